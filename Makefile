@@ -1,0 +1,248 @@
+# Sekisho: outbound abuse control for ISPs.
+#
+#   make            build every program into build/release/
+#   make run        install what is missing, build, start the lab, say what to try; Ctrl-C stops it
+#   make demo       play the whole story in the lab, unattended; exits 0 only if every step came out right
+#   make check      install what the tests need, build, run every test; ends in "N passed, N failed, N skipped"
+#   make install    install under $(DESTDIR)$(PREFIX), configuration under $(DESTDIR)/etc/sekisho
+#
+#   make deps       say what Debian packages are missing and install them (starts and enables no service)
+#   make unit       the unit tests alone          make netns    the tests with real packets and mail alone
+#   make web        the browser test alone        make lint     clang-tidy, gcc -fanalyzer, man pages, layers
+#   make fuzz       build the fuzzers (clang); make fuzz-run SECONDS=60 runs each
+#   make format     clang-format everything       make compile_commands.json
+#   make clean      remove build/
+#
+# Options: MODE=release|asan|tsan|cov|fuzz   V=1 (show commands)   O=DIR (objects there, default build)
+#          PREFIX=/usr/local   DESTDIR=   T=NAME (unit: only the tests whose path contains NAME)
+
+MODE   ?= release
+O      ?= build
+V      ?= 0
+PREFIX ?= /usr/local
+SECONDS ?= 60
+D      := $(O)/$(MODE)
+SYSCONFDIR ?= /etc
+VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
+
+# --- the tree: one row a component ----------------------------------------------------------
+# dirs_X: folders of component X; uses_X: the components it may call (a wrong arrow does not link);
+# pkgs_X: pkg-config names; libs_X: libraries that have none.
+components := lib rules ratelimit accounting nfq msa webui ctl
+
+dirs_lib := lib
+pkgs_lib := libevent libconfuse talloc libsystemd libcap-ng libseccomp
+
+dirs_rules := kernel-rules
+uses_rules := lib
+
+dirs_ratelimit := ratelimit
+uses_ratelimit := lib
+pkgs_ratelimit := jansson
+
+dirs_accounting := accounting
+uses_accounting := ratelimit lib
+pkgs_accounting := sqlite3 jansson gmime-3.0 libcrypt
+
+dirs_nfq := nfq
+uses_nfq := accounting ratelimit lib
+pkgs_nfq := libmnl libnetfilter_queue libnftnl jansson
+libs_nfq := -pthread
+
+dirs_msa := msa msa/mail msa/smtp msa/queue msa/relay msa/auth
+uses_msa := accounting ratelimit lib
+pkgs_msa := libevent_openssl libssl libcrypto sqlite3 jansson libidn2
+libs_msa := -lsasl2 -pthread
+
+dirs_webui := webui webui/pages
+uses_webui := accounting ratelimit lib
+pkgs_webui := jansson libcrypto
+
+dirs_ctl := webui/ctl
+uses_ctl := accounting ratelimit lib
+pkgs_ctl := jansson
+
+# program: its file with main() and its component
+programs := sekisho-rules sekisho-ratelimitd sekisho-acctd sekisho-nfqd sekisho-msad sekisho.cgi sekishoctl
+main_sekisho-rules      := kernel-rules/rules_main.c
+comp_sekisho-rules      := rules
+main_sekisho-ratelimitd := ratelimit/ratelimitd.c
+comp_sekisho-ratelimitd := ratelimit
+main_sekisho-acctd      := accounting/acctd.c
+comp_sekisho-acctd      := accounting
+main_sekisho-nfqd       := nfq/nfqd.c
+comp_sekisho-nfqd       := nfq
+main_sekisho-msad       := msa/msad.c
+comp_sekisho-msad       := msa
+main_sekisho.cgi        := webui/cgi_main.c
+comp_sekisho.cgi        := webui
+main_sekishoctl         := webui/ctl/sekishoctl.c
+comp_sekishoctl         := ctl
+
+# --- flags ----------------------------------------------------------------------------------
+CC       ?= cc
+WARN     := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
+            -Wpointer-arith -Wwrite-strings -Wvla -Wformat=2 -Wundef -Wnull-dereference -Wimplicit-fallthrough
+CPPFLAGS += -I. -D_GNU_SOURCE -DSEKISHO_VERSION='"$(VERSION)"'
+BASE     := -std=gnu11 -g -fPIE -fno-strict-aliasing -fno-omit-frame-pointer $(WARN)
+LDFLAGS  += -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed
+
+ifeq ($(MODE),release)
+BASE     += -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection
+else ifeq ($(MODE),asan)
+BASE     += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wno-null-dereference
+LDFLAGS  += -fsanitize=address,undefined
+else ifeq ($(MODE),tsan)
+BASE     += -O1 -fsanitize=thread -Wno-null-dereference
+LDFLAGS  += -fsanitize=thread
+else ifeq ($(MODE),cov)
+BASE     += -O0 --coverage -Wno-null-dereference
+LDFLAGS  += --coverage
+else ifeq ($(MODE),fuzz)
+CC       := clang
+BASE     += -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Wno-null-dereference \
+            -fprofile-instr-generate -fcoverage-mapping
+LDFLAGS  += -fsanitize=address,undefined -fprofile-instr-generate
+else
+$(error MODE is one of release, asan, tsan, cov, fuzz)
+endif
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-6s %s\n'
+endif
+
+.DEFAULT_GOAL := all
+.PHONY: all help deps run demo check unit netns web lint format fuzz fuzz-run clean install FORCE
+
+# A change of flags or compiler rebuilds everything.
+stamp := $(D)/.flags
+flags_now := $(CC) $(CPPFLAGS) $(CFLAGS) $(BASE) $(LDFLAGS)
+$(stamp): FORCE
+	@mkdir -p $(D)
+	@printf '%s\n' '$(subst ','\'',$(flags_now))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(flags_now))' > $@
+
+# --- one define turns a row into rules --------------------------------------------------------
+pkgc = $(if $(strip $(1)),$(shell pkg-config --cflags $(1) 2>/dev/null))
+pkgl = $(if $(strip $(1)),$(shell pkg-config --libs $(1) 2>/dev/null))
+mains := $(foreach p,$(programs),$(main_$(p)))
+
+define component
+all_$(1)   := $(1) $(uses_$(1))
+src_$(1)   := $$(filter-out $$(mains),$$(wildcard $$(addsuffix /*.c,$$(dirs_$(1)))))
+obj_$(1)   := $$(patsubst %.c,$(D)/%.o,$$(src_$(1)))
+ar_$(1)    := $$(foreach c,$(1) $(uses_$(1)),$(D)/$$(c).a)
+cflags_$(1) := $$(call pkgc,$(pkgs_$(1)) $$(foreach u,$(uses_$(1)),$$(pkgs_$$(u))))
+ldlibs_$(1) := $(libs_$(1)) $$(foreach u,$(uses_$(1)),$$(libs_$$(u))) $$(call pkgl,$(pkgs_$(1)) $$(foreach u,$(uses_$(1)),$$(pkgs_$$(u))))
+$(D)/$(1).a: $$(obj_$(1))
+	$$(say) AR $$@
+	$$(Q)rm -f $$@ && ar rcs $$@ $$^
+$(foreach d,$(dirs_$(1)),$(D)/$(d)/%.o): private CF = $$(cflags_$(1))
+endef
+$(foreach c,$(components),$(eval $(call component,$(c))))
+
+$(D)/%.o: %.c $(stamp)
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(BASE) $(CFLAGS) $(CF) -MMD -MP -c -o $@ $<
+
+define program
+$(D)/$(1): $(D)/$(main_$(1):.c=.o) $$(ar_$(comp_$(1)))
+	$$(say) LINK $$@
+	$$(Q)$$(CC) $$(BASE) $$(CFLAGS) -o $$@ $(D)/$(main_$(1):.c=.o) $$(ar_$(comp_$(1))) $$(LDFLAGS) $$(ldlibs_$(comp_$(1)))
+.PHONY: $(1)
+$(1): $(D)/$(1)
+endef
+$(foreach p,$(programs),$(eval $(call program,$(p))))
+all: $(foreach p,$(programs),$(D)/$(p))
+
+# Unit tests: tests/unit/FOLDER/test_X.c links FOLDER's component, what it uses, and cmocka.
+tests_of = $(filter $(if $(T),%$(T)%,%),$(wildcard tests/unit/$(1)/test_*.c))
+define unittests
+$(patsubst tests/unit/%.c,$(D)/unit/%,$(wildcard tests/unit/$(1)/test_*.c)): $(D)/unit/%: tests/unit/%.c $$(ar_$(1)) $(stamp)
+	$$(say) TEST $$<
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(BASE) $$(CFLAGS) $$(cflags_$(1)) -MMD -MP -o $$@ $$< $$(ar_$(1)) $$(LDFLAGS) $$(ldlibs_$(1)) -lcmocka
+unit_bins += $(patsubst tests/unit/%.c,$(D)/unit/%,$(foreach f,$(wildcard tests/unit/$(1)/test_*.c),$(if $(T),$(if $(findstring $(T),$(f)),$(f)),$(f))))
+endef
+$(foreach c,$(components),$(eval $(call unittests,$(c))))
+
+# Fuzzers: tests/fuzz/FOLDER/fuzz_X.c, seeds in tests/fuzz/FOLDER/seeds/X/. In fuzz mode they link libFuzzer;
+# in every other mode a small driver replays the seeds (part of make check).
+define fuzzers
+$(patsubst tests/fuzz/%.c,$(D)/fuzz/%,$(wildcard tests/fuzz/$(1)/fuzz_*.c)): $(D)/fuzz/%: tests/fuzz/%.c $$(ar_$(1)) $(stamp)
+	$$(say) FUZZ $$<
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(BASE) $$(CFLAGS) $$(cflags_$(1)) -Wno-missing-prototypes -MMD -MP -o $$@ $$< \
+	    $(if $(filter fuzz,$(MODE)),-fsanitize=fuzzer,tests/fuzz/replay.c) $$(ar_$(1)) $$(LDFLAGS) $$(ldlibs_$(1))
+fuzz_bins += $(patsubst tests/fuzz/%.c,$(D)/fuzz/%,$(wildcard tests/fuzz/$(1)/fuzz_*.c))
+endef
+$(foreach c,$(components),$(eval $(call fuzzers,$(c))))
+
+-include $(shell [ -d $(D) ] && find $(D) -name '*.d' 2>/dev/null)
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+deps:
+	@conf/debian/deps build lab test
+
+# --- the main jobs -------------------------------------------------------------------------------
+# `make run` and `make demo` install what building and the lab need, `make check` also what the tests need.
+run:
+	@conf/debian/deps build lab
+	@$(MAKE) --no-print-directory all
+	@tests/lab/run
+
+demo:
+	@conf/debian/deps build lab
+	@$(MAKE) --no-print-directory all
+	@tests/lab/demo
+
+check:
+	@conf/debian/deps build lab test
+	@tests/run all
+
+unit: $(unit_bins) $(if $(T),,$(fuzz_bins))
+	@tests/run unit-only $(D) $(unit_bins) $(if $(T),,$(fuzz_bins))
+netns web lint:
+	@tests/run $@
+
+fuzz:
+	@$(MAKE) --no-print-directory MODE=fuzz fuzz-bins
+fuzz-run: fuzz
+	@tests/fuzz/run $(O)/fuzz $(SECONDS)
+.PHONY: fuzz-bins unit-bins
+fuzz-bins: $(fuzz_bins)
+unit-bins: $(unit_bins) $(fuzz_bins)
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+compile_commands.json: FORCE
+	@conf/compile-commands '$(CC) $(CPPFLAGS) $(BASE)' $(foreach c,$(components),'$(dirs_$(c))' '$(cflags_$(c))') > $@
+
+clean:
+	rm -rf $(O)
+
+# --- install ---------------------------------------------------------------------------------------
+LIBEXEC := $(DESTDIR)$(PREFIX)/lib/sekisho
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(LIBEXEC) $(DESTDIR)$(SYSCONFDIR)/sekisho \
+	    $(DESTDIR)$(PREFIX)/share/sekisho/static $(DESTDIR)$(PREFIX)/share/sekisho/conf \
+	    $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8 \
+	    $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+	install -m 755 $(D)/sekisho-nfqd $(D)/sekisho-msad $(D)/sekisho-ratelimitd $(D)/sekisho-acctd $(D)/sekisho-rules $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(D)/sekishoctl $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(D)/sekisho.cgi $(LIBEXEC)/
+	install -m 644 webui/static/* $(DESTDIR)$(PREFIX)/share/sekisho/static/
+	cp -R conf/lighttpd conf/sasl $(DESTDIR)$(PREFIX)/share/sekisho/conf/
+	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	for u in conf/systemd/*.service conf/systemd/*.target; do sed 's|@PREFIX@|$(PREFIX)|g' $$u > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
+	install -m 644 conf/systemd/sekisho.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/sekisho.conf
+	install -m 644 conf/systemd/sekisho.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/sekisho.conf
+	[ -e $(DESTDIR)$(SYSCONFDIR)/sekisho/sekisho.conf ] || install -m 640 conf/sekisho.conf $(DESTDIR)$(SYSCONFDIR)/sekisho/sekisho.conf
