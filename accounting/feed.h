@@ -23,6 +23,7 @@ enum feed_frame { /* u16 type of lib/ipc */
 	FEED_HELLO = 1,  /* > u8 protocol (1), str program, str instance, u64 policy version held (0: none) */
 	FEED_EVENTS = 2, /* > u64 seq, u32 n, n records of event_encode() */
 	FEED_REPLY = 3,  /* > u32 request id, bytes JSON */
+	FEED_APPLIED = 4, /* > u64 version: this policy version is in force */
 	FEED_ACK = 16,   /* < u64 seq: this batch and every earlier one are on disk */
 	FEED_POLICY_BEGIN = 17, /* < u64 version, u32 count: forget nothing yet, a full snapshot follows */
 	FEED_POLICY_ENTRY = 18, /* < u32 n, n entries */
@@ -62,6 +63,8 @@ struct feed *feed_new(struct event_base *base, const char *run_dir, const char *
 bool feed_connected(const struct feed *f);
 /* False when not connected or the backlog is full: keep the batch. records: n concatenated event_encode() results of at most 512 KB. */
 bool feed_send(struct feed *f, uint64_t seq, uint32_t n, const uint8_t *records, size_t len);
+/* Tell acctd that policy up to this version is in force in the kernel. False when not connected (the next HELLO says it). */
+bool feed_applied(struct feed *f, uint64_t version);
 /* Takes result (a reference). ok false: result is a string, the error in words. */
 void feed_reply(struct feed_request *r, bool ok, json_t *result);
 void feed_free(struct feed *f);
