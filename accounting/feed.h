@@ -20,7 +20,7 @@
 #include "lib/addr.h"
 
 enum feed_frame { /* u16 type of lib/ipc */
-	FEED_HELLO = 1,  /* > u8 protocol (1), str program, str instance, u64 policy version held (0: none) */
+	FEED_HELLO = 1,  /* > u8 protocol (1), str program, str instance, u8 wants policy, u64 version in force (0: none) */
 	FEED_EVENTS = 2, /* > u64 seq, u32 n, n records of event_encode() */
 	FEED_REPLY = 3,  /* > u32 request id, bytes JSON */
 	FEED_APPLIED = 4, /* > u64 version: this policy version is in force */
