@@ -41,7 +41,7 @@ struct log_kv {
 void log_open(const char *program, int max_priority);
 void log_level(int max_priority);
 void log_emit(int prio, const char *id, const char *subsystem, const char *event, const struct log_kv *kv);
-/* Where lines go instead of stderr; for tests. NULL restores. */
+/* Where lines go instead of stderr, without priority, time and newline; for tests. NULL restores. */
 void log_sink(void (*write_line)(const char *line, size_t len, void *arg), void *arg);
 /* The escaping used for values, for others who print foreign text to a terminal. Writes at most n bytes with the NUL; returns buf. */
 const char *log_escape(const char *text, size_t len, char *buf, size_t n);
