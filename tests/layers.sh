@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# layers.sh: the arrows of docs/architecture.md, checked on every #include. Prints TAP.
+#   lib <- ratelimit <- accounting <- nfq | msa | webui | webui/ctl;  kernel-rules uses lib alone; nobody includes tests.
+set -u
+cd "$(dirname "$0")/.."
+n=0 status=0
+check() { # TITLE OFFENDERS
+	n=$((n + 1))
+	if [ -z "$2" ]; then
+		echo "ok $n - $1"
+	else
+		echo "not ok $n - $1"
+		printf '%s\n' "$2" | sed 's/^/# /'
+		status=1
+	fi
+}
+sources() { find "$@" -name '*.[ch]' | sort; }
+# own FOLDER ALLOWED-REGEX [PRUNED]: rooted includes of FOLDER that go elsewhere than allowed
+own() {
+	local files
+	files=$(sources "$1" | grep -v "^${3:-nothing}/")
+	[ -n "$files" ] || return 0
+	grep -nE '^#[[:space:]]*include[[:space:]]*"' $files /dev/null | grep -vE "\"($2)/" || true
+}
+check "lib includes only lib" "$(own lib 'lib')"
+check "kernel-rules includes kernel-rules and lib" "$(own kernel-rules 'kernel-rules|lib')"
+check "ratelimit includes ratelimit and lib" "$(own ratelimit 'ratelimit|lib')"
+check "accounting includes accounting, ratelimit and lib" "$(own accounting 'accounting|ratelimit|lib')"
+for leaf in nfq msa; do
+	check "$leaf includes itself and what is below" "$(own $leaf "$leaf|accounting|ratelimit|lib")"
+done
+check "webui includes itself and what is below, not ctl" "$(own webui 'webui|accounting|ratelimit|lib' webui/ctl; sources webui | grep -v '^webui/ctl/' | xargs grep -n '"webui/ctl/' || true)"
+check "webui/ctl includes itself and what is below" "$(own webui/ctl 'webui/ctl|accounting|ratelimit|lib')"
+check "unit tests include no other test" "$(grep -rnE '#include "tests/' --include='*.c' lib kernel-rules ratelimit accounting nfq msa webui || true)"
+
+# Third-party headers have one home each.
+home() { # TITLE HEADER-REGEX HOME-REGEX
+	check "$1" "$(sources lib kernel-rules ratelimit accounting nfq msa webui | grep -vE "$3" | xargs grep -nE "^#[[:space:]]*include[[:space:]]*<($2)" || true)"
+}
+home "sasl/*.h in msa/auth/auth_cyrus.c" 'sasl/' '^msa/auth/auth_cyrus\.c$'
+home "sqlite3.h in the stores, the queries and the spool" 'sqlite3\.h' '^(accounting/(store|query)[a-z_]*|msa/queue/spool[a-z_]*)\.[ch]$'
+home "netfilter headers in nfq/nlq.c and nfq/nftset.c" 'libmnl|libnetfilter_queue|libnftnl' '^nfq/(nlq|nftset)[a-z_]*\.c$'
+home "OpenSSL in tls, batv and token files" 'openssl/' '(tls|batv|token)[a-z_]*\.[ch]$'
+home "gmime in accounting/arf.c" 'gmime' '^accounting/arf[a-z_]*\.c$'
+home "libconfuse in lib/conf.c" 'confuse\.h' '^lib/conf\.c$'
+home "seccomp, cap-ng and systemd in lib/proc.c" 'seccomp\.h|cap-ng\.h|systemd/' '^lib/proc\.c$'
+check "only lib/clock reads a clock" "$(sources lib kernel-rules ratelimit accounting nfq msa webui | grep -vE '^lib/clock\.c$' | xargs grep -nE '\b(clock_gettime|gettimeofday|time)\((NULL|CLOCK|&)' || true)"
+echo "1..$n"
+exit $status
