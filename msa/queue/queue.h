@@ -4,6 +4,10 @@
  * Owner of the spool (<state_dir>/msa/spool.db), of its one writer thread (group commit: every session waiting shares one fsync), of the event outbox, of the
  * schedule, and of the relay role, the process that delivers. The session side sees only this header. All calls and callbacks are on the
  * main loop's thread.
+ *
+ * Order in msad: sockets and keys, proc_drop(), proc_seccomp(true), queue_open(), queue_start(): the writer thread and the relay role inherit what was
+ * dropped (a seccomp filter and capabilities are a thread's own), spool files belong to the daemon's user, and a relay that died can
+ * be started again (execve stays allowed). `sekisho-msad -x relay` calls relay_main() before anything else reads arguments.
  */
 #ifndef MSA_QUEUE_H
 #define MSA_QUEUE_H
@@ -57,7 +61,7 @@ struct queue_config {
 	int connections;             /* deliveries at once */
 	int64_t timeout_ms;          /* of each step with the smart host */
 	bool start_relay;            /* false: -n and tests without delivery */
-	const char *exe;             /* program to re-exec as `-x relay` */
+	const char *exe;             /* program to re-exec as `-x relay`; NULL: /proc/self/exe */
 };
 
 struct queue_handlers {
@@ -67,7 +71,7 @@ struct queue_handlers {
 
 /* Opens (creates, migrates, recovers) the spool. NULL with *err (malloc'd). cfg strings are copied. */
 struct queue *queue_open(struct event_base *base, const struct queue_config *cfg, const struct queue_handlers *h, void *arg, char **err);
-/* Start the relay role; before privileges are dropped, after queue_open(). */
+/* Start the relay role (no-op when cfg.start_relay is false); it is started again when it dies. */
 bool queue_start(struct queue *q, char **err);
 /* A name for the life of this spool's outbox numbering, for feed_new(). */
 const char *queue_instance(const struct queue *q);
@@ -76,7 +80,7 @@ void queue_new_id(struct queue *q, int64_t now_ms, char out[static QUEUE_ID_LEN 
 /* Cheap, before DATA: QUEUE_FULL when the disk or the spool's own bound would not take size more bytes. */
 enum queue_result queue_may_accept(struct queue *q, const char *account, uint64_t size);
 /*
- * Copies what it needs from m before it returns. cb once, when it is on disk or has failed. hold: goes in held. The account's penalty at the
+ * Copies what it needs from m before it returns. cb once, from the main loop (never from inside this call), when it is on disk or has failed. hold: goes in held. The account's penalty at the
  * time of the commit counts too.
  */
 void queue_submit(struct queue *q, const struct queue_msg *m, bool hold, void (*cb)(enum queue_result r, void *arg), void *arg);
