@@ -26,7 +26,8 @@ struct proc_args {
 	int log_priority;      /* LOG_INFO; -v: LOG_DEBUG; -q: LOG_WARNING */
 };
 
-/* Handles -c -n -v -q -h/--help --version; prints usage and exits on a bad one (64). summary is one line for --help. */
+/* Handles -c -n -v -q -h/--help --version; prints usage and exits on a bad one (64). summary is one line for --help.
+ * Opens the log. */
 void proc_args(int argc, char **argv, const char *program, const char *summary, struct proc_args *out);
 
 struct proc_identity {
@@ -38,7 +39,8 @@ struct proc_identity {
 bool proc_identity(const char *user, struct proc_identity *out, const char **err);
 /*
  * Become id, keep only the capabilities listed (CAP_*; n may be 0), set no_new_privs, non-dumpable, no core, umask 027.
- * With change false the uid stays, and every capability not listed is dropped all the same. fatal() when anything fails.
+ * With change false the uid stays, and every capability not listed is dropped all the same; uid 0 gains nothing by
+ * execve(2) any more. Before any thread is started. fatal() when anything fails.
  */
 void proc_drop(const struct proc_identity *id, const int *keep_caps, size_t n);
 /* Kill the process on system calls no daemon of ours needs (execve, ptrace, mount, bpf, module loading, ...). allow_exec leaves execve in. */
@@ -54,7 +56,8 @@ void proc_watchdog(struct event_base *base);
 /* SIGTERM and SIGINT call stop, SIGHUP calls reload (may be NULL); SIGPIPE is ignored. */
 void proc_signals(struct event_base *base, void (*stop)(void *arg), void (*reload)(void *arg), void *arg);
 
-/* mkdir -p of one folder with mode, owned by id if id->change. False with errno. */
+/* mkdir -p of one folder, owned by id if id->change (id may be NULL); mode is for a new one only. A link at its place is
+ * refused. False with errno. */
 bool proc_folder(const char *path, mode_t mode, const struct proc_identity *id);
 /* Write a file durably: temporary name, fsync, rename, fsync of the folder. False with errno. */
 bool proc_write_file(const char *path, const void *data, size_t len, mode_t mode);
