@@ -65,8 +65,8 @@ struct conf_common {
 };
 /* Rows for `common`; offsets are from the start of conf_common. */
 #define CONF_COMMON_ROWS \
-	{"common", "state_dir", CONF_PATH, offsetof(struct conf_common, state_dir), "/var/lib/sekisho", 0, 0, NULL, false, "where daemons keep what must survive a restart"}, \
-	{"common", "run_dir", CONF_PATH, offsetof(struct conf_common, run_dir), "/run/sekisho", 0, 0, NULL, false, "where their sockets are"}, \
-	{"common", "user", CONF_STRING, offsetof(struct conf_common, user), "sekisho", 0, 0, NULL, false, "the account daemons become after start; empty: stay, with capabilities dropped"}
+	{"common", "state_dir", CONF_PATH, offsetof(struct conf_common, state_dir), "/var/lib/sekisho", 0, 0, NULL, false, "where daemons keep what must survive a restart", false}, \
+	{"common", "run_dir", CONF_PATH, offsetof(struct conf_common, run_dir), "/run/sekisho", 0, 0, NULL, false, "where their sockets are", false}, \
+	{"common", "user", CONF_STRING, offsetof(struct conf_common, user), "sekisho", 0, 0, NULL, false, "the account daemons become after start; empty: stay, with capabilities dropped", false}
 
 #endif
