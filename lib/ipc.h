@@ -37,7 +37,7 @@ struct ipc_handlers {
 };
 
 /*
- * Listen on path (an old socket there is removed unless someone answers on it, which is an error: *err names it). mode is set
+ * Listen on path (an old socket there is removed unless someone answers on it, which is an error: *err names it, a talloc'd text without parent). mode is set
  * with the socket's creation; the folder must exist. accepted() is called for each new connection and must call ipc_accept() to take it, or
  * return false to close it.
  */
@@ -55,7 +55,7 @@ struct ipc_conn *ipc_client(struct event_base *base, const char *path, const str
 /* A connection over an already connected fd (a socketpair to a role); takes the fd. */
 struct ipc_conn *ipc_from_fd(struct event_base *base, int fd, const struct ipc_handlers *h, void *arg);
 
-/* False when not connected or the backlog is full: nothing was queued. */
+/* False when not connected, the backlog is full or len is above IPC_MAX_FRAME: nothing was queued. */
 bool ipc_send(struct ipc_conn *c, uint16_t type, const void *data, size_t len);
 bool ipc_connected(const struct ipc_conn *c);
 size_t ipc_backlog(const struct ipc_conn *c); /* bytes */
