@@ -42,7 +42,7 @@ pkgs_ratelimit := jansson
 
 dirs_accounting := accounting
 uses_accounting := ratelimit lib
-pkgs_accounting := sqlite3 jansson gmime-3.0 libcrypt
+pkgs_accounting := sqlite3 jansson gmime-3.0 libcrypt libcrypto
 
 dirs_nfq := nfq
 uses_nfq := accounting ratelimit lib

@@ -1,0 +1,254 @@
+/*
+ * store - opening, migrations and transactions of the accounting database (contract in store.h).
+ *
+ * Migrations are the files schema/NNNN.sql, built into the program; user_version counts those done.
+ * Each runs in one transaction. A database newer than the program is refused.
+ *
+ * Trusted with: being the one writer. Diagnostics: log lines "store ...". Known gaps: one thread; a
+ * commit is one fsync.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "lib/proc.h"
+#include "accounting/store_int.h"
+
+/* The file's bytes and a NUL. The Makefile cannot see that this object depends on it: touch store.c
+ * when one is added. */
+#define EMBED(symbol, file)                                                                        \
+	__asm__(".pushsection .rodata\n"                                                           \
+		".global " #symbol "\n" #symbol ":\n"                                              \
+		".incbin \"" file "\"\n"                                                           \
+		".byte 0\n"                                                                        \
+		".popsection\n");                                                                  \
+	extern const char symbol[] __attribute__((visibility("hidden")))
+
+EMBED(store_schema_0001, "accounting/schema/0001.sql");
+
+static const char *const migrations[] = {store_schema_0001};
+
+#define N_MIGRATIONS ((int)(sizeof migrations / sizeof migrations[0]))
+
+/* The statements of this file's own business come after those of the list. */
+enum { ST_VERSION = ST_COUNT, ST_ALL };
+
+static const char *const statements[] = {
+#define X(name, sql) [name] = (sql),
+    STORE_STATEMENTS(X)
+#undef X
+	[ST_VERSION] = "PRAGMA user_version",
+};
+
+static bool migrate_one(struct store *s, int i)
+{
+	char mark[64];
+	snprintf(mark, sizeof mark, "PRAGMA user_version = %d", i + 1);
+	bool ok = sql_script(DB, "BEGIN IMMEDIATE") && sql_script(DB, migrations[i]) &&
+		  sql_script(DB, mark) && sql_script(DB, "COMMIT");
+	if (ok)
+		log_event(LOG_NOTICE, "-", "store", "migrated", LI("schema", i + 1));
+	return ok;
+}
+
+static bool migrate(struct store *s, char **err)
+{
+	s->schema = (int)sql_value(DB, ST_VERSION);
+	if (s->schema > N_MIGRATIONS) {
+		if (asprintf(
+			err,
+			"the database has schema %d, this program knows %d: use the newer program",
+			s->schema, N_MIGRATIONS) < 0)
+			fatal("out of memory");
+		return false;
+	}
+	for (; s->schema < N_MIGRATIONS; s->schema++)
+		if (!migrate_one(s, s->schema))
+			break;
+	if (s->schema == N_MIGRATIONS && sql_prepare_all(DB))
+		return true;
+	if (asprintf(err, "schema %d: %s", s->schema + 1, sql_error(DB)) < 0)
+		fatal("out of memory");
+	return false;
+}
+
+struct store *store_open(const char *state_dir, char **err)
+{
+	char *path = NULL;
+	struct store *s = calloc(1, sizeof *s);
+	if (!s || asprintf(&path, "%s/accounting/control.db", state_dir) < 0)
+		fatal("out of memory");
+	DB = sql_open(path, SQL_WRITER, 0, statements, ST_ALL, err);
+	free(path);
+	if (DB && migrate(s, err))
+		return s;
+	sql_close(DB);
+	free(s);
+	return NULL;
+}
+
+void store_hooks(struct store *s, const struct store_hooks *h, void *arg)
+{
+	s->hooks = *h;
+	s->arg = arg;
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	store_flush(s);
+	bug_on(s->open);
+	sql_close(DB);
+	free(s->changes);
+	free(s);
+}
+
+int store_schema(struct store *s)
+{
+	return s->schema;
+}
+
+/* --- transactions
+ * ----------------------------------------------------------------------------------- */
+
+void store_begin(struct store *s)
+{
+	store_flush(s);
+	bug_on(s->open);
+	sql_clear(DB);
+	(void)sql_script(DB, "BEGIN IMMEDIATE");
+	s->open = true;
+	s->n_changes = 0;
+}
+
+static void roll_back(struct store *s)
+{
+	sql_clear(DB);
+	(void)sql_script(
+	    DB, "ROLLBACK"); /* SQLite may have done so itself: then this fails, and no harm */
+	sql_clear(DB);
+	s->open = false;
+	s->n_changes = 0;
+}
+
+bool store_commit(struct store *s, const char **err, bool *passes)
+{
+	static char why[256];
+	bug_on(!s->open);
+	if (!sql_error(DB) && sql_script(DB, "COMMIT")) {
+		s->open = false;
+		for (size_t i = 0; i < s->n_changes; i++)
+			if (s->hooks.policy)
+				s->hooks.policy(s->changes[i].version, s->changes[i].op,
+						&s->changes[i].entry, s->arg);
+		s->n_changes = 0;
+		return true;
+	}
+	snprintf(why, sizeof why, "%s", sql_error(DB));
+	if (err)
+		*err = why;
+	if (passes)
+		*passes = sql_error_passes(DB);
+	log_event(LOG_ERR, "-", "store", "failed", LS("why", why));
+	roll_back(s);
+	return false;
+}
+
+void store_rollback(struct store *s)
+{
+	bug_on(!s->open);
+	roll_back(s);
+}
+
+static bool grow_changes(struct store *s)
+{
+	if (s->n_changes < s->cap_changes)
+		return true;
+	size_t cap = s->cap_changes ? 2 * s->cap_changes : 16;
+	struct store_change *p = realloc(s->changes, cap * sizeof *p);
+	if (!p)
+		fatal("out of memory");
+	s->changes = p;
+	s->cap_changes = cap;
+	return true;
+}
+
+static void read_entry(struct store *s, int stmt, struct policy_entry *e)
+{
+	e->exemption_id = sql_int(DB, stmt, 0);
+	e->prefix.len = (uint8_t)sql_int(DB, stmt, 1);
+	sql_addr(DB, stmt, 2, &e->prefix.a);
+	e->class = (enum policy_class)sql_int(DB, stmt, 3);
+	e->starts_ms = sql_int(DB, stmt, 4);
+	e->expires_ms = sql_int(DB, stmt, 5);
+}
+
+void store_policy_changed(struct store *s, enum policy_op op, int64_t exemption)
+{
+	sql_run(DB, ST_POLICY_BUMP);
+	if (!grow_changes(s) || !sql_first(DB, ST_EXEMPT_GET, QI(exemption)))
+		return;
+	struct store_change *c = &s->changes[s->n_changes];
+	read_entry(s, ST_EXEMPT_GET, &c->entry);
+	sql_end(DB, ST_EXEMPT_GET);
+	c->op = op;
+	c->version = store_policy_version(s);
+	s->n_changes++;
+}
+
+uint64_t store_policy_version(struct store *s)
+{
+	return (uint64_t)sql_value(DB, ST_SETTING, QS("policy_version"));
+}
+
+static struct policy_entry *read_snapshot(struct store *s, size_t *n)
+{
+	struct policy_entry *list = NULL;
+	size_t cap = 0;
+	for (bool row = sql_first(DB, ST_EXEMPT_SNAPSHOT); row;
+	     row = sql_next(DB, ST_EXEMPT_SNAPSHOT)) {
+		if (*n == cap) {
+			cap = cap ? 2 * cap : 256;
+			struct policy_entry *p = realloc(list, cap * sizeof *p);
+			if (!p)
+				fatal("out of memory");
+			list = p;
+		}
+		read_entry(s, ST_EXEMPT_SNAPSHOT, &list[(*n)++]);
+	}
+	return list;
+}
+
+bool store_policy_snapshot(struct store *s, struct policy_entry **list, size_t *n,
+			   uint64_t *version)
+{
+	*n = 0;
+	store_begin(s);
+	*version = store_policy_version(s);
+	*list = read_snapshot(s, n);
+	if (store_commit(s, NULL, NULL))
+		return true;
+	free(*list);
+	*list = NULL;
+	return false;
+}
+
+void store_audit(struct store *s, const struct store_who *w, int64_t now_ms, const char *action,
+		 const char *object, const char *reason, const char *detail)
+{
+	sql_run(DB, ST_AUDIT, QI(now_ms), QS(w->actor), QS(w->peer), QS(action),
+		QS(object ? object : ""), QS(reason ? reason : ""), QS(detail ? detail : ""));
+	log_event(LOG_NOTICE, object ? object : "-", "audit", action, LS("actor", w->actor),
+		  LS("peer", w->peer), LS("reason", reason ? reason : ""));
+}
+
+json_t *store_status(struct store *s)
+{
+	json_t *o = sql_object(DB, ST_STATUS);
+	sql_clear(DB);
+	if (o)
+		json_object_set_new(o, "schema", json_integer(s->schema));
+	return o;
+}

@@ -1,0 +1,222 @@
+/*
+ * store - the accounting database, <state_dir>/accounting/control.db, and its one writer.
+ *
+ * A change is store_begin(), any of the calls below, store_commit(). Errors of the database stick:
+ * calls after one do nothing and answer 0 or false, and the commit reports it. What an operator may
+ * have got wrong is a result of its own call (an id of 0, a text in *why); the caller then rolls
+ * back. Times are passed in.
+ */
+#ifndef ACCOUNTING_STORE_H
+#define ACCOUNTING_STORE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/addr.h"
+#include "accounting/event.h"
+#include "accounting/feed.h"
+
+struct store;
+
+struct store_hooks {
+	/* The open group of batches was committed (ok) or rolled back. */
+	void (*flushed)(bool ok, void *arg);
+	/* After a commit, once for each change of policy in it, in the order of their versions. */
+	void (*policy)(uint64_t version, enum policy_op op, const struct policy_entry *e,
+		       void *arg);
+};
+
+/* Who does something, for the audit trail. */
+struct store_who {
+	const char *actor; /* "unix:root", an operator's name, "detector", "expiry" */
+	const char *peer;  /* "uid=0", an address */
+};
+
+/* Opens, creates, migrates. The folder exists. NULL with *err (malloc'd). */
+struct store *store_open(const char *state_dir, char **err);
+void store_hooks(struct store *s, const struct store_hooks *h, void *arg);
+void store_close(struct store *s); /* flushes */
+int store_schema(struct store *s); /* number of the last migration */
+
+/* Flushes an open group of batches first. */
+void store_begin(struct store *s);
+/* False: rolled back; *err says why, *passes whether trying again later may help. err and passes
+ * may be NULL. */
+bool store_commit(struct store *s, const char **err, bool *passes);
+void store_rollback(struct store *s);
+
+void store_audit(struct store *s, const struct store_who *w, int64_t now_ms, const char *action,
+		 const char *object, const char *reason, const char *detail);
+
+/* --- events (store_event.c) --- */
+
+enum store_batch { BATCH_STORED, BATCH_SEEN, BATCH_FAILED };
+/*
+ * Puts a batch (n records, already known to decode) and its number in the open group, which begins
+ * one when there is none. FAILED: the whole group is rolled back and flushed(false) was called.
+ */
+enum store_batch store_batch(struct store *s, const char *program, const char *instance,
+			     uint64_t seq, uint32_t n, const uint8_t *records, size_t len,
+			     int64_t now_ms);
+bool store_group_open(const struct store *s);
+void store_flush(struct store *s); /* commits the group; calls flushed() */
+
+/* --- who (store_who.c) --- */
+
+int64_t store_subscriber(struct store *s, const char *ref); /* id, 0: none */
+int64_t store_subscriber_put(struct store *s, const char *ref, const char *name,
+			     const char *contact, int64_t now_ms);
+int64_t store_account(struct store *s, const char *login);			/* id, 0: none */
+int64_t store_account_seen(struct store *s, const char *login, int64_t now_ms); /* made when new */
+int64_t store_account_put(struct store *s, const char *login, int64_t subscriber, int64_t now_ms);
+int64_t store_account_subscriber(struct store *s, int64_t account); /* 0: not known */
+
+struct store_lease {
+	struct prefix prefix;
+	uint16_t port_lo, port_hi;
+	int64_t subscriber, from_ms, to_ms; /* to_ms 0: open */
+	const char *source;
+};
+/*
+ * Open leases of other subscribers that overlap end at from_ms (their exemptions inside the prefix
+ * are revoked, or end then when from_ms is still to come). The same lease again is the same lease.
+ * Returns the id; *ended counts.
+ */
+int64_t store_lease_add(struct store *s, const struct store_lease *l, const struct store_who *w,
+			int64_t now_ms, int *ended);
+/* Ends open leases of exactly this prefix (port_lo -1: any) at t; the number ended. */
+int store_lease_end(struct store *s, const struct prefix *p, int port_lo, int64_t t_ms);
+/* Subscribers that held addr (port -1: any) at t: the number found, up to max. */
+int store_lease_holders(struct store *s, const struct addr *a, int port, int64_t t_ms, int64_t *ids,
+			int max);
+
+/* --- exemptions (store_policy.c) --- */
+
+struct store_exemption {
+	struct prefix prefix;
+	enum policy_class class;
+	int64_t subscriber; /* 0: whoever holds the lease of the whole prefix now, if anybody */
+	const char *contract, *contact, *reason, *actor;
+	int64_t starts_ms, expires_ms; /* expires 0: never */
+};
+uint64_t store_policy_version(struct store *s);
+/* The active exemption of exactly this prefix: its id or 0. */
+int64_t store_exemption(struct store *s, const struct prefix *p);
+/* One sentence about it: "192.0.2.1 is exempt already (id 3, contract K-7, never expires)". buf of
+ * n bytes. */
+void store_exemption_text(struct store *s, int64_t id, char *buf, size_t n);
+int64_t store_exemption_add(struct store *s, const struct store_exemption *e, int64_t now_ms);
+void store_exemption_update(struct store *s, int64_t id, const struct store_exemption *e,
+			    int64_t now_ms);
+/* state: "removed" "revoked" "expired" */
+void store_exemption_end(struct store *s, int64_t id, const char *state, int64_t now_ms);
+/* Expires what is due, with audit rows; in its own transaction. The time of the next one, 0: none.
+ */
+int64_t store_exemptions_expire(struct store *s, int64_t now_ms);
+/* Ends or shortens the exemptions of a subscriber inside p at t; used by store_lease_add(). */
+void store_exemptions_revoke(struct store *s, int64_t subscriber, const struct prefix *p,
+			     int64_t t_ms, const struct store_who *w, int64_t now_ms);
+/* Every active entry, for a snapshot: *list is malloc'd (NULL when there is none). False on error.
+ */
+bool store_policy_snapshot(struct store *s, struct policy_entry **list, size_t *n,
+			   uint64_t *version);
+
+/* --- incidents (store_incident.c) --- */
+
+struct store_incident {
+	int64_t id, account, subscriber;
+	char state[16], subject_type[16], subject[EVENT_ACCOUNT_MAX + 1], detector[32];
+	int64_t penalty_ms, released_ms;
+};
+bool store_incident(struct store *s, int64_t id, struct store_incident *out);
+/* The newest unresolved one of the account with this detector (NULL: any). */
+bool store_incident_of(struct store *s, const char *account, const char *detector,
+		       struct store_incident *out);
+/* The newest unresolved one of the subscriber. */
+bool store_incident_of_subscriber(struct store *s, int64_t subscriber, struct store_incident *out);
+struct store_incident_new {
+	const char *subject_type, *subject;
+	int64_t account, subscriber; /* 0: none */
+	const char *detector, *why, *severity, *actor;
+};
+int64_t store_incident_open(struct store *s, const struct store_incident_new *n, int64_t now_ms);
+void store_incident_note(struct store *s, int64_t id, const char *actor, const char *what,
+			 const char *text, int64_t now_ms);
+void store_incident_contain(struct store *s, int64_t id, int64_t penalty_ms, int64_t now_ms);
+/* why is what is known now; "": leave it. */
+void store_incident_why(struct store *s, int64_t id, const char *why);
+void store_incident_state(struct store *s, int64_t id, const char *state, const char *owner,
+			  int64_t now_ms);
+/* The contained incidents of an account become released; how many. */
+int store_incident_release(struct store *s, const char *account, const char *actor,
+			   const char *text, int64_t now_ms);
+/* A penalty of this account and time was released here before. */
+bool store_penalty_released(struct store *s, const char *account, int64_t penalty_ms);
+/* Contained incidents about accounts, for the reconciliation: calls f for each. */
+void store_incidents_contained(struct store *s,
+			       void (*f)(const char *account, int64_t penalty_ms,
+					 const char *detector, const char *why, void *arg),
+			       void *arg);
+
+/* --- reports (store_report.c) --- */
+
+struct store_message { /* of ev_message */
+	int64_t account;
+	char login[EVENT_ACCOUNT_MAX + 1], queue_id[EVENT_ID_MAX + 1], token[EVENT_ID_MAX + 1];
+};
+bool store_message_by_token(struct store *s, const char *token, struct store_message *out);
+bool store_message_by_queue_id(struct store *s, const char *queue_id, struct store_message *out);
+/* The one account that submitted from src in [from,to]: 0 when none or several. */
+int64_t store_account_at(struct store *s, const struct addr *src, int64_t from_ms, int64_t to_ms,
+			 char *login, size_t n);
+
+struct store_report {
+	int64_t received_ms;
+	const char *format, *feedback_type, *reporter, *source_ip, *match, *token, *queue_id,
+	    *sha256, *error, *fields, *original_headers;
+	int source_port; /* 0: not said */
+	int64_t arrival_ms, account, subscriber, incident;
+};
+int64_t store_report_add(struct store *s, const struct store_report *r);
+/* {"id","match","account","subscriber","incident"} of the one with this sha256 (NULL) or id; NULL:
+ * none. */
+json_t *store_report_row(struct store *s, const char *sha256, int64_t id);
+void store_report_attach(struct store *s, int64_t id, int64_t incident);
+/* Complaints (not-spam aside) filed under an incident. */
+int64_t store_report_count(struct store *s, int64_t incident);
+
+/* --- doors (store_door.c) --- */
+
+enum store_role { ROLE_NONE = 0, ROLE_VIEWER = 1, ROLE_DESK = 2, ROLE_ADMIN = 3 };
+const char *store_role_name(enum store_role r);
+enum store_role store_role_parse(const char *name); /* ROLE_NONE: no such role */
+
+/* hash: buf for the crypt(5) text. False: no such operator. */
+bool store_operator(struct store *s, const char *user, char *hash, size_t n, enum store_role *role);
+void store_operator_put(struct store *s, const char *user, const char *hash, enum store_role role,
+			int64_t now_ms);
+bool store_operator_remove(struct store *s, const char *user); /* its sessions go with it */
+json_t *store_operator_list(struct store *s);
+int64_t store_admins(struct store *s); /* operators with the role admin */
+
+struct store_session {
+	char user[65], address[ADDR_STRLEN];
+	enum store_role role;
+	int64_t created_ms, seen_ms;
+};
+void store_session_add(struct store *s, const char *hash, const char *user, const char *address,
+		       int64_t now_ms);
+bool store_session(struct store *s, const char *hash, struct store_session *out);
+void store_session_seen(struct store *s, const char *hash, int64_t now_ms);
+void store_session_remove(struct store *s, const char *hash);
+
+/* One bounded step of retention: events, rollups, ended leases and reports before `before`,
+ * sessions not seen since then or older. True: call again soon. Raw reports to unlink go to f. */
+bool store_prune(struct store *s, int64_t before_ms, int64_t sessions_before_ms,
+		 void (*f)(const char *sha256, void *arg), void *arg);
+
+/* {"schema","policy_version","events","accounts","incidents_open","exemptions"} and sizes */
+json_t *store_status(struct store *s);
+
+#endif

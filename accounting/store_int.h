@@ -1,0 +1,40 @@
+/*
+ * store_int - what the store's own files share. Nobody else includes it.
+ */
+#ifndef ACCOUNTING_STORE_INT_H
+#define ACCOUNTING_STORE_INT_H
+
+#include "accounting/store.h"
+#include "accounting/store_sql.h"
+#include "accounting/store_stmts.h"
+
+enum store_stmt {
+#define X(name, sql) name,
+	STORE_STATEMENTS(X)
+#undef X
+	    ST_COUNT
+};
+
+struct store_change {
+	uint64_t version;
+	enum policy_op op;
+	struct policy_entry entry;
+};
+
+struct store {
+	struct sql *db;
+	struct store_hooks hooks;
+	void *arg;
+	bool open;  /* a transaction */
+	bool group; /* it is a group of batches */
+	int schema;
+	struct store_change *changes; /* of the open transaction, told after its commit */
+	size_t n_changes, cap_changes;
+};
+
+#define DB (s->db)
+
+/* One more policy version; remembers the change for after the commit. */
+void store_policy_changed(struct store *s, enum policy_op op, int64_t exemption);
+
+#endif

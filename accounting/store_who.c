@@ -1,0 +1,135 @@
+/*
+ * store_who - subscribers, their accounts and the leases that tie addresses to them (contract in
+ * store.h).
+ *
+ * A lease is half-open, [from, to). An address is looked up by every prefix length in use, so that
+ * the cost does not grow with the number of leases.
+ */
+#include <string.h>
+
+#include "lib/log.h"
+#include "accounting/store_int.h"
+
+int64_t store_subscriber(struct store *s, const char *ref)
+{
+	return sql_value(DB, ST_SUBSCRIBER, QS(ref));
+}
+
+int64_t store_subscriber_put(struct store *s, const char *ref, const char *name,
+			     const char *contact, int64_t now_ms)
+{
+	sql_run(DB, ST_SUBSCRIBER_PUT, QS(ref), QS(name), QS(contact), QI(now_ms));
+	return store_subscriber(s, ref);
+}
+
+int64_t store_account(struct store *s, const char *login)
+{
+	return sql_value(DB, ST_ACCOUNT, QS(login));
+}
+
+static int64_t add_account(struct store *s, const char *login, int64_t subscriber, int64_t now_ms)
+{
+	sql_run(DB, ST_ACCOUNT_ADD, QS(login), QZ(subscriber), QI(now_ms));
+	return sql_error(DB) ? 0 : sql_rowid(DB);
+}
+
+int64_t store_account_seen(struct store *s, const char *login, int64_t now_ms)
+{
+	int64_t id = store_account(s, login);
+	return id || sql_error(DB) ? id : add_account(s, login, 0, now_ms);
+}
+
+int64_t store_account_put(struct store *s, const char *login, int64_t subscriber, int64_t now_ms)
+{
+	int64_t id = store_account(s, login);
+	if (!id)
+		return add_account(s, login, subscriber, now_ms);
+	sql_run(DB, ST_ACCOUNT_MOVE, QI(id), QZ(subscriber));
+	sql_run(DB, ST_ACCOUNT_MOVE_INCIDENTS, QI(id), QZ(subscriber));
+	return id;
+}
+
+int64_t store_account_subscriber(struct store *s, int64_t account)
+{
+	return sql_value(DB, ST_ACCOUNT_SUBSCRIBER, QI(account));
+}
+
+/* --- leases
+ * --------------------------------------------------------------------------------------- */
+
+static int64_t insert_lease(struct store *s, const struct store_lease *l)
+{
+	struct addr first, last;
+	prefix_range(&l->prefix, &first, &last);
+	sql_run(DB, ST_LEASE_ADD, QI(l->prefix.len), QA(&first), QA(&last), QI(l->port_lo),
+		QI(l->port_hi), QI(l->subscriber), QI(l->from_ms), QZ(l->to_ms),
+		QS(l->source ? l->source : ""));
+	return sql_error(DB) ? 0 : sql_rowid(DB);
+}
+
+/* The same line to the same subscriber once more: a renewal. */
+static int64_t renew(struct store *s, const struct store_lease *l)
+{
+	int64_t id = sql_value(DB, ST_LEASE_SAME, QI(l->prefix.len), QA(&l->prefix.a),
+			       QI(l->port_lo), QI(l->port_hi), QI(l->subscriber), QI(l->from_ms));
+	if (id && l->to_ms)
+		sql_run(DB, ST_LEASE_TO, QI(id), QI(l->to_ms));
+	return id;
+}
+
+/* Leases of others that hold a part of l at its start end there; how many. */
+static int end_others(struct store *s, const struct store_lease *l, const struct store_who *w,
+		      int64_t now_ms)
+{
+	struct addr first, last;
+	int n = 0;
+	prefix_range(&l->prefix, &first, &last);
+	while (sql_first(DB, ST_LEASE_COVERING, QA(&first), QA(&last), QI(l->prefix.len),
+			 QI(l->port_lo), QI(l->port_hi), QI(l->subscriber), QI(l->from_ms))) {
+		int64_t id = sql_int(DB, ST_LEASE_COVERING, 0);
+		int64_t subscriber = sql_int(DB, ST_LEASE_COVERING, 1);
+		sql_end(DB, ST_LEASE_COVERING);
+		store_exemptions_revoke(s, subscriber, &l->prefix, l->from_ms, w, now_ms);
+		sql_run(DB, ST_LEASE_TO, QI(id), QI(l->from_ms));
+		n++;
+	}
+	return n;
+}
+
+/* A lease told late ends where somebody else's, known already, begins. */
+static int64_t end_of(struct store *s, const struct store_lease *l)
+{
+	struct addr first, last;
+	prefix_range(&l->prefix, &first, &last);
+	int64_t later =
+	    sql_value(DB, ST_LEASE_LATER, QA(&first), QA(&last), QI(l->prefix.len), QI(l->port_lo),
+		      QI(l->port_hi), QI(l->subscriber), QI(l->from_ms));
+	return later && (!l->to_ms || l->to_ms > later) ? later : l->to_ms;
+}
+
+int64_t store_lease_add(struct store *s, const struct store_lease *l, const struct store_who *w,
+			int64_t now_ms, int *ended)
+{
+	struct store_lease lease = *l;
+	*ended = end_others(s, l, w, now_ms);
+	lease.to_ms = end_of(s, l);
+	int64_t id = renew(s, &lease);
+	return id ? id : insert_lease(s, &lease);
+}
+
+int store_lease_end(struct store *s, const struct prefix *p, int port_lo, int64_t t_ms)
+{
+	sql_run(DB, ST_LEASE_END, QI(p->len), QA(&p->a), QI(t_ms), QI(port_lo));
+	return sql_error(DB) ? 0 : (int)sql_changes(DB);
+}
+
+int store_lease_holders(struct store *s, const struct addr *a, int port, int64_t t_ms, int64_t *ids,
+			int max)
+{
+	int n = 0;
+	bool row = sql_first(DB, ST_LEASE_HOLDERS, QA(a), QI(port), QI(t_ms));
+	for (; row && n < max; row = sql_next(DB, ST_LEASE_HOLDERS))
+		ids[n++] = sql_int(DB, ST_LEASE_HOLDERS, 0);
+	sql_end(DB, ST_LEASE_HOLDERS);
+	return n;
+}
