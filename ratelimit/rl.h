@@ -66,15 +66,19 @@ struct rl_handlers {
 };
 
 struct rl *rl_new(struct event_base *base, const char *run_dir, int deadline_ms, const struct rl_handlers *h, void *arg);
-/* cb is called exactly once, never from inside rl_ask(), unless the returned handle is cancelled first. */
+/* cb is called exactly once, never from inside rl_ask(), unless the returned handle is cancelled or the client freed first. What ask points to is copied. */
 struct rl_pending;
 struct rl_pending *rl_ask(struct rl *r, const struct rl_ask *ask, void (*cb)(const struct rl_verdict *v, void *arg), void *arg);
-void rl_cancel(struct rl_pending *p);
+void rl_cancel(struct rl_pending *p); /* NULL is allowed; not after cb was called */
 /* A charge that came to nothing after all (the spool refused it): give it back. */
 void rl_refund(struct rl *r, const struct rl_ask *ask);
-/* Set or lift a penalty (acctd only; it carries the audit trail). False when not connected. */
+/*
+ * Set, replace or (stage RL_NORMAL) lift a penalty (acctd only; it carries the audit trail). False when not connected. It comes back to every
+ * subscriber as penalty(), to us also when it was already so: then it is durable.
+ */
 bool rl_set(struct rl *r, const struct rl_penalty *p);
-/* An admin request in JSON ("limit.show" {"account"}, "limit.set", "limit.reset"); cb gets a borrowed value, NULL when unavailable. Deadline 2 s. */
+/* An admin request in JSON ("limit.show" {"account"}, "limit.set", "limit.reset"); cb gets a borrowed value: the
+ * result, when not ok a string that says what to change, NULL when unavailable. Deadline 2 s. */
 void rl_admin(struct rl *r, const char *op, const json_t *args, void (*cb)(bool ok, const json_t *result, void *arg), void *arg);
 bool rl_connected(const struct rl *r);
 void rl_free(struct rl *r);

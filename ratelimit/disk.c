@@ -1,0 +1,259 @@
+/*
+ * disk - snapshot files of ratelimitd.
+ *
+ * The child of disk_save_counters() is a copy of the daemon that encodes, writes, and leaves its
+ * errno as exit status; it keeps no descriptor but the pipe that tells us of its end, so a daemon
+ * that is killed and started again finds its socket free, and it dies with its parent, so it never
+ * writes over the file of a later daemon.
+ *
+ * Trusted with the folder <state_dir>/ratelimit. Diagnostics: `ratelimit snapshot-*` log lines,
+ * error counts. Known gap: a crash loses the counts of the last snapshot_interval; penalties and
+ * overrides are never lost.
+ */
+#include "ratelimit/disk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/proc.h"
+#include "ratelimit/snapshot.h"
+
+#define MAX_FILE ((size_t)4 << 30)
+
+struct disk {
+	struct event_base *base;
+	char *folder;
+	pid_t child; /* 0: none */
+	int child_end;
+	struct event *child_event;
+	int64_t child_ms, counters_ms;
+	uint64_t errors, damaged;
+};
+
+static const char *const names[] = {
+    [SNAPSHOT_COUNTERS] = "snapshot", [SNAPSHOT_STANDING] = "standing"};
+
+static const char *path_of(const struct disk *d, const char *name, const char *suffix,
+			   char path[static PATH_MAX])
+{
+	if (snprintf(path, PATH_MAX, "%s/%s%s", d->folder, name, suffix) >= PATH_MAX)
+		fatal_config("common.state_dir is too long");
+	return path;
+}
+
+/* "snapshot.AbCdEf": a temporary name of proc_write_file(). */
+static bool is_leftover(const char *entry)
+{
+	for (int k = SNAPSHOT_COUNTERS; k <= SNAPSHOT_STANDING; k++) {
+		size_t n = strlen(names[k]);
+		if (strncmp(entry, names[k], n) == 0 && entry[n] == '.' && strlen(entry + n) == 7)
+			return true;
+	}
+	return false;
+}
+
+static void remove_leftovers(const struct disk *d)
+{
+	char path[PATH_MAX];
+	DIR *dir = opendir(d->folder);
+	const struct dirent *e;
+	while (dir && (e = readdir(dir)))
+		if (is_leftover(e->d_name))
+			(void)unlink(path_of(d, e->d_name, "", path));
+	if (dir)
+		closedir(dir);
+}
+
+struct disk *disk_new(struct event_base *base, const char *folder)
+{
+	struct disk *d = calloc(1, sizeof *d);
+	if (!d || !(d->folder = strdup(folder)))
+		fatal("out of memory");
+	d->base = base;
+	remove_leftovers(d);
+	return d;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+static void set_aside(struct disk *d, const char *path, const char *why)
+{
+	char aside[PATH_MAX];
+	d->damaged++;
+	if (snprintf(aside, sizeof aside, "%s.damaged", path) < (int)sizeof aside &&
+	    rename(path, aside) == 0)
+		log_event(LOG_ERR, "-", "ratelimit", "snapshot-damaged", LS("file", path),
+			  LS("reason", why), LS("kept_as", aside));
+	else
+		log_event(LOG_ERR, "-", "ratelimit", "snapshot-damaged", LS("file", path),
+			  LS("reason", why), LS("rename", strerror(errno)));
+}
+
+static void load(struct disk *d, struct limiter *l, enum snapshot_kind kind,
+		 const struct moment *now)
+{
+	char path[PATH_MAX];
+	size_t len, left_out;
+	const char *err;
+	char *data = proc_read_file(path_of(d, names[kind], "", path), MAX_FILE, &len);
+	if (!data) {
+		if (errno != ENOENT)
+			set_aside(d, path, strerror(errno));
+		return;
+	}
+	if (!snapshot_decode(l, kind, now, (const uint8_t *)data, len, &left_out, &err))
+		set_aside(d, path, err);
+	else
+		log_event(LOG_INFO, "-", "ratelimit", "snapshot-read", LS("file", path),
+			  LI("bytes", len), LI("accounts", limiter_accounts(l)),
+			  LI("left_out", left_out));
+	free(data);
+}
+
+void disk_load(struct disk *d, struct limiter *l, const struct moment *now)
+{
+	load(d, l, SNAPSHOT_COUNTERS, now);
+	load(d, l, SNAPSHOT_STANDING, now);
+	d->counters_ms = now->mono_ms;
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+static bool write_file(const struct disk *d, struct limiter *l, enum snapshot_kind kind,
+		       const struct moment *now)
+{
+	char path[PATH_MAX];
+	size_t len;
+	uint8_t *data = snapshot_encode(l, kind, now, &len);
+	bool ok = proc_write_file(path_of(d, names[kind], "", path), data, len, 0640);
+	int saved = errno;
+	free(data);
+	errno = saved;
+	return ok;
+}
+
+static void failed(struct disk *d, enum snapshot_kind kind, const char *why)
+{
+	d->errors++;
+	log_event(LOG_ERR, "-", "ratelimit", "snapshot-not-written", LS("file", names[kind]),
+		  LS("folder", d->folder), LS("reason", why));
+}
+
+static void wait_child(struct disk *d)
+{
+	int status = 0;
+	pid_t r;
+	while ((r = waitpid(d->child, &status, 0)) < 0 && errno == EINTR)
+		;
+	if (r == d->child && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		d->counters_ms = d->child_ms;
+	else
+		failed(d, SNAPSHOT_COUNTERS,
+		       WIFEXITED(status) ? strerror(WEXITSTATUS(status))
+					 : "the writing process was killed");
+	event_free(d->child_event);
+	close(d->child_end);
+	d->child = 0;
+}
+
+static void child_ended(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	wait_child(arg);
+}
+
+_Noreturn static void child_main(const struct disk *d, struct limiter *l, const struct moment *now,
+				 int end, pid_t parent)
+{
+	const int keep = 3; /* the pipe, so that our end is seen; nothing else */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
+	if (getppid() != parent || (end != keep && dup2(end, keep) < 0))
+		_exit(EIO);
+	(void)close_range((unsigned)keep + 1, ~0U, 0);
+	_exit(write_file(d, l, SNAPSHOT_COUNTERS, now) ? 0 : errno);
+}
+
+void disk_save_counters(struct disk *d, struct limiter *l, const struct moment *now)
+{
+	int ends[2];
+	pid_t self = getpid();
+	if (d->child)
+		return;
+	if (pipe2(ends, O_CLOEXEC) != 0) {
+		failed(d, SNAPSHOT_COUNTERS, strerror(errno));
+		return;
+	}
+	d->child = fork();
+	if (d->child == 0)
+		child_main(d, l, now, ends[1], self);
+	close(ends[1]);
+	if (d->child < 0) {
+		failed(d, SNAPSHOT_COUNTERS, strerror(errno));
+		close(ends[0]);
+		d->child = 0;
+		return;
+	}
+	d->child_end = ends[0];
+	d->child_ms = now->mono_ms;
+	d->child_event = event_new(d->base, ends[0], EV_READ, child_ended, d);
+	if (!d->child_event || event_add(d->child_event, NULL) != 0)
+		fatal("out of memory");
+}
+
+bool disk_save_counters_now(struct disk *d, struct limiter *l, const struct moment *now)
+{
+	if (d->child)
+		wait_child(d);
+	if (!write_file(d, l, SNAPSHOT_COUNTERS, now)) {
+		failed(d, SNAPSHOT_COUNTERS, strerror(errno));
+		return false;
+	}
+	d->counters_ms = now->mono_ms;
+	return true;
+}
+
+bool disk_save_standing(struct disk *d, struct limiter *l, const struct moment *now)
+{
+	if (write_file(d, l, SNAPSHOT_STANDING, now))
+		return true;
+	failed(d, SNAPSHOT_STANDING, strerror(errno));
+	return false;
+}
+
+int64_t disk_counters_ms(const struct disk *d)
+{
+	return d->counters_ms;
+}
+
+uint64_t disk_errors(const struct disk *d)
+{
+	return d->errors;
+}
+
+uint64_t disk_damaged(const struct disk *d)
+{
+	return d->damaged;
+}
+
+void disk_free(struct disk *d)
+{
+	if (!d)
+		return;
+	if (d->child)
+		wait_child(d);
+	free(d->folder);
+	free(d);
+}

@@ -1,0 +1,136 @@
+/*
+ * proto - the bytes of ratelimitd's frames. Pure.
+ *
+ * Trusted with nothing: every length and enumeration is checked here, so that server and client see
+ * valid values only. Diagnostics: a false result; who reads ends that connection. Known gaps: none.
+ */
+#include "ratelimit/proto.h"
+
+void proto_put_ask(struct wire_out *w, uint32_t id, uint8_t flags, const struct rl_ask *ask)
+{
+	uint32_t n = ask->n_hash < PROTO_MAX_HASHES ? ask->n_hash : PROTO_MAX_HASHES;
+	wire_u32(w, id);
+	wire_u8(w, flags);
+	wire_str(w, ask->account);
+	wire_addr(w, &ask->client);
+	wire_i64(w, ask->t_ms);
+	wire_u32(w, ask->messages);
+	wire_u32(w, ask->rcpts);
+	wire_u32(w, n);
+	for (uint32_t i = 0; i < n; i++)
+		wire_u64(w, ask->rcpt_hash[i]);
+}
+
+static bool flags_known(uint8_t flags)
+{
+	return flags == 0 || flags == PROTO_CHARGE || flags == PROTO_REFUND;
+}
+
+bool proto_get_ask(const uint8_t *data, size_t len, struct proto_ask *out)
+{
+	struct wire_in r;
+	wire_in_init(&r, data, len);
+	out->id = wire_get_u32(&r);
+	out->flags = wire_get_u8(&r);
+	wire_get_str(&r, out->account, sizeof out->account);
+	out->ask = (struct rl_ask){
+	    .account = out->account, .rcpt_hash = out->hash, .charge = out->flags == PROTO_CHARGE};
+	wire_get_addr(&r, &out->ask.client);
+	out->ask.t_ms = wire_get_i64(&r);
+	out->ask.messages = wire_get_u32(&r);
+	out->ask.rcpts = wire_get_u32(&r);
+	out->ask.n_hash = wire_get_u32(&r);
+	if (r.bad || out->ask.n_hash > PROTO_MAX_HASHES || !flags_known(out->flags) ||
+	    out->account[0] == '\0')
+		return false;
+	for (uint32_t i = 0; i < out->ask.n_hash; i++)
+		out->hash[i] = wire_get_u64(&r);
+	return wire_done(&r);
+}
+
+void proto_put_answer(struct wire_out *w, uint32_t id, const struct rl_verdict *v)
+{
+	wire_u32(w, id);
+	wire_u8(w, (uint8_t)v->answer);
+	wire_i64(w, v->retry_ms);
+	wire_str(w, v->why);
+}
+
+bool proto_get_answer(const uint8_t *data, size_t len, uint32_t *id, struct rl_verdict *v)
+{
+	struct wire_in r;
+	wire_in_init(&r, data, len);
+	*id = wire_get_u32(&r);
+	uint8_t answer = wire_get_u8(&r);
+	*v = (struct rl_verdict){.answer = (enum rl_answer)answer, .retry_ms = wire_get_i64(&r)};
+	wire_get_str(&r, v->why, sizeof v->why);
+	return wire_done(&r) && answer <= RL_DOWN && v->retry_ms >= 0;
+}
+
+void proto_put_penalty(struct wire_out *w, const struct rl_penalty *p)
+{
+	wire_str(w, p->account);
+	wire_u8(w, (uint8_t)p->stage);
+	wire_i64(w, p->since_ms);
+	wire_str(w, p->rule);
+	wire_str(w, p->why);
+	wire_str(w, p->actor);
+}
+
+bool proto_read_penalty(struct wire_in *r, struct rl_penalty *p)
+{
+	*p = (struct rl_penalty){0};
+	wire_get_str(r, p->account, sizeof p->account);
+	uint8_t stage = wire_get_u8(r);
+	p->since_ms = wire_get_i64(r);
+	wire_get_str(r, p->rule, sizeof p->rule);
+	wire_get_str(r, p->why, sizeof p->why);
+	wire_get_str(r, p->actor, sizeof p->actor);
+	if (p->account[0] == '\0' ||
+	    (stage != RL_NORMAL && stage != RL_HOLD && stage != RL_SUSPEND))
+		r->bad = true;
+	else
+		p->stage = (enum rl_stage)stage;
+	return !r->bad;
+}
+
+bool proto_get_penalty(const uint8_t *data, size_t len, struct rl_penalty *p)
+{
+	struct wire_in r;
+	wire_in_init(&r, data, len);
+	return proto_read_penalty(&r, p) && wire_done(&r);
+}
+
+void proto_put_admin(struct wire_out *w, uint32_t id, const char *json, size_t n)
+{
+	wire_u32(w, id);
+	wire_bytes(w, json, n);
+}
+
+bool proto_get_admin(const uint8_t *data, size_t len, uint32_t *id, const char **json, size_t *n)
+{
+	struct wire_in r;
+	wire_in_init(&r, data, len);
+	*id = wire_get_u32(&r);
+	*json = (const char *)wire_get_bytes(&r, PROTO_JSON_MAX, n);
+	return wire_done(&r);
+}
+
+void proto_put_reply(struct wire_out *w, uint32_t id, bool ok, const char *json, size_t n)
+{
+	wire_u32(w, id);
+	wire_u8(w, ok);
+	wire_bytes(w, json, n);
+}
+
+bool proto_get_reply(const uint8_t *data, size_t len, uint32_t *id, bool *ok, const char **json,
+		     size_t *n)
+{
+	struct wire_in r;
+	wire_in_init(&r, data, len);
+	*id = wire_get_u32(&r);
+	uint8_t flag = wire_get_u8(&r);
+	*ok = flag == 1;
+	*json = (const char *)wire_get_bytes(&r, PROTO_JSON_MAX, n);
+	return wire_done(&r) && flag <= 1;
+}

@@ -1,0 +1,522 @@
+/*
+ * server - what goes in and out of ratelimitd.
+ *
+ * A frame is decoded (proto), decided (limiter), made durable when a penalty changed (disk), told
+ * to every subscriber, then answered: who gets an answer may rely on the penalty behind it. A frame
+ * that is not valid ends its connection.
+ *
+ * Trusted with the socket and the folder <state_dir>/ratelimit. Diagnostics: log lines `ACCOUNT
+ * ratelimit hold|limit|would-hold|would-limit|penalty|override|reset`, metrics sekisho_ratelimit_*.
+ * Known gaps: none.
+ */
+#include "ratelimit/server.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <talloc.h>
+
+#include "lib/clock.h"
+#include "lib/ipc.h"
+#include "lib/log.h"
+#include "lib/metrics.h"
+#include "lib/wire.h"
+#include "ratelimit/admin.h"
+#include "ratelimit/disk.h"
+#include "ratelimit/proto.h"
+
+#define SWEEP_MAX     20000 /* accounts forgotten in one go */
+#define FULL_EVERY_MS 60000
+
+struct peer {
+	TAILQ_ENTRY(peer) link;
+	struct server *s;
+	struct ipc_conn *c;
+	bool subscribed;
+	bool dead; /* to be freed when the present frame is done */
+};
+
+struct server {
+	struct event_base *base;
+	struct limiter *limiter;
+	struct disk *disk;
+	struct ipc_listener *listener;
+	struct event *tick;
+	TAILQ_HEAD(, peer) peers;
+	int64_t epoch_ms; /* UTC minus monotonic at the start: limiter time is epoch + monotonic */
+	int64_t interval_ms, full_said_ms;
+	uid_t uid;	    /* of the configured user */
+	int64_t changed_ms; /* limiter time of the last change of a counter */
+	bool standing_dirty;
+	struct proto_ask ask; /* the one being answered */
+};
+
+static struct moment now_of(const struct server *s)
+{
+	return (struct moment){.mono_ms = s->epoch_ms + clock_mono_ms(), .utc_ms = clock_utc_ms()};
+}
+
+/* --- out ----------------------------------------------------------------------------------------
+ */
+
+static void send_frame(struct peer *p, uint16_t type, const struct wire_out *w)
+{
+	bug_on(w->bad);
+	if (p->dead || ipc_send(p->c, type, w->buf, w->len))
+		return;
+	log_event(LOG_WARNING, "-", "ratelimit", "peer-slow",
+		  LI("backlog_bytes", ipc_backlog(p->c)));
+	p->dead = true; /* it reconnects and is told everything again */
+}
+
+static void send_penalty(struct peer *p, const struct rl_penalty *penalty)
+{
+	uint8_t buf[PROTO_SMALL_MAX];
+	struct wire_out w;
+	wire_out_init(&w, buf, sizeof buf);
+	proto_put_penalty(&w, penalty);
+	send_frame(p, PROTO_PENALTY, &w);
+}
+
+static void push(struct server *s, const struct rl_penalty *penalty)
+{
+	struct peer *p;
+	TAILQ_FOREACH(p, &s->peers, link)
+	{
+		if (p->subscribed)
+			send_penalty(p, penalty);
+	}
+}
+
+/* Durable before anybody hears of it; if the disk fails, in force all the same and tried again at
+ * the next tick. */
+static void save_standing(struct server *s, const struct moment *now)
+{
+	s->standing_dirty = !disk_save_standing(s->disk, s->limiter, now);
+}
+
+/* --- ASK ----------------------------------------------------------------------------------------
+ */
+
+static void log_outcome(struct server *s, const struct rl_ask *ask, const struct rl_verdict *v,
+			const struct limiter_outcome *o, const struct moment *now)
+{
+	bool observe = limiter_config(s->limiter)->mode == MODE_OBSERVE;
+	if (o->opened || o->would_hold)
+		log_event(LOG_WARNING, ask->account, "ratelimit", o->opened ? "hold" : "would-hold",
+			  LS("rule", o->rule), LS("why", o->why), LA("client", &ask->client));
+	if (o->limited)
+		log_event(LOG_NOTICE, ask->account, "ratelimit", observe ? "would-limit" : "limit",
+			  LS("why", v->why), LI("retry_ms", v->retry_ms),
+			  LA("client", &ask->client));
+	if (o->full && now->mono_ms - s->full_said_ms >= FULL_EVERY_MS) {
+		s->full_said_ms = now->mono_ms;
+		log_event(LOG_ERR, ask->account, "ratelimit", "full",
+			  LI("accounts", limiter_accounts(s->limiter)),
+			  LS("advice", "raise ratelimit.accounts"));
+	}
+}
+
+static void answer(struct peer *p, uint32_t id, const struct rl_verdict *v)
+{
+	uint8_t buf[PROTO_SMALL_MAX];
+	struct wire_out w;
+	wire_out_init(&w, buf, sizeof buf);
+	proto_put_answer(&w, id, v);
+	send_frame(p, PROTO_ANSWER, &w);
+}
+
+static bool on_ask(struct peer *p, const uint8_t *data, size_t len)
+{
+	struct server *s = p->s;
+	struct rl_verdict v;
+	struct limiter_outcome o;
+	if (!proto_get_ask(data, len, &s->ask))
+		return false;
+	struct moment now = now_of(s);
+	s->changed_ms = now.mono_ms;
+	if (s->ask.flags == PROTO_REFUND) {
+		limiter_refund(s->limiter, &s->ask.ask, &now);
+		return true;
+	}
+	limiter_ask(s->limiter, &s->ask.ask, &now, &v, &o);
+	log_outcome(s, &s->ask.ask, &v, &o, &now);
+	if (o.opened) {
+		save_standing(s, &now);
+		push(s, limiter_penalty(s->limiter, s->ask.account));
+	}
+	answer(p, s->ask.id, &v);
+	return true;
+}
+
+/* --- SUBSCRIBE, SET, ADMIN
+ * ------------------------------------------------------------------------ */
+
+static void tell_one(const struct rl_penalty *penalty, void *arg)
+{
+	send_penalty(arg, penalty);
+}
+
+static bool on_subscribe(struct peer *p, const uint8_t *data, size_t len)
+{
+	(void)data;
+	struct wire_out w;
+	if (len != 0)
+		return false;
+	p->subscribed = true;
+	limiter_each_penalty(p->s->limiter, tell_one, p);
+	wire_out_init(&w, NULL, 0);
+	send_frame(p, PROTO_SYNCED, &w);
+	return true;
+}
+
+static bool on_set(struct peer *p, const uint8_t *data, size_t len)
+{
+	static const char *const stages[] = {
+	    [RL_NORMAL] = "normal", [1] = "", [RL_HOLD] = "hold", [RL_SUSPEND] = "suspend"};
+	struct server *s = p->s;
+	struct rl_penalty penalty;
+	if (!proto_get_penalty(data, len, &penalty))
+		return false;
+	struct moment now = now_of(s);
+	enum limiter_set r = limiter_set_penalty(s->limiter, &penalty, &now);
+	if (r == LIMITER_CHANGED) {
+		log_event(LOG_NOTICE, penalty.account, "ratelimit", "penalty",
+			  LS("stage", stages[penalty.stage]), LS("rule", penalty.rule),
+			  LS("actor", penalty.actor), LS("why", penalty.why));
+		save_standing(s, &now);
+		push(s, &penalty);
+	} else if (r == LIMITER_SAME && p->subscribed) {
+		send_penalty(p, &penalty); /* it is as they want it */
+	} else if (r == LIMITER_FULL) {
+		log_event(LOG_ERR, penalty.account, "ratelimit", "full",
+			  LS("advice", "raise ratelimit.accounts"));
+	}
+	return true;
+}
+
+static void log_admin(const struct admin_result *r, const char *request, size_t n)
+{
+	if (r->ok && r->op &&
+	    (strcmp(r->op, "limit.set") == 0 || strcmp(r->op, "limit.reset") == 0))
+		log_event(LOG_NOTICE, r->account, "ratelimit", r->op + strlen("limit."),
+			  LB("request", request, n));
+}
+
+static void reply(struct peer *p, uint32_t id, const struct admin_result *r)
+{
+	uint8_t buf[PROTO_ADMIN_MAX];
+	struct wire_out w;
+	char *json = json_dumps(r->value, JSON_COMPACT | JSON_ENCODE_ANY);
+	bug_on(!json || strlen(json) > PROTO_JSON_MAX);
+	wire_out_init(&w, buf, sizeof buf);
+	proto_put_reply(&w, id, r->ok, json, strlen(json));
+	send_frame(p, PROTO_ADMIN_REPLY, &w);
+	free(json);
+}
+
+static bool on_admin(struct peer *p, const uint8_t *data, size_t len)
+{
+	struct server *s = p->s;
+	struct admin_result r;
+	uint32_t id;
+	const char *json;
+	size_t n;
+	if (!proto_get_admin(data, len, &id, &json, &n))
+		return false;
+	struct moment now = now_of(s);
+	admin_run(s->limiter, json, n, &now, &r);
+	log_admin(&r, json, n);
+	s->changed_ms = now.mono_ms;
+	if (r.standing_changed)
+		save_standing(s, &now);
+	reply(p, id, &r);
+	json_decref(r.value);
+	return true;
+}
+
+/* --- in
+ * ------------------------------------------------------------------------------------------- */
+
+static const struct {
+	uint16_t type;
+	bool (*run)(struct peer *p, const uint8_t *data, size_t len); /* false: not a valid frame */
+} handlers[] = {
+    {PROTO_ASK, on_ask},
+    {PROTO_SUBSCRIBE, on_subscribe},
+    {PROTO_SET, on_set},
+    {PROTO_ADMIN, on_admin},
+};
+
+static void peer_free(struct peer *p)
+{
+	TAILQ_REMOVE(&p->s->peers, p, link);
+	free(p);
+}
+
+static void reap(struct server *s)
+{
+	struct peer *p = TAILQ_FIRST(&s->peers);
+	while (p) {
+		struct peer *next = TAILQ_NEXT(p, link);
+		if (p->dead) {
+			ipc_free(p->c, false);
+			peer_free(p);
+		}
+		p = next;
+	}
+}
+
+static bool dispatch(struct peer *p, uint16_t type, const uint8_t *data, size_t len)
+{
+	for (size_t i = 0; i < sizeof handlers / sizeof handlers[0]; i++)
+		if (handlers[i].type == type)
+			return handlers[i].run(p, data, len);
+	return false;
+}
+
+static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, size_t len, void *arg)
+{
+	(void)c;
+	struct peer *p = arg;
+	struct server *s = p->s;
+	if (!dispatch(p, type, data, len)) {
+		log_event(LOG_WARNING, "-", "ratelimit", "bad-frame", LI("type", type),
+			  LI("bytes", len));
+		p->dead = true;
+	}
+	reap(s);
+}
+
+static void on_closed(struct ipc_conn *c, const char *reason, void *arg)
+{
+	(void)c;
+	log_event(LOG_DEBUG, "-", "ratelimit", "peer-gone", LS("reason", reason));
+	peer_free(arg);
+}
+
+static const struct ipc_handlers peer_handlers = {.frame = on_frame, .closed = on_closed};
+
+static struct peer *peer_new(struct server *s)
+{
+	struct peer *p = calloc(1, sizeof *p);
+	if (!p)
+		fatal("out of memory");
+	p->s = s;
+	TAILQ_INSERT_TAIL(&s->peers, p, link);
+	return p;
+}
+
+static bool on_accept(struct ipc_conn *c, const struct ipc_peer *peer, void *arg)
+{
+	struct server *s = arg;
+	if (peer->uid != 0 && peer->uid != geteuid() && peer->uid != s->uid) {
+		log_event(LOG_WARNING, "-", "ratelimit", "peer-refused", LI("uid", peer->uid),
+			  LI("pid", peer->pid));
+		return false;
+	}
+	struct peer *p = peer_new(s);
+	p->c = c;
+	ipc_accept(c, &peer_handlers, p);
+	return true;
+}
+
+void server_adopt_fd(struct server *s, int fd)
+{
+	struct peer *p = peer_new(s);
+	p->c = ipc_from_fd(s->base, fd, &peer_handlers, p);
+}
+
+/* --- time
+ * ------------------------------------------------------------------------------------------ */
+
+static void arm_tick(struct server *s)
+{
+	struct timeval tv = {.tv_sec = s->interval_ms / 1000,
+			     .tv_usec = s->interval_ms % 1000 * 1000};
+	if (event_add(s->tick, &tv) != 0)
+		fatal("out of memory");
+}
+
+/* The disk lacks something. */
+static bool counters_behind(const struct server *s)
+{
+	return s->changed_ms >= disk_counters_ms(s->disk);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	struct server *s = arg;
+	struct moment now = now_of(s);
+	limiter_sweep(s->limiter, &now, SWEEP_MAX);
+	if (s->standing_dirty)
+		save_standing(s, &now);
+	if (counters_behind(s))
+		disk_save_counters(s->disk, s->limiter, &now);
+	arm_tick(s);
+}
+
+bool server_save(struct server *s)
+{
+	struct moment now = now_of(s);
+	bool standing = disk_save_standing(s->disk, s->limiter, &now);
+	return disk_save_counters_now(s->disk, s->limiter, &now) && standing;
+}
+
+/* --- metrics
+ * ----------------------------------------------------------------------------------------- */
+
+static void put(enum metric_type type, const char *name, const char *labels, const char *help,
+		uint64_t v)
+{
+	metric_set(metric_new(type, name, labels, help), (int64_t)v);
+}
+
+static void put_answers(const struct limiter_stats *st)
+{
+	static const char *const labels[] = {
+	    [RL_OK] = "answer=\"ok\"",	   [RL_LIMIT] = "answer=\"limit\"",
+	    [RL_HELD] = "answer=\"held\"", [RL_REFUSE] = "answer=\"refuse\"",
+	    [RL_DOWN] = "answer=\"full\"",
+	};
+	for (int i = 0; i <= RL_DOWN; i++)
+		put(METRIC_COUNTER, "sekisho_ratelimit_answers_total", labels[i], "Asks by answer",
+		    st->answers[i]);
+}
+
+void server_refresh_metrics(void *server)
+{
+	struct server *s = server;
+	const struct limiter_stats *st = limiter_stats(s->limiter);
+	int64_t age_ms = counters_behind(s) ? now_of(s).mono_ms - disk_counters_ms(s->disk) : 0;
+	put(METRIC_COUNTER, "sekisho_ratelimit_asks_total", "kind=\"check\"", "Asks by kind",
+	    st->checks);
+	put(METRIC_COUNTER, "sekisho_ratelimit_asks_total", "kind=\"charge\"", "Asks by kind",
+	    st->charges);
+	put_answers(st);
+	put(METRIC_COUNTER, "sekisho_ratelimit_detections_total", NULL,
+	    "Accounts put on hold by the detector", st->detections);
+	put(METRIC_COUNTER, "sekisho_ratelimit_would_limit_total", NULL,
+	    "Mode observe: asks a limit would have refused", st->would_limit);
+	put(METRIC_COUNTER, "sekisho_ratelimit_would_hold_total", NULL,
+	    "Mode observe: holds the detector would have opened", st->would_hold);
+	put(METRIC_COUNTER, "sekisho_ratelimit_evicted_total", NULL,
+	    "Accounts forgotten early for want of room", st->evicted);
+	put(METRIC_GAUGE, "sekisho_ratelimit_accounts", NULL, "Accounts remembered",
+	    limiter_accounts(s->limiter));
+	put(METRIC_GAUGE, "sekisho_ratelimit_penalised_accounts", "stage=\"hold\"",
+	    "Accounts by penalty", st->penalised[RL_HOLD]);
+	put(METRIC_GAUGE, "sekisho_ratelimit_penalised_accounts", "stage=\"suspend\"",
+	    "Accounts by penalty", st->penalised[RL_SUSPEND]);
+	put(METRIC_GAUGE, "sekisho_ratelimit_snapshot_age_seconds", NULL,
+	    "Time since the counters on disk were complete", (uint64_t)age_ms / 1000);
+	put(METRIC_COUNTER, "sekisho_ratelimit_snapshot_errors_total", NULL,
+	    "Snapshot writes that failed", disk_errors(s->disk));
+	put(METRIC_COUNTER, "sekisho_ratelimit_snapshot_damaged_total", NULL,
+	    "Snapshot files set aside", disk_damaged(s->disk));
+}
+
+/* --- up and down
+ * --------------------------------------------------------------------------------------- */
+
+static bool open_folder(struct server *s, const char *state_dir, const struct proc_identity *id,
+			char **err)
+{
+	char path[PATH_MAX];
+	if (snprintf(path, sizeof path, "%s/ratelimit", state_dir) >= (int)sizeof path) {
+		*err = talloc_strdup(NULL, "common.state_dir is too long");
+		return false;
+	}
+	if (!proc_folder(path, 0750, id)) {
+		*err = talloc_asprintf(NULL, "%s: %s", path, strerror(errno));
+		return false;
+	}
+	s->disk = disk_new(s->base, path);
+	return true;
+}
+
+static bool open_socket(struct server *s, const char *run_dir, const struct proc_identity *id,
+			char **err)
+{
+	char path[PATH_MAX];
+	if (snprintf(path, sizeof path, "%s/ratelimitd.sock", run_dir) >= (int)sizeof path) {
+		*err = talloc_strdup(NULL, "common.run_dir is too long");
+		return false;
+	}
+	s->listener = ipc_listen(s->base, path, 0660, on_accept, s, err);
+	if (!s->listener)
+		return false;
+	if (id->change && !ipc_listener_chown(s->listener, id->uid, id->gid)) {
+		*err = talloc_asprintf(NULL, "%s: %s", path, strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+static uint64_t random_seed(void)
+{
+	uint64_t seed;
+	if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+		fatal_errno("getrandom");
+	return seed;
+}
+
+struct server *server_new(struct event_base *base, const struct ratelimit_conf *conf,
+			  const struct proc_identity *id, char **err)
+{
+	struct server *s = calloc(1, sizeof *s);
+	if (!s)
+		fatal("out of memory");
+	TAILQ_INIT(&s->peers);
+	s->base = base;
+	s->uid = id->change ? id->uid : geteuid();
+	s->epoch_ms = clock_utc_ms() - clock_mono_ms();
+	s->interval_ms = conf->snapshot_interval_ms;
+	s->full_said_ms = -FULL_EVERY_MS;
+	s->limiter = limiter_new(&conf->limiter, random_seed());
+	/* The socket first: it says whether another daemon is using the folder. */
+	if (!open_socket(s, conf->common.run_dir, id, err) ||
+	    !open_folder(s, conf->common.state_dir, id, err)) {
+		server_free(s);
+		return NULL;
+	}
+	struct moment now = now_of(s);
+	disk_load(s->disk, s->limiter, &now);
+	s->tick = evtimer_new(base, on_tick, s);
+	if (!s->tick)
+		fatal("out of memory");
+	arm_tick(s);
+	return s;
+}
+
+void server_reload(struct server *s, const struct ratelimit_conf *conf)
+{
+	limiter_configure(s->limiter, &conf->limiter);
+	s->interval_ms = conf->snapshot_interval_ms;
+	arm_tick(s);
+}
+
+void server_free(struct server *s)
+{
+	if (!s)
+		return;
+	struct peer *p;
+	while ((p = TAILQ_FIRST(&s->peers))) {
+		ipc_free(p->c, false);
+		peer_free(p);
+	}
+	ipc_listener_free(s->listener);
+	if (s->tick)
+		event_free(s->tick);
+	disk_free(s->disk);
+	limiter_free(s->limiter);
+	free(s);
+}
