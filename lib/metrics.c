@@ -156,6 +156,10 @@ bool metrics_serve(struct event_base *base, const char *listen, void (*refresh)(
 		return true;
 	if (!addr_parse_port(listen, &a, &port, err))
 		return false;
+	if (server.http) {
+		*err = "metrics are served already";
+		return false;
+	}
 	struct evhttp *http = evhttp_new(base);
 	if (!http)
 		fatal("metrics: out of memory");

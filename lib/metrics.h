@@ -23,7 +23,8 @@ int64_t metric_get(const struct metric *m);
 
 /* All metrics as text, grouped by name, HELP and TYPE once a name. */
 void metrics_render(struct evbuffer *out);
-/* Serve GET /metrics on "ADDRESS:PORT" ("" = do nothing). refresh (may be NULL) is called before each answer. False with *err. */
+/* Serve GET /metrics on "ADDRESS:PORT" ("" = do nothing). refresh (may be NULL) is called before each answer.
+ * One port a process. False with *err. */
 bool metrics_serve(struct event_base *base, const char *listen, void (*refresh)(void *arg), void *arg, const char **err);
 
 #endif

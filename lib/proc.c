@@ -387,6 +387,8 @@ void proc_watchdog(struct event_base *base)
 		return;
 	struct timeval half = {.tv_sec = (time_t)(us / 2000000),
 			       .tv_usec = (suseconds_t)(us / 2 % 1000000)};
+	if (ev)
+		event_free(ev);
 	ev = event_new(base, -1, EV_PERSIST, ping, NULL);
 	if (!ev || event_add(ev, &half) != 0)
 		fatal("cannot set the watchdog timer: out of memory");

@@ -80,7 +80,7 @@ static void refresh(void *arg)
 	metric_set(arg, ++refreshed);
 }
 
-static int listening_socket(uint16_t *port)
+static int bound_socket(uint16_t *port)
 {
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof in;
@@ -116,7 +116,7 @@ static void ask(struct event_base *base, uint16_t port, const char *request, cha
 static void test_serve(void **state)
 {
 	struct event_base *base = event_base_new();
-	char listen[32], answer[4096];
+	char at[32], answer[4096];
 	const char *err = NULL;
 	uint16_t port;
 	(void)state;
@@ -124,11 +124,13 @@ static void test_serve(void **state)
 	assert_true(metrics_serve(base, "", refresh, m, &err));
 	assert_false(metrics_serve(base, "localhost:1", refresh, m, &err));
 	assert_non_null(err);
-	int fd = listening_socket(&port);
+	int fd = bound_socket(&port);
+	assert_int_equal(listen(fd, 1), 0);
+	(void)snprintf(at, sizeof at, "127.0.0.1:%u", port);
+	assert_false(metrics_serve(base, at, refresh, m, &err)); /* in use */
 	close(fd);
-	(void)snprintf(listen, sizeof listen, "127.0.0.1:%u", port);
-	assert_true(metrics_serve(base, listen, refresh, m, &err));
-	assert_false(metrics_serve(base, listen, refresh, m, &err)); /* in use */
+	assert_true(metrics_serve(base, at, refresh, m, &err));
+	assert_false(metrics_serve(base, at, refresh, m, &err)); /* one a process */
 
 	ask(base, port, "GET /metrics HTTP/1.0\r\n\r\n", answer, sizeof answer);
 	assert_non_null(strstr(answer, " 200 OK\r\n"));
