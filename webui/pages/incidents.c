@@ -1,0 +1,110 @@
+/*
+ * incidents - the list: who was flagged, why, and whether it is contained.
+ *
+ * Known gaps: no filter but the state.
+ */
+#include <string.h>
+
+#include <talloc.h>
+
+#include "webui/pages/pages.h"
+
+static void incident_row(struct web *w, const json_t *x)
+{
+	struct html *h = w->h;
+	int64_t id = jint(x, "id", 0), reports = jint(x, "reports", 0),
+		held = jint(x, "held_messages", 0);
+	put(h, LIT("<tr><th scope=\"row\"><a class=\"no\" href=\"/incidents/"), INT(id),
+	    LIT("\">#"), INT(id), LIT("</a></th><td>"));
+	chip(h, jstr(x, "state"));
+	put(h, LIT("</td><td>"));
+	link_subject(h, jstr(x, "subject"));
+	put(h, LIT("<br><span class=\"sub\">"));
+	subscriber(h, jstr(x, "subscriber"), jstr(x, "subscriber_name"));
+	put(h, LIT("</span></td><td class=\"why\"><a class=\"plain\" href=\"/incidents/"), INT(id),
+	    LIT("\">"), FOR(jstr(x, "why")), LIT("</a></td><td class=\"n\">"));
+	if (held > 0)
+		put(h, NUM(held));
+	put(h, LIT("</td><td class=\"n\">"));
+	if (reports > 0)
+		put(h, NUM(reports));
+	put(h, LIT("</td><td>"), AGO(jint(x, "opened_ms", 0)), LIT("</td><td>"),
+	    AGO(jint(x, "updated_ms", 0)), LIT("<br><span class=\"sub\">"), FOR(jstr(x, "owner")),
+	    LIT("</span></td></tr>"));
+}
+
+void incident_table(struct web *w, const json_t *rows)
+{
+	size_t i;
+	json_t *x;
+	put(w->h,
+	    LIT("<div class=\"scroll\"><table><caption class=\"sr\">Incidents, newest "
+		"first</caption><thead><tr>"
+		"<th scope=\"col\">No.</th><th scope=\"col\">State</th><th "
+		"scope=\"col\">Who</th><th scope=\"col\">Why</th>"
+		"<th scope=\"col\" class=\"n\">Held</th><th scope=\"col\" class=\"n\">Reports</th>"
+		"<th scope=\"col\">Opened</th><th scope=\"col\">Last "
+		"change</th></tr></thead><tbody>"));
+	json_array_foreach(rows, i, x) incident_row(w, x);
+	put(w->h, LIT("</tbody></table></div>"));
+}
+
+static const struct tab {
+	const char *state, *label, *empty;
+} tabs[] = {
+    {NULL, "Unresolved", "No incident is unresolved. Nobody needs you."},
+    {"open", "Open", "Nobody waits for you."},
+    {"acknowledged", "Acknowledged", "No incident is acknowledged and still uncontained."},
+    {"contained", "Contained", "No account is held."},
+    {"released", "Released", "No incident is released and waiting to be resolved."},
+    {"resolved", "Resolved", "No incident was resolved yet."},
+    {"all", "All", "There has been no incident yet."},
+};
+enum { N_TABS = sizeof(tabs) / sizeof(*tabs) };
+
+static const struct tab *chosen(const struct web *w)
+{
+	const char *state = cgi_get(&w->req.query, "state");
+	for (size_t i = 1; state && i < N_TABS; i++)
+		if (strcmp(state, tabs[i].state) == 0)
+			return &tabs[i];
+	return &tabs[0];
+}
+
+static void tab_bar(struct web *w, const struct tab *now)
+{
+	put(w->h, LIT("<ul class=\"tabs\">"));
+	for (size_t i = 0; i < N_TABS; i++) {
+		put(w->h, LIT("<li><a href=\"/incidents"));
+		if (tabs[i].state)
+			put(w->h, LIT("?state="), URL(tabs[i].state));
+		put(w->h, EITHER(&tabs[i] == now, "\" aria-current=\"true\">", "\">"),
+		    TXT(tabs[i].label), LIT("</a></li>"));
+	}
+	put(w->h, LIT("</ul>"));
+}
+
+void page_incidents(struct web *w)
+{
+	const struct tab *tab = chosen(w);
+	const char *err = NULL;
+	struct query *q = web_query(w);
+	json_t *rows = q ? query_incidents(q, tab->state, web_rows(w), &err) : NULL;
+	page_begin(w, "Incidents", NAV_INCIDENTS);
+	put(w->h, LIT("<section class=\"card\"><div class=\"head\">"));
+	tab_bar(w, tab);
+	put(w->h, LIT("</div>"));
+	if (!rows)
+		page_unread(w, "The incidents", q ? err : w->query_err);
+	else if (json_array_size(rows) == 0)
+		put(w->h, LIT("<p class=\"empty\">"), TXT(tab->empty), LIT("</p>"));
+	else
+		incident_table(w, rows);
+	if (rows)
+		page_more(w, json_array_size(rows),
+			  tab->state ? talloc_asprintf(w->pool, "/incidents?state=%s", tab->state)
+				     : "/incidents");
+	put(w->h, LIT("</section>"));
+	page_end(w);
+	json_decref(rows);
+}

@@ -1,0 +1,362 @@
+/*
+ * overview - the first page: who is hurting us, is it contained, what needs me.
+ *
+ * Known gaps: the health strip shows what each daemon says of itself, no history.
+ */
+#include <string.h>
+
+#include <talloc.h>
+
+#include "webui/chart.h"
+#include "webui/pages/pages.h"
+
+#define DAY_MS INT64_C(86400000)
+
+enum { NEEDS_MAX = 10, TOP_MAX = 8 };
+
+/* --- the sentence ------------------------------------------------------------------------------
+ */
+
+static void sentence(struct web *w, const json_t *o, int64_t needs, int64_t contained)
+{
+	struct html *h = w->h;
+	put(h, LIT("<p class=\"headline\">"));
+	if (needs + contained == 0)
+		put(h, LIT("<strong>Nobody needs you.</strong> "));
+	else
+		put(h, LIT("<strong>"), NUM(needs), LIT(" of "), NUM(needs + contained),
+		    EITHER(needs + contained == 1, " sender", " senders"),
+		    EITHER(needs == 1, " needs you</strong>; ", " need you</strong>; "),
+		    NUM(contained), EITHER(contained == 1, " is contained. ", " are contained. "));
+	put(h, LIT("Port 25: <strong>"), NUM(jint(o, "blocked_packets", 0)),
+	    EITHER(jint(o, "blocked_packets", 0) == 1, " attempt", " attempts"),
+	    LIT("</strong> from "), NUM(jint(o, "blocked_sources", 0)),
+	    EITHER(jint(o, "blocked_sources", 0) == 1, " line", " lines"),
+	    LIT(" stopped in the last 24 hours.</p>"));
+}
+
+static void tile(struct html *h, const char *label, int64_t n, const char *link, const char *extra)
+{
+	put(h, LIT("<div class=\"tile\"><dt>"), TXT(label), LIT("</dt><dd>"));
+	if (link)
+		put(h, LIT("<a href=\""), ATT(link), LIT("\">"), NUM(n), LIT("</a>"));
+	else
+		put(h, NUM(n));
+	if (*extra)
+		put(h, LIT(" <small>"), TXT(extra), LIT("</small>"));
+	put(h, LIT("</dd></div>"));
+}
+
+static void tiles(struct web *w, const json_t *o)
+{
+	int64_t soon = jint(o, "exemptions_expiring_30d", 0);
+	const char *expiring =
+	    soon > 0 ? talloc_asprintf(w->pool, "%lld expire soon", (long long)soon) : "";
+	put(w->h, LIT("<dl class=\"tiles\" aria-label=\"Last 24 hours\">"));
+	tile(w->h, "Accepted", jint(o, "accepted", 0), NULL, "");
+	tile(w->h, "Delivered", jint(o, "delivered", 0), NULL, "");
+	tile(w->h, "Deferred", jint(o, "deferred", 0), NULL, "");
+	tile(w->h, "Bounced", jint(o, "bounced", 0), NULL, "");
+	tile(w->h, "Held", jint(o, "held", 0), NULL, "");
+	tile(w->h, "Refused", jint(o, "refused", 0), NULL, "");
+	tile(w->h, "Failed logins", jint(o, "logins_failed", 0), NULL, "");
+	tile(w->h, "Unmatched reports", jint(o, "reports_unmatched", 0), "/reports?show=unmatched",
+	     "");
+	tile(w->h, "Exemptions", jint(o, "exemptions_active", 0), "/exemptions", expiring);
+	put(w->h, LIT("</dl>"));
+}
+
+/* --- what needs me -----------------------------------------------------------------------------
+ */
+
+static void quick(struct web *w, int64_t id, const char *verb, const char *label, const char *cls)
+{
+	form_begin(w, "/incidents", id, verb, "inline");
+	put(w->h, LIT("<button class=\""), ATT(cls), LIT("\">"), TXT(label),
+	    LIT("<span class=\"sr\"> incident "), INT(id), LIT("</span></button>"));
+	form_end(w);
+}
+
+static void need(struct web *w, const json_t *x)
+{
+	struct html *h = w->h;
+	int64_t id = jint(x, "id", 0), reports = jint(x, "reports", 0),
+		held = jint(x, "held_messages", 0);
+	bool account = strcmp(jstr(x, "subject_type"), "account") == 0,
+	     contained = strcmp(jstr(x, "state"), "contained") == 0;
+	put(h, EITHER(contained, "<li class=\"need-row calm\">", "<li class=\"need-row\">"),
+	    LIT("<div class=\"need-text\"><p class=\"need-who\">"));
+	chip(h, jstr(x, "state"));
+	put(h, LIT(" "));
+	link_subject(h, jstr(x, "subject"));
+	put(h, LIT(" <span class=\"sub\">"));
+	subscriber(h, jstr(x, "subscriber"), jstr(x, "subscriber_name"));
+	put(h, LIT("</span></p><p>"), FOR(jstr(x, "why")), LIT("</p><p class=\"sub\">"),
+	    AGO(jint(x, "opened_ms", 0)));
+	if (held > 0)
+		put(h, LIT(" &middot; "), NUM(held),
+		    EITHER(held == 1, " message held", " messages held"));
+	if (reports > 0)
+		put(h, LIT(" &middot; "), NUM(reports),
+		    EITHER(reports == 1, " abuse report", " abuse reports"));
+	if (*jstr(x, "owner"))
+		put(h, LIT(" &middot; "), FOR(jstr(x, "owner")));
+	put(h, LIT("</p></div><div class=\"need-do\">"));
+	if (w->role >= ROLE_DESK && account && !contained)
+		quick(w, id, "hold", "Hold its mail", "danger");
+	if (w->role >= ROLE_DESK && strcmp(jstr(x, "state"), "open") == 0)
+		quick(w, id, "ack", "Acknowledge", "");
+	put(h, LIT("<a class=\"button\" href=\"/incidents/"), INT(id),
+	    LIT("\">Open<span class=\"sr\"> incident "), INT(id), LIT("</span></a></div></li>"));
+}
+
+static bool in_hand(const json_t *x)
+{
+	return strcmp(jstr(x, "state"), "contained") == 0;
+}
+
+/* Those that are not contained first, then the contained ones; at most NEEDS_MAX. */
+static size_t needs_list(struct web *w, const json_t *rows, bool contained, size_t room)
+{
+	size_t i, shown = 0;
+	json_t *x;
+	json_array_foreach(rows, i, x)
+	{
+		if (shown == room || in_hand(x) != contained)
+			continue;
+		need(w, x);
+		shown++;
+	}
+	return shown;
+}
+
+static void needs_card(struct web *w, const json_t *rows)
+{
+	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"needs-title\"><div "
+		      "class=\"head\"><h2 id=\"needs-title\">Needs you</h2>"
+		      "<a href=\"/incidents\">All incidents</a></div>"));
+	if (json_array_size(rows) == 0) {
+		put(w->h,
+		    LIT("<p class=\"empty good-news\">No incident is unresolved.</p></section>"));
+		return;
+	}
+	put(w->h, LIT("<ul class=\"needs\">"));
+	size_t shown = needs_list(w, rows, false, NEEDS_MAX);
+	needs_list(w, rows, true, NEEDS_MAX - shown);
+	put(w->h, LIT("</ul></section>"));
+}
+
+/* --- who is hurting us ---------------------------------------------------------------------------
+ */
+
+static int64_t largest(const json_t *rows, const char *key)
+{
+	size_t i;
+	json_t *x;
+	int64_t max = 0;
+	json_array_foreach(rows, i, x) if (jint(x, key, 0) > max) max = jint(x, key, 0);
+	return max;
+}
+
+static void top_lines(struct web *w, const json_t *rows)
+{
+	size_t i;
+	json_t *x;
+	struct html *h = w->h;
+	int64_t max = largest(rows, "packets");
+	put(h, LIT("<section class=\"card\" aria-labelledby=\"lines-title\"><h2 "
+		   "id=\"lines-title\">Lines that tried port 25</h2>"));
+	if (json_array_size(rows) == 0) {
+		put(h, LIT("<p class=\"empty\">No line tried to send on port 25.</p></section>"));
+		return;
+	}
+	put(h, LIT("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Line</th><th "
+		   "scope=\"col\" class=\"n\">Stopped</th>"
+		   "<th scope=\"col\" class=\"n\">Destinations</th><th "
+		   "scope=\"col\">Last</th></tr></thead><tbody>"));
+	json_array_foreach(rows, i, x)
+	{
+		put(h, LIT("<tr><th scope=\"row\">"));
+		link_subject(h, jstr(x, "source"));
+		put(h, LIT("<br><span class=\"sub\">"));
+		subscriber(h, jstr(x, "subscriber"), jstr(x, "subscriber_name"));
+		put(h, LIT("</span></th><td class=\"n\">"), NUM(jint(x, "packets", 0)));
+		chart_bar(h, jint(x, "packets", 0), max);
+		put(h, LIT("</td><td class=\"n\">"), NUM(jint(x, "dsts", 0)), LIT("</td><td>"));
+		ago_or_none(h, jint(x, "last_ms", 0));
+		put(h, LIT("</td></tr>"));
+	}
+	put(h, LIT("</tbody></table></div></section>"));
+}
+
+static void top_accounts(struct web *w, const json_t *rows)
+{
+	size_t i;
+	json_t *x;
+	struct html *h = w->h;
+	int64_t max = largest(rows, "rcpts");
+	put(h, LIT("<section class=\"card\" aria-labelledby=\"accounts-title\"><h2 "
+		   "id=\"accounts-title\">Accounts that send most</h2>"));
+	if (json_array_size(rows) == 0) {
+		put(h, LIT("<p class=\"empty\">No mail was submitted.</p></section>"));
+		return;
+	}
+	put(h, LIT("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Account</th><th "
+		   "scope=\"col\" class=\"n\">Rcpts</th>"
+		   "<th scope=\"col\" class=\"n\">Messages</th><th scope=\"col\" "
+		   "class=\"n\">Refused</th><th scope=\"col\" class=\"n\">Bounced</th>"
+		   "<th scope=\"col\" class=\"n\">Held</th><th "
+		   "scope=\"col\">Last</th></tr></thead><tbody>"));
+	json_array_foreach(rows, i, x)
+	{
+		put(h, LIT("<tr><th scope=\"row\">"));
+		link_subject(h, jstr(x, "account"));
+		put(h, LIT("<br><span class=\"sub\">"));
+		subscriber(h, jstr(x, "subscriber"), "");
+		put(h, LIT(" "));
+		chip(h, strcmp(jstr(x, "stage"), "none") == 0 ? "" : jstr(x, "stage"));
+		put(h, LIT("</span></th><td class=\"n\">"), NUM(jint(x, "rcpts", 0)));
+		chart_bar(h, jint(x, "rcpts", 0), max);
+		put(h, LIT("</td><td class=\"n\">"), NUM(jint(x, "messages", 0)),
+		    LIT("</td><td class=\"n\">"), NUM(jint(x, "refused", 0)),
+		    LIT("</td><td class=\"n\">"), NUM(jint(x, "bounced", 0)),
+		    LIT("</td><td class=\"n\">"), NUM(jint(x, "held", 0)), LIT("</td><td>"));
+		ago_or_none(h, jint(x, "last_ms", 0));
+		put(h, LIT("</td></tr>"));
+	}
+	put(h, LIT("</tbody></table></div></section>"));
+}
+
+static void top(struct web *w, struct query *q)
+{
+	const char *err = NULL;
+	json_t *t = query_top(q, w->now_ms - DAY_MS, w->now_ms, TOP_MAX, &err);
+	if (!t) {
+		page_unread(w, "Who is hurting us", err);
+		return;
+	}
+	put(w->h, LIT("<div class=\"columns two\">"));
+	top_lines(w, json_object_get(t, "lines"));
+	top_accounts(w, json_object_get(t, "accounts"));
+	put(w->h, LIT("</div>"));
+	json_decref(t);
+}
+
+/* --- the chart
+ * ------------------------------------------------------------------------------------ */
+
+static void chart_card(struct web *w, struct query *q)
+{
+	const char *err = NULL;
+	json_t *rows = query_chart(q, w->now_ms, &err), *x;
+	size_t n = json_array_size(rows), i;
+	struct chart_point *p = talloc_array(w->pool, struct chart_point, n ? n : 1);
+	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"chart-head\"><h2 "
+		      "id=\"chart-head\">The last 24 hours</h2>"));
+	json_array_foreach(rows, i, x) p[i] =
+	    (struct chart_point){jint(x, "t_ms", 0), jint(x, "blocked", 0), jint(x, "accepted", 0),
+				 jint(x, "held", 0), jint(x, "refused", 0)};
+	if (rows)
+		chart_write(w->h, p, n);
+	else
+		page_unread(w, "The chart", err);
+	put(w->h, LIT("</section>"));
+	json_decref(rows);
+}
+
+/* --- health
+ * --------------------------------------------------------------------------------------- */
+
+static bool ends_in(const char *s, const char *tail)
+{
+	size_t n = strlen(s), t = strlen(tail);
+	return n >= t && strcmp(s + n - t, tail) == 0;
+}
+
+/* The first few counts of what a daemon says of itself; times are left out. */
+static void figures(struct html *h, json_t *o)
+{
+	const char *key;
+	json_t *v;
+	size_t shown = 0;
+	json_object_foreach(o, key, v)
+	{
+		if (!json_is_integer(v) || ends_in(key, "_ms") || shown == 5)
+			continue;
+		put(h, LIT("<span><b>"), NUM(json_integer_value(v)), LIT("</b> "), FOR(key),
+		    LIT("</span>"));
+		shown++;
+	}
+}
+
+static void daemon_row(struct html *h, const json_t *status, const char *key, const char *job)
+{
+	json_t *o = json_object_get(status, key);
+	bool up = json_is_object(o);
+	put(h, LIT("<li><p>"),
+	    EITHER(up, "<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>up</span>",
+		   "<span class=\"chip need\"><i aria-hidden=\"true\">!</i>away</span>"),
+	    LIT(" <strong>"), TXT(key), LIT("</strong> <span class=\"sub\">"), TXT(job),
+	    LIT("</span></p><p class=\"figs\">"));
+	if (up)
+		figures(h, o);
+	put(h, LIT("</p></li>"));
+}
+
+static void health(struct web *w)
+{
+	struct control_error e;
+	json_t *s = web_call(w, "status", NULL, &e);
+	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"health-title\"><h2 "
+		      "id=\"health-title\">Health</h2>"));
+	if (s) {
+		put(w->h, LIT("<ul class=\"health\">"));
+		daemon_row(w->h, s, "nfqd", "judges port 25");
+		daemon_row(w->h, s, "msad", "takes mail");
+		daemon_row(w->h, s, "ratelimitd", "counts");
+		daemon_row(w->h, s, "acctd", "records");
+		put(w->h, LIT("</ul>"));
+	} else {
+		put(w->h, LIT("<p class=\"empty\">The daemons could not be asked: "), FOR(e.text),
+		    LIT("</p>"));
+	}
+	put(w->h, LIT("</section>"));
+	json_decref(s);
+}
+
+/* --- the page
+ * -------------------------------------------------------------------------------------- */
+
+static void from_database(struct web *w, struct query *q)
+{
+	const char *err = NULL;
+	json_t *o = query_overview(q, w->now_ms - DAY_MS, w->now_ms, &err);
+	json_t *rows = o ? query_incidents(q, NULL, 1000, &err) : NULL;
+	size_t i, contained = 0;
+	json_t *x;
+	if (!rows) {
+		page_unread(w, "The overview", err);
+		json_decref(o);
+		return;
+	}
+	json_array_foreach(rows, i, x) contained += in_hand(x);
+	sentence(w, o, (int64_t)(json_array_size(rows) - contained), (int64_t)contained);
+	tiles(w, o);
+	needs_card(w, rows);
+	chart_card(w, q);
+	top(w, q);
+	json_decref(rows);
+	json_decref(o);
+}
+
+void page_overview(struct web *w)
+{
+	struct query *q = web_query(w);
+	page_begin(w, "Overview", NAV_OVERVIEW);
+	if (q)
+		from_database(w, q);
+	else
+		page_unread(w, "The database", w->query_err);
+	health(w);
+	page_end(w);
+}
