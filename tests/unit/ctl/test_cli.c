@@ -1,0 +1,424 @@
+/*
+ * test_cli - the tables, the parser, the help, suggestions and completion.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <talloc.h>
+
+#include "webui/ctl/cli.h"
+#include "webui/ctl/help.h"
+
+#define NOW 1795352890000 /* 2026-11-22T13:08:10Z */
+
+/* One run of the whole program with streams in memory. */
+struct run {
+	char *out, *err;
+	size_t out_len, err_len;
+	int status;
+};
+
+static int split(char *line, char **argv)
+{
+	int n = 0;
+	char *save = NULL;
+	argv[n++] = (char *)"sekishoctl";
+	for (char *w = strtok_r(line, " ", &save); w; w = strtok_r(NULL, " ", &save))
+		argv[n++] = strcmp(w, "''") == 0 ? (char *)"" : w;
+	return n;
+}
+
+static void run(struct run *r, const char *words)
+{
+	char *line = strdup(words), *argv[64];
+	struct cli_io io = {.in = fopen("/dev/null", "re"), .now_ms = NOW};
+	io.out = open_memstream(&r->out, &r->out_len);
+	io.err = open_memstream(&r->err, &r->err_len);
+	r->status = cli_main(split(line, argv), argv, &io);
+	fclose(io.in);
+	fclose(io.out);
+	fclose(io.err);
+	free(line);
+}
+
+static void done(struct run *r)
+{
+	free(r->out);
+	free(r->err);
+}
+
+/* Parses only; c is valid until talloc_free(c->pool). */
+static bool parse(struct cli *c, struct cli_io *io, const char *words, int *status)
+{
+	static char line[512];
+	static char *argv[64];
+	static struct cli_io dummy;
+	if (!io)
+		io = &dummy;
+	*io = (struct cli_io){.in = stdin, .now_ms = NOW};
+	io->out = fopen("/dev/null", "we");
+	io->err = fopen("/dev/null", "we");
+	snprintf(line, sizeof(line), "%s", words);
+	*c = (struct cli){.pool = talloc_new(NULL), .io = io};
+	bool ok = cli_parse(c, split(line, argv), argv, status);
+	fclose(io->out);
+	fclose(io->err);
+	return ok;
+}
+
+/* --- every row ------------------------------------------------------------------------------- */
+
+static void check_help(const char *words, const struct cli_verb *v)
+{
+	struct run r;
+	char opt[160];
+	run(&r, words);
+	assert_int_equal(r.status, 0);
+	assert_string_equal(r.err, "");
+	assert_non_null(strstr(r.out, "usage: sekishoctl"));
+	for (const struct cli_opt *o = v ? v->opts : NULL; o && o->name; o++) {
+		snprintf(opt, sizeof(opt), "--%s%s%s", o->name, o->value ? " " : "",
+			 o->value ? o->value : "");
+		if (!strstr(r.out, opt))
+			fail_msg("%s does not name %s", words, opt);
+		assert_true(o->help && *o->help);
+		assert_true((o->type == CLI_FLAG) == (o->value == NULL));
+	}
+	done(&r);
+}
+
+static void test_every_help(void **state)
+{
+	char words[128];
+	(void)state;
+	check_help("--help", NULL);
+	for (size_t i = 0; i < cli_n_nouns; i++) {
+		const struct cli_noun *n = cli_nouns[i];
+		for (size_t k = 0; k < n->n_verbs; k++) {
+			const struct cli_verb *v = &n->verbs[k];
+			snprintf(words, sizeof(words), "%s --help", n->name);
+			check_help(words, v);
+			if (!v->name) {
+				assert_int_equal(n->n_verbs, 1);
+				continue;
+			}
+			snprintf(words, sizeof(words), "%s %s --help", n->name, v->name);
+			check_help(words, v);
+			snprintf(words, sizeof(words), "-c /none --json %s %s -h", n->name,
+				 v->name);
+			check_help(words, v);
+		}
+	}
+}
+
+static void test_help_lists_nouns(void **state)
+{
+	struct run r;
+	char row[64];
+	(void)state;
+	run(&r, "--help");
+	for (size_t i = 0; i < cli_n_nouns; i++) {
+		snprintf(row, sizeof(row), "\n  %-12s ", cli_nouns[i]->name);
+		assert_non_null(strstr(r.out, row));
+	}
+	done(&r);
+}
+
+static void test_words_of_the_contract(void **state)
+{
+	static const char *const settled[] = {
+	    "status",
+	    "top",
+	    "watch",
+	    "explain",
+	    "who",
+	    "exempt add",
+	    "exempt remove",
+	    "exempt list",
+	    "exempt import",
+	    "exempt export",
+	    "lease add",
+	    "lease end",
+	    "lease list",
+	    "lease import",
+	    "incident list",
+	    "incident show",
+	    "incident ack",
+	    "incident hold",
+	    "incident release",
+	    "incident resolve",
+	    "limit show",
+	    "limit set",
+	    "limit reset",
+	    "queue list",
+	    "queue show",
+	    "queue hold",
+	    "queue release",
+	    "queue retry",
+	    "queue bounce",
+	    "queue delete",
+	    "queue grid",
+	    "batv sign",
+	    "batv verify",
+	    "batv explain",
+	    "batv rotate",
+	    "report import",
+	    "report list",
+	    "report show",
+	    "check",
+	    "init",
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(settled) / sizeof(settled[0]); i++) {
+		struct run r;
+		char words[64];
+		snprintf(words, sizeof(words), "%s --help", settled[i]);
+		run(&r, words);
+		assert_int_equal(r.status, 0);
+		done(&r);
+	}
+}
+
+/* --- refusals -----------------------------------------------------------------------------------
+ */
+
+static void test_usage_errors(void **state)
+{
+	static const struct {
+		const char *words;
+		int status;
+		const char *says;
+	} cases[] = {
+	    {"", 64, "usage: sekishoctl"},
+	    {"exempt", 64, "exempt add PREFIX"},
+	    {"exmpt list", 64, "did you mean exempt?"},
+	    {"xyzzy", 64, "unknown command xyzzy\n"},
+	    {"exempt lst", 64, "did you mean list?"},
+	    {"exempt rm", 64, "exempt has no rm\n"},
+	    {"exempt add", 64, "exempt add needs PREFIX"},
+	    {"exempt add 192.0.2.1 more", 64, "more is one word too many"},
+	    {"exempt add 192.0.2.1 --expire +1d", 64, "did you mean --expires?"},
+	    {"exempt add 192.0.2.1 --expires", 64, "--expires needs its TIME"},
+	    {"exempt add 192.0.2.1 --expires soon", 64, "--expires soon: "},
+	    {"exempt add 192.0.2.1 --class half", 64, "give one of full|throttled"},
+	    {"exempt add 192.0.2.1 --class ful", 64, "give one of full|throttled"},
+	    {"exempt add 192.0.2.1 --class ''", 64, "give one of full|throttled"},
+	    {"exempt add 192.0.2.1 --reason a --reason b", 64, "--reason is given twice"},
+	    {"exempt add 192.0.2.1/24", 64, "192.0.2.0/24"},
+	    {"exempt add nowhere", 64, "nowhere: "},
+	    {"exempt list --all=yes", 64, "--all takes no value"},
+	    {"top --limit 0", 64, "whole number from 1 to 10000"},
+	    {"top --limit 10001", 64, "whole number from 1 to 10000"},
+	    {"top --limit 5x", 64, "whole number"},
+	    {"top --limit 99999999999999999999", 64, "whole number"},
+	    {"watch --interval 5", 64, "--interval 5: "},
+	    {"watch --interval 1ms", 64, "out of range"},
+	    {"-x", 64, "unknown option -x"},
+	    {"-c", 64, "-c needs its FILE"},
+	    {"-c a -c b status", 64, "-c is given twice"},
+	    {"--cnfig a status", 64, "did you mean --config?"},
+	    {"who 192.0.2.1", 64, "who needs IP [PORT] TIME"},
+	    {"who 192.0.2.1 now now now", 64, "one word too many"},
+	    {"who 192.0.2.1 99999 now", 64, "99999 is not a port"},
+	    {"who 192.0.2.1/32 now", 64, "is not an address"},
+	    {"explain host.example", 64, "host.example is not an address"},
+	    {"incident show one", 64, "one is not a number"},
+	    {"incident show 0", 64, "0 is not a number"},
+	    {"incident ack a@b", 64, "a@b is not a number"},
+	    {"limit set a@b --unit messages", 64, "limit set needs --unit, --window and --limit"},
+	    {"limit set a@b --unit messages --window 1h --limit -1", 64, "--limit -1: "},
+	    {"lease add 192.0.2.1", 64, "needs --subscriber REF"},
+	    {"lease add 192.0.2.1 --subscriber x --ports 5", 64, "ports are LO-HI"},
+	    {"lease add 192.0.2.1 --subscriber x --ports 9-5", 64, "ports are LO-HI"},
+	    {"lease add 192.0.2.1 --subscriber x --ports 1-65536", 64, "ports are LO-HI"},
+	    {"account add a@b", 64, "needs --subscriber REF"},
+	    {"queue hold", 64, "say which messages"},
+	    {"queue hold 1 --all", 64, "say which messages"},
+	    {"queue delete --all --state held", 64, "say which messages"},
+	    {"queue list --state lost", 64, "give one of due|held|deferred|active"},
+	    {"report list --matched --unmatched", 64, "not both"},
+	    {"batv sign", 64, "no address"},
+	    {"exempt add 192.0.2.1 --reason \xff", 64, "word 5 is not UTF-8 text"},
+	    {"init --hostname localhost", 64, "not a full host name"},
+	    {"init --hostname a.example --smarthost b.example:25", 64, "--smarthost"},
+	    {"init --hostname a.example --interface a/b", 64, "not the name of an interface"},
+	    {"-c /nonexistent/sekisho.conf status", 78, "/nonexistent/sekisho.conf"},
+	    {"report import /nonexistent/file", 66, "/nonexistent/file"},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct run r;
+		run(&r, cases[i].words);
+		if (r.status != cases[i].status || !strstr(r.err, cases[i].says))
+			fail_msg("%s: status %d, says %s", cases[i].words, r.status, r.err);
+		assert_string_equal(r.out, "");
+		done(&r);
+	}
+}
+
+static void test_message_is_escaped(void **state)
+{
+	struct run r;
+	(void)state;
+	run(&r, "explain \033[31mred\nsekishoctl:");
+	assert_null(strchr(r.err, '\033'));
+	assert_non_null(strstr(r.err, "\\x1b[31mred\\x0asekishoctl: is not an address"));
+	done(&r);
+}
+
+/* --- what a verb sees
+ * --------------------------------------------------------------------------------- */
+
+static void test_options_and_words(void **state)
+{
+	struct cli c;
+	int status;
+	int64_t n = 0;
+	(void)state;
+	assert_true(
+	    parse(&c, NULL,
+		  "--json -c /x exempt add --expires=2026-12-31 --class throttled 192.0.2.1 "
+		  "--reason --all",
+		  &status));
+	assert_true(c.json);
+	assert_string_equal(c.conf_file, "/x");
+	assert_string_equal(c.noun->name, "exempt");
+	assert_string_equal(c.verb->name, "add");
+	assert_int_equal(c.n_args, 1);
+	assert_string_equal(c.args[0], "192.0.2.1");
+	assert_true(cli_number(&c, "expires", &n));
+	assert_int_equal(n, 1798675200000);
+	assert_string_equal(cli_text(&c, "class"), "throttled");
+	assert_string_equal(cli_text(&c, "reason"), "--all");
+	assert_null(cli_text(&c, "contract"));
+	n = 7;
+	assert_false(cli_number(&c, "starts", &n));
+	assert_int_equal(n, 7);
+	talloc_free(c.pool);
+}
+
+static void test_json_anywhere(void **state)
+{
+	static const char *const lines[] = {"--json status", "status --json",
+					    "-c /x --json status"};
+	struct cli c;
+	int status;
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		assert_true(parse(&c, NULL, lines[i], &status));
+		assert_true(c.json);
+		talloc_free(c.pool);
+	}
+	assert_true(parse(&c, NULL, "status", &status));
+	assert_false(c.json);
+	assert_string_equal(c.conf_file, "/etc/sekisho/sekisho.conf");
+	talloc_free(c.pool);
+}
+
+static void test_minus_words(void **state)
+{
+	struct cli c;
+	int status;
+	(void)state;
+	assert_true(parse(&c, NULL, "who 192.0.2.1 -5m", &status));
+	assert_string_equal(c.args[1], "-5m");
+	talloc_free(c.pool);
+	assert_true(parse(&c, NULL, "report import -", &status));
+	assert_string_equal(c.args[0], "-");
+	talloc_free(c.pool);
+	assert_true(parse(&c, NULL, "incident note 1 -- --all", &status));
+	assert_string_equal(c.args[1], "--all");
+	talloc_free(c.pool);
+}
+
+static void test_many(void **state)
+{
+	struct cli c;
+	int status;
+	size_t at = 0;
+	(void)state;
+	assert_true(
+	    parse(&c, NULL, "init --interface eth1 --hostname h --interface eth2", &status));
+	assert_string_equal(cli_next(&c, "interface", &at), "eth1");
+	assert_string_equal(cli_next(&c, "interface", &at), "eth2");
+	assert_null(cli_next(&c, "interface", &at));
+	talloc_free(c.pool);
+}
+
+/* --- near words and completion
+ * ------------------------------------------------------------------------- */
+
+static void test_distance(void **state)
+{
+	static const struct {
+		const char *a, *b;
+		int d;
+	} cases[] = {
+	    {"", "", 0},
+	    {"add", "add", 0},
+	    {"ad", "add", 1},
+	    {"dad", "add", 1},
+	    {"lsit", "list", 1},
+	    {"list", "limit", 2},
+	    {"", "top", 3},
+	    {"abc", "xyz", 3},
+	    {"exempt", "exepmt", 1},
+	    {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a", 99},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(help_distance(cases[i].a, cases[i].b), cases[i].d);
+		assert_int_equal(help_distance(cases[i].b, cases[i].a), cases[i].d);
+	}
+}
+
+static void test_complete(void **state)
+{
+	static const struct {
+		const char *words, *out;
+	} cases[] = {
+	    {"--complete exe", "exempt\n"},
+	    {"--complete exempt a", "add\n"},
+	    {"--complete -c /x exempt rem", "remove\n"},
+	    {"--complete exempt add --cl", "--class\n"},
+	    {"--complete exempt add --class ''", "full\nthrottled\n"},
+	    {"--complete exempt add --class th", "throttled\n"},
+	    {"--complete exempt add --reason ''", ""},
+	    {"--complete -c ''", ""},
+	    {"--complete status --js", "--json\n"},
+	    {"--complete nothing ''", NULL},
+	    {"--complete", ""},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct run r;
+		run(&r, cases[i].words);
+		assert_int_equal(r.status, 0);
+		if (cases[i].out)
+			assert_string_equal(r.out, cases[i].out);
+		assert_string_equal(r.err, "");
+		done(&r);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_every_help),
+	    cmocka_unit_test(test_help_lists_nouns),
+	    cmocka_unit_test(test_words_of_the_contract),
+	    cmocka_unit_test(test_usage_errors),
+	    cmocka_unit_test(test_message_is_escaped),
+	    cmocka_unit_test(test_options_and_words),
+	    cmocka_unit_test(test_json_anywhere),
+	    cmocka_unit_test(test_minus_words),
+	    cmocka_unit_test(test_many),
+	    cmocka_unit_test(test_distance),
+	    cmocka_unit_test(test_complete),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,211 @@
+/*
+ * incident - what was noticed, and what is done about it.
+ *
+ * Trusted with: asking acctd for changes; holding and releasing an account's mail goes through it
+ * too, so that the audit trail has it. Diagnostics: on stderr. Known gaps: none.
+ */
+#include <string.h>
+
+#include "webui/ctl/ask.h"
+#include "webui/ctl/nouns.h"
+#include "webui/ctl/out.h"
+
+static const struct col list_cols[] = {
+    {"ID", "id", COL_NUM},
+    {"STATE", "state", COL_TEXT},
+    {"SUBJECT", "subject", COL_TEXT},
+    {"SUBSCRIBER", "subscriber", COL_TEXT},
+    {"OPENED", "opened_ms", COL_TIME},
+    {"HELD", "held_messages", COL_NUM},
+    {"REPORTS", "reports", COL_NUM},
+    {"OWNER", "owner", COL_TEXT},
+    {"WHY", "why", COL_TEXT},
+    COL_END,
+};
+static const struct col show_cols[] = {
+    {"ID", "id", COL_NUM},
+    {"STATE", "state", COL_TEXT},
+    {"SUBJECT", "subject", COL_TEXT},
+    {"TYPE", "subject_type", COL_TEXT},
+    {"SUBSCRIBER", "subscriber", COL_TEXT},
+    {"NAME", "subscriber_name", COL_TEXT},
+    {"WHY", "why", COL_TEXT},
+    {"DETECTOR", "detector", COL_TEXT},
+    {"SEVERITY", "severity", COL_TEXT},
+    {"OPENED", "opened_ms", COL_TIME},
+    {"CONTAINED", "contained_ms", COL_TIME},
+    {"RELEASED", "released_ms", COL_TIME},
+    {"RESOLVED", "resolved_ms", COL_TIME},
+    {"UPDATED", "updated_ms", COL_TIME},
+    {"OWNER", "owner", COL_TEXT},
+    {"HELD", "held_messages", COL_NUM},
+    COL_END,
+};
+static const struct col timeline_cols[] = {
+    {"TIME", "t_ms", COL_TIME},
+    {"ACTOR", "actor", COL_TEXT},
+    {"WHAT", "what", COL_TEXT},
+    {"TEXT", "text", COL_TEXT},
+    COL_END,
+};
+static const struct col report_cols[] = {
+    {"ID", "id", COL_NUM},
+    {"RECEIVED", "received_ms", COL_TIME},
+    {"TYPE", "feedback_type", COL_TEXT},
+    {"REPORTER", "reporter", COL_TEXT},
+    {"MATCH", "match", COL_TEXT},
+    COL_END,
+};
+static const struct col message_cols[] = {
+    {"TIME", "t_ms", COL_TIME},
+    {"QUEUE_ID", "queue_id", COL_TEXT},
+    {"SRC", "src", COL_TEXT},
+    {"MAIL_FROM", "mail_from", COL_TEXT},
+    {"RCPTS", "rcpts", COL_NUM},
+    {"HELD", "held", COL_TEXT},
+    {"DOMAINS", "rcpt_domains", COL_TEXT},
+    COL_END,
+};
+static const struct col lease_cols[] = {
+    {"PREFIX", "prefix", COL_TEXT},  {"FROM", "from_ms", COL_TIME},   {"TO", "to_ms", COL_TIME},
+    {"PORT_LO", "port_lo", COL_NUM}, {"PORT_HI", "port_hi", COL_NUM}, COL_END,
+};
+static const struct col change_cols[] = {{"INCIDENT", "id", COL_NUM}, COL_END};
+
+static int run_list(struct cli *c)
+{
+	int status = EX_OK;
+	int64_t limit = 100;
+	const char *err = NULL;
+	struct query *q = ask_query(c, &status);
+	cli_number(c, "limit", &limit);
+	json_t *r =
+	    q ? ask_got(c, query_incidents(q, cli_text(c, "state"), (int)limit, &err), err, &status)
+	      : NULL;
+	if (r)
+		status = out_list(c, list_cols, r);
+	json_decref(r);
+	return status;
+}
+
+static void show(const struct cli *c, const json_t *r)
+{
+	bool tty = c->io->out_tty;
+	out_object(c, show_cols, r);
+	out_rows(c, tty ? "Timeline" : "timeline", timeline_cols, json_object_get(r, "timeline"));
+	out_rows(c, tty ? "Reports" : "report", report_cols, json_object_get(r, "reports"));
+	out_rows(c, tty ? "Last messages" : "message", message_cols,
+		 json_object_get(r, "messages"));
+	out_rows(c, tty ? "Lines" : "line", lease_cols, json_object_get(r, "lines"));
+}
+
+static int run_show(struct cli *c)
+{
+	int status = EX_OK;
+	int64_t id;
+	const char *err = NULL;
+	if (!ask_id(c, c->args[0], &id, &status))
+		return status;
+	struct query *q = ask_query(c, &status);
+	json_t *r = q ? query_incident(q, id, &err) : NULL;
+	if (q && !r && err && strcmp(err, "not found") == 0)
+		return cli_fail(c, CLI_NO, "there is no incident %s", c->args[0]);
+	r = q ? ask_got(c, r, err, &status) : NULL;
+	if (r && c->json)
+		out_json(c, r);
+	else if (r)
+		show(c, r);
+	json_decref(r);
+	return status;
+}
+
+/* {"id"} or, where the verb takes one, {"account"}. */
+static json_t *subject(struct cli *c, bool account_too, int *status)
+{
+	int64_t id;
+	const char *text = c->args[0];
+	if (account_too && strchr(text, '@'))
+		return json_pack("{s:s}", "account", text);
+	if (!ask_id(c, text, &id, status))
+		return NULL;
+	return json_pack("{s:I}", "id", (json_int_t)id);
+}
+
+static int change(struct cli *c, const char *op, json_t *args, int status)
+{
+	if (!args)
+		return status;
+	json_t *keep = json_incref(args);
+	json_t *r = ask_control(c, op, args, &status);
+	if (r) {
+		json_object_update_missing(r, keep);
+		out_result(c, change_cols, r);
+	}
+	json_decref(keep);
+	json_decref(r);
+	return status;
+}
+
+static int with_reason(struct cli *c, const char *op, bool account_too)
+{
+	int status = EX_OK;
+	json_t *args = subject(c, account_too, &status);
+	if (args)
+		ask_put_text(c, args, "reason", "reason");
+	return change(c, op, args, status);
+}
+
+static int run_ack(struct cli *c)
+{
+	return with_reason(c, "incident.ack", false);
+}
+
+static int run_hold(struct cli *c)
+{
+	return with_reason(c, "incident.hold", true);
+}
+
+static int run_release(struct cli *c)
+{
+	return with_reason(c, "incident.release", true);
+}
+
+static int run_resolve(struct cli *c)
+{
+	return with_reason(c, "incident.resolve", false);
+}
+
+static int run_note(struct cli *c)
+{
+	int status = EX_OK;
+	json_t *args = subject(c, false, &status);
+	if (args)
+		json_object_set_new(args, "text", json_string(c->args[1]));
+	return change(c, "incident.note", args, status);
+}
+
+static const struct cli_opt list_opts[] = {
+    {"state", CLI_TEXT, "S", "only those in this state, or all; default all but the resolved ones",
+     0, 0, false},
+    {"limit", CLI_INT, "N", "at most so many, newest first; default 100", 1, ASK_ROWS, false},
+    {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
+};
+static const struct cli_opt reason_opts[] = {
+    {"reason", CLI_TEXT, "R", "why, for the timeline and the audit trail", 0, 0, false},
+    {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
+};
+static const struct cli_verb verbs[] = {
+    {"list", "", "List the incidents, newest first.", NULL, list_opts, run_list},
+    {"show", "ID", "Show one incident: why, what was done, reports, messages, lines.", NULL, NULL,
+     run_show},
+    {"ack", "ID", "Say that you have seen it and take it over.", NULL, reason_opts, run_ack},
+    {"hold", "ID|ACCOUNT", "Hold the account's mail, what is queued already included.",
+     "For an account without an open incident one is opened.", reason_opts, run_hold},
+    {"release", "ID|ACCOUNT", "Let the account's held mail go, and its new mail pass.", NULL,
+     reason_opts, run_release},
+    {"resolve", "ID", "Close an incident; one that is contained must be released first.", NULL,
+     reason_opts, run_resolve},
+    {"note", "ID TEXT", "Add a line to the incident's timeline.", NULL, NULL, run_note},
+};
+const struct cli_noun noun_incident = {"incident", "what was noticed, and what is done about it",
+				       CLI_VERBS(verbs)};

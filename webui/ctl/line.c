@@ -1,0 +1,104 @@
+/*
+ * line - explain and who: what happens to an address on port 25, and whose it is or was.
+ *
+ * Trusted with: reading. explain asks nfqd through acctd, for only it knows what it would decide
+ * now. Diagnostics: on stderr. Known gaps: none.
+ */
+#include "webui/ctl/ask.h"
+#include "webui/ctl/nouns.h"
+#include "webui/ctl/out.h"
+
+static const struct col explain_cols[] = {
+    {"SOURCE", "source", COL_TEXT},	{"DESTINATION", "destination", COL_TEXT},
+    {"DECISION", "decision", COL_TEXT}, {"RULE", "rule", COL_TEXT},
+    {"WHY", "why", COL_TEXT},		COL_END,
+};
+static const struct col who_cols[] = {
+    {"SUBSCRIBER", "subscriber", COL_TEXT}, {"PREFIX", "prefix", COL_TEXT},
+    {"FROM", "from_ms", COL_TIME},	    {"TO", "to_ms", COL_TIME},
+    {"PORT_LO", "port_lo", COL_NUM},	    {"PORT_HI", "port_hi", COL_NUM},
+    {"SOURCE", "source", COL_TEXT},	    {"ACCOUNTS", "accounts", COL_TEXT},
+    {"NAME", "subscriber_name", COL_TEXT},  COL_END,
+};
+
+/* Whose line it is now; [] when the database cannot say. */
+static json_t *owners_now(struct cli *c, const struct addr *a)
+{
+	int ignored = EX_OK;
+	const char *err = NULL;
+	struct query *q = ask_query(c, &ignored);
+	json_t *r = q ? query_who(q, a, -1, c->io->now_ms, &err) : NULL;
+	return r ? r : json_array();
+}
+
+static void explain_print(struct cli *c, json_t *r)
+{
+	const json_t *owners = json_object_get(r, "subscribers");
+	if (c->json) {
+		out_json(c, r);
+		return;
+	}
+	out_object(c, explain_cols, r);
+	if (json_array_size(owners))
+		out_rows(c, c->io->out_tty ? "Whose line it is" : "subscriber", who_cols, owners);
+}
+
+static int run_explain(struct cli *c)
+{
+	struct addr src, dst;
+	char text[ADDR_STRLEN];
+	int status = EX_OK;
+	if (!ask_addr(c, c->args[0], &src, &status))
+		return status;
+	json_t *args = json_pack("{s:s}", "source", addr_format(&src, text));
+	if (c->n_args > 1) {
+		if (!ask_addr(c, c->args[1], &dst, &status)) {
+			json_decref(args);
+			return status;
+		}
+		json_object_set_new(args, "destination", json_string(addr_format(&dst, text)));
+	}
+	json_t *keep = json_incref(args);
+	json_t *r = ask_control(c, "nfq.explain", args, &status);
+	if (r) {
+		json_object_update_missing(r, keep);
+		json_object_set_new(r, "subscribers", owners_now(c, &src));
+		explain_print(c, r);
+	}
+	json_decref(keep);
+	json_decref(r);
+	return status;
+}
+
+static const struct cli_verb explain_verbs[] = {
+    {NULL, "IP [DST]", "Say what happens to a connection from IP to port 25 (of DST), and why.",
+     "The answer is nfqd's own, from the policy it holds now.", NULL, run_explain},
+};
+const struct cli_noun noun_explain = {"explain", "what happens to an address on port 25, and why",
+				      CLI_VERBS(explain_verbs)};
+
+static int run_who(struct cli *c)
+{
+	struct addr a;
+	int64_t port = -1, t = 0;
+	int status = EX_OK;
+	const char *err = NULL;
+	if (!ask_addr(c, c->args[0], &a, &status) ||
+	    !ask_time(c, c->args[c->n_args - 1], &t, &status))
+		return status;
+	if (c->n_args == 3 && !ask_int(c->args[1], 0, 65535, &port))
+		return cli_fail(c, EX_USAGE, "%s is not a port", c->args[1]);
+	struct query *q = ask_query(c, &status);
+	json_t *r = q ? ask_got(c, query_who(q, &a, (int)port, t, &err), err, &status) : NULL;
+	if (r)
+		status = out_list(c, who_cols, r);
+	json_decref(r);
+	return status;
+}
+
+static const struct cli_verb who_verbs[] = {
+    {NULL, "IP [PORT] TIME", "Say which subscriber used an address (and port) at a time.",
+     "Several lines when the leases do not tell them apart; exit status 1 when nobody is known.",
+     NULL, run_who},
+};
+const struct cli_noun noun_who = {"who", "who used an address at a time", CLI_VERBS(who_verbs)};

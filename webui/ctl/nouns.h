@@ -1,0 +1,23 @@
+/*
+ * nouns - the verb tables of each group, gathered by nouns.c.
+ */
+#ifndef WEBUI_CTL_NOUNS_H
+#define WEBUI_CTL_NOUNS_H
+
+#include "webui/ctl/cli.h"
+
+extern const struct cli_noun noun_status, noun_top, noun_watch; /* show.c */
+extern const struct cli_noun noun_explain, noun_who;		/* line.c */
+extern const struct cli_noun noun_exempt;			/* exempt.c */
+extern const struct cli_noun noun_lease;			/* lease.c */
+extern const struct cli_noun noun_subscriber, noun_account, noun_operator,
+    noun_audit;				    /* people.c */
+extern const struct cli_noun noun_incident; /* incident.c */
+extern const struct cli_noun noun_limit;    /* limit.c */
+extern const struct cli_noun noun_queue;    /* queue.c */
+extern const struct cli_noun noun_batv;	    /* batv.c */
+extern const struct cli_noun noun_report;   /* report.c */
+extern const struct cli_noun noun_check;    /* check.c */
+extern const struct cli_noun noun_init;	    /* init.c */
+
+#endif

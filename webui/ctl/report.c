@@ -1,0 +1,192 @@
+/*
+ * report - complaints from outside: import, list, show, attach to an incident.
+ *
+ * Trusted with: a message from anybody, which it does not look into: acctd reads it. Diagnostics:
+ * on stderr. Known gaps: one message a file, not a mailbox.
+ */
+#include <string.h>
+
+#include "webui/ctl/ask.h"
+#include "webui/ctl/base64.h"
+#include "webui/ctl/nouns.h"
+#include "webui/ctl/out.h"
+
+#define MAX_MESSAGE 700000 /* in base64 and JSON still under 1 MiB */
+
+static const struct col list_cols[] = {
+    {"ID", "id", COL_NUM},
+    {"RECEIVED", "received_ms", COL_TIME},
+    {"TYPE", "feedback_type", COL_TEXT},
+    {"MATCH", "match", COL_TEXT},
+    {"ACCOUNT", "account", COL_TEXT},
+    {"SUBSCRIBER", "subscriber", COL_TEXT},
+    {"INCIDENT", "incident", COL_NUM},
+    {"SOURCE_IP", "source_ip", COL_TEXT},
+    {"REPORTER", "reporter", COL_TEXT},
+    {"ERROR", "error", COL_TEXT},
+    COL_END,
+};
+static const struct col show_cols[] = {
+    {"ID", "id", COL_NUM},
+    {"RECEIVED", "received_ms", COL_TIME},
+    {"FORMAT", "format", COL_TEXT},
+    {"TYPE", "feedback_type", COL_TEXT},
+    {"REPORTER", "reporter", COL_TEXT},
+    {"SOURCE_IP", "source_ip", COL_TEXT},
+    {"SOURCE_PORT", "source_port", COL_NUM},
+    {"ARRIVAL", "arrival_ms", COL_TIME},
+    {"MATCH", "match", COL_TEXT},
+    {"ACCOUNT", "account", COL_TEXT},
+    {"SUBSCRIBER", "subscriber", COL_TEXT},
+    {"INCIDENT", "incident", COL_NUM},
+    {"TOKEN", "token", COL_TEXT},
+    {"QUEUE_ID", "queue_id", COL_TEXT},
+    {"SHA256", "sha256", COL_TEXT},
+    {"ERROR", "error", COL_TEXT},
+    COL_END,
+};
+static const struct col import_cols[] = {
+    {"ID", "id", COL_NUM},
+    {"MATCH", "match", COL_TEXT},
+    {"ACCOUNT", "account", COL_TEXT},
+    {"SUBSCRIBER", "subscriber", COL_TEXT},
+    {"INCIDENT", "incident", COL_NUM},
+    {"DUPLICATE", "duplicate", COL_TEXT},
+    COL_END,
+};
+static const struct col attach_cols[] = {
+    {"REPORT", "id", COL_NUM}, {"INCIDENT", "incident", COL_NUM}, COL_END};
+
+static int run_import(struct cli *c)
+{
+	int status = EX_OK;
+	size_t len;
+	struct control_error e;
+	char *raw = ask_file(c, c->args[0], MAX_MESSAGE, &len, &status);
+	if (!raw || !ask_conf(c, &status))
+		return status;
+	json_t *args = json_pack("{s:s}", "raw", base64_encode(c->pool, raw, len));
+	json_t *r = ask_control_quiet(c, "report.import", args, &e);
+	if (!r)
+		return cli_fail(c,
+				strcmp(e.code, "invalid") == 0 ? EX_DATAERR : control_exit_code(&e),
+				"%s: %s", c->args[0], e.text);
+	out_result(c, import_cols, r);
+	json_decref(r);
+	return EX_OK;
+}
+
+static int run_list(struct cli *c)
+{
+	int status = EX_OK;
+	int64_t limit = 100;
+	const char *err = NULL;
+	bool yes = cli_flag(c, "matched"), no = cli_flag(c, "unmatched");
+	if (yes && no)
+		return cli_fail(c, EX_USAGE, "give --matched or --unmatched, not both");
+	const char *filter = yes ? "matched" : no ? "unmatched" : NULL;
+	struct query *q = ask_query(c, &status);
+	cli_number(c, "limit", &limit);
+	json_t *r = q ? ask_got(c, query_reports(q, filter, (int)limit, &err), err, &status) : NULL;
+	if (r)
+		status = out_list(c, list_cols, r);
+	json_decref(r);
+	return status;
+}
+
+static void show_lines(const struct cli *c, const char *title, const char *text)
+{
+	if (c->io->out_tty)
+		fprintf(c->io->out, "\n%s:\n", title);
+	while (*text) {
+		size_t len = strcspn(text, "\r\n");
+		json_t *line = json_stringn(text, len);
+		if (len && c->io->out_tty)
+			fprintf(c->io->out, "  %s\n", out_value(c, COL_TEXT, line));
+		else if (len)
+			fprintf(c->io->out, "%s\t%s\n", title, out_value(c, COL_TEXT, line));
+		json_decref(line);
+		text += len;
+		text += strspn(text, "\r\n");
+	}
+}
+
+static void show_fields(const struct cli *c, const json_t *fields)
+{
+	const char *key;
+	json_t *v, *one;
+	size_t i;
+	if (c->io->out_tty && json_object_size(fields))
+		fputs("\nFields:\n", c->io->out);
+	json_object_foreach((json_t *)fields, key, v)
+	{
+		const char *name = out_escape(c->pool, key);
+		json_array_foreach(v, i, one)
+		    fprintf(c->io->out, c->io->out_tty ? "  %s: %s\n" : "field\t%s\t%s\n", name,
+			    out_value(c, COL_TEXT, one));
+	}
+}
+
+static int run_show(struct cli *c)
+{
+	int status = EX_OK;
+	int64_t id;
+	const char *err = NULL;
+	if (!ask_id(c, c->args[0], &id, &status))
+		return status;
+	struct query *q = ask_query(c, &status);
+	json_t *r = q ? query_report(q, id, &err) : NULL;
+	if (q && !r && err && strcmp(err, "not found") == 0)
+		return cli_fail(c, CLI_NO, "there is no report %s", c->args[0]);
+	r = q ? ask_got(c, r, err, &status) : NULL;
+	const char *headers = json_string_value(json_object_get(r, "original_headers"));
+	if (r && c->json) {
+		out_json(c, r);
+	} else if (r) {
+		out_object(c, show_cols, r);
+		show_fields(c, json_object_get(r, "fields"));
+		if (headers && *headers)
+			show_lines(c, c->io->out_tty ? "Headers of the message" : "header",
+				   headers);
+	}
+	json_decref(r);
+	return status;
+}
+
+static int run_attach(struct cli *c)
+{
+	int status = EX_OK;
+	int64_t id, incident;
+	if (!ask_id(c, c->args[0], &id, &status) || !ask_id(c, c->args[1], &incident, &status))
+		return status;
+	json_t *args =
+	    json_pack("{s:I, s:I}", "id", (json_int_t)id, "incident", (json_int_t)incident);
+	json_t *keep = json_incref(args);
+	json_t *r = ask_control(c, "report.attach", args, &status);
+	if (r) {
+		json_object_update_missing(r, keep);
+		out_result(c, attach_cols, r);
+	}
+	json_decref(keep);
+	json_decref(r);
+	return status;
+}
+
+static const struct cli_opt list_opts[] = {
+    {"matched", CLI_FLAG, NULL, "only those of a known account or line", 0, 0, false},
+    {"unmatched", CLI_FLAG, NULL, "only those that nobody could be found for", 0, 0, false},
+    {"limit", CLI_INT, "N", "at most so many, newest first; default 100", 1, ASK_ROWS, false},
+    {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
+};
+static const struct cli_verb verbs[] = {
+    {"import", "FILE|-", "File one abuse report, a mail message in ARF (RFC 5965).",
+     "The account is found by our trace token, the queue id, or the address and time; the report "
+     "goes to the incident of that account. "
+     "Exit status 65 when the message is no report.",
+     NULL, run_import},
+    {"list", "", "List the reports, newest first.", NULL, list_opts, run_list},
+    {"show", "ID", "Show one report: its fields and the headers of the message it is about.", NULL,
+     NULL, run_show},
+    {"attach", "ID INCIDENT", "Put a report under an incident by hand.", NULL, NULL, run_attach},
+};
+const struct cli_noun noun_report = {"report", "complaints from outside", CLI_VERBS(verbs)};
