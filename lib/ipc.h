@@ -3,7 +3,7 @@
  *
  * Frame: u32 length of what follows, u16 type, payload (big-endian; payload at most IPC_MAX_FRAME). What a type
  * means belongs to the folder that serves it. A frame that breaks the rules ends that connection, never the process.
- * All calls are from the base's thread.
+ * All calls are from the base's thread. SIGPIPE must be ignored, as proc_signals() does.
  */
 #ifndef LIB_IPC_H
 #define LIB_IPC_H
