@@ -3,8 +3,8 @@
  *
  * Two files of one format: `counters` (every window, written now and then) and `standing`
  * (penalties, overrides, graces: small, written at every change). Times are ages, so that they mean
- * the same to a later process: what is restored has grown older by the UTC time between, and never
- * counts for a shorter time than it would have.
+ * the same to a later process: what is restored has grown older by the UTC time between, and still
+ * counts for no less than its window.
  *
  * Bytes (lib/wire): u32 magic, u16 version, u16 kind, i64 utc_ms, u32 n, n records, u64 hash of all
  * before it.
