@@ -10,6 +10,8 @@
 #include <cmocka.h>
 #include <talloc.h>
 
+#include "lib/proc.h"
+
 #include "webui/ctl/cli.h"
 #include "webui/ctl/help.h"
 
@@ -181,6 +183,39 @@ static void test_words_of_the_contract(void **state)
 		assert_int_equal(r.status, 0);
 		done(&r);
 	}
+}
+
+/* The manual names each verb and, below it and before the next, each option. */
+static void check_manual(const char *man, const struct cli_noun *n, const struct cli_verb *v)
+{
+	char line[128];
+	snprintf(line, sizeof(line), "\n.It Cm %s%s%s%s%s\n", n->name, v->name ? " " : "",
+		 v->name ? v->name : "", *v->args ? " Ar " : "", v->args);
+	const char *at = strstr(man, line);
+	if (!at)
+		fail_msg("sekishoctl.8 lacks %s", line);
+	const char *end = strstr(at + 1, "\n.It Cm ");
+	for (const struct cli_opt *o = v->opts; o && o->name; o++) {
+		snprintf(line, sizeof(line), "\n.It Fl -%s%s%s\n", o->name, o->value ? " Ar " : "",
+			 o->value ? o->value : "");
+		const char *opt = strstr(at, line);
+		if (!opt || (end && opt > end))
+			fail_msg("sekishoctl.8: %s %s lacks %s", n->name, v->name ? v->name : "",
+				 line);
+	}
+}
+
+static void test_manual(void **state)
+{
+	size_t len;
+	char *man = proc_read_file("docs/man/sekishoctl.8", 1 << 20, &len);
+	(void)state;
+	if (!man)
+		skip(); /* not run from the top of the tree */
+	for (size_t i = 0; i < cli_n_nouns; i++)
+		for (size_t k = 0; k < cli_nouns[i]->n_verbs; k++)
+			check_manual(man, cli_nouns[i], &cli_nouns[i]->verbs[k]);
+	free(man);
 }
 
 /* --- refusals -----------------------------------------------------------------------------------
@@ -411,6 +446,7 @@ int main(void)
 	    cmocka_unit_test(test_every_help),
 	    cmocka_unit_test(test_help_lists_nouns),
 	    cmocka_unit_test(test_words_of_the_contract),
+	    cmocka_unit_test(test_manual),
 	    cmocka_unit_test(test_usage_errors),
 	    cmocka_unit_test(test_message_is_escaped),
 	    cmocka_unit_test(test_options_and_words),
