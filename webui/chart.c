@@ -129,9 +129,11 @@ static void time_axis(struct html *h, const struct chart_point *p, size_t n, int
 		    LIT("\" x1=\""), MILLI(left(i, n)), LIT("%\" x2=\""), MILLI(left(i, n)),
 		    LIT("%\"/>"));
 		if (i > n / 40 && i < n - n / 40)
-			put(h, LIT("<text class=\"tick\" text-anchor=\"middle\" y=\""), INT(y + 17),
-			    LIT("\" x=\""), MILLI(left(i, n)), LIT("%\">"), TXT(iso + 11),
-			    LIT("</text>"));
+			put(h,
+			    EITHER(p[i].t_ms % (2 * TICK_EVERY * INT64_C(900000)) == 0,
+				   "<text class=\"tick\"", "<text class=\"tick odd\""),
+			    LIT(" text-anchor=\"middle\" y=\""), INT(y + 17), LIT("\" x=\""),
+			    MILLI(left(i, n)), LIT("%\">"), TXT(iso + 11), LIT("</text>"));
 	}
 }
 

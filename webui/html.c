@@ -254,19 +254,19 @@ const char *html_span(int64_t ms, char buf[static 40])
 {
 	static const struct {
 		int64_t ms;
-		const char *one;
+		const char *name;
 	} units[] = {
-	    {86400000, "day"},
-	    {3600000, "hour"},
-	    {60000, "minute"},
-	    {1000, "second"},
+	    {86400000, "d"},
+	    {3600000, "h"},
+	    {60000, "min"},
+	    {1000, "s"},
 	};
 	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++) {
 		/* Keep two digits of meaning: 90 minutes, not 1 hour. */
 		int64_t n = ms / units[i].ms;
 		bool last = i + 1 == sizeof(units) / sizeof(*units);
 		if (n >= 2 || (n == 1 && ms % units[i].ms == 0) || last) {
-			snprintf(buf, 40, "%" PRId64 " %s%s", n, units[i].one, n == 1 ? "" : "s");
+			snprintf(buf, 40, "%" PRId64 " %s", n, units[i].name);
 			return buf;
 		}
 	}
@@ -305,6 +305,15 @@ static void when(struct html *h, int64_t ms)
 		adds(h, " ");
 		add(h, iso + 11, 8);
 	}
+	adds(h, "</time>");
+}
+
+static void day(struct html *h, int64_t ms)
+{
+	char iso[CLOCK_STRLEN];
+	time_open(h, ms, iso);
+	adds(h, ">");
+	add(h, iso, strnlen(iso, 10));
 	adds(h, "</time>");
 }
 
@@ -361,6 +370,9 @@ void html_put(struct html *h, const struct html_piece *p)
 			break;
 		case HTML_WHEN:
 			when(h, p->i);
+			break;
+		case HTML_DAY:
+			day(h, p->i);
 			break;
 		case HTML_AGO:
 			ago(h, p->i);

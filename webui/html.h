@@ -30,6 +30,7 @@ enum html_type {
 	HTML_NUM,   /* 1,234,567 */
 	HTML_INT,   /* 1234567: ids, ports, coordinates */
 	HTML_WHEN,  /* <time>: date and time of day, UTC */
+	HTML_DAY,   /* <time>: the date, UTC */
 	HTML_AGO,   /* <time>: how long before (or after) html_now */
 	HTML_MILLI, /* a coordinate: thousandths as a decimal fraction */
 };
@@ -40,55 +41,22 @@ struct html_piece {
 	int64_t i;
 };
 
-#define LIT(x)                                                                                     \
-	{                                                                                          \
-		.type = HTML_LIT, .s = ("" x "")                                                   \
-	}
-#define TXT(x)                                                                                     \
-	{                                                                                          \
-		.type = HTML_TXT, .s = (x)                                                         \
-	}
-#define FOR(x)                                                                                     \
-	{                                                                                          \
-		.type = HTML_FOR, .s = (x)                                                         \
-	}
-#define PRE(x)                                                                                     \
-	{                                                                                          \
-		.type = HTML_PRE, .s = (x)                                                         \
-	}
-#define ATT(x)                                                                                     \
-	{                                                                                          \
-		.type = HTML_ATT, .s = (x)                                                         \
-	}
-#define URL(x)                                                                                     \
-	{                                                                                          \
-		.type = HTML_URL, .s = (x)                                                         \
-	}
-#define NUM(x)                                                                                     \
-	{                                                                                          \
-		.type = HTML_NUM, .i = (int64_t)(x)                                                \
-	}
-#define INT(x)                                                                                     \
-	{                                                                                          \
-		.type = HTML_INT, .i = (int64_t)(x)                                                \
-	}
-#define WHEN(x)                                                                                    \
-	{                                                                                          \
-		.type = HTML_WHEN, .i = (int64_t)(x)                                               \
-	}
-#define AGO(x)                                                                                     \
-	{                                                                                          \
-		.type = HTML_AGO, .i = (int64_t)(x)                                                \
-	}
-#define MILLI(x)                                                                                   \
-	{                                                                                          \
-		.type = HTML_MILLI, .i = (int64_t)(x)                                              \
-	}
+/* clang-format off */
+#define LIT(x)   {.type = HTML_LIT, .s = ("" x "")}
+#define TXT(x)   {.type = HTML_TXT, .s = (x)}
+#define FOR(x)   {.type = HTML_FOR, .s = (x)}
+#define PRE(x)   {.type = HTML_PRE, .s = (x)}
+#define ATT(x)   {.type = HTML_ATT, .s = (x)}
+#define URL(x)   {.type = HTML_URL, .s = (x)}
+#define NUM(x)   {.type = HTML_NUM, .i = (int64_t)(x)}
+#define INT(x)   {.type = HTML_INT, .i = (int64_t)(x)}
+#define WHEN(x)  {.type = HTML_WHEN, .i = (int64_t)(x)}
+#define DAY(x)   {.type = HTML_DAY, .i = (int64_t)(x)}
+#define AGO(x)   {.type = HTML_AGO, .i = (int64_t)(x)}
+#define MILLI(x) {.type = HTML_MILLI, .i = (int64_t)(x)}
 /* One of two literals. */
-#define EITHER(cond, x, y)                                                                         \
-	{                                                                                          \
-		.type = HTML_LIT, .s = (cond) ? ("" x "") : ("" y "")                              \
-	}
+#define EITHER(cond, x, y) {.type = HTML_LIT, .s = (cond) ? ("" x "") : ("" y "")}
+/* clang-format on */
 
 #define put(h, ...) html_put((h), (const struct html_piece[]){__VA_ARGS__, {.type = HTML_END}})
 
@@ -101,9 +69,9 @@ bool html_ok(const struct html *h);
 /* What was written, NUL-terminated; valid until the next html_put(). */
 const char *html_data(const struct html *h, size_t *len);
 
-/* "in 3 days", "5 minutes ago", "just now"; returns buf. */
+/* "in 3 d", "5 min ago", "just now"; returns buf. */
 const char *html_ago(int64_t t_ms, int64_t now_ms, char buf[static 40]);
-/* "3 days", "5 minutes", for a span of milliseconds. */
+/* "3 d", "5 min", for a span of milliseconds. */
 const char *html_span(int64_t ms, char buf[static 40]);
 /* True for characters that must never act inside a page: C0 (but TAB, LF), DEL, C1, bidi controls,
  * zero-width and tag characters. */

@@ -34,7 +34,8 @@ void page_audit(struct web *w)
 			      "scope=\"col\">What</th><th scope=\"col\">Object</th>"
 			      "<th scope=\"col\">Reason</th><th "
 			      "scope=\"col\">Detail</th></tr></thead><tbody>"));
-		json_array_foreach(rows, i, x) row(w->h, x);
+		json_array_foreach (rows, i, x)
+			row(w->h, x);
 		put(w->h, LIT("</tbody></table></div>"));
 		page_more(w, json_array_size(rows), "/audit");
 	}

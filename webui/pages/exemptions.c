@@ -32,7 +32,7 @@ static void expiry(struct web *w, const json_t *x, bool active)
 		put(w->h, LIT("never"));
 		return;
 	}
-	put(w->h, WHEN(t));
+	put(w->h, DAY(t));
 	if (active && t - w->now_ms < 30 * DAY_MS)
 		put(w->h, LIT("<br><span class=\"chip warn\"><i aria-hidden=\"true\">!</i>"),
 		    AGO(t), LIT("</span>"));
@@ -71,14 +71,14 @@ static void row(struct web *w, const json_t *x)
 {
 	struct html *h = w->h;
 	bool active = strcmp(jstr(x, "state"), "active") == 0;
-	put(h, LIT("<tr id=\"e"), INT(jint(x, "id", 0)),
-	    LIT("\"><th scope=\"row\"><a class=\"id\" href=\"/who?q="), URL(jstr(x, "prefix")),
-	    LIT("\">"), TXT(jstr(x, "prefix")), LIT("</a>"));
+	put(h, LIT("<tr id=\"e"), INT(jint(x, "id", 0)), LIT("\"><th scope=\"row\">"));
+	link_subject(h, jstr(x, "prefix"));
+	put(h, LIT("<br>"));
+	if (!active)
+		chip(h, jstr(x, "state"));
 	if (strcmp(jstr(x, "class"), "full") != 0)
-		put(h, LIT("<br><span class=\"sub\">"), TXT(jstr(x, "class")), LIT("</span>"));
-	put(h, LIT("</th><td>"));
-	chip(h, jstr(x, "state"));
-	put(h, LIT("</td><td>"), FOR(jstr(x, "contract")), LIT("<br><span class=\"sub\">"),
+		put(h, LIT("<span class=\"sub\">"), TXT(jstr(x, "class")), LIT("</span>"));
+	put(h, LIT("</th><td>"), FOR(jstr(x, "contract")), LIT("<br><span class=\"sub\">"),
 	    FOR(jstr(x, "contact")), LIT("</span></td><td class=\"why\">"), FOR(jstr(x, "reason")),
 	    LIT("<br><span class=\"sub\">by "), FOR(jstr(x, "actor")), LIT(", "),
 	    AGO(jint(x, "created_ms", 0)), LIT("</span></td><td>"));
@@ -108,13 +108,14 @@ static void list(struct web *w, bool all)
 	} else {
 		put(w->h, LIT("<div class=\"scroll\"><table><caption class=\"sr\">Exemptions, "
 			      "newest first</caption><thead><tr>"
-			      "<th scope=\"col\">Prefix</th><th scope=\"col\">State</th><th "
+			      "<th scope=\"col\">Prefix</th><th "
 			      "scope=\"col\">Contract, contact</th>"
 			      "<th scope=\"col\">Reason</th><th scope=\"col\">Last used</th><th "
 			      "scope=\"col\">Expires</th>"
 			      "<th scope=\"col\"><span "
 			      "class=\"sr\">Action</span></th></tr></thead><tbody>"));
-		json_array_foreach(rows, i, x) row(w, x);
+		json_array_foreach (rows, i, x)
+			row(w, x);
 		put(w->h, LIT("</tbody></table></div>"));
 		page_more(w, json_array_size(rows), all ? "/exemptions?show=all" : "/exemptions");
 	}

@@ -121,11 +121,11 @@ static void timeline(struct web *w, const json_t *events)
 	json_t *e;
 	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"time-title\"><h2 "
 		      "id=\"time-title\">Timeline</h2><ol class=\"timeline\">"));
-	json_array_foreach(events, i, e)
-	    put(w->h, LIT("<li><div class=\"t\">"), WHEN(jint(e, "t_ms", 0)),
-		LIT("</div><div><strong>"), FOR(jstr(e, "what")),
-		LIT("</strong> <span class=\"sub\">by "), FOR(jstr(e, "actor")), LIT("</span><p>"),
-		TXT(jstr(e, "text")), LIT("</p></div></li>"));
+	json_array_foreach (events, i, e)
+		put(w->h, LIT("<li><div class=\"t\">"), WHEN(jint(e, "t_ms", 0)),
+		    LIT("</div><div><strong>"), FOR(jstr(e, "what")),
+		    LIT("</strong> <span class=\"sub\">by "), FOR(jstr(e, "actor")),
+		    LIT("</span><p>"), TXT(jstr(e, "text")), LIT("</p></div></li>"));
 	put(w->h, LIT("</ol></section>"));
 }
 

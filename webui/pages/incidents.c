@@ -45,7 +45,8 @@ void incident_table(struct web *w, const json_t *rows)
 		"<th scope=\"col\" class=\"n\">Held</th><th scope=\"col\" class=\"n\">Reports</th>"
 		"<th scope=\"col\">Opened</th><th scope=\"col\">Last "
 		"change</th></tr></thead><tbody>"));
-	json_array_foreach(rows, i, x) incident_row(w, x);
+	json_array_foreach (rows, i, x)
+		incident_row(w, x);
 	put(w->h, LIT("</tbody></table></div>"));
 }
 

@@ -60,8 +60,7 @@ static void tiles(struct web *w, const json_t *o)
 	tile(w->h, "Held", jint(o, "held", 0), NULL, "");
 	tile(w->h, "Refused", jint(o, "refused", 0), NULL, "");
 	tile(w->h, "Failed logins", jint(o, "logins_failed", 0), NULL, "");
-	tile(w->h, "Unmatched reports", jint(o, "reports_unmatched", 0), "/reports?show=unmatched",
-	     "");
+	tile(w->h, "Unmatched", jint(o, "reports_unmatched", 0), "/reports?show=unmatched", "");
 	tile(w->h, "Exemptions", jint(o, "exemptions_active", 0), "/exemptions", expiring);
 	put(w->h, LIT("</dl>"));
 }
@@ -120,8 +119,7 @@ static size_t needs_list(struct web *w, const json_t *rows, bool contained, size
 {
 	size_t i, shown = 0;
 	json_t *x;
-	json_array_foreach(rows, i, x)
-	{
+	json_array_foreach (rows, i, x) {
 		if (shown == room || in_hand(x) != contained)
 			continue;
 		need(w, x);
@@ -154,7 +152,9 @@ static int64_t largest(const json_t *rows, const char *key)
 	size_t i;
 	json_t *x;
 	int64_t max = 0;
-	json_array_foreach(rows, i, x) if (jint(x, key, 0) > max) max = jint(x, key, 0);
+	json_array_foreach (rows, i, x)
+		if (jint(x, key, 0) > max)
+			max = jint(x, key, 0);
 	return max;
 }
 
@@ -174,8 +174,7 @@ static void top_lines(struct web *w, const json_t *rows)
 		   "scope=\"col\" class=\"n\">Stopped</th>"
 		   "<th scope=\"col\" class=\"n\">Destinations</th><th "
 		   "scope=\"col\">Last</th></tr></thead><tbody>"));
-	json_array_foreach(rows, i, x)
-	{
+	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"));
 		link_subject(h, jstr(x, "source"));
 		put(h, LIT("<br><span class=\"sub\">"));
@@ -207,8 +206,7 @@ static void top_accounts(struct web *w, const json_t *rows)
 		   "class=\"n\">Refused</th><th scope=\"col\" class=\"n\">Bounced</th>"
 		   "<th scope=\"col\" class=\"n\">Held</th><th "
 		   "scope=\"col\">Last</th></tr></thead><tbody>"));
-	json_array_foreach(rows, i, x)
-	{
+	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"));
 		link_subject(h, jstr(x, "account"));
 		put(h, LIT("<br><span class=\"sub\">"));
@@ -253,9 +251,10 @@ static void chart_card(struct web *w, struct query *q)
 	struct chart_point *p = talloc_array(w->pool, struct chart_point, n ? n : 1);
 	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"chart-head\"><h2 "
 		      "id=\"chart-head\">The last 24 hours</h2>"));
-	json_array_foreach(rows, i, x) p[i] =
-	    (struct chart_point){jint(x, "t_ms", 0), jint(x, "blocked", 0), jint(x, "accepted", 0),
-				 jint(x, "held", 0), jint(x, "refused", 0)};
+	json_array_foreach (rows, i, x)
+		p[i] = (struct chart_point){jint(x, "t_ms", 0), jint(x, "blocked", 0),
+					    jint(x, "accepted", 0), jint(x, "held", 0),
+					    jint(x, "refused", 0)};
 	if (rows)
 		chart_write(w->h, p, n);
 	else
@@ -279,8 +278,7 @@ static void figures(struct html *h, json_t *o)
 	const char *key;
 	json_t *v;
 	size_t shown = 0;
-	json_object_foreach(o, key, v)
-	{
+	json_object_foreach (o, key, v) {
 		if (!json_is_integer(v) || ends_in(key, "_ms") || shown == 5)
 			continue;
 		put(h, LIT("<span><b>"), NUM(json_integer_value(v)), LIT("</b> "), FOR(key),
@@ -327,36 +325,40 @@ static void health(struct web *w)
 /* --- the page
  * -------------------------------------------------------------------------------------- */
 
-static void from_database(struct web *w, struct query *q)
+/* False when the database cannot be read: w->query_err then says why. */
+static bool from_database(struct web *w, struct query *q)
 {
-	const char *err = NULL;
-	json_t *o = query_overview(q, w->now_ms - DAY_MS, w->now_ms, &err);
-	json_t *rows = o ? query_incidents(q, NULL, 1000, &err) : NULL;
+	json_t *o = query_overview(q, w->now_ms - DAY_MS, w->now_ms, &w->query_err);
+	json_t *rows = o ? query_incidents(q, NULL, 1000, &w->query_err) : NULL;
 	size_t i, contained = 0;
 	json_t *x;
 	if (!rows) {
-		page_unread(w, "The overview", err);
 		json_decref(o);
-		return;
+		return false;
 	}
-	json_array_foreach(rows, i, x) contained += in_hand(x);
+	json_array_foreach (rows, i, x)
+		contained += in_hand(x);
 	sentence(w, o, (int64_t)(json_array_size(rows) - contained), (int64_t)contained);
 	tiles(w, o);
+	put(w->h, LIT("<div class=\"columns now\">"));
 	needs_card(w, rows);
+	put(w->h, LIT("<div class=\"stack-cards\">"));
 	chart_card(w, q);
+	health(w);
+	put(w->h, LIT("</div></div>"));
 	top(w, q);
 	json_decref(rows);
 	json_decref(o);
+	return true;
 }
 
 void page_overview(struct web *w)
 {
 	struct query *q = web_query(w);
 	page_begin(w, "Overview", NAV_OVERVIEW);
-	if (q)
-		from_database(w, q);
-	else
+	if (!q || !from_database(w, q)) {
 		page_unread(w, "The database", w->query_err);
-	health(w);
+		health(w);
+	}
 	page_end(w);
 }

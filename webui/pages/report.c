@@ -76,11 +76,10 @@ static void fields_card(struct web *w, json_t *fields)
 	json_t *values, *v;
 	size_t i;
 	put(w->h, LIT("<section class=\"card\"><h2>Fields of the report</h2><dl class=\"raw\">"));
-	json_object_foreach(fields, name, values)
-	{
+	json_object_foreach (fields, name, values) {
 		put(w->h, LIT("<div><dt>"), FOR(name), LIT("</dt>"));
-		json_array_foreach(values, i, v)
-		    put(w->h, LIT("<dd>"), FOR(json_string_value(v)), LIT("</dd>"));
+		json_array_foreach (values, i, v)
+			put(w->h, LIT("<dd>"), FOR(json_string_value(v)), LIT("</dd>"));
 		put(w->h, LIT("</div>"));
 	}
 	put(w->h, LIT("</dl></section>"));
@@ -107,9 +106,9 @@ static void incident_options(struct web *w)
 	json_t *rows = q ? query_incidents(q, NULL, 200, &err) : NULL, *x;
 	size_t i;
 	put(w->h, LIT("<datalist id=\"incidents\">"));
-	json_array_foreach(rows, i, x)
-	    put(w->h, LIT("<option value=\""), INT(jint(x, "id", 0)), LIT("\">"),
-		TXT(jstr(x, "subject")), LIT(", "), TXT(jstr(x, "state")), LIT("</option>"));
+	json_array_foreach (rows, i, x)
+		put(w->h, LIT("<option value=\""), INT(jint(x, "id", 0)), LIT("\">"),
+		    TXT(jstr(x, "subject")), LIT(", "), TXT(jstr(x, "state")), LIT("</option>"));
 	put(w->h, LIT("</datalist>"));
 	json_decref(rows);
 }

@@ -81,7 +81,8 @@ void report_table(struct web *w, const json_t *rows)
 		      "<th scope=\"col\">Source (the abuser)</th><th scope=\"col\">Match</th><th "
 		      "scope=\"col\">Account</th>"
 		      "<th scope=\"col\">Incident</th></tr></thead><tbody>"));
-	json_array_foreach(rows, i, x) row(w, x);
+	json_array_foreach (rows, i, x)
+		row(w, x);
 	put(w->h, LIT("</tbody></table></div>"));
 }
 

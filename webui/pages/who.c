@@ -144,8 +144,7 @@ static void who_row(struct web *w, const json_t *x)
 	else
 		put(h, LIT("still"));
 	put(h, LIT("</td><td>"), FOR(jstr(x, "source")), LIT("</td><td>"));
-	json_array_foreach(json_object_get(x, "accounts"), i, login)
-	{
+	json_array_foreach (json_object_get(x, "accounts"), i, login) {
 		if (i)
 			put(h, LIT("<br>"));
 		link_subject(h, json_string_value(login) ? json_string_value(login) : "");
@@ -163,7 +162,8 @@ static void who_table(struct web *w, const json_t *rows)
 		      "scope=\"col\">From</th><th scope=\"col\">To</th>"
 		      "<th scope=\"col\">Source</th><th "
 		      "scope=\"col\">Accounts</th></tr></thead><tbody>"));
-	json_array_foreach(rows, i, x) who_row(w, x);
+	json_array_foreach (rows, i, x)
+		who_row(w, x);
 	put(w->h, LIT("</tbody></table></div>"));
 }
 
@@ -259,7 +259,8 @@ static void limits(struct web *w, const char *account)
 		      "<th scope=\"col\" class=\"n\">Limit</th><th scope=\"col\" "
 		      "class=\"n\">Left</th><th scope=\"col\"><span "
 		      "class=\"sr\">Share</span></th></tr></thead><tbody>"));
-	json_array_foreach(json_object_get(r, "limits"), i, x) limit_row(w->h, x);
+	json_array_foreach (json_object_get(r, "limits"), i, x)
+		limit_row(w->h, x);
 	put(w->h, LIT("</tbody></table></div></section>"));
 	json_decref(r);
 }
@@ -286,8 +287,9 @@ static void incidents_of(struct web *w, struct query *q, const char *account)
 	const char *err;
 	size_t i;
 	json_t *all = query_incidents(q, "all", 1000, &err), *mine = json_array(), *x;
-	json_array_foreach(all, i, x) if (strcmp(jstr(x, "subject"), account) == 0)
-	    json_array_append(mine, x);
+	json_array_foreach (all, i, x)
+		if (strcmp(jstr(x, "subject"), account) == 0)
+			json_array_append(mine, x);
 	put(w->h, LIT("<section class=\"card\"><h2>Incidents</h2>"));
 	if (json_array_size(mine))
 		incident_table(w, mine);
@@ -338,24 +340,23 @@ void message_table(struct web *w, const json_t *rows)
 	json_t *x;
 	struct html *h = w->h;
 	put(h, LIT("<div class=\"scroll\"><table><caption class=\"sr\">Messages, newest "
-		   "first</caption><thead><tr><th scope=\"col\">Accepted</th>"
-		   "<th scope=\"col\">Queue id</th><th scope=\"col\">From address</th><th "
-		   "scope=\"col\">Envelope sender</th>"
-		   "<th scope=\"col\" class=\"n\">Rcpts</th><th scope=\"col\">Recipient "
-		   "domains</th><th scope=\"col\" class=\"n\">Bytes</th></tr></thead><tbody>"));
-	json_array_foreach(rows, i, x)
-	{
-		put(h, LIT("<tr><td>"), WHEN(jint(x, "t_ms", 0)),
-		    LIT("</td><th scope=\"row\" class=\"id\">"), FOR(jstr(x, "queue_id")));
+		   "first</caption><thead><tr>"
+		   "<th scope=\"col\">Accepted, queue id</th><th scope=\"col\">From address</th>"
+		   "<th scope=\"col\">Envelope sender</th><th scope=\"col\">Recipient domains</th>"
+		   "<th scope=\"col\" class=\"n\">Rcpts</th><th scope=\"col\" "
+		   "class=\"n\">Bytes</th></tr></thead><tbody>"));
+	json_array_foreach (rows, i, x) {
+		put(h, LIT("<tr><th scope=\"row\">"), WHEN(jint(x, "t_ms", 0)),
+		    LIT("<br><span class=\"id sub\">"), FOR(jstr(x, "queue_id")),
+		    LIT("</span></th><td>"));
+		link_subject(h, jstr(x, "src"));
 		if (json_is_true(json_object_get(x, "held")))
 			put(h, LIT("<br><span class=\"chip hold\"><i "
 				   "aria-hidden=\"true\">&#9646;</i>came in held</span>"));
-		put(h, LIT("</th><td>"));
-		link_subject(h, jstr(x, "src"));
-		put(h, LIT("</td><td>"), FOR(jstr(x, "mail_from")), LIT("</td><td class=\"n\">"),
-		    NUM(jint(x, "rcpts", 0)), LIT("</td><td class=\"why\">"),
+		put(h, LIT("</td><td>"), FOR(jstr(x, "mail_from")), LIT("</td><td class=\"why\">"),
 		    FOR(jstr(x, "rcpt_domains")), LIT("</td><td class=\"n\">"),
-		    NUM(jint(x, "size", 0)), LIT("</td></tr>"));
+		    NUM(jint(x, "rcpts", 0)), LIT("</td><td class=\"n\">"), NUM(jint(x, "size", 0)),
+		    LIT("</td></tr>"));
 	}
 	put(h, LIT("</tbody></table></div>"));
 }
@@ -370,8 +371,7 @@ void lease_table(struct web *w, const json_t *rows)
 		"scope=\"col\">Prefix</th><th scope=\"col\">Ports</th>"
 		"<th scope=\"col\">From</th><th scope=\"col\">To</th><th "
 		"scope=\"col\">Source</th></tr></thead><tbody>"));
-	json_array_foreach(rows, i, x)
-	{
+	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"));
 		link_subject(h, jstr(x, "prefix"));
 		put(h, LIT("</th><td>"), INT(jint(x, "port_lo", 0)), LIT("&ndash;"),

@@ -135,15 +135,15 @@ static void times(void **state)
 	} rows[] = {
 	    {NOW, "just now"},
 	    {NOW - 999, "just now"},
-	    {NOW - 1000, "1 second ago"},
-	    {NOW - 59000, "59 seconds ago"},
-	    {NOW - 90000, "90 seconds ago"},
-	    {NOW - 120000, "2 minutes ago"},
-	    {NOW - 5400000, "90 minutes ago"},
-	    {NOW - 3600000, "1 hour ago"},
-	    {NOW - INT64_C(86400000) * 3, "3 days ago"},
-	    {NOW + INT64_C(86400000) * 30, "in 30 days"},
-	    {NOW - 29 * INT64_C(3600000), "29 hours ago"},
+	    {NOW - 1000, "1 s ago"},
+	    {NOW - 59000, "59 s ago"},
+	    {NOW - 90000, "90 s ago"},
+	    {NOW - 120000, "2 min ago"},
+	    {NOW - 5400000, "90 min ago"},
+	    {NOW - 3600000, "1 h ago"},
+	    {NOW - INT64_C(86400000) * 3, "3 d ago"},
+	    {NOW + INT64_C(86400000) * 30, "in 30 d"},
+	    {NOW - 29 * INT64_C(3600000), "29 h ago"},
 	};
 	char buf[40];
 	(void)state;
@@ -152,9 +152,10 @@ static void times(void **state)
 	assert_string_equal(
 	    w(WHEN(NOW + 123)),
 	    "<time datetime=\"2026-11-22T13:08:10.123Z\">2026-11-22 13:08:10</time>");
+	assert_string_equal(w(DAY(NOW)), "<time datetime=\"2026-11-22T13:08:10Z\">2026-11-22</time>");
 	assert_string_equal(w(AGO(NOW - 120000)),
 			    "<time datetime=\"2026-11-22T13:06:10Z\" "
-			    "title=\"2026-11-22T13:06:10Z\">2 minutes ago</time>");
+			    "title=\"2026-11-22T13:06:10Z\">2 min ago</time>");
 }
 
 static void long_page(void **state)
