@@ -1,0 +1,59 @@
+/*
+ * config - the section `msa` of the configuration file: one table for the front and the queue.
+ */
+#ifndef MSA_CONFIG_H
+#define MSA_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/conf.h"
+#include "msa/auth/auth.h"
+#include "msa/queue/queue.h"
+#include "msa/smtp/session.h"
+
+struct msa_config {
+	struct conf_common common;
+	char *hostname;
+	struct conf_list listen_submission, listen_submissions;
+	char *tls_cert, *tls_key;
+	char *metrics;
+
+	struct conf_list auth_mechanisms;
+	int64_t auth_workers;
+	char *sasl_realm, *sasldb, *sasl_conf_path;
+
+	int mail_from, sender, limiter_down;
+	bool batv;
+	char *batv_keys;
+
+	int64_t max_message, max_recipients, max_hops;
+	int64_t max_sessions, max_sessions_per_client, max_in_flight;
+	int64_t max_commands, max_errors, max_auth_failures;
+	int64_t idle_timeout, session_timeout, stop_timeout, limiter_deadline;
+
+	char *smarthost, *postmaster;
+	int64_t retry_min, retry_max, lifetime, max_queue, max_held_per_account;
+	int64_t relay_connections, relay_timeout;
+
+	/* Made from the above. */
+	char *mechs; /* blank-separated */
+	struct smtp_policy policy;
+};
+
+/*
+ * Load and check; what is left empty is filled in (hostname, realm, postmaster, batv_keys). A new struct under ctx, NULL with *err (talloc'd under ctx), one line that
+ * says what to change.
+ */
+struct msa_config *msa_config_load(void *ctx, const char *file, char **err);
+/* False when fresh differs from old in a key that needs a restart: *err names it. */
+bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct msa_config *fresh, char **err);
+/* Views into c, for those who copy. */
+void msa_config_queue(const struct msa_config *c, struct queue_config *out);
+void msa_config_auth(const struct msa_config *c, struct auth_config *out);
+
+/* The table, for the test of the manual page and the sample. */
+extern const struct conf_key msa_keys[];
+extern const size_t msa_n_keys;
+
+#endif

@@ -1,0 +1,280 @@
+/*
+ * io - see io.h.
+ *
+ * Diagnostics: `io` lines for listening, refused connections and trouble with accept(2).
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <talloc.h>
+#include <unistd.h>
+
+#include <event2/listener.h>
+
+#include "lib/log.h"
+#include "lib/proc.h"
+
+#include "msa/conn.h"
+#include "msa/io.h"
+
+#define BACKLOG       1024
+#define ACCEPT_REST_S 1
+
+struct listener {
+	struct server *srv;
+	struct evconnlistener *ev;
+	bool implicit_tls;
+};
+
+struct io {
+	struct listener *listeners;
+	size_t n_listeners;
+	struct conn *conns;
+	size_t n_conns;
+	struct event *rest; /* accept(2) had no descriptors left: pause */
+	struct event *deadline;
+	void (*done)(void *arg);
+	void *done_arg;
+};
+
+/* --- connections that are open ------------------------------------------------------------------- */
+
+void io_add(struct server *srv, struct conn *c)
+{
+	struct io *io = srv->io;
+	struct conn_link *l = conn_link(c);
+
+	l->next = io->conns;
+	l->at = &io->conns;
+	if (l->next)
+		conn_link(l->next)->at = &l->next;
+	io->conns = c;
+	io->n_conns++;
+}
+
+void io_remove(struct server *srv, struct conn *c)
+{
+	struct io *io = srv->io;
+	struct conn_link *l = conn_link(c);
+
+	*l->at = l->next;
+	if (l->next)
+		conn_link(l->next)->at = l->at;
+	if (--io->n_conns == 0 && io->done) {
+		void (*done)(void *arg) = io->done;
+
+		io->done = NULL;
+		done(io->done_arg);
+	}
+}
+
+size_t io_sessions(const struct server *srv)
+{
+	return srv->io->n_conns;
+}
+
+void io_suspend(struct server *srv, const char *account, const char *why)
+{
+	struct conn *next;
+
+	for (struct conn *c = srv->io->conns; c; c = next) {
+		next = conn_link(c)->next;
+		conn_suspend(c, account, why);
+	}
+}
+
+/* Lines of IPv6 clients are /64 prefixes; whoever has one has all its addresses. */
+static bool same_client(const struct addr *x, const struct addr *y)
+{
+	return addr_is4(x) || addr_is4(y) ? addr_eq(x, y) : memcmp(x->b, y->b, 8) == 0;
+}
+
+static const char *why_not(const struct server *srv, const struct addr *client)
+{
+	int64_t mine = 0;
+
+	if (srv->io->n_conns >= (size_t)srv->cfg->max_sessions)
+		return "Too many sessions; try again later";
+	for (struct conn *c = srv->io->conns; c; c = conn_link(c)->next)
+		mine += same_client(conn_client(c), client);
+	return mine >= srv->cfg->max_sessions_per_client ? "Too many sessions from your address" : NULL;
+}
+
+/* --- listeners --------------------------------------------------------------------------------------- */
+
+static void turn_away(struct server *srv, int fd, const struct addr *client, bool implicit_tls, const char *why)
+{
+	char text[512];
+	int n = snprintf(text, sizeof(text), "421 4.7.0 %s %s\r\n", srv->cfg->hostname, why);
+
+	metric_add(srv->count[COUNT_SESSIONS_TURNED_AWAY], 1);
+	log_event(LOG_INFO, "-", "io", "turned-away", LA("client", client), LS("why", why));
+	/* Best effort, and only where the client reads plain text at this point. */
+	if (!implicit_tls && n > 0 && (size_t)n < sizeof(text) && send(fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		log_event(LOG_DEBUG, "-", "io", "turned-away-silently", LA("client", client));
+	close(fd);
+}
+
+static void accepted(struct evconnlistener *ev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
+{
+	struct listener *l = arg;
+	struct addr client;
+	uint16_t port;
+	const char *why;
+	int one = 1;
+
+	(void)ev;
+	(void)len;
+	if (!addr_from_sockaddr(sa, &client, &port)) {
+		close(fd);
+		return;
+	}
+	why = why_not(l->srv, &client);
+	if (why) {
+		turn_away(l->srv, fd, &client, l->implicit_tls, why);
+		return;
+	}
+	/* A reply is one write; it must not wait for the client's delayed ACK. */
+	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0)
+		log_event(LOG_DEBUG, "-", "io", "no-nodelay", LS("error", strerror(errno)));
+	conn_new(l->srv, fd, &client, port, l->implicit_tls);
+}
+
+static void set_enabled(struct io *io, bool on)
+{
+	for (size_t i = 0; i < io->n_listeners; i++) {
+		if (on)
+			evconnlistener_enable(io->listeners[i].ev);
+		else
+			evconnlistener_disable(io->listeners[i].ev);
+	}
+}
+
+static void rested(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	set_enabled(arg, true);
+}
+
+static void accept_failed(struct evconnlistener *ev, void *arg)
+{
+	struct listener *l = arg;
+	const struct timeval tv = {ACCEPT_REST_S, 0};
+
+	(void)ev;
+	log_event(LOG_ERR, "-", "io", "accept-failed", LS("error", strerror(errno)));
+	set_enabled(l->srv->io, false);
+	event_add(l->srv->io->rest, &tv);
+}
+
+static struct evconnlistener *bind_one(struct server *srv, struct listener *l, const char *text)
+{
+	struct sockaddr_storage ss;
+	struct addr a;
+	uint16_t port;
+	const char *err;
+	socklen_t len;
+
+	if (!addr_parse_port(text, &a, &port, &err))
+		bug("msa: %s passed the configuration check", text);
+	len = addr_to_sockaddr(&a, port, &ss);
+	return evconnlistener_new_bind(srv->base, accepted, l,
+				       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE | LEV_OPT_DISABLED |
+					   (ss.ss_family == AF_INET6 ? LEV_OPT_BIND_IPV6ONLY : 0),
+				       BACKLOG, (const struct sockaddr *)&ss, (int)len);
+}
+
+static bool bind_list(struct server *srv, const struct conf_list *list, bool implicit_tls, char **err)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		struct listener *l = &srv->io->listeners[srv->io->n_listeners];
+
+		*l = (struct listener){.srv = srv, .implicit_tls = implicit_tls};
+		l->ev = bind_one(srv, l, list->items[i]);
+		if (!l->ev) {
+			*err = talloc_asprintf(srv->cfg, "cannot listen on %s: %s", list->items[i], strerror(errno));
+			return false;
+		}
+		evconnlistener_set_error_cb(l->ev, accept_failed);
+		srv->io->n_listeners++;
+		log_event(LOG_INFO, "-", "io", "listening", LS("address", list->items[i]), LS("tls", implicit_tls ? "implicit" : "starttls"));
+	}
+	return true;
+}
+
+bool io_listen(struct server *srv, char **err)
+{
+	struct io *io = talloc_zero(NULL, struct io);
+
+	srv->io = io;
+	io->rest = event_new(srv->base, -1, 0, rested, io);
+	io->listeners = talloc_zero_array(io, struct listener,
+					  (unsigned)(srv->cfg->listen_submission.n + srv->cfg->listen_submissions.n));
+	return bind_list(srv, &srv->cfg->listen_submission, false, err) &&
+	       bind_list(srv, &srv->cfg->listen_submissions, true, err);
+}
+
+void io_start(struct server *srv)
+{
+	set_enabled(srv->io, true);
+}
+
+/* --- stopping -------------------------------------------------------------------------------------------- */
+
+static void close_listeners(struct io *io)
+{
+	event_del(io->rest);
+	for (size_t i = 0; i < io->n_listeners; i++)
+		evconnlistener_free(io->listeners[i].ev);
+	io->n_listeners = 0;
+}
+
+static void deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct server *srv = arg;
+
+	(void)fd;
+	(void)what;
+	log_event(LOG_NOTICE, "-", "io", "stop-deadline", LI("sessions", srv->io->n_conns));
+	while (srv->io->conns)
+		conn_free(srv->io->conns);
+}
+
+void io_stop(struct server *srv, int64_t deadline_ms, void (*done)(void *arg), void *arg)
+{
+	struct io *io = srv->io;
+	const struct timeval tv = {deadline_ms / 1000, deadline_ms % 1000 * 1000};
+	struct conn *next;
+
+	close_listeners(io);
+	io->deadline = event_new(srv->base, -1, 0, deadline, srv);
+	event_add(io->deadline, &tv);
+	for (struct conn *c = io->conns; c; c = next) {
+		next = conn_link(c)->next;
+		conn_stop(c);
+	}
+	if (io->n_conns == 0) {
+		done(arg);
+		return;
+	}
+	io->done = done;
+	io->done_arg = arg;
+}
+
+void io_free(struct server *srv)
+{
+	struct io *io = srv->io;
+
+	io->done = NULL;
+	while (io->conns)
+		conn_free(io->conns);
+	close_listeners(io);
+	event_free(io->rest);
+	if (io->deadline)
+		event_free(io->deadline);
+	talloc_free(io);
+	srv->io = NULL;
+}

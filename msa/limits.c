@@ -1,0 +1,172 @@
+/*
+ * limits - see limits.h.
+ *
+ * Diagnostics: `limits` lines for each penalty and when ratelimitd comes or goes.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#include "lib/log.h"
+#include "lib/proc.h"
+
+#include "msa/limits.h"
+
+struct penalty {
+	char *account, *why;
+	enum rl_stage stage;
+	uint64_t seen; /* the connection that named it last */
+};
+
+struct limits {
+	struct rl *rl;
+	struct queue *q;
+	struct penalty *p; /* sorted by account */
+	size_t n;
+	uint64_t connection;
+	void (*suspended)(const char *account, const char *why, void *arg);
+	void *arg;
+};
+
+/* The place of account, or where it would go. */
+static size_t place(const struct limits *l, const char *account, bool *there)
+{
+	size_t lo = 0, hi = l->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		int c = strcmp(l->p[mid].account, account);
+
+		if (c == 0) {
+			*there = true;
+			return mid;
+		}
+		if (c < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	*there = false;
+	return lo;
+}
+
+static void erase(struct limits *l, size_t i)
+{
+	talloc_free(l->p[i].account);
+	talloc_free(l->p[i].why);
+	l->n--;
+	memmove(&l->p[i], &l->p[i + 1], (l->n - i) * sizeof(*l->p));
+}
+
+static struct penalty *insert(struct limits *l, size_t i, const char *account)
+{
+	if (l->n % 64 == 0)
+		l->p = talloc_realloc(l, l->p, struct penalty, (unsigned)l->n + 64);
+	memmove(&l->p[i + 1], &l->p[i], (l->n - i) * sizeof(*l->p));
+	l->p[i] = (struct penalty){.account = talloc_strdup(l, account)};
+	l->n++;
+	return &l->p[i];
+}
+
+static void release(struct limits *l, const char *account)
+{
+	bool there;
+	size_t i = place(l, account, &there);
+
+	queue_release_account(l->q, account);
+	if (there)
+		erase(l, i);
+}
+
+static void on_penalty(const struct rl_penalty *p, void *arg)
+{
+	static const char *const stages[] = {[RL_NORMAL] = "normal", [RL_HOLD] = "hold", [RL_SUSPEND] = "suspend"};
+	struct limits *l = arg;
+	struct penalty *mine;
+	bool there;
+	size_t i = place(l, p->account, &there);
+
+	if (!there || l->p[i].stage != p->stage)
+		log_event(LOG_NOTICE, p->account, "limits", stages[p->stage] ? stages[p->stage] : "penalty", LS("rule", p->rule),
+			  LS("why", p->why), LS("actor", p->actor));
+	if (p->stage == RL_NORMAL) {
+		release(l, p->account);
+		return;
+	}
+	mine = there ? &l->p[i] : insert(l, i, p->account);
+	mine->stage = p->stage;
+	mine->seen = l->connection;
+	talloc_free(mine->why);
+	mine->why = talloc_strdup(l, p->why);
+	queue_hold_account(l->q, p->account, p->why);
+	if (p->stage == RL_SUSPEND)
+		l->suspended(p->account, p->why, l->arg);
+}
+
+static void on_synced(void *arg)
+{
+	struct limits *l = arg;
+	const char **held;
+
+	for (size_t i = l->n; i-- > 0;)
+		if (l->p[i].seen != l->connection)
+			erase(l, i);
+	held = talloc_array(l, const char *, (unsigned)l->n + 1);
+	for (size_t i = 0; i < l->n; i++)
+		held[i] = l->p[i].account;
+	queue_holds_synced(l->q, held, l->n);
+	talloc_free(held);
+	log_event(LOG_INFO, "-", "limits", "synced", LI("penalties", l->n));
+}
+
+static void on_state(bool connected, void *arg)
+{
+	struct limits *l = arg;
+
+	if (connected)
+		l->connection++;
+	log_event(connected ? LOG_INFO : LOG_WARNING, "-", "limits", connected ? "connected" : "disconnected");
+}
+
+struct limits *limits_new(struct event_base *base, const char *run_dir, int deadline_ms, struct queue *q,
+			  void (*suspended)(const char *account, const char *why, void *arg), void *arg)
+{
+	static const struct rl_handlers handlers = {.penalty = on_penalty, .synced = on_synced, .state = on_state};
+	struct limits *l = talloc_zero(NULL, struct limits);
+
+	l->q = q;
+	l->suspended = suspended;
+	l->arg = arg;
+	l->rl = rl_new(base, run_dir, deadline_ms, &handlers, l);
+	return l;
+}
+
+struct rl *limits_rl(struct limits *l)
+{
+	return l->rl;
+}
+
+bool limits_connected(const struct limits *l)
+{
+	return rl_connected(l->rl);
+}
+
+const char *limits_suspended(const struct limits *l, const char *account)
+{
+	bool there;
+	size_t i = place(l, account, &there);
+
+	return there && l->p[i].stage == RL_SUSPEND ? l->p[i].why : NULL;
+}
+
+size_t limits_penalties(const struct limits *l)
+{
+	return l->n;
+}
+
+void limits_free(struct limits *l)
+{
+	rl_free(l->rl);
+	talloc_free(l);
+}

@@ -1,0 +1,123 @@
+/*
+ * message - see message.h.
+ *
+ * A message that cannot be accepted any more (too large, too much in flight, a bare LF) is read on to its end without being kept.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#include "msa/message.h"
+
+#define FIRST_ROOM (16 << 10)
+#define HINT_MAX   (1 << 20)
+
+struct message {
+	struct dot dot;
+	struct header_editor *header;
+	struct message_opts o;
+	uint8_t *data;
+	size_t len, cap;
+	int64_t size; /* as the client sent it */
+	bool lost, no_memory;
+};
+
+static void drop(struct message *m)
+{
+	*m->o.in_flight -= (int64_t)m->cap;
+	free(m->data);
+	m->data = NULL;
+	m->len = m->cap = 0;
+	m->lost = true;
+}
+
+static int destroy(struct message *m)
+{
+	drop(m);
+	return 0;
+}
+
+static bool grow(struct message *m, size_t need)
+{
+	size_t cap = m->cap ? m->cap : FIRST_ROOM;
+	uint8_t *data;
+
+	while (cap < need)
+		cap *= 2;
+	if (cap == m->cap)
+		return true;
+	if (*m->o.in_flight + (int64_t)(cap - m->cap) > m->o.max_in_flight)
+		return false;
+	data = realloc(m->data, cap);
+	if (!data)
+		return false;
+	*m->o.in_flight += (int64_t)(cap - m->cap);
+	m->data = data;
+	m->cap = cap;
+	return true;
+}
+
+/* Edited bytes. */
+static void keep(const void *data, size_t len, void *arg)
+{
+	struct message *m = arg;
+
+	if (m->lost || len == 0)
+		return;
+	if (!grow(m, m->len + len)) {
+		m->no_memory = true;
+		drop(m);
+		return;
+	}
+	memcpy(m->data + m->len, data, len);
+	m->len += len;
+}
+
+/* Unstuffed bytes. */
+static void unstuffed(const uint8_t *data, size_t len, void *arg)
+{
+	struct message *m = arg;
+
+	m->size += (int64_t)len;
+	if (m->size > m->o.max && !m->lost)
+		drop(m);
+	if (!m->lost)
+		header_feed(m->header, data, len);
+}
+
+struct message *message_new(void *ctx, const struct message_opts *o)
+{
+	struct message *m = talloc_zero(ctx, struct message);
+	int64_t hint = o->size_hint < HINT_MAX ? o->size_hint : HINT_MAX;
+
+	m->o = *o;
+	talloc_set_destructor(m, destroy);
+	dot_init(&m->dot);
+	if (hint > 0 && !grow(m, (size_t)hint + 2048)) {
+		m->no_memory = true;
+		m->lost = true;
+	}
+	m->header = header_new(m, &m->o.header, keep, m);
+	return m;
+}
+
+bool message_feed(struct message *m, const uint8_t *in, size_t len, size_t *used, struct smtp_data_end *end)
+{
+	if (!dot_feed(&m->dot, in, len, used, unstuffed, m))
+		return false;
+	if (!m->lost && m->dot.fault == DOT_CLEAN)
+		header_end(m->header);
+	*end = (struct smtp_data_end){m->dot.fault, m->size, header_hops(m->header), m->no_memory};
+	return true;
+}
+
+const uint8_t *message_data(const struct message *m, size_t *len)
+{
+	*len = m->len;
+	return m->data;
+}
+
+const struct header_editor *message_header(const struct message *m)
+{
+	return m->header;
+}

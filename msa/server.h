@@ -1,0 +1,54 @@
+/*
+ * server - what the connections of one sekisho-msad share.
+ */
+#ifndef MSA_SERVER_H
+#define MSA_SERVER_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "accounting/feed.h"
+#include "lib/metrics.h"
+#include "msa/auth/auth.h"
+#include "msa/config.h"
+#include "msa/limits.h"
+#include "msa/mail/batv.h"
+#include "msa/queue/queue.h"
+#include "msa/tls.h"
+
+struct io;
+
+enum msa_count {
+	COUNT_SESSIONS,
+	COUNT_SESSIONS_TURNED_AWAY,
+	COUNT_COMMANDS,
+	COUNT_TLS_FAILED,
+	COUNT_AUTH_OK,
+	COUNT_AUTH_FAILED,
+	COUNT_AUTH_UNAVAILABLE,
+	COUNT_ACCEPTED,
+	COUNT_HELD,
+	COUNT_REFUSED,
+	COUNT_DEFERRED,
+	COUNT_LIMITER_DOWN,
+	COUNTS
+};
+
+struct server {
+	struct event_base *base;
+	struct msa_config *cfg; /* the newest; a connection keeps a reference to the one it began with */
+	struct tls *tls;
+	struct auth *auth;
+	struct limits *limits;
+	struct queue *queue;
+	struct feed *feed;
+	struct io *io;
+	struct batv_keys batv;
+	int64_t in_flight;  /* bytes of messages being received */
+	int64_t started_ms; /* UTC */
+	bool stopping;
+	struct metric *count[COUNTS];
+};
+
+#endif

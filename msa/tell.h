@@ -1,0 +1,32 @@
+/*
+ * tell - events for accounting, made from what happened in a session.
+ */
+#ifndef MSA_TELL_H
+#define MSA_TELL_H
+
+#include <stdint.h>
+
+#include "accounting/event.h"
+#include "lib/addr.h"
+#include "msa/smtp/session.h"
+
+struct tell_from {
+	const char *session;
+	struct addr client;
+	uint16_t port;
+	int64_t t_ms; /* UTC */
+};
+
+/* EVENT_LOGIN or EVENT_REFUSE of a note; texts are cut to their fields. */
+void tell_note(const struct tell_from *from, const struct smtp_session *s, const struct smtp_note *note, struct event *out);
+
+struct tell_message {
+	const char *token, *message_id;
+	uint64_t size;
+	bool held;
+};
+
+/* EVENT_MESSAGE of the session's transaction. */
+void tell_message(const struct tell_from *from, const struct smtp_session *s, const struct tell_message *m, struct event *out);
+
+#endif
