@@ -144,6 +144,7 @@ static void unknown_name(struct parse *p, const cfg_t *cfg, const char *name)
 /* --- libconfuse
  * --------------------------------------------------------------------------------------- */
 
+static void on_error(cfg_t *cfg, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
 {
 	if (strncmp(fmt, "no such option", 14) == 0) {

@@ -85,6 +85,33 @@ static bool copy_string(struct scan *c)
 	return true;
 }
 
+static void copy_blanks(struct scan *c)
+{
+	while (*c->s && strchr(" \t\n", *c->s))
+		emit(c, *c->s++);
+}
+
+/* ("FILE"), whole: libconfuse loses memory on an argument list that breaks off. */
+static bool copy_argument(struct scan *c)
+{
+	if (c->depth)
+		return scan_fail(
+		    c, "( and ) belong to include(\"FILE\") outside the sections; quote a "
+		       "value that holds them");
+	emit(c, *c->s++);
+	copy_blanks(c);
+	if (*c->s == '"' || *c->s == '\'') {
+		if (!copy_string(c))
+			return false;
+		copy_blanks(c);
+		if (*c->s == ')') {
+			emit(c, *c->s++);
+			return true;
+		}
+	}
+	return scan_fail(c, "include takes one file name, quoted: include(\"site.conf\")");
+}
+
 static bool copy_plain(struct scan *c)
 {
 	char ch = *c->s++;
@@ -92,8 +119,8 @@ static bool copy_plain(struct scan *c)
 		return true;
 	if ((ch > 0 && ch < 0x20 && ch != '\t' && ch != '\n') || ch == 0x7f)
 		return scan_fail(c, "a control character outside a string");
-	if (ch == '\\' || ch == '$' || ch == '+')
-		return scan_fail(c, "a value that holds \\, $ or + must be quoted");
+	if (strchr("\\$+)", ch))
+		return scan_fail(c, "a value that holds \\, $, + or ) must be quoted");
 	if (ch == '}' && c->last[1] == '{' && c->last[0] == '=') {
 		/* libconfuse is silent about an empty list; an empty item makes it speak, and
 		 * read_list() drops it. */
@@ -119,6 +146,8 @@ static bool step(struct scan *c)
 		return skip_comment(c);
 	if (*c->s == '"' || *c->s == '\'')
 		return copy_string(c);
+	if (*c->s == '(')
+		return copy_argument(c);
 	return copy_plain(c);
 }
 

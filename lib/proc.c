@@ -51,6 +51,8 @@
  */
 
 static void last_words(const char *event, int err, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
+static void last_words(const char *event, int err, const char *fmt, va_list ap)
 {
 	char why[512], all[640];
 	(void)vsnprintf(why, sizeof why, fmt, ap);

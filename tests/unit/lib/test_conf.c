@@ -176,9 +176,15 @@ static void test_refusals(void **state)
 	    {"nfq { wait = +10s }", ":1: ", "quoted"},
 	    {"include()", ":1: ", "one file name"},
 	    {"include(\"a\", \"b\")", ":1: ", "one file name"},
+	    {"include(a)", ":1: ", "one file name, quoted"},
+	    {"include(\n\"a\"", ":2: ", "one file name, quoted"},
+	    {"include(\"\")", ":1: ", "one file name"},
+	    {"include \"a\"", ":1: ", "parenthesis"},
+	    {"other(\"a\")", ":1: ", "unknown section 'other'"},
+	    {"nfq { host = a)b }", ":1: ", "quoted"},
 	    {"\ninclude(\"absent.conf\")", ":2: ", "cannot include "},
 	    {"\n\ninclude(\"t.conf\")", ":3: ", "more than 8 deep"},
-	    {"nfq { include(\"x\") }", ":1: ", "unknown key 'include'"},
+	    {"nfq { include(\"x\") }", ":1: ", "outside the sections"},
 	};
 	(void)state;
 	for (size_t i = 0; i < N(cases); i++) {
