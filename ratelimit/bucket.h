@@ -48,8 +48,8 @@ int64_t bucket_retry(struct bucket *b, const struct bucket_shape *s, int64_t now
 /* In how many milliseconds it is empty if nothing is added; 0: it is. */
 int64_t bucket_empty_in(struct bucket *b, const struct bucket_shape *s, int64_t now_ms);
 /*
- * Put back a slot that began age_ms ago by another process's alignment; oldest first. What it holds is counted for at least W since it happened, and
- * for less than W + 2 * slot_ms.
+ * Put back a slot that began age_ms ago by another process's alignment; oldest first. What it holds
+ * is counted for at least W since it happened, and for less than W + 2 * slot_ms.
  */
 void bucket_restore(struct bucket *b, const struct bucket_shape *s, int64_t now_ms, int64_t age_ms,
 		    uint32_t n);

@@ -459,6 +459,7 @@ static enum limiter_set lift_penalty(struct limiter *l, struct account *a, const
 	a->penalty = NULL;
 	distinct_clear(&a->seen);
 	bucket_clear(&a->refused);
+	a->released_ms = now->mono_ms;
 	a->grace_until_ms = now->mono_ms + l->conf.release_grace_ms;
 	limiter_repin(l, a, now);
 	return LIMITER_CHANGED;

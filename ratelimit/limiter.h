@@ -59,6 +59,7 @@ struct account {
 	int64_t refused_ms;	/* mono: when one was last counted */
 	struct distinct seen;	/* recipients, for the detector */
 	int64_t grace_until_ms; /* mono; 0: none */
+	int64_t released_ms;	/* mono: when the grace began */
 	int64_t quiet_limit_ms, quiet_hold_ms; /* mono: say nothing of that kind before */
 	struct rl_penalty *penalty;	       /* NULL: none */
 	struct override *over;		       /* NULL, or N_UNITS * N_WINDOWS */

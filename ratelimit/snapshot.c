@@ -4,8 +4,8 @@
  * Record of counters: str account, i64 ms since last use, 8 buckets (messages and recipients by
  * minute, hour, day; held; refused), each u16 n and n times (u32 age of the slot's start in ms, u32
  * count); u16 n and n times (u64 hash, u32 age in ms) of recipients. Record of standing: str
- * account, u8 stage, i64 since, str rule, str why, str actor, i64 ms of grace left, u8 n and n
- * times (u8 unit, u8 window, i64 limit, i64 expires, str reason).
+ * account, u8 stage, i64 since, str rule, str why, str actor, i64 ms of grace left, i64 ms since it
+ * began, u8 n and n times (u8 unit, u8 window, i64 limit, i64 expires, str reason).
  *
  * Trusted with a file that only we write; it is read as if anybody could have. The whole file is
  * checked before anything of it is taken. Diagnostics: the reason. Known gap: a file restored after
@@ -131,6 +131,7 @@ static void put_standing(struct account *a, void *arg)
 	memcpy(none.account, a->name, strlen(a->name));
 	proto_put_penalty(&o->w, a->penalty ? a->penalty : &none);
 	wire_i64(&o->w, grace > 0 ? grace : 0);
+	wire_i64(&o->w, grace > 0 ? o->now->mono_ms - a->released_ms : 0);
 	put_overrides(o, a);
 	o->n++;
 }
@@ -248,17 +249,26 @@ static void get_overrides(struct in *in, struct account *a)
 	}
 }
 
-/* A release made after the counters were written must not be undone by them. */
+/* What was seen before the release; the counters on disk may be older than it. */
+static void forget_before_release(const struct in *in, struct account *a)
+{
+	int64_t now_ms = in->now->mono_ms;
+	struct bucket_shape s = limiter_refused_shape(in->l);
+	distinct_count(&a->seen, now_ms, now_ms - a->released_ms + 1);
+	s.slots = (uint32_t)(now_ms / s.slot_ms - a->released_ms / s.slot_ms);
+	bucket_used(&a->refused, &s, now_ms);
+}
+
 static void get_grace(struct in *in, struct account *a)
 {
-	int64_t left = wire_get_i64(&in->r);
-	if (left < 0 || left > MAX_AGE_MS)
+	int64_t left = wire_get_i64(&in->r), age = wire_get_i64(&in->r);
+	if (left < 0 || left > MAX_AGE_MS || age < 0 || age > MAX_AGE_MS)
 		in->r.bad = true;
 	if (in->r.bad || !a || left <= in->older_ms)
 		return;
-	distinct_clear(&a->seen);
-	bucket_clear(&a->refused);
 	a->grace_until_ms = in->now->mono_ms + left - in->older_ms;
+	a->released_ms = in->now->mono_ms - age - in->older_ms;
+	forget_before_release(in, a);
 }
 
 static void get_standing(struct in *in)

@@ -7,11 +7,11 @@
 
 #include "ratelimit/limiter.h"
 
-#define T0  1795000000000LL /* a UTC time, and limiter time begins there too */
-#define SEC 1000LL
-#define MIN (60 * SEC)
+#define T0   1795000000000LL /* a UTC time, and limiter time begins there too */
+#define SEC  1000LL
+#define MIN  (60 * SEC)
 #define HOUR (60 * MIN)
-#define DAY (24 * HOUR)
+#define DAY  (24 * HOUR)
 
 static const struct limiter_conf default_conf = {
     .limit = {{30, 300, 1000}, {100, 250, 1000}},
@@ -33,7 +33,8 @@ struct asked {
 };
 
 /* One message to n recipients that begin at first: "r5@out.example". */
-static inline struct asked ask_n(struct limiter *l, const char *account, int64_t ms, bool charge, uint32_t first, uint32_t n)
+static inline struct asked ask_n(struct limiter *l, const char *account, int64_t ms, bool charge,
+				 uint32_t first, uint32_t n)
 {
 	static uint64_t hash[5000];
 	struct asked r;
@@ -43,24 +44,37 @@ static inline struct asked ask_n(struct limiter *l, const char *account, int64_t
 		snprintf(text, sizeof text, "r%u@out.example", first + i);
 		hash[i] = rl_hash(text);
 	}
-	struct rl_ask ask = {.account = account, .t_ms = now.utc_ms, .charge = charge, .messages = 1, .rcpts = n, .rcpt_hash = hash, .n_hash = charge ? n : 0};
+	struct rl_ask ask = {.account = account,
+			     .t_ms = now.utc_ms,
+			     .charge = charge,
+			     .messages = 1,
+			     .rcpts = n,
+			     .rcpt_hash = hash,
+			     .n_hash = charge ? n : 0};
 	limiter_ask(l, &ask, &now, &r.v, &r.o);
 	return r;
 }
 
-static inline enum rl_answer charge_to(struct limiter *l, const char *account, int64_t ms, uint32_t rcpt)
+static inline enum rl_answer charge_to(struct limiter *l, const char *account, int64_t ms,
+				       uint32_t rcpt)
 {
 	return ask_n(l, account, ms, true, rcpt, 1).v.answer;
 }
 
-static inline enum rl_answer check(struct limiter *l, const char *account, int64_t ms, uint32_t rcpts)
+static inline enum rl_answer check(struct limiter *l, const char *account, int64_t ms,
+				   uint32_t rcpts)
 {
 	return ask_n(l, account, ms, false, 0, rcpts).v.answer;
 }
 
-static inline struct rl_penalty penalty_of(const char *account, enum rl_stage stage, int64_t since_ms)
+static inline struct rl_penalty penalty_of(const char *account, enum rl_stage stage,
+					   int64_t since_ms)
 {
-	struct rl_penalty p = {.stage = stage, .since_ms = since_ms, .rule = "operator", .why = "because", .actor = "unix:root"};
+	struct rl_penalty p = {.stage = stage,
+			       .since_ms = since_ms,
+			       .rule = "operator",
+			       .why = "because",
+			       .actor = "unix:root"};
 	snprintf(p.account, sizeof p.account, "%s", account);
 	return p;
 }

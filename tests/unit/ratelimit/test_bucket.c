@@ -1,5 +1,6 @@
 /*
- * bucket - against a log that keeps every event: the exact rule, its edges, refunds, what a restart may do.
+ * bucket - against a log that keeps every event: the exact rule, its edges, refunds, what a restart
+ * may do.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,10 +14,8 @@
 #define MAX_LOG 20000
 
 static const struct bucket_shape shapes[] = {
-    {.slot_ms = 1000, .slots = 60},
-    {.slot_ms = 60000, .slots = 60},
-    {.slot_ms = 900000, .slots = 96},
-    {.slot_ms = 10, .slots = 3},
+    {.slot_ms = 1000, .slots = 60},   {.slot_ms = 60000, .slots = 60},
+    {.slot_ms = 900000, .slots = 96}, {.slot_ms = 10, .slots = 3},
     {.slot_ms = 7, .slots = 1},
 };
 #define N_SHAPES (sizeof shapes / sizeof shapes[0])
@@ -70,7 +69,8 @@ static struct bucket copy(const struct bucket *b)
 }
 
 /* What passes when asked again at `at`, nothing else having happened. */
-static int64_t retry_at(const struct bucket *b, const struct bucket_shape *s, int64_t at, uint64_t limit, uint64_t n)
+static int64_t retry_at(const struct bucket *b, const struct bucket_shape *s, int64_t at,
+			uint64_t limit, uint64_t n)
 {
 	struct bucket c = copy(b);
 	int64_t r = bucket_retry(&c, s, at, limit, n);
@@ -78,8 +78,8 @@ static int64_t retry_at(const struct bucket *b, const struct bucket_shape *s, in
 	return r;
 }
 
-static void check_retry(const struct bucket *b, const struct bucket_shape *s, int64_t now, uint64_t limit, uint32_t n,
-			int64_t retry)
+static void check_retry(const struct bucket *b, const struct bucket_shape *s, int64_t now,
+			uint64_t limit, uint32_t n, int64_t retry)
 {
 	assert_true(retry > 0);
 	assert_true(retry <= window_of(s) + s->slot_ms);
@@ -126,7 +126,8 @@ static void random_run(const struct bucket_shape *s, uint32_t limit)
 		}
 		bucket_add(&b, s, now, n);
 		record(now, n);
-		assert_true(log_sum(now, window_of(s)) <= limit); /* never more than N in any window: each ends at some event */
+		assert_true(log_sum(now, window_of(s)) <=
+			    limit); /* never more than N in any window: each ends at some event */
 		assert_true(b.n <= s->slots + 1);
 	}
 	int64_t empty = bucket_empty_in(&b, s, now);
@@ -152,7 +153,8 @@ static void n_passes_and_one_more_does_not(void **state)
 		assert_int_equal(bucket_retry(&b, s, t, 30, 1), 0);
 		bucket_add(&b, s, t, 1);
 	}
-	assert_int_equal(bucket_retry(&b, s, t, 30, 1), 60500); /* the slot ends in 500 ms, then a minute */
+	assert_int_equal(bucket_retry(&b, s, t, 30, 1),
+			 60500); /* the slot ends in 500 ms, then a minute */
 	assert_int_equal(bucket_retry(&b, s, t + 60499, 30, 1), 1);
 	assert_int_equal(bucket_retry(&b, s, t + 60500, 30, 1), 0);
 	assert_int_equal(bucket_used(&b, s, t + 60500), 0);
@@ -170,7 +172,8 @@ static void retry_waits_for_as_many_as_are_asked(void **state)
 	static const struct {
 		uint32_t n;
 		int64_t retry;
-	} cases[] = {{1, 40000}, {2, 40000}, {3, 50000}, {5, 50000}, {6, 60000}, {10, 60000}, {11, 61000}};
+	} cases[] = {{1, 40000}, {2, 40000},  {3, 50000}, {5, 50000},
+		     {6, 60000}, {10, 60000}, {11, 61000}};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		assert_int_equal(bucket_retry(&b, s, 22000, 10, cases[i].n), cases[i].retry);
 	bucket_clear(&b);
@@ -192,7 +195,8 @@ static void a_refund_makes_room_but_never_too_early(void **state)
 	assert_int_equal(bucket_used(&b, s, 62000), 0);
 	assert_int_equal(b.n, 0);
 	bucket_add(&b, s, 62000, 2);
-	bucket_sub(&b, s, 63000, 63000, 1); /* a later slot than the charge: not taken from others */
+	bucket_sub(&b, s, 63000, 63000,
+		   1); /* a later slot than the charge: not taken from others */
 	assert_int_equal(bucket_used(&b, s, 63000), 2);
 	bucket_clear(&b);
 }
@@ -220,7 +224,8 @@ static void counts_saturate(void **state)
 	bucket_clear(&b);
 }
 
-/* Into a process whose slots begin elsewhere: counted for at least W since it happened, and less than two slots more. */
+/* Into a process whose slots begin elsewhere: counted for at least W since it happened, and less
+ * than two slots more. */
 static void restored_counts_never_leave_early(void **state)
 {
 	(void)state;
@@ -237,8 +242,11 @@ static void restored_counts_never_leave_early(void **state)
 		}
 		bucket_used(&b, s, now);
 		for (uint16_t i = 0; i < b.n; i++)
-			bucket_restore(&r, s, now + older + shift, now - (int64_t)b.slot[i].at * s->slot_ms + older, b.slot[i].n);
-		for (int64_t t = now + older; t < now + older + window_of(s) * 2; t += 1 + (int64_t)rnd(s->slot_ms)) {
+			bucket_restore(&r, s, now + older + shift,
+				       now - (int64_t)b.slot[i].at * s->slot_ms + older,
+				       b.slot[i].n);
+		for (int64_t t = now + older; t < now + older + window_of(s) * 2;
+		     t += 1 + (int64_t)rnd(s->slot_ms)) {
 			uint64_t have = bucket_used(&r, s, t + shift);
 			assert_true(have >= log_sum(t, window_of(s)));
 			assert_true(have <= log_sum(t, window_of(s) + 2 * s->slot_ms));

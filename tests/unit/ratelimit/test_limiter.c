@@ -17,7 +17,8 @@ static struct limiter *fresh(const struct limiter_conf *c)
 	return limiter_new(c, 7);
 }
 
-/* --- detect ---------------------------------------------------------------------------------------- */
+/* --- detect
+ * ---------------------------------------------------------------------------------------- */
 
 static void the_rules_and_their_words(void **state)
 {
@@ -27,13 +28,21 @@ static void the_rules_and_their_words(void **state)
 		struct detect_counts n;
 		const char *rule, *why;
 	} cases[] = {
-	    {{600000, 30, 20, 50}, {20, 30, 0}, "burst", "20 messages in 1m, limit 20; 30 different recipients in 10m, limit 30"},
-	    {{600000, 30, 20, 50}, {42, 42, 99}, "burst", "42 messages in 1m, limit 20; 42 different recipients in 10m, limit 30"},
+	    {{600000, 30, 20, 50},
+	     {20, 30, 0},
+	     "burst",
+	     "20 messages in 1m, limit 20; 30 different recipients in 10m, limit 30"},
+	    {{600000, 30, 20, 50},
+	     {42, 42, 99},
+	     "burst",
+	     "42 messages in 1m, limit 20; 42 different recipients in 10m, limit 30"},
 	    {{600000, 30, 20, 50}, {19, 30, 0}, NULL, NULL},
 	    {{600000, 30, 20, 50}, {20, 29, 0}, NULL, NULL},
 	    {{600000, 30, 20, 50}, {20, 29, 50}, NULL, NULL},
 	    {{600000, 30, 20, 50}, {0, 30, 49}, NULL, NULL},
-	    {{90000, 30, 20, 50}, {0, 31, 50}, "refused",
+	    {{90000, 30, 20, 50},
+	     {0, 31, 50},
+	     "refused",
 	     "50 refusals by a limit in 1m30s, limit 50; 31 different recipients, limit 30"},
 	    {{600000, 0, 20, 50}, {900, 900, 900}, NULL, NULL},
 	    {{600000, 30, 0, 50}, {900, 900, 49}, NULL, NULL},
@@ -52,7 +61,8 @@ static void the_rules_and_their_words(void **state)
 	}
 }
 
-/* --- limits ------------------------------------------------------------------------------------------ */
+/* --- limits
+ * ------------------------------------------------------------------------------------------ */
 
 static void each_limit_lets_n_pass(void **state)
 {
@@ -69,7 +79,8 @@ static void each_limit_lets_n_pass(void **state)
 			struct asked a = ask_n(l, ME, 10, true, 1, 1);
 			char why[64];
 			assert_int_equal(a.v.answer, RL_LIMIT);
-			snprintf(why, sizeof why, "11 %s in %s, limit 10", unit_names[u], window_names[w]);
+			snprintf(why, sizeof why, "11 %s in %s, limit 10", unit_names[u],
+				 window_names[w]);
 			assert_string_equal(a.v.why, why);
 			assert_true(a.v.retry_ms >= window[w] - 10);
 			assert_int_equal(charge_to(l, ME, 10 + a.v.retry_ms - 1, 1), RL_LIMIT);
@@ -112,7 +123,8 @@ static void a_charge_is_all_or_nothing(void **state)
 static void the_longest_wait_is_told(void **state)
 {
 	(void)state;
-	struct limiter_conf c = {.limit = {{1, 1, 0}, {0, 0, 0}}, .accounts = 100, .detect.window_ms = MIN};
+	struct limiter_conf c = {
+	    .limit = {{1, 1, 0}, {0, 0, 0}}, .accounts = 100, .detect.window_ms = MIN};
 	struct limiter *l = fresh(&c);
 	assert_int_equal(charge_to(l, ME, 0, 1), RL_OK);
 	struct asked a = ask_n(l, ME, 1, true, 1, 1);
@@ -121,7 +133,8 @@ static void the_longest_wait_is_told(void **state)
 	limiter_free(l);
 }
 
-/* Many accounts asking in turn, by checks, charges and refunds: no window of any ever holds more than its limit. */
+/* Many accounts asking in turn, by checks, charges and refunds: no window of any ever holds more
+ * than its limit. */
 static void edges_hold_under_interleaving(void **state)
 {
 	(void)state;
@@ -131,7 +144,8 @@ static void edges_hold_under_interleaving(void **state)
 		uint32_t n;
 	} log[ACCOUNTS][LOG];
 	size_t n_log[ACCOUNTS] = {0};
-	struct limiter_conf c = {.limit = {{7, 20, 0}, {0, 0, 0}}, .accounts = 100, .detect.window_ms = MIN};
+	struct limiter_conf c = {
+	    .limit = {{7, 20, 0}, {0, 0, 0}}, .accounts = 100, .detect.window_ms = MIN};
 	struct limiter *l = fresh(&c);
 	int64_t now = 0;
 	for (int i = 0; i < 20000; i++) {
@@ -143,12 +157,17 @@ static void edges_hold_under_interleaving(void **state)
 		if (rnd(3) == 0)
 			continue;
 		enum rl_answer charged = charge_to(l, name, now, (uint32_t)rnd(5));
-		assert_int_equal(checked, charged); /* what a check promises, the next charge gets */
+		assert_int_equal(checked,
+				 charged); /* what a check promises, the next charge gets */
 		if (charged != RL_OK)
 			continue;
 		if (rnd(5) == 0) {
 			struct moment m = at(now);
-			struct rl_ask back = {.account = name, .t_ms = m.utc_ms, .charge = true, .messages = 1, .rcpts = 1};
+			struct rl_ask back = {.account = name,
+					      .t_ms = m.utc_ms,
+					      .charge = true,
+					      .messages = 1,
+					      .rcpts = 1};
 			limiter_refund(l, &back, &m);
 			continue;
 		}
@@ -173,7 +192,8 @@ static void a_refund_gives_back(void **state)
 	c.limit[UNIT_MESSAGES][WINDOW_MINUTE] = 2;
 	struct limiter *l = fresh(&c);
 	struct moment now = at(500);
-	struct rl_ask ask = {.account = ME, .t_ms = at(100).utc_ms, .charge = true, .messages = 1, .rcpts = 1};
+	struct rl_ask ask = {
+	    .account = ME, .t_ms = at(100).utc_ms, .charge = true, .messages = 1, .rcpts = 1};
 	assert_int_equal(charge_to(l, ME, 100, 1), RL_OK);
 	assert_int_equal(charge_to(l, ME, 200, 2), RL_OK);
 	assert_int_equal(charge_to(l, ME, 300, 3), RL_LIMIT);
@@ -186,9 +206,11 @@ static void a_refund_gives_back(void **state)
 	limiter_free(l);
 }
 
-/* --- the detector, in its place ------------------------------------------------------------------------- */
+/* --- the detector, in its place
+ * ------------------------------------------------------------------------- */
 
-/* One-recipient messages as fast as they go: held on the 30th, which is itself held, and never deferred before. */
+/* One-recipient messages as fast as they go: held on the 30th, which is itself held, and never
+ * deferred before. */
 static void a_stolen_account_is_held_before_it_is_limited(void **state)
 {
 	(void)state;
@@ -202,7 +224,8 @@ static void a_stolen_account_is_held_before_it_is_limited(void **state)
 	assert_int_equal(a.v.answer, RL_HELD);
 	assert_true(a.o.opened);
 	assert_string_equal(a.o.rule, "burst");
-	assert_string_equal(a.v.why, "30 messages in 1m, limit 20; 30 different recipients in 10m, limit 30");
+	assert_string_equal(
+	    a.v.why, "30 messages in 1m, limit 20; 30 different recipients in 10m, limit 30");
 	const struct rl_penalty *p = limiter_penalty(l, ME);
 	assert_non_null(p);
 	assert_int_equal(p->stage, RL_HOLD);
@@ -224,9 +247,11 @@ static void a_newsletter_is_not_a_zombie(void **state)
 {
 	(void)state;
 	struct limiter *l = fresh(&default_conf);
-	assert_int_equal(ask_n(l, ME, 0, true, 0, 100).v.answer, RL_OK); /* 100 recipients, one message */
+	assert_int_equal(ask_n(l, ME, 0, true, 0, 100).v.answer,
+			 RL_OK); /* 100 recipients, one message */
 	for (uint32_t i = 0; i < 18; i++)
-		assert_int_equal(charge_to(l, ME, 2 * MIN + i, i), RL_OK); /* and a busy minute with few */
+		assert_int_equal(charge_to(l, ME, 2 * MIN + i, i),
+				 RL_OK); /* and a busy minute with few */
 	assert_null(limiter_penalty(l, ME));
 	limiter_free(l);
 }
@@ -236,9 +261,11 @@ static void the_window_of_recipients_ages_out(void **state)
 	(void)state;
 	struct limiter *l = fresh(&default_conf);
 	for (uint32_t i = 0; i < 29; i++)
-		assert_int_equal(charge_to(l, ME, i * 20 * SEC, i), RL_OK); /* 3 a minute, 29 recipients in 9.5 minutes */
+		assert_int_equal(charge_to(l, ME, i * 20 * SEC, i),
+				 RL_OK); /* 3 a minute, 29 recipients in 9.5 minutes */
 	for (uint32_t i = 0; i < 25; i++)
-		assert_int_equal(charge_to(l, ME, 20 * MIN + i, 100 + i), RL_OK); /* 25 in a second, but the 29 are forgotten */
+		assert_int_equal(charge_to(l, ME, 20 * MIN + i, 100 + i),
+				 RL_OK); /* 25 in a second, but the 29 are forgotten */
 	assert_null(limiter_penalty(l, ME));
 	limiter_free(l);
 }
@@ -263,7 +290,8 @@ static void a_slow_zombie_runs_into_the_limit_and_is_held(void **state)
 	limiter_free(l);
 }
 
-/* 300 recipients of one message, 200 of them refused within a second, again and again: deferred, not held. */
+/* 300 recipients of one message, 200 of them refused within a second, again and again: deferred,
+ * not held. */
 static void one_big_message_is_one_refusal(void **state)
 {
 	(void)state;
@@ -299,13 +327,16 @@ static void observe_answers_yes_and_reports(void **state)
 	struct moment now = at(1000), then = at(1001);
 	limiter_view(l, ME, &now, &v);
 	assert_int_equal(v.row[UNIT_MESSAGES][WINDOW_HOUR].used, 1000);
-	struct rl_penalty p = penalty_of(ME, RL_HOLD, T0); /* what people decide counts all the same */
+	struct rl_penalty p =
+	    penalty_of(ME, RL_HOLD, T0); /* what people decide counts all the same */
 	assert_int_equal(limiter_set_penalty(l, &p, &then), LIMITER_CHANGED);
 	assert_int_equal(charge_to(l, ME, 1002, 1), RL_HELD);
 	limiter_free(l);
 }
 
-/* --- penalties ----------------------------------------------------------------------------------------------- */
+/* --- penalties
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static void hold_suspend_release(void **state)
 {
@@ -343,14 +374,16 @@ static void held_mail_has_a_ceiling(void **state)
 	struct rl_penalty p = penalty_of(ME, RL_HOLD, T0);
 	limiter_set_penalty(l, &p, &now);
 	for (int i = 0; i < 5; i++)
-		assert_int_equal(ask_n(l, ME, i, true, 0, 500).v.answer, RL_HELD); /* no other limit applies */
+		assert_int_equal(ask_n(l, ME, i, true, 0, 500).v.answer,
+				 RL_HELD); /* no other limit applies */
 	struct asked a = ask_n(l, ME, 6, true, 0, 1);
 	assert_int_equal(a.v.answer, RL_LIMIT);
 	assert_string_equal(a.v.why, "6 messages on hold in 1d, limit 5");
 	assert_int_equal(check(l, ME, 6, 1), RL_LIMIT);
 	assert_int_equal(check(l, ME, 6 + a.v.retry_ms, 1), RL_HELD);
 	struct moment later = at(7);
-	struct rl_ask back = {.account = ME, .t_ms = at(4).utc_ms, .charge = true, .messages = 1, .rcpts = 500};
+	struct rl_ask back = {
+	    .account = ME, .t_ms = at(4).utc_ms, .charge = true, .messages = 1, .rcpts = 500};
 	limiter_refund(l, &back, &later);
 	assert_int_equal(charge_to(l, ME, 8, 1), RL_HELD);
 	limiter_free(l);
@@ -380,7 +413,8 @@ static void a_release_forgets_and_gives_grace(void **state)
 	assert_int_equal(v.grace_left_ms, 10 * MIN);
 	assert_int_equal(burst(l, 2 * SEC, 0), 0); /* in grace */
 	assert_int_equal(charge_to(l, ME, 10 * MIN + SEC - 1, 1), RL_OK);
-	assert_int_equal(burst(l, 13 * MIN, 1000), 29); /* after it; recipient 1 is still in the window */
+	assert_int_equal(burst(l, 13 * MIN, 1000),
+			 29); /* after it; recipient 1 is still in the window */
 	limiter_free(l);
 }
 
@@ -425,7 +459,8 @@ static void penalties_outlive_a_full_table(void **state)
 	assert_int_equal(a.v.answer, RL_DOWN);
 	assert_true(a.o.full);
 	assert_int_equal(charge_to(l, "good1@isp.example", HOUR, 1), RL_OK);
-	assert_int_equal(charge_to(l, "new@isp.example", HOUR + 10, 1), RL_OK); /* in the place of good0 */
+	assert_int_equal(charge_to(l, "new@isp.example", HOUR + 10, 1),
+			 RL_OK); /* in the place of good0 */
 	assert_int_equal(limiter_stats(l)->evicted, 1);
 	assert_int_equal(limiter_accounts(l), 10);
 	for (int i = 0; i < 5; i++) { /* a penalty finds room even among the busy */
@@ -457,7 +492,8 @@ static void idle_accounts_are_forgotten_in_the_end(void **state)
 	limiter_free(l);
 }
 
-/* --- overrides and views ------------------------------------------------------------------------------------------ */
+/* --- overrides and views
+ * ------------------------------------------------------------------------------------------ */
 
 static void an_override_replaces_one_limit_until_it_expires(void **state)
 {
@@ -479,12 +515,14 @@ static void an_override_replaces_one_limit_until_it_expires(void **state)
 	limiter_view(l, ME, &later, &v);
 	assert_false(v.row[UNIT_MESSAGES][WINDOW_MINUTE].overridden);
 	o = (struct override){.set = true, .limit = 0};
-	assert_true(limiter_override(l, ME, UNIT_MESSAGES, WINDOW_MINUTE, &o, &later)); /* none at all */
+	assert_true(
+	    limiter_override(l, ME, UNIT_MESSAGES, WINDOW_MINUTE, &o, &later)); /* none at all */
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(charge_to(l, ME, 3 * HOUR + i, 1), RL_OK);
 	assert_true(limiter_override(l, ME, UNIT_MESSAGES, WINDOW_MINUTE, NULL, &later));
 	assert_int_equal(charge_to(l, ME, 3 * HOUR + 200, 1), RL_LIMIT);
-	assert_true(limiter_override(l, "nobody@isp.example", UNIT_MESSAGES, WINDOW_DAY, NULL, &later));
+	assert_true(
+	    limiter_override(l, "nobody@isp.example", UNIT_MESSAGES, WINDOW_DAY, NULL, &later));
 	limiter_free(l);
 }
 
