@@ -95,8 +95,7 @@ static json_t *ask_each(struct cli *c, const char *op, const json_t *list, int *
 {
 	json_t *out = json_array(), *a;
 	size_t i;
-	json_array_foreach(list, i, a)
-	{
+	json_array_foreach (list, i, a) {
 		json_t *args = json_pack("{s:O}", "address", a);
 		ask_put_number(c, args, "at_ms", "at");
 		if (strcmp(op, "batv.sign") == 0)
@@ -128,8 +127,9 @@ static int run_sign(struct cli *c)
 	if (r && c->json)
 		print_json(c, r);
 	else
-		json_array_foreach(r, i, v) fprintf(
-		    c->io->out, "%s\n", out_value(c, COL_TEXT, json_object_get(v, "tagged")));
+		json_array_foreach (r, i, v)
+			fprintf(c->io->out, "%s\n",
+				out_value(c, COL_TEXT, json_object_get(v, "tagged")));
 	json_decref(list);
 	json_decref(r);
 	return status;
@@ -144,8 +144,7 @@ static int run_explain(struct cli *c)
 	if (r && c->json)
 		print_json(c, r);
 	else
-		json_array_foreach(r, i, v)
-		{
+		json_array_foreach (r, i, v) {
 			fputs(i ? "\n" : "", c->io->out);
 			out_object(c, explain_cols, v);
 		}
@@ -189,13 +188,16 @@ static int run_verify(struct cli *c)
 	json_t *list = addresses(c, &status), *v;
 	json_t *r = list ? verify_all(c, list, &status) : NULL;
 	size_t i;
-	json_array_foreach(r, i, v) all_valid &= json_is_true(json_object_get(v, "valid"));
+	json_array_foreach (r, i, v)
+		all_valid &= json_is_true(json_object_get(v, "valid"));
 	if (r && c->json) {
 		out_json(c, r);
 	} else if (r) {
-		json_array_foreach(r, i, v) json_object_set_new(
-		    v, "result",
-		    json_string(json_is_true(json_object_get(v, "valid")) ? "valid" : "invalid"));
+		json_array_foreach (r, i, v)
+			json_object_set_new(v, "result",
+					    json_string(json_is_true(json_object_get(v, "valid"))
+							    ? "valid"
+							    : "invalid"));
 		out_rows(c, NULL, verify_cols, r);
 	}
 	json_decref(list);

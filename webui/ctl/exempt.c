@@ -45,14 +45,15 @@ static const struct col change_cols[] = {
 /* --- add, remove, list --------------------------------------------------------------------------
  */
 
-static int changed(struct cli *c, const char *prefix, json_t *r, int status)
+/* later: it is to begin some other time, so that nobody waits for it to be in force. */
+static int changed(struct cli *c, const char *prefix, bool later, json_t *r, const int *status)
 {
 	if (!r)
-		return status;
+		return *status;
 	if (!json_object_get(r, "prefix"))
 		json_object_set_new(r, "prefix", json_string(prefix));
 	out_result(c, change_cols, r);
-	if (json_is_false(json_object_get(r, "in_force")))
+	if (!later && json_is_false(json_object_get(r, "in_force")))
 		cli_warn(c, "recorded, but sekisho-nfqd has not said yet that it is in force");
 	json_decref(r);
 	return EX_OK;
@@ -61,9 +62,11 @@ static int changed(struct cli *c, const char *prefix, json_t *r, int status)
 static int run_add(struct cli *c)
 {
 	char prefix[PREFIX_STRLEN];
+	int64_t starts = 0;
 	int status = EX_OK;
 	if (!ask_prefix(c, c->args[0], prefix, &status))
 		return status;
+	cli_number(c, "starts", &starts);
 	json_t *args = json_pack("{s:s}", "prefix", prefix);
 	ask_put_text(c, args, "class", "class");
 	ask_put_text(c, args, "subscriber", "subscriber");
@@ -72,7 +75,8 @@ static int run_add(struct cli *c)
 	ask_put_text(c, args, "reason", "reason");
 	ask_put_number(c, args, "starts_ms", "starts");
 	ask_put_number(c, args, "expires_ms", "expires");
-	return changed(c, prefix, ask_control(c, "exempt.add", args, &status), status);
+	return changed(c, prefix, starts > c->io->now_ms,
+		       ask_control(c, "exempt.add", args, &status), &status);
 }
 
 static int run_remove(struct cli *c)
@@ -83,7 +87,7 @@ static int run_remove(struct cli *c)
 		return status;
 	json_t *args = json_pack("{s:s}", "prefix", prefix);
 	ask_put_text(c, args, "reason", "reason");
-	return changed(c, prefix, ask_control(c, "exempt.remove", args, &status), status);
+	return changed(c, prefix, false, ask_control(c, "exempt.remove", args, &status), &status);
 }
 
 static json_t *all_exemptions(struct cli *c, bool ended, int *status)
@@ -129,6 +133,8 @@ static bool good_row(struct cli *c, const json_t *row, json_t *args, int *status
 		return false;
 	if (expires && expires <= starts)
 		return rows_bad(c, row, status, "it expires before it starts");
+	if (expires && expires <= c->io->now_ms)
+		return rows_bad(c, row, status, "it has expired already");
 	rows_copy(row, texts, args);
 	return true;
 }
@@ -149,8 +155,7 @@ static json_t *check_rows(struct cli *c, const json_t *rows, int *status)
 {
 	json_t *out = json_array(), *seen = json_object(), *row;
 	size_t i;
-	json_array_foreach(rows, i, row)
-	{
+	json_array_foreach (rows, i, row) {
 		json_t *args = json_object();
 		json_array_append_new(out, args);
 		if (good_row(c, row, args, status) && first_of_prefix(c, row, args, seen, status))
@@ -279,8 +284,7 @@ static void export_csv(const struct cli *c, const json_t *rows)
 	for (const char *const *k = columns; *k; k++)
 		fprintf(f, "%s%s", k == columns ? "" : ",", *k);
 	fputs("\r\n", f);
-	json_array_foreach(rows, i, row)
-	{
+	json_array_foreach (rows, i, row) {
 		for (const char *const *k = columns; *k; k++) {
 			const char *text = export_text(c, row, *k);
 			if (csv_must_guard(text))
@@ -296,8 +300,7 @@ static void export_json(const struct cli *c, const json_t *rows)
 {
 	json_t *out = json_array(), *row;
 	size_t i;
-	json_array_foreach(rows, i, row)
-	{
+	json_array_foreach (rows, i, row) {
 		json_t *o = json_object();
 		for (const char *const *k = columns; *k; k++) {
 			const char *text = export_text(c, row, *k);
@@ -353,7 +356,7 @@ static const struct cli_verb verbs[] = {
     {"add", "PREFIX", "Let PREFIX use port 25.",
      "PREFIX is an address or a network, such as 192.0.2.25 or 2001:db8:5::/48. The command "
      "returns when the kernel has it, and says so in in_force. "
-     "Adding a prefix that is registered already changes its entry.",
+     "A prefix that is registered already is refused with status 73; import changes its entry.",
      add_opts, run_add},
     {"remove", "PREFIX", "Take the exemption of PREFIX back; sessions that are open are cut.", NULL,
      remove_opts, run_remove},

@@ -47,10 +47,10 @@ static bool put_ports(json_t *args, const char *text)
 
 static const char bad_ports[] = "ports are LO-HI, such as 1024-2047";
 
-static int finish(struct cli *c, const char *prefix, json_t *r, int status)
+static int finish(struct cli *c, const char *prefix, json_t *r, const int *status)
 {
 	if (!r)
-		return status;
+		return *status;
 	json_object_set_new(r, "prefix", json_string(prefix));
 	out_result(c, change_cols, r);
 	json_decref(r);
@@ -74,7 +74,7 @@ static int run_add(struct cli *c)
 		json_decref(args);
 		return cli_fail(c, EX_USAGE, "--ports %s: %s", ports, bad_ports);
 	}
-	return finish(c, prefix, ask_control(c, "lease.add", args, &status), status);
+	return finish(c, prefix, ask_control(c, "lease.add", args, &status), &status);
 }
 
 static int run_end(struct cli *c)
@@ -86,7 +86,7 @@ static int run_end(struct cli *c)
 	json_t *args = json_pack("{s:s}", "prefix", prefix);
 	ask_put_number(c, args, "time_ms", "time");
 	ask_put_number(c, args, "port_lo", "port-lo");
-	return finish(c, prefix, ask_control(c, "lease.end", args, &status), status);
+	return finish(c, prefix, ask_control(c, "lease.end", args, &status), &status);
 }
 
 static int run_list(struct cli *c)
@@ -145,8 +145,7 @@ static json_t *check_rows(struct cli *c, const json_t *rows, int *status)
 {
 	json_t *out = json_array(), *row;
 	size_t i;
-	json_array_foreach(rows, i, row)
-	{
+	json_array_foreach (rows, i, row) {
 		json_t *args = json_object();
 		json_array_append_new(out, args);
 		if (good_row(c, row, args, status))
@@ -163,8 +162,7 @@ static int send_rows(struct cli *c, const json_t *rows, const json_t *all)
 	json_int_t ended = 0;
 	json_t *args;
 	size_t i;
-	json_array_foreach(all, i, args)
-	{
+	json_array_foreach (all, i, args) {
 		json_t *r = ask_control_quiet(c, "lease.add", json_incref(args), &e);
 		if (!r) {
 			int status = control_exit_code(&e);

@@ -10,10 +10,17 @@
 #include "webui/ctl/out.h"
 
 static const struct col account_cols[] = {
-    {"ACCOUNT", "account", COL_TEXT},	{"STAGE", "stage", COL_TEXT},
-    {"SINCE", "since_ms", COL_TIME},	{"WHY", "why", COL_TEXT},
-    {"MODE", "mode", COL_TEXT},		{"FIRST", "first", COL_TEXT},
-    {"DETECTOR", "detector", COL_TEXT}, COL_END,
+    {"ACCOUNT", "account", COL_TEXT},
+    {"STAGE", "stage", COL_TEXT},
+    {"SINCE", "since_ms", COL_TIME},
+    {"WHY", "why", COL_TEXT},
+    {"MODE", "mode", COL_TEXT},
+    {"FIRST", "first", COL_TEXT},
+    {"RULE", "rule", COL_TEXT},
+    {"ACTOR", "actor", COL_TEXT},
+    {"HELD", "held", COL_TEXT},
+    {"DETECTOR", "detector", COL_TEXT},
+    COL_END,
 };
 static const struct col limit_cols[] = {
     {"UNIT", "unit", COL_TEXT},		{"WINDOW", "window", COL_TEXT},
@@ -22,7 +29,7 @@ static const struct col limit_cols[] = {
     {"OVERRIDE", "override", COL_TEXT}, COL_END,
 };
 
-static int print(struct cli *c, json_t *r, int status)
+static int print(struct cli *c, json_t *r, const int *status)
 {
 	if (r && c->json) {
 		out_json(c, r);
@@ -32,14 +39,14 @@ static int print(struct cli *c, json_t *r, int status)
 			 json_object_get(r, "limits"));
 	}
 	json_decref(r);
-	return status;
+	return *status;
 }
 
 static int run_show(struct cli *c)
 {
 	int status = EX_OK;
 	json_t *args = json_pack("{s:s}", "account", c->args[0]);
-	return print(c, ask_control(c, "limit.show", args, &status), status);
+	return print(c, ask_control(c, "limit.show", args, &status), &status);
 }
 
 /* --limit N, or none to take the override away. */
@@ -63,7 +70,7 @@ static int run_set(struct cli *c)
 	ask_put_text(c, args, "reason", "reason");
 	ask_put_number(c, args, "expires_ms", "expires");
 	if (put_limit(args, cli_text(c, "limit")))
-		return print(c, ask_control(c, "limit.set", args, &status), status);
+		return print(c, ask_control(c, "limit.set", args, &status), &status);
 	json_decref(args);
 	return cli_fail(c, EX_USAGE, "--limit %s: give a whole number, or none",
 			cli_text(c, "limit"));
@@ -73,7 +80,7 @@ static int run_reset(struct cli *c)
 {
 	int status = EX_OK;
 	json_t *args = json_pack("{s:s}", "account", c->args[0]);
-	return print(c, ask_control(c, "limit.reset", args, &status), status);
+	return print(c, ask_control(c, "limit.reset", args, &status), &status);
 }
 
 static const struct cli_opt set_opts[] = {

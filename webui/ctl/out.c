@@ -98,8 +98,8 @@ static const char *joined(const struct cli *c, const json_t *array)
 	char *out = talloc_strdup(c->pool, "");
 	size_t i;
 	json_t *v;
-	json_array_foreach(array, i, v) out =
-	    talloc_asprintf_append(out, "%s%s", i ? "," : "", out_value(c, COL_TEXT, v));
+	json_array_foreach (array, i, v)
+		out = talloc_asprintf_append(out, "%s%s", i ? "," : "", out_value(c, COL_TEXT, v));
 	return *out ? out : "-";
 }
 
@@ -109,8 +109,9 @@ static const char *members(const struct cli *c, const json_t *obj)
 	char *out = talloc_strdup(c->pool, "");
 	const char *key;
 	json_t *v;
-	json_object_foreach((json_t *)obj, key, v) out = talloc_asprintf_append(
-	    out, "%s%s=%s", *out ? " " : "", out_escape(c->pool, key), out_value(c, COL_TEXT, v));
+	json_object_foreach ((json_t *)obj, key, v)
+		out = talloc_asprintf_append(out, "%s%s=%s", *out ? " " : "",
+					     out_escape(c->pool, key), out_value(c, COL_TEXT, v));
 	return *out ? out : "-";
 }
 
@@ -186,14 +187,13 @@ static void aligned(const struct cli *c, const struct col *cols, const json_t *r
 	json_t *row;
 	for (; cols[n].head; n++)
 		width[n] = out_width(cols[n].head);
-	json_array_foreach(rows, i, row) for (size_t k = 0; k < n; k++)
-	{
-		int w = out_width(cell(c, &cols[k], row));
-		width[k] = w > width[k] ? w : width[k];
-	}
+	json_array_foreach (rows, i, row)
+		for (size_t k = 0; k < n; k++) {
+			int w = out_width(cell(c, &cols[k], row));
+			width[k] = w > width[k] ? w : width[k];
+		}
 	header(c, cols, width);
-	json_array_foreach(rows, i, row)
-	{
+	json_array_foreach (rows, i, row) {
 		for (size_t k = 0; k < n; k++)
 			padded(c->io->out, cell(c, &cols[k], row), width[k],
 			       right_aligned(&cols[k]), k + 1 == n);
@@ -206,7 +206,8 @@ void out_rows(const struct cli *c, const char *title, const struct col *cols, co
 	size_t i;
 	json_t *row;
 	if (!c->io->out_tty) {
-		json_array_foreach(rows, i, row) tsv_row(c, title, cols, row);
+		json_array_foreach (rows, i, row)
+			tsv_row(c, title, cols, row);
 		return;
 	}
 	if (title)
@@ -266,8 +267,10 @@ static json_t *object_with_times(const json_t *v)
 {
 	json_t *out = json_object(), *m;
 	const char *key;
-	json_object_foreach((json_t *)v, key, m) json_object_set_new(out, key, with_times(m));
-	json_object_foreach((json_t *)v, key, m) add_time(out, key, m);
+	json_object_foreach ((json_t *)v, key, m)
+		json_object_set_new(out, key, with_times(m));
+	json_object_foreach ((json_t *)v, key, m)
+		add_time(out, key, m);
 	return out;
 }
 
@@ -279,7 +282,8 @@ static json_t *with_times(const json_t *v)
 		return json_deep_copy(v);
 	json_t *out = json_array(), *m;
 	size_t i;
-	json_array_foreach(v, i, m) json_array_append_new(out, with_times(m));
+	json_array_foreach (v, i, m)
+		json_array_append_new(out, with_times(m));
 	return out;
 }
 

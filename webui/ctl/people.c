@@ -27,10 +27,10 @@ static const struct col added_cols[] = {{"REF", "ref", COL_TEXT},   {"LOGIN", "l
 					{"ID", "id", COL_NUM},	    COL_END};
 
 /* Prints what was changed: acctd's answer, with the name the caller gave. */
-static int done(struct cli *c, const char *key, const char *name, json_t *r, int status)
+static int done(struct cli *c, const char *key, const char *name, json_t *r, const int *status)
 {
 	if (!r)
-		return status;
+		return *status;
 	json_object_set_new(r, key, json_string(name));
 	out_result(c, added_cols, r);
 	json_decref(r);
@@ -43,7 +43,7 @@ static int run_subscriber_add(struct cli *c)
 	json_t *args = json_pack("{s:s}", "ref", c->args[0]);
 	ask_put_text(c, args, "name", "name");
 	ask_put_text(c, args, "contact", "contact");
-	return done(c, "ref", c->args[0], ask_control(c, "subscriber.add", args, &status), status);
+	return done(c, "ref", c->args[0], ask_control(c, "subscriber.add", args, &status), &status);
 }
 
 static int run_subscriber_list(struct cli *c)
@@ -81,7 +81,7 @@ static int run_account_add(struct cli *c)
 	if (!ref)
 		return cli_fail(c, EX_USAGE, "account add needs --subscriber REF");
 	json_t *args = json_pack("{s:s, s:s}", "login", c->args[0], "subscriber", ref);
-	return done(c, "login", c->args[0], ask_control(c, "account.add", args, &status), status);
+	return done(c, "login", c->args[0], ask_control(c, "account.add", args, &status), &status);
 }
 
 static const struct cli_opt account_add_opts[] = {
@@ -102,7 +102,7 @@ const struct cli_noun noun_account = {"account", "the mail accounts of the custo
 static const struct col operator_cols[] = {{"USER", "user", COL_TEXT},
 					   {"ROLE", "role", COL_TEXT},
 					   {"CREATED", "created_ms", COL_TIME},
-					   {"LAST_LOGIN", "last_login_ms", COL_TIME},
+					   {"LAST_LOGIN", "login_ms", COL_TIME},
 					   COL_END};
 
 /* The role an operator has already, so that a new password does not take it away. */
@@ -110,8 +110,7 @@ static const char *present_role(const char *user, const json_t *list)
 {
 	size_t i;
 	json_t *o;
-	json_array_foreach(list, i, o)
-	{
+	json_array_foreach (list, i, o) {
 		const char *name = json_string_value(json_object_get(o, "user"));
 		const char *role = json_string_value(json_object_get(o, "role"));
 		if (name && role && strcmp(name, user) == 0)
@@ -133,7 +132,7 @@ static int send_operator(struct cli *c, const char *role, const char *password)
 	json_decref(secret);
 	if (r)
 		json_object_set_new(r, "role", json_string(role));
-	return done(c, "user", c->args[0], r, status);
+	return done(c, "user", c->args[0], r, &status);
 }
 
 static int run_operator_add(struct cli *c)
@@ -157,7 +156,7 @@ static int run_operator_remove(struct cli *c)
 	int status = EX_OK;
 	json_t *args = json_pack("{s:s}", "user", c->args[0]);
 	return done(c, "user", c->args[0], ask_control(c, "operator.remove", args, &status),
-		    status);
+		    &status);
 }
 
 static int run_operator_list(struct cli *c)

@@ -140,16 +140,16 @@ static int grid_print(struct cli *c, const json_t *r)
 	const json_t *buckets = json_object_get(r, "buckets");
 	json_t *rows = json_deep_copy(json_object_get(r, "rows")), *row, *v;
 	size_t n = 2, i, k;
-	json_array_foreach(buckets, i, v)
-	{
+	json_array_foreach (buckets, i, v) {
 		const char *name = out_value(c, COL_TEXT, v);
 		if (n + 1 < sizeof(cols) / sizeof(cols[0]))
 			cols[n++] =
 			    (struct col){name, talloc_asprintf(c->pool, "n%zu", i), COL_NUM};
 	}
 	cols[n] = (struct col)COL_END;
-	json_array_foreach(rows, i, row) json_array_foreach(json_object_get(row, "counts"), k, v)
-	    json_object_set(row, talloc_asprintf(c->pool, "n%zu", k), v);
+	json_array_foreach (rows, i, row)
+		json_array_foreach (json_object_get(row, "counts"), k, v)
+			json_object_set(row, talloc_asprintf(c->pool, "n%zu", k), v);
 	int status = out_list(c, cols, rows);
 	json_decref(rows);
 	return status;

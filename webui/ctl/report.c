@@ -118,12 +118,11 @@ static void show_fields(const struct cli *c, const json_t *fields)
 	size_t i;
 	if (c->io->out_tty && json_object_size(fields))
 		fputs("\nFields:\n", c->io->out);
-	json_object_foreach((json_t *)fields, key, v)
-	{
+	json_object_foreach ((json_t *)fields, key, v) {
 		const char *name = out_escape(c->pool, key);
-		json_array_foreach(v, i, one)
-		    fprintf(c->io->out, c->io->out_tty ? "  %s: %s\n" : "field\t%s\t%s\n", name,
-			    out_value(c, COL_TEXT, one));
+		json_array_foreach (v, i, one)
+			fprintf(c->io->out, c->io->out_tty ? "  %s: %s\n" : "field\t%s\t%s\n", name,
+				out_value(c, COL_TEXT, one));
 	}
 }
 

@@ -183,7 +183,9 @@ static bool json_row(struct load *l, size_t i, json_t *in)
 	if (!row)
 		return bad(l, "the file's name", "it is not UTF-8 text");
 	json_array_append_new(l->rows, row);
-	json_object_foreach(in, key, v) if (!json_member(l, row, key, v, where)) return false;
+	json_object_foreach (in, key, v)
+		if (!json_member(l, row, key, v, where))
+			return false;
 	return true;
 }
 
@@ -198,7 +200,8 @@ static bool load_json(struct load *l, const char *text, size_t len)
 		return bad(l, talloc_asprintf(l->c->pool, "%s:%d", l->file, e.line), "%s", e.text);
 	if (!json_is_array(in))
 		ok = bad(l, l->file, "it must be an array of objects, as exempt export writes it");
-	json_array_foreach(in, i, v) ok = ok && json_row(l, i, v);
+	json_array_foreach (in, i, v)
+		ok = ok && json_row(l, i, v);
 	json_decref(in);
 	return ok;
 }

@@ -42,18 +42,38 @@ static void status_line(const struct cli *c, const char *daemon, const char *nam
 		fprintf(c->io->out, "%s\t%s\t%s\n", daemon, name, value);
 }
 
+static void status_members(const struct cli *c, const char *daemon, const char *outer,
+			   const json_t *obj);
+
+/* An array of objects, each under the name of its program, or its number. */
+static void status_list(const struct cli *c, const char *daemon, const char *outer,
+			const json_t *list)
+{
+	size_t i;
+	json_t *v;
+	json_array_foreach (list, i, v) {
+		const char *who = json_string_value(json_object_get(v, "program"));
+		status_members(
+		    c, daemon,
+		    who ? talloc_asprintf(c->pool, "%s.%s", outer, out_escape(c->pool, who))
+			: talloc_asprintf(c->pool, "%s.%zu", outer, i),
+		    v);
+	}
+}
+
 /* Each member a line; members of members as "outer.inner". */
 static void status_members(const struct cli *c, const char *daemon, const char *outer,
 			   const json_t *obj)
 {
 	const char *key;
 	json_t *v;
-	json_object_foreach((json_t *)obj, key, v)
-	{
+	json_object_foreach ((json_t *)obj, key, v) {
 		const char *name = talloc_asprintf(c->pool, "%s%s%s", outer, *outer ? "." : "",
 						   out_escape(c->pool, key));
 		if (json_is_object(v))
 			status_members(c, daemon, name, v);
+		else if (json_is_object(json_array_get(v, 0)))
+			status_list(c, daemon, name, v);
 		else
 			status_line(c, daemon, name, out_value(c, type_of(key, v), v));
 	}
@@ -228,8 +248,7 @@ static void watch_overview(const struct cli *c, const json_t *o)
 	const char *key;
 	json_t *v;
 	int n = 0;
-	json_object_foreach((json_t *)o, key, v)
-	{
+	json_object_foreach ((json_t *)o, key, v) {
 		const char *value = out_value(c, COL_NUM, v);
 		if (c->io->out_tty)
 			fprintf(c->io->out, "%-24s %8s%s", key, value, ++n % 2 ? "    " : "\n");

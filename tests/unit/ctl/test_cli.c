@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <talloc.h>
@@ -295,6 +296,93 @@ static void test_usage_errors(void **state)
 	}
 }
 
+/* With acctd away and no database every command says so, and none says that it is done. */
+static void test_all_away(void **state)
+{
+	static const char *const asks_acctd[] = {
+	    "explain 192.0.2.1",
+	    "explain 192.0.2.1 2001:db8::1",
+	    "exempt add 192.0.2.1 --class full",
+	    "exempt remove 192.0.2.1",
+	    "lease add 192.0.2.1 --subscriber x --ports 1-2",
+	    "lease end 192.0.2.1",
+	    "subscriber add x --name y",
+	    "account add a@b --subscriber x",
+	    "operator list",
+	    "operator remove x",
+	    "operator add x",
+	    "incident ack 1",
+	    "incident hold a@b",
+	    "incident release 1",
+	    "incident resolve 1 --reason r",
+	    "incident note 1 text",
+	    "limit show a@b",
+	    "limit set a@b --unit messages --window 1m --limit none",
+	    "limit reset a@b",
+	    "queue list",
+	    "queue show 1",
+	    "queue hold 1",
+	    "queue release --all",
+	    "queue retry --account a@b",
+	    "queue bounce --domain b --state held",
+	    "queue delete 1 2",
+	    "queue grid",
+	    "batv sign a@b",
+	    "batv verify a@b c@d",
+	    "batv explain a@b --at now",
+	    "batv rotate",
+	    "report import /dev/null",
+	    "report attach 1 2",
+	};
+	static const char *const asks_database[] = {
+	    "top",
+	    "watch --count 1",
+	    "who 192.0.2.1 now",
+	    "exempt list --all",
+	    "exempt export",
+	    "lease list",
+	    "subscriber list",
+	    "incident list --state all",
+	    "incident show 1",
+	    "report list --matched",
+	    "report show 1",
+	    "audit list --limit 5",
+	};
+	char dir[] = "/tmp/ctl-test-XXXXXX", conf[64], words[256];
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(conf, sizeof(conf), "%s/sekisho.conf", dir);
+	FILE *f = fopen(conf, "we");
+	fprintf(f, "common {\n\trun_dir = \"%s/run\"\n\tstate_dir = \"%s/state\"\n}\n", dir, dir);
+	fclose(f);
+	for (size_t i = 0; i < sizeof(asks_acctd) / sizeof(asks_acctd[0]); i++) {
+		struct run r;
+		snprintf(words, sizeof(words), "-c %s %s", conf, asks_acctd[i]);
+		run(&r, words);
+		if (r.status != 69 || !strstr(r.err, "sekisho-acctd does not answer"))
+			fail_msg("%s: status %d, says %s", words, r.status, r.err);
+		assert_string_equal(r.out, "");
+		done(&r);
+	}
+	for (size_t i = 0; i < sizeof(asks_database) / sizeof(asks_database[0]); i++) {
+		struct run r;
+		snprintf(words, sizeof(words), "-c %s %s", conf, asks_database[i]);
+		run(&r, words);
+		if (r.status != 69 || !strstr(r.err, "database"))
+			fail_msg("%s: status %d, says %s", words, r.status, r.err);
+		assert_string_equal(r.out, "");
+		done(&r);
+	}
+	struct run r;
+	snprintf(words, sizeof(words), "-c %s status --json", conf);
+	run(&r, words);
+	assert_int_equal(r.status, 69);
+	assert_non_null(strstr(r.out, "\"nfqd\": null"));
+	done(&r);
+	unlink(conf);
+	rmdir(dir);
+}
+
 static void test_message_is_escaped(void **state)
 {
 	struct run r;
@@ -448,6 +536,7 @@ int main(void)
 	    cmocka_unit_test(test_words_of_the_contract),
 	    cmocka_unit_test(test_manual),
 	    cmocka_unit_test(test_usage_errors),
+	    cmocka_unit_test(test_all_away),
 	    cmocka_unit_test(test_message_is_escaped),
 	    cmocka_unit_test(test_options_and_words),
 	    cmocka_unit_test(test_json_anywhere),
