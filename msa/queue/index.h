@@ -1,0 +1,95 @@
+/*
+ * index - every message of the spool in memory: found by id, by account, in order of arrival and by when it is due.
+ *
+ * Small facts only; envelope and body stay on disk. Single-threaded, no I/O, no clock. Out of memory ends the process (fatal): the
+ * spool has everything.
+ */
+#ifndef MSA_QUEUE_INDEX_H
+#define MSA_QUEUE_INDEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "msa/queue/queue.h"
+
+/* Why one message is held; an account's hold is a fact of the account. */
+enum { HOLD_PENALTY = 1, HOLD_OPERATOR = 2 };
+
+enum msg_state {
+	MSG_COMMITTING, /* not yet known to be on disk */
+	MSG_READY,      /* waits for its time, or is held */
+	MSG_ACTIVE,     /* with the relay role */
+	MSG_SETTLING,   /* its outcome is being committed */
+};
+
+/* What an operator asked for while the message was with the relay. */
+enum msg_wish { WISH_NONE, WISH_BOUNCE, WISH_DELETE };
+
+struct account;
+
+struct msg {
+	char id[QUEUE_ID_LEN + 1];
+	int64_t key; /* row of the spool, rising with arrival */
+	struct account *account;
+	uint64_t size;
+	int64_t received_ms, life_from_ms, next_ms;
+	uint32_t attempts;
+	uint32_t settling; /* outcomes under way to the disk */
+	uint8_t hold;      /* HOLD_ bits */
+	uint8_t state;     /* enum msg_state; change with index_set_state() */
+	uint8_t wish;      /* enum msg_wish */
+	bool counted_held, counted_active;
+	size_t heap_pos;                          /* 0: not in the heap */
+	struct msg *hash_next;
+	struct msg *prev, *next;                  /* by key */
+	struct msg *account_prev, *account_next;  /* of one account, by key */
+};
+
+struct account {
+	char *name;
+	bool held;
+	char *why; /* of held; never NULL */
+	size_t n, n_held;
+	struct msg *first, *last;
+	struct account *hash_next;
+};
+
+struct index_counts {
+	size_t queued, held, active;
+	uint64_t bytes; /* queued messages, with what the spool adds to each */
+};
+
+struct index;
+
+#define INDEX_OVERHEAD 1024 /* bytes reckoned for the rows of a message besides its body */
+
+struct index *index_new(void);
+void index_free(struct index *ix);
+
+/* NULL when there is none. */
+struct msg *index_find(const struct index *ix, const char *id);
+/* The caller has made sure that id and key are new. State MSG_COMMITTING, no hold. */
+struct msg *index_add(struct index *ix, const char *id, int64_t key, const char *account, uint64_t size, int64_t received_ms);
+void index_remove(struct index *ix, struct msg *m);
+
+/* NULL when it has neither mail nor a hold, unless create. */
+struct account *index_account(struct index *ix, const char *name, bool create);
+/* why is copied. Its messages leave or enter the schedule at once. An account without mail and hold is forgotten: a must not be used afterwards when !held. */
+void index_hold_account(struct index *ix, struct account *a, bool held, const char *why);
+/* Calls fn for each account that is held or has mail. fn must not remove accounts. */
+void index_each_account(struct index *ix, void (*fn)(struct account *a, void *arg), void *arg);
+
+/* After any change of hold, next_ms or state: counters and schedule follow. */
+void index_update(struct index *ix, struct msg *m);
+void index_set_state(struct index *ix, struct msg *m, enum msg_state s);
+bool index_is_held(const struct msg *m);
+
+/* The first message that may be delivered at now, NULL when none. Order: next_ms, then arrival. */
+struct msg *index_due(const struct index *ix, int64_t now_ms);
+/* When the next one is due; INT64_MAX when nothing waits. */
+int64_t index_next(const struct index *ix);
+struct msg *index_first(const struct index *ix); /* oldest; follow ->next */
+struct index_counts index_counts(const struct index *ix);
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * queue_int - what the files of the queue share; nobody outside msa/queue/ includes it.
+ */
+#ifndef MSA_QUEUE_INT_H
+#define MSA_QUEUE_INT_H
+
+#include "lib/ipc.h"
+#include "lib/metrics.h"
+
+#include "msa/queue/index.h"
+#include "msa/queue/queue.h"
+#include "msa/queue/spool.h"
+#include "msa/queue/writer.h"
+#include "msa/relay/frames.h"
+
+/* An operation with what the main thread does when it is through. talloc'd; freed after done. */
+struct qop {
+	struct op op;
+	void (*done)(struct queue *q, struct qop *o);
+};
+
+/* The relay role as its parent sees it (queue_relay.c). */
+struct relay_child {
+	struct ipc_conn *conn; /* NULL: none */
+	pid_t pid;             /* 0: none */
+	bool ready;            /* it told its journal; it takes work */
+	uint32_t window;
+	uint64_t commit_seq;   /* to be told with the next RELAY_COMMITTED; 0: nothing new */
+	bool host_up;
+	int64_t host_down_ms;  /* UTC, since when; 0: up or never tried */
+	char host_why[RELAY_REPLY_MAX + 1];
+	int64_t started_mono_ms;
+	int respawn_ms;
+	struct event *respawn;
+	pid_t old[8]; /* to be reaped */
+};
+
+struct queue {
+	struct event_base *base;
+	struct queue_config cfg; /* strings are q's own */
+	struct queue_handlers h;
+	void *arg;
+	char *dir, *spool_path;
+	struct spool *spool;
+	struct spool_reader *reader;
+	struct writer *writer;
+	struct index *ix;
+	struct relay_child relay;
+	struct event *kick;  /* activated after changes: dispatch, commits told, outbox */
+	struct event *timer; /* next due message, housekeeping */
+	int64_t housekept_mono_ms;
+	bool closing;
+
+	int64_t last_key;
+	int64_t id_ms; /* of the last id */
+	uint32_t id_n;
+
+	uint64_t outbox_offered, outbox_acked;
+	bool outbox_blocked, outbox_forgetting;
+	uint64_t outbox_bytes; /* at the last look */
+
+	int64_t disk_checked_mono_ms, full_probe_mono_ms;
+	uint64_t disk_free; /* bytes */
+
+	struct {
+		struct metric *queued, *held, *active, *bytes, *oldest, *commits, *operations, *failures, *outbox, *accepted, *delivered, *bounced,
+		    *deferred, *notices, *double_bounces, *relay_starts, *host_up;
+	} metric;
+};
+
+/* queue.c */
+void queue_kick(struct queue *q);
+uint32_t queue_random(void);
+/* Put the index's and the writer's view right after an outcome was committed; see queue_ops.c. */
+void queue_apply_wish(struct queue *q, struct msg *m);
+
+/* queue_ops.c: each hands one operation to the writer. */
+void queue_op_settle(struct queue *q, struct msg *m, const struct relay_outcome *o); /* m NULL: unknown, only the order counts */
+/* The same fate for everybody still waiting; quiet: the sender is not told. */
+void queue_op_settle_all(struct queue *q, struct msg *m, const char *status, const char *reply, bool quiet);
+void queue_op_hold_account(struct queue *q, const char *account, const char *why); /* why NULL: release */
+struct queue_change {
+	int64_t key;
+	uint8_t hold;
+};
+/* next_ms -1: only the hold bits. */
+void queue_op_update(struct queue *q, const struct queue_change *changes, size_t n, int64_t next_ms, int64_t life_from_ms);
+void queue_op_forget(struct queue *q, uint64_t seq);
+void queue_op_record(struct queue *q, const struct event *e);
+
+/* queue_relay.c */
+bool relay_start(struct queue *q, char **err);
+void relay_dispatch(struct queue *q, int64_t now_ms);
+/* Ask for a message back, if it is there. */
+void relay_recall(struct queue *q, const struct msg *m);
+void relay_retry(struct queue *q);
+void relay_tell_committed(struct queue *q);
+void relay_stop(struct queue *q);
+
+#endif

@@ -1,0 +1,267 @@
+/*
+ * queue_ops - what the main thread asks of the writer's thread, and what it does when that is on disk.
+ *
+ * Purpose: each change is one struct: its apply() runs in the transaction, its done() afterwards on the main loop.
+ * Trusted with: nothing of its own. Diagnostics: log lines of final outcomes. Known gaps: none.
+ */
+#include <string.h>
+#include <talloc.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/proc.h"
+
+#include "msa/queue/queue_int.h"
+#include "msa/queue/schedule.h"
+
+#define LINGER_RESULT_MS 20   /* outcomes and records share a sync with whoever comes */
+#define LINGER_RECORD_MS 100
+#define LINGER_FORGET_MS 1000
+
+static void *new_op(size_t size, enum queue_result (*apply)(struct spool *s, struct op *op), void (*done)(struct queue *q, struct qop *o), int linger_ms)
+{
+	struct qop *o = talloc_zero_size(NULL, size);
+
+	if (!o)
+		fatal("out of memory");
+	o->op.apply = apply;
+	o->op.must = true;
+	o->op.linger_ms = linger_ms;
+	o->done = done;
+	return o;
+}
+
+/* --- settle ---------------------------------------------------------------------------- */
+
+struct settle_op {
+	struct qop q;
+	struct spool_settle t;
+	struct relay_rcpt *rcpts;
+	char id[QUEUE_ID_LEN + 1];
+	char account[EVENT_ACCOUNT_MAX + 1];
+	uint64_t seq; /* of the relay's journal; 0: not from there */
+	bool known;
+};
+
+static enum queue_result settle_apply(struct spool *s, struct op *op)
+{
+	return spool_settle(s, &((struct settle_op *)op)->t);
+}
+
+static void count_outcomes(struct queue *q, const struct settle_op *o)
+{
+	metric_add(q->metric.delivered, o->t.delivered);
+	metric_add(q->metric.bounced, o->t.bounced);
+	metric_add(q->metric.deferred, o->t.deferred);
+	metric_add(q->metric.notices, o->t.notified);
+	metric_add(q->metric.double_bounces, o->t.double_bounce);
+	for (uint32_t i = 0; i < o->t.n; i++) {
+		static const char *const names[] = {"", "delivered", "bounced", "deferred"};
+		log_event(LOG_INFO, o->id, "queue", names[o->rcpts[i].result], LI("recipient", o->rcpts[i].idx), LS("status", o->rcpts[i].status),
+			  LS("reply", o->rcpts[i].reply));
+	}
+	if (o->t.double_bounce)
+		log_event(LOG_WARNING, o->id, "queue", "double-bounce", LI("recipients", o->t.bounced), LS("reply", o->rcpts[0].reply),
+			  LS("action", "nobody is told: the sender is the null sender"));
+}
+
+static void add_notice(struct queue *q, const struct settle_op *o)
+{
+	struct msg *m = index_add(q->ix, o->t.dsn_id, o->t.dsn_key, "", o->t.dsn_size, o->t.now_ms);
+
+	index_set_state(q->ix, m, MSG_READY);
+	log_event(LOG_INFO, o->t.dsn_id, "queue", "notice", LS("about", o->id), LI("size", o->t.dsn_size));
+}
+
+static void settle_done(struct queue *q, struct qop *qo)
+{
+	struct settle_op *o = (struct settle_op *)qo;
+	struct msg *m = index_find(q->ix, o->id);
+
+	if (m && o->known)
+		m->settling--;
+	if (qo->op.result != QUEUE_OK)
+		return;
+	if (o->known)
+		count_outcomes(q, o);
+	if (o->t.notified)
+		add_notice(q, o);
+	if (o->seq > q->relay.commit_seq)
+		q->relay.commit_seq = o->seq;
+	if (m && o->t.gone) {
+		index_remove(q->ix, m);
+	} else if (m && o->known) {
+		m->next_ms = o->t.next_ms;
+		m->attempts = o->t.attempts;
+		if (!m->settling)
+			index_set_state(q->ix, m, MSG_READY);
+		queue_apply_wish(q, m);
+	}
+	queue_kick(q);
+}
+
+static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct relay_rcpt *rcpts, uint32_t n)
+{
+	struct settle_op *o = new_op(sizeof(*o), settle_apply, settle_done, LINGER_RESULT_MS);
+	int64_t now = clock_utc_ms();
+
+	o->rcpts = talloc_memdup(o, rcpts, sizeof(*rcpts) * (n ? n : 1));
+	if (!o->rcpts)
+		fatal("out of memory");
+	o->t = (struct spool_settle){.rcpts = o->rcpts, .n = n, .now_ms = now, .lifetime_ms = q->cfg.lifetime_ms, .dsn_key = ++q->last_key};
+	queue_new_id(q, now, o->t.dsn_id);
+	if (m) {
+		memcpy(o->id, m->id, sizeof(o->id));
+		o->known = true;
+		o->t.key = m->key;
+		o->t.attempt = m->attempts;
+		o->t.retry_at_ms = now + schedule_delay(q->cfg.retry_min_ms, q->cfg.retry_max_ms, m->attempts + 1, queue_random());
+		m->settling++;
+		index_set_state(q->ix, m, MSG_SETTLING);
+	}
+	return o;
+}
+
+void queue_op_settle(struct queue *q, struct msg *m, const struct relay_outcome *r)
+{
+	struct settle_op *o = new_settle(q, m, r->rcpts, r->n);
+
+	memcpy(o->id, r->id, sizeof(o->id));
+	o->t.attempt = r->attempt;
+	o->seq = r->seq;
+	writer_put(q->writer, &o->q.op);
+}
+
+void queue_op_settle_all(struct queue *q, struct msg *m, const char *status, const char *reply, bool quiet)
+{
+	struct relay_rcpt all = {.result = RELAY_BOUNCED};
+
+	strncat(all.status, status, sizeof(all.status) - 1);
+	strncat(all.reply, reply, sizeof(all.reply) - 1);
+	struct settle_op *o = new_settle(q, m, &all, 1);
+	o->t.all = true;
+	o->t.quiet = quiet;
+	writer_put(q->writer, &o->q.op);
+}
+
+/* --- holds and times ------------------------------------------------------------------- */
+
+struct hold_op {
+	struct qop q;
+	const char *account, *why;
+};
+
+static enum queue_result hold_apply(struct spool *s, struct op *op)
+{
+	struct hold_op *o = (struct hold_op *)op;
+
+	return o->why ? spool_hold_account(s, o->account, o->why) : spool_release_account(s, o->account);
+}
+
+static void nothing_done(struct queue *q, struct qop *o)
+{
+	(void)q;
+	(void)o;
+}
+
+void queue_op_hold_account(struct queue *q, const char *account, const char *why)
+{
+	struct hold_op *o = new_op(sizeof(*o), hold_apply, nothing_done, 0);
+
+	o->account = talloc_strdup(o, account);
+	o->why = why ? talloc_strdup(o, why) : NULL;
+	if (!o->account || (why && !o->why))
+		fatal("out of memory");
+	writer_put(q->writer, &o->q.op);
+}
+
+#define CHANGES_AT_ONCE 1000
+
+struct update_op {
+	struct qop q;
+	struct queue_change *changes;
+	size_t n;
+	int64_t next_ms, life_from_ms;
+};
+
+static enum queue_result update_apply(struct spool *s, struct op *op)
+{
+	struct update_op *o = (struct update_op *)op;
+	enum queue_result r = QUEUE_OK;
+
+	for (size_t i = 0; r == QUEUE_OK && i < o->n; i++)
+		r = spool_update(s, o->changes[i].key, o->changes[i].hold, o->next_ms, o->life_from_ms);
+	return r;
+}
+
+void queue_op_update(struct queue *q, const struct queue_change *changes, size_t n, int64_t next_ms, int64_t life_from_ms)
+{
+	for (size_t i = 0; i < n; i += CHANGES_AT_ONCE) {
+		struct update_op *o = new_op(sizeof(*o), update_apply, nothing_done, 0);
+		o->n = n - i < CHANGES_AT_ONCE ? n - i : CHANGES_AT_ONCE;
+		o->next_ms = next_ms;
+		o->life_from_ms = life_from_ms;
+		o->changes = talloc_memdup(o, changes + i, o->n * sizeof(*changes));
+		if (!o->changes)
+			fatal("out of memory");
+		writer_put(q->writer, &o->q.op);
+	}
+}
+
+/* --- outbox ------------------------------------------------------------------------------ */
+
+struct forget_op {
+	struct qop q;
+	uint64_t seq;
+};
+
+static enum queue_result forget_apply(struct spool *s, struct op *op)
+{
+	return spool_outbox_forget(s, ((struct forget_op *)op)->seq);
+}
+
+static void forget_done(struct queue *q, struct qop *o)
+{
+	q->outbox_forgetting = false;
+	if (q->outbox_acked > ((struct forget_op *)o)->seq && !q->closing)
+		queue_op_forget(q, q->outbox_acked);
+}
+
+/* One at a time; what is acknowledged meanwhile goes with the next. */
+void queue_op_forget(struct queue *q, uint64_t seq)
+{
+	if (q->outbox_forgetting)
+		return;
+	q->outbox_forgetting = true;
+	struct forget_op *o = new_op(sizeof(*o), forget_apply, forget_done, LINGER_FORGET_MS);
+	o->seq = seq;
+	writer_put(q->writer, &o->q.op);
+}
+
+struct record_op {
+	struct qop q;
+	uint8_t bytes[EVENT_MAX_BYTES];
+	size_t len;
+};
+
+static enum queue_result record_apply(struct spool *s, struct op *op)
+{
+	struct record_op *o = (struct record_op *)op;
+
+	return spool_record(s, o->bytes, o->len);
+}
+
+static void record_done(struct queue *q, struct qop *o)
+{
+	(void)o;
+	queue_kick(q);
+}
+
+void queue_op_record(struct queue *q, const struct event *e)
+{
+	struct record_op *o = new_op(sizeof(*o), record_apply, record_done, LINGER_RECORD_MS);
+
+	o->len = event_encode(e, o->bytes, sizeof(o->bytes));
+	bug_on(o->len == 0);
+	writer_put(q->writer, &o->q.op);
+}
