@@ -1,0 +1,454 @@
+/*
+ * sekisho-nfqd - judges port 25 packets of subscribers that the kernel's sets do not decide.
+ *
+ * One thread a queue answers packets from the policy (worker.c). The main thread keeps the kernel's sets
+ * equal to the policy that acctd feeds (kernel.c), learns refused sources into the kernel, sums up
+ * what the kernel counted and tells acctd (stats.c, outbox.c), and answers requests (answers.c). Packets
+ * wait for none of these.
+ *
+ * State on disk, <state_dir>/nfq/: policy (the last one; nfqd starts from it when acctd is away), events (what
+ * acctd has not acknowledged; written while acctd is away and at stop).
+ *
+ * Trusted with: CAP_NET_ADMIN, the queues, the sets. Not with any database or mail. Diagnostics: log
+ * lines "kernel ...", "feed ...", "queue ...", metrics, nfq.status. Known gaps: the queues die with the
+ * process, and what waits in them at that moment is dropped.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <talloc.h>
+#include <unistd.h>
+
+#include "accounting/feed.h"
+#include "lib/clock.h"
+#include "lib/conf.h"
+#include "lib/log.h"
+#include "lib/proc.h"
+
+#include "nfq/daemon.h"
+
+#define STATS_MAX	(256u << 10) /* sources an interval */
+#define POLICY_FILE_MAX (1u << 30)
+#define SAVE_DELAY_MS	500
+#define BACKLOG_SAVE_MS 60000
+
+/* --- files ---------------------------------------------------------------------------------------------- */
+
+static char *state_path(const struct nfqd *d, void *ctx, const char *name)
+{
+	return talloc_asprintf(ctx, "%s/nfq%s%s", d->conf.common.state_dir, *name ? "/" : "", name);
+}
+
+/* NULL when there is none; *bytes is malloc'd. */
+static char *read_state(const struct nfqd *d, const char *name, size_t max, size_t *len)
+{
+	char *path = state_path(d, NULL, name);
+	char *data = proc_read_file(path, max, len);
+	if (!data && errno != ENOENT)
+		log_event(LOG_ERR, "-", "state", "unreadable", LS("file", path), LS("reason", strerror(errno)));
+	talloc_free(path);
+	return data;
+}
+
+static void write_state(const struct nfqd *d, const char *name, const uint8_t *data, size_t len)
+{
+	char *path = state_path(d, NULL, name);
+	if (!proc_write_file(path, data, len, 0640))
+		log_event(LOG_ERR, "-", "state", "unwritable", LS("file", path), LS("reason", strerror(errno)));
+	talloc_free(path);
+}
+
+static struct policy *load_policy(struct nfqd *d)
+{
+	size_t len;
+	const char *err;
+	char *data = read_state(d, "policy", POLICY_FILE_MAX, &len);
+	struct policy *p = data ? policy_decode(NULL, (const uint8_t *)data, len, &err) : NULL;
+	if (data && !p)
+		log_event(LOG_ERR, "-", "state", "policy-damaged", LS("reason", err),
+			  LS("hint", "going on without; acctd sends a new one"));
+	free(data);
+	d->policy_known = p != NULL;
+	if (p)
+		log_event(LOG_INFO, "-", "state", "policy-loaded", LI("version", policy_version(p)),
+			  LI("entries", policy_count(p)));
+	return p ? p : policy_new(NULL);
+}
+
+static void save_policy(const struct nfqd *d)
+{
+	size_t len;
+	uint8_t *data = policy_encode(shared_policy(d->shared), NULL, &len);
+	write_state(d, "policy", data, len);
+	talloc_free(data);
+}
+
+static struct outbox *new_outbox(const struct nfqd *d)
+{
+	uint64_t random;
+	char instance[OUTBOX_INSTANCE];
+	if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+		fatal_errno("no random bytes");
+	(void)snprintf(instance, sizeof instance, "nfqd-%016llx", (unsigned long long)random);
+	return outbox_new(NULL, instance, (size_t)d->conf.event_backlog);
+}
+
+static struct outbox *load_outbox(const struct nfqd *d)
+{
+	size_t len;
+	char *data = read_state(d, "events", (size_t)d->conf.event_backlog * 2 + 4096, &len);
+	struct outbox *o =
+	    data ? outbox_decode(NULL, (const uint8_t *)data, len, (size_t)d->conf.event_backlog) : NULL;
+	if (data && !o)
+		log_event(LOG_ERR, "-", "state", "events-damaged", LS("hint", "they are lost"));
+	free(data);
+	return o ? o : new_outbox(d);
+}
+
+static void save_outbox(struct nfqd *d)
+{
+	size_t len;
+	uint8_t *data = outbox_encode(d->outbox, NULL, &len);
+	write_state(d, "events", data, len);
+	talloc_free(data);
+	d->saved_ms = clock_mono_ms();
+}
+
+/* Once numbers behind it are in use, the file would give them out again after a crash. */
+static void forget_outbox_file(const struct nfqd *d)
+{
+	char *path = state_path(d, NULL, "events");
+	if (unlink(path) < 0 && errno != ENOENT)
+		log_event(LOG_ERR, "-", "state", "unremovable", LS("file", path), LS("reason", strerror(errno)));
+	talloc_free(path);
+}
+
+/* --- policy from acctd ---------------------------------------------------------------------------------- */
+
+static void after(struct event *ev, int ms)
+{
+	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+	if (!event_pending(ev, EV_TIMEOUT, NULL))
+		(void)event_add(ev, &tv);
+}
+
+static void on_policy_begin(uint64_t version, uint32_t count, void *arg)
+{
+	struct nfqd *d = arg;
+	(void)count;
+	if (d->staging)
+		policy_free(d->staging);
+	d->staging = policy_new(NULL);
+	policy_set_version(d->staging, version);
+}
+
+static void on_policy_entry(const struct policy_entry *e, void *arg)
+{
+	struct nfqd *d = arg;
+	if (d->staging)
+		policy_put(d->staging, e);
+}
+
+static void on_policy_end(uint64_t version, void *arg)
+{
+	struct nfqd *d = arg;
+	if (!d->staging)
+		return;
+	policy_set_version(d->staging, version);
+	log_event(LOG_INFO, "-", "feed", "policy-snapshot", LI("version", version),
+		  LI("entries", policy_count(d->staging)));
+	shared_replace(d->shared, d->staging);
+	d->staging = NULL;
+	d->policy_known = true;
+	d->applied = 0;
+	d->heard_ms = clock_mono_ms();
+	kernel_apply(d, true);
+	after(d->save_event, SAVE_DELAY_MS);
+}
+
+static void on_policy_change(uint64_t version, enum policy_op op, const struct policy_entry *e, void *arg)
+{
+	struct nfqd *d = arg;
+	struct policy *p = shared_write_begin(d->shared);
+	if (op == POLICY_SET)
+		policy_put(p, e);
+	else
+		(void)policy_remove(p, e);
+	policy_set_version(p, version);
+	shared_write_end(d->shared);
+	ksync_dirty(d->ksync, &e->prefix);
+	d->heard_ms = clock_mono_ms();
+	/* Changes that came together are applied together, once this read is done. */
+	after(d->apply_event, 0);
+	after(d->save_event, SAVE_DELAY_MS);
+}
+
+static void on_apply(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	kernel_apply(arg, false);
+}
+
+static void on_save(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	save_policy(arg);
+}
+
+static uint64_t held_version(void *arg)
+{
+	const struct nfqd *d = arg;
+	return d->applied;
+}
+
+/* --- events to acctd ------------------------------------------------------------------------------------- */
+
+static bool send_batch(uint64_t seq, uint32_t n, const uint8_t *data, size_t len, void *arg)
+{
+	struct nfqd *d = arg;
+	return feed_send(d->feed, seq, n, data, len);
+}
+
+static void on_acked(uint64_t seq, void *arg)
+{
+	struct nfqd *d = arg;
+	d->heard_ms = clock_mono_ms();
+	outbox_acked(d->outbox, seq);
+	outbox_send(d->outbox, send_batch, d);
+}
+
+static void on_state(bool connected, void *arg)
+{
+	struct nfqd *d = arg;
+	d->connected = connected;
+	log_event(LOG_INFO, "-", "feed", connected ? "connected" : "disconnected",
+		  LI("policy_version", policy_version(shared_policy(d->shared))));
+	if (!connected)
+		return;
+	d->heard_ms = clock_mono_ms();
+	forget_outbox_file(d);
+	outbox_resend(d->outbox);
+	outbox_send(d->outbox, send_batch, d);
+	if (d->applied > 0)
+		(void)feed_applied(d->feed, d->applied);
+}
+
+static void add_event(const struct event *e, void *arg)
+{
+	struct nfqd *d = arg;
+	outbox_add(d->outbox, e);
+}
+
+static void sum_up(struct nfqd *d)
+{
+	kernel_samples(d);
+	kernel_harvest(d);
+	stats_close(d->stats, clock_utc_ms(), add_event, d);
+	outbox_seal(d->outbox);
+}
+
+static void on_interval(evutil_socket_t fd, short what, void *arg)
+{
+	struct nfqd *d = arg;
+	(void)fd;
+	(void)what;
+	sum_up(d);
+	outbox_send(d->outbox, send_batch, d);
+	if (!d->connected && outbox_batches(d->outbox) > 0 &&
+	    clock_mono_ms() - d->saved_ms > BACKLOG_SAVE_MS)
+		save_outbox(d);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	kernel_tick(arg);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct nfqd *d = arg;
+	eventfd_t n;
+	(void)what;
+	(void)eventfd_read((int)fd, &n);
+	kernel_samples(d);
+	for (unsigned i = 0; i < d->n_workers; i++)
+		if (!worker_alive(d->workers[i]))
+			(void)event_base_loopbreak(d->base); /* end, so that the service manager starts it again */
+}
+
+/* --- start, reload, stop ------------------------------------------------------------------------------- */
+
+static void on_stop(void *arg)
+{
+	struct nfqd *d = arg;
+	proc_stopping();
+	(void)event_base_loopbreak(d->base);
+}
+
+static void set_interval(struct nfqd *d)
+{
+	const struct timeval tv = {d->conf.interval / 1000, d->conf.interval % 1000 * 1000};
+	if (event_add(d->interval_event, &tv) < 0)
+		fatal("out of memory");
+}
+
+static void on_reload(void *arg)
+{
+	struct nfqd *d = arg;
+	void *ctx = talloc_new(NULL);
+	struct nfq_conf fresh;
+	struct verdict_marks marks;
+	char *err;
+	proc_reloading();
+	if (!nfq_conf_load(ctx, d->args.conf_file, &fresh, &marks, &err) ||
+	    !conf_may_reload(ctx, nfq_keys, nfq_keys_n, &d->conf, &fresh, &err)) {
+		log_event(LOG_ERR, "-", "process", "reload-refused", LS("reason", err));
+		talloc_free(ctx);
+	} else {
+		talloc_free(d->conf_ctx);
+		d->conf_ctx = ctx;
+		d->conf = fresh;
+		set_interval(d);
+		log_event(LOG_NOTICE, "-", "process", "reloaded");
+	}
+	proc_ready(NULL);
+}
+
+static struct event *timer(struct nfqd *d, event_callback_fn fn, int64_t every_ms)
+{
+	const struct timeval tv = {every_ms / 1000, every_ms % 1000 * 1000};
+	struct event *ev = event_new(d->base, -1, every_ms ? EV_PERSIST : 0, fn, d);
+	if (!ev || (every_ms && event_add(ev, &tv) < 0))
+		fatal("out of memory");
+	return ev;
+}
+
+static void open_sources(struct nfqd *d)
+{
+	char err[256];
+	d->base = event_base_new();
+	d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!d->base || d->wake_fd < 0)
+		fatal_errno("cannot make an event loop");
+	d->sets = nftset_open(err);
+	if (!d->sets)
+		fatal("%s", err);
+	d->proc_queues = open("/proc/net/netfilter/nfnetlink_queue", O_RDONLY | O_CLOEXEC);
+	d->ksync = ksync_new(NULL, (size_t)d->conf.set_size);
+	d->stats = stats_new(NULL, STATS_MAX);
+	d->shared = shared_new(load_policy(d), &d->marks, d->wake_fd);
+	d->outbox = load_outbox(d);
+	answers_metrics(d);
+}
+
+/* Threads take the capabilities and the filter of the one that starts them: after the drop. */
+static void start_workers(struct nfqd *d)
+{
+	char err[256];
+	unsigned n = nfq_conf_queues(&d->conf);
+	for (unsigned i = 0; i < n; i++) {
+		d->workers[i] = worker_start(d->shared, (uint16_t)(d->conf.queue_first + i),
+					     (uint32_t)d->conf.queue_length, i, err);
+		if (!d->workers[i])
+			fatal("%s", err);
+		d->n_workers++;
+	}
+}
+
+static void drop_privileges(struct nfqd *d)
+{
+	static const int keep[] = {CAP_NET_ADMIN};
+	struct proc_identity id;
+	const char *err;
+	if (!proc_identity(d->conf.common.user, &id, &err))
+		fatal_config("common.user: %s", err);
+	char *dir = state_path(d, NULL, "");
+	if (!proc_folder(d->conf.common.state_dir, 0755, NULL) || !proc_folder(dir, 0750, &id))
+		fatal_errno("cannot make %s", dir);
+	talloc_free(dir);
+	proc_drop(&id, keep, 1);
+	proc_seccomp(false);
+}
+
+static void start_timers(struct nfqd *d)
+{
+	struct event *wake = event_new(d->base, d->wake_fd, EV_READ | EV_PERSIST, on_wake, d);
+	if (!wake || event_add(wake, NULL) < 0)
+		fatal("out of memory");
+	d->apply_event = timer(d, on_apply, 0);
+	d->save_event = timer(d, on_save, 0);
+	(void)timer(d, on_tick, 1000);
+	d->interval_event = timer(d, on_interval, d->conf.interval);
+}
+
+static void start_feed(struct nfqd *d)
+{
+	static const struct feed_handlers handlers = {.policy_begin = on_policy_begin,
+						      .policy_entry = on_policy_entry,
+						      .policy_end = on_policy_end,
+						      .policy_change = on_policy_change,
+						      .acked = on_acked,
+						      .request = answers_request,
+						      .state = on_state};
+	d->feed = feed_new(d->base, d->conf.common.run_dir, "sekisho-nfqd", outbox_instance(d->outbox),
+			   held_version, &handlers, d);
+}
+
+static void stop(struct nfqd *d)
+{
+	/* The queues first: from here on packets go by, and the ruleset decides. */
+	for (unsigned i = 0; i < d->n_workers; i++)
+		worker_stop(d->workers[i]);
+	d->n_workers = 0;
+	sum_up(d);
+	save_outbox(d);
+	/* Not knowing is no policy: an empty one would close the kernel's sets at the next start. */
+	if (d->policy_known)
+		save_policy(d);
+	feed_free(d->feed);
+}
+
+int main(int argc, char **argv)
+{
+	static struct nfqd d;
+	char *err;
+	proc_args(argc, argv, "sekisho-nfqd", "judge subscribers' packets to port 25", &d.args);
+	d.conf_ctx = talloc_new(NULL);
+	if (!nfq_conf_load(d.conf_ctx, d.args.conf_file, &d.conf, &d.marks, &err))
+		fatal_config("%s", err);
+	if (d.args.check_only) {
+		(void)puts("configuration OK");
+		return 0;
+	}
+	open_sources(&d);
+	drop_privileges(&d);
+	start_workers(&d);
+	start_timers(&d);
+	proc_signals(d.base, on_stop, on_reload, &d);
+	proc_watchdog(d.base);
+	d.clock_offset_ms = clock_utc_ms() - clock_mono_ms();
+	d.edges_ms = d.harvested_ms = clock_utc_ms();
+	d.state = NFQD_NO_STEP; /* the first tick finds out */
+	kernel_tick(&d);
+	start_feed(&d);
+	log_event(LOG_NOTICE, "-", "process", "ready", LI("queues", d.n_workers),
+		  LS("state", nfqd_state_name(d.state)));
+	proc_ready(nfqd_state_name(d.state));
+	(void)event_base_dispatch(d.base);
+	bool broken = false;
+	for (unsigned i = 0; i < d.n_workers; i++)
+		broken |= !worker_alive(d.workers[i]);
+	stop(&d);
+	log_event(LOG_NOTICE, "-", "process", "stopped");
+	return broken ? EXIT_FAILURE : 0;
+}

@@ -1,0 +1,99 @@
+/*
+ * nftset - the sets and counters of table inet sekisho, read and changed over netlink.
+ *
+ * The names are those of kernel-rules/ (tests/unit/nfq holds them against its sample). Calls are
+ * synchronous and from one thread; changes go in transactions of at most NFTSET_CHUNK elements.
+ */
+#ifndef NFQ_NFTSET_H
+#define NFQ_NFTSET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/addr.h"
+
+enum nftset_id {
+	/* Allow sets, most specific first within a family; a throttle set for each in the same order. */
+	NFTSET_ALLOW4_32,
+	NFTSET_ALLOW4_24,
+	NFTSET_ALLOW6_128,
+	NFTSET_ALLOW6_64,
+	NFTSET_ALLOW6_56,
+	NFTSET_ALLOW6_48,
+	NFTSET_THROTTLE4_32,
+	NFTSET_THROTTLE4_24,
+	NFTSET_THROTTLE6_128,
+	NFTSET_THROTTLE6_64,
+	NFTSET_THROTTLE6_56,
+	NFTSET_THROTTLE6_48,
+	NFTSET_DENY4,
+	NFTSET_DENY6,
+	NFTSET_SEEN4, /* refused packets by source: a host, or a /64 */
+	NFTSET_SEEN6,
+	NFTSET_PASS4, /* exempt packets by source and destination */
+	NFTSET_PASS6,
+	NFTSET_COUNT
+};
+#define NFTSET_ALLOW_SETS (NFTSET_ALLOW6_48 + 1)
+
+const char *nftset_name(enum nftset_id id);
+bool nftset_is6(enum nftset_id id);
+
+#define NFTSET_CHUNK 500
+
+struct nftset_elem {
+	struct addr src, dst; /* dst: pass sets only */
+	int64_t left_ms;      /* until the kernel drops it; 0: never */
+	uint64_t packets;     /* seen and pass sets only */
+};
+
+enum nftset_verb { NFTSET_ADD, NFTSET_DELETE, NFTSET_REPLACE /* delete and add in one transaction */ };
+
+struct nftset_op {
+	enum nftset_verb verb;
+	enum nftset_id set;
+	struct addr key;
+	int64_t timeout_ms; /* 0: none */
+};
+
+struct nftset_result {
+	size_t full;   /* not added: the set has as many elements as it may */
+	size_t failed; /* not done for another reason */
+	int error;     /* errno of the last of those */
+};
+
+struct nftset;
+
+struct nftset *nftset_open(char err[static 256]);
+void nftset_close(struct nftset *n);
+
+/* Is the table there? 1, 0, or -1 (errno). handle differs after it was made anew. */
+int nftset_table(struct nftset *n, uint64_t *handle);
+/* The generation of the whole ruleset, which every transaction of anybody moves on. */
+bool nftset_generation(struct nftset *n, uint32_t *gen);
+/* Transactions that this handle committed: to tell one's own steps of the generation from others'. */
+uint32_t nftset_commits(const struct nftset *n);
+
+/* Who hands packets to the queue, as the kernel has it now. */
+enum { NFTSET_STEP_NFT = 1, NFTSET_STEP_XT4 = 2, NFTSET_STEP_XT6 = 4 };
+int nftset_steps(struct nftset *n);
+
+/* Deleting what is not there, and adding what is, are no failures. */
+struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops, size_t count);
+
+/* Every element; false with errno. fn must not call nftset. */
+bool nftset_dump(struct nftset *n, enum nftset_id id, void (*fn)(const struct nftset_elem *e, void *arg),
+		 void *arg);
+/*
+ * Take every element out and tell what it had counted: each packet is told once, in this harvest or the
+ * next, but for those that hit an element in the moment of its removal. Returns the elements told, -1 with errno.
+ */
+int64_t nftset_harvest(struct nftset *n, enum nftset_id id,
+		       void (*fn)(const struct nftset_elem *e, void *arg), void *arg);
+/* Is key there now? 1, 0, or -1 (errno). */
+int nftset_has(struct nftset *n, enum nftset_id id, const struct addr *key);
+/* The named counters of the table, without their c_. */
+bool nftset_counters(struct nftset *n, void (*fn)(const char *name, uint64_t packets, void *arg), void *arg);
+
+#endif
