@@ -41,7 +41,7 @@ bool proto_get_ask(const uint8_t *data, size_t len, struct proto_ask *out)
 	out->ask.rcpts = wire_get_u32(&r);
 	out->ask.n_hash = wire_get_u32(&r);
 	if (r.bad || out->ask.n_hash > PROTO_MAX_HASHES || !flags_known(out->flags) ||
-	    out->account[0] == '\0')
+	    out->account[0] == '\0' || out->ask.t_ms < 0)
 		return false;
 	for (uint32_t i = 0; i < out->ask.n_hash; i++)
 		out->hash[i] = wire_get_u64(&r);

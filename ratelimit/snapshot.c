@@ -90,7 +90,7 @@ static void put_counters(struct account *a, void *arg)
 	struct out *o = arg;
 	reserve(&o->w);
 	wire_str(&o->w, a->name);
-	wire_i64(&o->w, o->now->mono_ms - a->node.used_ms);
+	wire_i64(&o->w, age_of(o->now, a->node.used_ms));
 	for (int i = 0; i < N_BUCKETS; i++)
 		put_bucket(o, a, i);
 	distinct_count(&a->seen, o->now->mono_ms, limiter_config(o->l)->detect.window_ms);
@@ -131,7 +131,7 @@ static void put_standing(struct account *a, void *arg)
 	memcpy(none.account, a->name, strlen(a->name));
 	proto_put_penalty(&o->w, a->penalty ? a->penalty : &none);
 	wire_i64(&o->w, grace > 0 ? grace : 0);
-	wire_i64(&o->w, grace > 0 ? o->now->mono_ms - a->released_ms : 0);
+	wire_i64(&o->w, grace > 0 ? age_of(o->now, a->released_ms) : 0);
 	put_overrides(o, a);
 	o->n++;
 }
@@ -302,7 +302,7 @@ static bool head_ok(struct wire_in *r, enum snapshot_kind kind, int64_t *utc_ms,
 	uint16_t version = wire_get_u16(r), k = wire_get_u16(r);
 	*utc_ms = wire_get_i64(r);
 	*n = wire_get_u32(r);
-	if (r->bad || magic != MAGIC || k != kind)
+	if (r->bad || magic != MAGIC || k != kind || *utc_ms < 0)
 		*err = "not a snapshot of this kind";
 	else if (version != VERSION)
 		*err = "written by another version of this program";

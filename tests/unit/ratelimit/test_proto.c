@@ -98,6 +98,10 @@ static void an_ask(void **state)
 	exactly(get_ask);
 	buf[4] = 3; /* charge and refund at once */
 	assert_false(get_ask(buf, w.len));
+	ask.t_ms = INT64_MIN;
+	proto_put_ask(fresh_out(), 77, PROTO_REFUND, &ask);
+	assert_false(get_ask(buf, w.len));
+	ask.t_ms = T0;
 	ask.account = "";
 	proto_put_ask(fresh_out(), 77, 0, &ask);
 	assert_false(get_ask(buf, w.len));

@@ -124,6 +124,24 @@ static void there_and_back(void **state)
 	limiter_free(l);
 }
 
+/* Found by fuzz_snapshot: an age too large for its field made the whole file unreadable. */
+static void a_year_on_hold_is_still_readable(void **state)
+{
+	(void)state;
+	struct limiter *l = limiter_new(&default_conf, 5);
+	struct moment start = at(0), now = at(365 * DAY + 5 * MIN);
+	struct rl_penalty p = penalty_of(ME, RL_HOLD, T0);
+	charge_to(l, ME, 0, 1);
+	limiter_set_penalty(l, &p, &start);
+	struct limiter *r = restart(l, 365 * DAY, now);
+	assert_non_null(limiter_penalty(r, ME));
+	struct limiter *again = restart(r, 365 * DAY + 6 * MIN, now);
+	assert_non_null(limiter_penalty(again, ME));
+	limiter_free(again);
+	limiter_free(r);
+	limiter_free(l);
+}
+
 /* The machine was started anew: another monotonic clock, whose slots begin elsewhere. */
 static void another_clock_never_forgets_early(void **state)
 {
@@ -307,6 +325,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(there_and_back),
+	    cmocka_unit_test(a_year_on_hold_is_still_readable),
 	    cmocka_unit_test(another_clock_never_forgets_early),
 	    cmocka_unit_test(a_clock_set_back_counts_as_no_time),
 	    cmocka_unit_test(a_release_survives_older_counters),
