@@ -1,9 +1,10 @@
 /*
  * addr - IPv4 and IPv6 addresses and prefixes, strictly parsed.
  *
- * An address is always 16 bytes; IPv4 is stored v4-mapped (::ffff:a.b.c.d, RFC 4291 2.5.5.2), so that one key
- * type serves sets, tables and database rows. A prefix length is that of the address's own family: 0..32 for
- * IPv4, 0..128 for IPv6. No function here allocates or reads anything but its arguments.
+ * An address is always 16 bytes; IPv4 is stored v4-mapped (::ffff:a.b.c.d, RFC 4291 2.5.5.2), so
+ * that one key type serves sets, tables and database rows. A prefix length is that of the address's
+ * own family: 0..32 for IPv4, 0..128 for IPv6. No function here allocates or reads anything but its
+ * arguments.
  */
 #ifndef LIB_ADDR_H
 #define LIB_ADDR_H
@@ -34,8 +35,9 @@ int addr_cmp(const struct addr *x, const struct addr *y); /* memcmp order */
 bool addr_eq(const struct addr *x, const struct addr *y);
 
 /*
- * Parse exactly one address: dotted quad without leading zeros, or RFC 4291 text. A zone id, a port, brackets,
- * blanks or anything after the address is an error; *err then says in words what is wrong (static text).
+ * Parse exactly one address: dotted quad without leading zeros, or RFC 4291 text. A zone id, a
+ * port, brackets, blanks or anything after the address is an error; *err then says in words what is
+ * wrong (static text).
  * "::ffff:1.2.3.4" is taken as the IPv4 address 1.2.3.4.
  */
 bool addr_parse(const char *text, struct addr *out, const char **err);
@@ -50,8 +52,8 @@ socklen_t addr_to_sockaddr(const struct addr *a, uint16_t port, struct sockaddr_
 bool addr_parse_port(const char *text, struct addr *a, uint16_t *port, const char **err);
 
 /*
- * "192.0.2.0/24", "2001:db8::/48", or a bare address (its full length). Host bits set are an error that names
- * the network meant, written to errbuf (at least 128 bytes).
+ * "192.0.2.0/24", "2001:db8::/48", or a bare address (its full length). Host bits set are an error
+ * that names the network meant, written to errbuf (at least 128 bytes).
  */
 bool prefix_parse(const char *text, struct prefix *out, char errbuf[static 128]);
 /* Full-length prefixes print as a bare address. */

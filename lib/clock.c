@@ -79,7 +79,7 @@ const char *clock_format_5322(int64_t utc_ms, char buf[static 40])
 	return buf;
 }
 
-/* --- durations -------------------------------------------------------------------------- */
+/* --- durations ----------------------------------------------------------------------- */
 
 static const struct unit {
 	const char *name;
@@ -176,7 +176,7 @@ const char *clock_format_duration(int64_t ms, char buf[static CLOCK_STRLEN])
 	return buf;
 }
 
-/* --- points in time ----------------------------------------------------------------------- */
+/* --- points in time ------------------------------------------------------------------ */
 
 /* Exactly n digits with a value in min..max. */
 static bool field(const char **p, int n, int min, int max, int *out)

@@ -1,7 +1,8 @@
 /*
  * clock - the only module that reads a clock. Everything else is handed a time.
  *
- * Data carries UTC milliseconds since 1970; limits and timeouts use monotonic milliseconds. The two never mix.
+ * Data carries UTC milliseconds since 1970; limits and timeouts use monotonic milliseconds. The two
+ * never mix.
  */
 #ifndef LIB_CLOCK_H
 #define LIB_CLOCK_H
@@ -21,11 +22,13 @@ const char *clock_format(int64_t utc_ms, char buf[static CLOCK_STRLEN]);
 const char *clock_format_5322(int64_t utc_ms, char buf[static 40]);
 
 /*
- * A point in time as people type it: RFC 3339 with Z or a numeric offset, a date ("2026-12-31": 00:00 UTC), a
- * duration from now ("+90d", "+36h", "-5m"), "now", or "@unix-seconds". Strict: the whole text must fit; *err says what is wrong.
+ * A point in time as people type it: RFC 3339 with Z or a numeric offset, a date ("2026-12-31":
+ * 00:00 UTC), a duration from now ("+90d", "+36h", "-5m"), "now", or "@unix-seconds". Strict: the
+ * whole text must fit; *err says what is wrong.
  */
 bool clock_parse(const char *text, int64_t now_utc_ms, int64_t *out_ms, const char **err);
-/* A duration with its unit: "250ms", "10s", "5m", "2h", "7d", "1h30m". A bare number other than 0 is an error. */
+/* A duration with its unit: "250ms", "10s", "5m", "2h", "7d", "1h30m". A bare number other than 0
+ * is an error. */
 bool clock_parse_duration(const char *text, int64_t *out_ms, const char **err);
 /* "1h30m", "250ms", "0s": parses back to the same value. Returns buf. */
 const char *clock_format_duration(int64_t ms, char buf[static CLOCK_STRLEN]);

@@ -77,7 +77,8 @@ static void fail(struct parse *p, int line, const char *fmt, ...)
 /* --- names
  * ---------------------------------------------------------------------------------------- */
 
-/* Edits needed to make one word of the other (Levenshtein); words above 31 characters count as far.
+/*
+ * Edits needed to make one word of the other (Levenshtein); words above 31 characters count as far.
  */
 static unsigned distance(const char *a, const char *b)
 {

@@ -1,13 +1,16 @@
 /*
  * conf - one configuration file for all programs, read with libconfuse and checked by a table.
  *
- * The file has one section a program: common, kernel-rules, nfq, msa, ratelimit, accounting, webui. A program reads
- * `common` and the sections it has keys for; the others are skipped, but their names are checked. Each key is one row of a table, which drives parsing,
- * defaults, -n, the dump and the check against the manual page.
+ * The file has one section a program: common, kernel-rules, nfq, msa, ratelimit, accounting, webui.
+ * A program reads `common` and the sections it has keys for; the others are skipped, but their
+ * names are checked. Each key is one row of a table, which drives parsing, defaults, -n, the dump
+ * and the check against the manual page.
  *
- * Errors name file:line and say what to do: an unknown section or key, a key set twice in one file, a value out of its range, a missing
- * unit, trailing bytes. A section of which a table has only `peek` rows belongs to another program: its other keys are not checked here. `include("FILE")` reads another file at that point (relative to the including file); a key set there overrides one set by the including file: the way
- * to keep site changes apart.
+ * Errors name file:line and say what to do: an unknown section or key, a key set twice in one file,
+ * a value out of its range, a missing unit, trailing bytes. A section of which a table has only
+ * `peek` rows belongs to another program: its other keys are not checked here. `include("FILE")`
+ * reads another file at that point (relative to the including file); a key set there overrides one
+ * set by the including file: the way to keep site changes apart.
  */
 #ifndef LIB_CONF_H
 #define LIB_CONF_H
@@ -36,37 +39,48 @@ struct conf_list {
 struct conf_key {
 	const char *section, *name;
 	enum conf_type type;
-	size_t offset;       /* in the program's own struct */
+	size_t offset;	     /* in the program's own struct */
 	const char *dflt;    /* as it would be typed; for lists, items separated by blanks */
 	int64_t min, max;    /* of the value in its base unit; both 0: no limit */
 	const char *choices; /* CONF_ENUM: "closed|open" */
-	bool reload;         /* may change on SIGHUP */
+	bool reload;	     /* may change on SIGHUP */
 	const char *doc;     /* one line, for the dump */
-	bool peek;           /* another program's key, read here too: see below */
+	bool peek;	     /* another program's key, read here too: see the top */
 };
 
 /*
- * Fill out (zeroed by the caller, all strings talloc'd under ctx) from file. False: *err is a talloc'd text under ctx with
- * file:line. out is then not to be used.
+ * Fill out (zeroed by the caller, all strings talloc'd under ctx) from file. False: *err is a
+ * talloc'd text under ctx with file:line. out is then not to be used.
  */
-bool conf_load(void *ctx, const char *file, const struct conf_key *keys, size_t n, void *out, char **err);
+bool conf_load(void *ctx, const char *file, const struct conf_key *keys, size_t n, void *out,
+	       char **err);
 /* Every key with its current value and doc, in the file's own format. */
 void conf_dump(FILE *f, const struct conf_key *keys, size_t n, const void *out);
 /*
- * After conf_load() of a fresh struct on SIGHUP: false when a key that is not reloadable differs; *err (talloc'd under ctx) names it.
+ * After conf_load() of a fresh struct on SIGHUP: false when a key that is not reloadable differs;
+ * *err (talloc'd under ctx) names it.
  */
-bool conf_may_reload(void *ctx, const struct conf_key *keys, size_t n, const void *old, const void *fresh, char **err);
+bool conf_may_reload(void *ctx, const struct conf_key *keys, size_t n, const void *old,
+		     const void *fresh, char **err);
 
 /* The section `common`, the same for every program; embed it first in the program's own struct. */
 struct conf_common {
 	char *state_dir; /* /var/lib/sekisho */
-	char *run_dir;   /* /run/sekisho: sockets */
-	char *user;      /* who daemons become, "" = stay */
+	char *run_dir;	 /* /run/sekisho: sockets */
+	char *user;	 /* who daemons become, "" = stay */
 };
 /* Rows for `common`; offsets are from the start of conf_common. */
+/* clang-format off */
 #define CONF_COMMON_ROWS \
-	{"common", "state_dir", CONF_PATH, offsetof(struct conf_common, state_dir), "/var/lib/sekisho", 0, 0, NULL, false, "where daemons keep what must survive a restart", false}, \
-	{"common", "run_dir", CONF_PATH, offsetof(struct conf_common, run_dir), "/run/sekisho", 0, 0, NULL, false, "where their sockets are", false}, \
-	{"common", "user", CONF_STRING, offsetof(struct conf_common, user), "sekisho", 0, 0, NULL, false, "the account daemons become after start; empty: stay, with capabilities dropped", false}
+	{"common", "state_dir", CONF_PATH, offsetof(struct conf_common, state_dir), \
+	 "/var/lib/sekisho", 0, 0, NULL, false, \
+	 "where daemons keep what must survive a restart", false}, \
+	{"common", "run_dir", CONF_PATH, offsetof(struct conf_common, run_dir), \
+	 "/run/sekisho", 0, 0, NULL, false, \
+	 "where their sockets are", false}, \
+	{"common", "user", CONF_STRING, offsetof(struct conf_common, user), \
+	 "sekisho", 0, 0, NULL, false, \
+	 "the account daemons become after start; empty: stay, with capabilities dropped", false}
+/* clang-format on */
 
 #endif

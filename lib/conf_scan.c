@@ -58,7 +58,8 @@ static bool skip_comment(struct scan *c)
 	return true;
 }
 
-/* A quoted string, copied whole. The escapes let through are those that mean the same to everybody.
+/*
+ * A quoted string, copied whole. The escapes let through are those that mean the same to everybody.
  */
 static bool copy_string(struct scan *c)
 {

@@ -59,7 +59,7 @@ struct ipc_listener {
 	void *arg;
 };
 
-/* --- life and death ------------------------------------------------------------------------- */
+/* --- life and death ------------------------------------------------------------------ */
 
 static struct ipc_conn *new_conn(struct event_base *base)
 {
@@ -375,7 +375,8 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 	(void)evconnlistener_enable(l->lev);
 }
 
-/* accept(2) failed; nearly always for want of descriptors, and then at once again. Wait a little.
+/*
+ * accept(2) failed; nearly always for want of descriptors, and then at once again. Wait a little.
  */
 static void on_accept_error(struct evconnlistener *lev, void *arg)
 {

@@ -58,7 +58,7 @@ static void put_str(struct line *l, const char *s)
 	put(l, s, strlen(s));
 }
 
-/* --- escaping ------------------------------------------------------------------------------ */
+/* --- escaping ------------------------------------------------------------------------ */
 
 /* Length of the UTF-8 sequence at s (RFC 3629: no overlong forms, no surrogates), its character in
  * *cp; 0: not UTF-8. */
@@ -146,7 +146,7 @@ static void put_value(struct line *l, const char *s, size_t len)
 		put_str(l, "\"");
 }
 
-/* --- lines ----------------------------------------------------------------------------------- */
+/* --- lines --------------------------------------------------------------------------- */
 
 static void put_kv(struct line *l, const struct log_kv *kv)
 {

@@ -47,15 +47,14 @@
 
 #define DEFAULT_CONF "/etc/sekisho/sekisho.conf"
 
-/* --- ends --------------------------------------------------------------------------------------
- */
+/* --- ends ---------------------------------------------------------------------------- */
 
 static void last_words(const char *event, int err, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 static void last_words(const char *event, int err, const char *fmt, va_list ap)
 {
 	char why[512], all[640];
-	(void)vsnprintf(why, sizeof why, fmt, ap);
+	(void)vsnprintf(why, sizeof why, fmt, ap); /* NOLINT: clang 14 misses va_start() */
 	(void)snprintf(all, sizeof all, "%s%s%s", why, err ? ": " : "", err ? strerror(err) : "");
 	log_event(LOG_CRIT, "-", "process", event, LS("reason", all));
 }
@@ -96,8 +95,7 @@ void bug(const char *fmt, ...)
 	abort();
 }
 
-/* --- arguments -----------------------------------------------------------------------------------
- */
+/* --- arguments ----------------------------------------------------------------------- */
 
 static void usage(FILE *f, const char *program)
 {

@@ -1,9 +1,10 @@
 /*
  * proc - how a daemon comes up, gives up its privileges, and stops.
  *
- * Order in every daemon: arguments, configuration, sockets and files that need root, proc_drop(), proc_seccomp(),
- * proc_ready(), loop. Three kinds of failure: expected ones are results; an environment that does not allow to start is fatal();
- * a broken invariant of our own is bug(), which aborts.
+ * Order in every daemon: arguments, configuration, sockets and files that need root, proc_drop(),
+ * proc_seccomp(), proc_ready(), loop. Three kinds of failure: expected ones are results; an
+ * environment that does not allow to start is fatal(); a broken invariant of our own is bug(),
+ * which aborts.
  */
 #ifndef LIB_PROC_H
 #define LIB_PROC_H
@@ -13,12 +14,17 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Logs at LOG_CRIT and exits with 78 (EX_CONFIG) for fatal_config, 71 (EX_OSERR) for fatal. errno is appended when not 0 by fatal_errno. */
+/* Logs at LOG_CRIT and exits with 78 (EX_CONFIG) for fatal_config, 71 (EX_OSERR) for fatal. errno
+ * is appended when not 0 by fatal_errno. */
 _Noreturn void fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void fatal_errno(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void fatal_config(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void bug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-#define bug_on(cond) do { if (__builtin_expect(!!(cond), 0)) bug("%s:%d: %s", __FILE__, __LINE__, #cond); } while (0)
+#define bug_on(cond)                                                                               \
+	do {                                                                                       \
+		if (__builtin_expect(!!(cond), 0))                                                 \
+			bug("%s:%d: %s", __FILE__, __LINE__, #cond);                               \
+	} while (0)
 
 struct proc_args {
 	const char *conf_file; /* -c, default /etc/sekisho/sekisho.conf */
@@ -26,9 +32,10 @@ struct proc_args {
 	int log_priority;      /* LOG_INFO; -v: LOG_DEBUG; -q: LOG_WARNING */
 };
 
-/* Handles -c -n -v -q -h/--help --version; prints usage and exits on a bad one (64). summary is one line for --help.
- * Opens the log. */
-void proc_args(int argc, char **argv, const char *program, const char *summary, struct proc_args *out);
+/* Handles -c -n -v -q -h/--help --version; prints usage and exits on a bad one (64). summary is one
+ * line for --help. Opens the log. */
+void proc_args(int argc, char **argv, const char *program, const char *summary,
+	       struct proc_args *out);
 
 struct proc_identity {
 	uid_t uid;
@@ -38,12 +45,14 @@ struct proc_identity {
 /* Looks up user ("" = stay); its primary group. False with *err. */
 bool proc_identity(const char *user, struct proc_identity *out, const char **err);
 /*
- * Become id, keep only the capabilities listed (CAP_*; n may be 0), set no_new_privs, non-dumpable, no core, umask 027.
- * With change false the uid stays, and every capability not listed is dropped all the same; uid 0 gains nothing by
- * execve(2) any more. Before any thread is started. fatal() when anything fails.
+ * Become id, keep only the capabilities listed (CAP_*; n may be 0), set no_new_privs, non-dumpable,
+ * no core, umask 027. With change false the uid stays, and every capability not listed is dropped
+ * all the same; uid 0 gains nothing by execve(2) any more. Before any thread is started. fatal()
+ * when anything fails.
  */
 void proc_drop(const struct proc_identity *id, const int *keep_caps, size_t n);
-/* Kill the process on system calls no daemon of ours needs (execve, ptrace, mount, bpf, module loading, ...). allow_exec leaves execve in. */
+/* Kill the process on system calls no daemon of ours needs (execve, ptrace, mount, bpf, module
+ * loading, ...). allow_exec leaves execve in. */
 void proc_seccomp(bool allow_exec);
 
 /* sd_notify(3): no-ops without NOTIFY_SOCKET. status may be NULL. */
@@ -54,10 +63,11 @@ void proc_stopping(void);
 void proc_watchdog(struct event_base *base);
 
 /* SIGTERM and SIGINT call stop, SIGHUP calls reload (may be NULL); SIGPIPE is ignored. */
-void proc_signals(struct event_base *base, void (*stop)(void *arg), void (*reload)(void *arg), void *arg);
+void proc_signals(struct event_base *base, void (*stop)(void *arg), void (*reload)(void *arg),
+		  void *arg);
 
-/* mkdir -p of one folder, owned by id if id->change (id may be NULL); mode is for a new one only. A link at its place is
- * refused. False with errno. */
+/* mkdir -p of one folder, owned by id if id->change (id may be NULL); mode is for a new one only. A
+ * link at its place is refused. False with errno. */
 bool proc_folder(const char *path, mode_t mode, const struct proc_identity *id);
 /* Write a file durably: temporary name, fsync, rename, fsync of the folder. False with errno. */
 bool proc_write_file(const char *path, const void *data, size_t len, mode_t mode);

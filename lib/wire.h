@@ -1,8 +1,8 @@
 /*
  * wire - bounded writer and reader for binary records, big-endian.
  *
- * Every frame between our processes is written and read with these, so that a length is checked in one place.
- * Both sides keep a sticky `bad` flag: call as many as needed, test once at the end.
+ * Every frame between our processes is written and read with these, so that a length is checked in
+ * one place. Both sides keep a sticky `bad` flag: call as many as needed, test once at the end.
  */
 #ifndef LIB_WIRE_H
 #define LIB_WIRE_H
@@ -45,7 +45,8 @@ int64_t wire_get_i64(struct wire_in *r);
 void wire_get_addr(struct wire_in *r, struct addr *a);
 /* A view into the input, not a copy; NULL and *len 0 when bad. A length above max is bad. */
 const uint8_t *wire_get_bytes(struct wire_in *r, size_t max, size_t *len);
-/* Copies into buf (cap bytes with the NUL). A string that does not fit, or that holds a NUL, is bad; buf is then "". */
+/* Copies into buf (cap bytes with the NUL). A string that does not fit, or that holds a NUL, is
+ * bad; buf is then "". */
 void wire_get_str(struct wire_in *r, char *buf, size_t cap);
 /* True when nothing is bad and every byte was read. */
 bool wire_done(const struct wire_in *r);

@@ -76,7 +76,7 @@ static void over_the_loop(const uint8_t *data, size_t size, size_t step)
 	int sv[2];
 	char sink[4096];
 	must(base && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) == 0);
-	struct ipc_conn *c = ipc_from_fd(base, sv[0], &h, &x);
+	(void)ipc_from_fd(base, sv[0], &h, &x);
 	for (size_t at = 0; at < size && !x.closed && !x.freed;) {
 		size_t n = size - at < step ? size - at : step;
 		ssize_t w = send(sv[1], data + at, n, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -92,7 +92,6 @@ static void over_the_loop(const uint8_t *data, size_t size, size_t step)
 			;
 	}
 	must(x.closed || x.freed);
-	(void)c;
 	(void)close(sv[1]);
 	for (int i = 0; i < 5; i++) /* a connection that drains sees that its peer is gone */
 		(void)event_base_loop(base, EVLOOP_NONBLOCK);

@@ -28,7 +28,7 @@ static char dir[] = "/tmp/sekisho-test-ipc.XXXXXX";
 static char sock_path[64];
 static struct event_base *base;
 
-/* --- a recording handler --------------------------------------------------------------------- */
+/* --- a recording handler ------------------------------------------------------------- */
 
 struct side {
 	struct ipc_conn *c;
@@ -133,8 +133,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* --- frames --------------------------------------------------------------------------------------
- */
+/* --- frames -------------------------------------------------------------------------- */
 
 static void test_frames_trickle(void **state)
 {

@@ -76,8 +76,7 @@ static void assert_child(void (*f)(void *), void *arg)
 			 status, WEXITSTATUS(status) - 1);
 }
 
-/* --- arguments ----------------------------------------------------------------------------------
- */
+/* --- arguments ----------------------------------------------------------------------- */
 
 struct args_case {
 	const char *argv[5];
@@ -272,10 +271,25 @@ static void drop_twice(void *arg)
 	CHECK(status_field("CapPrm") == 0);
 }
 
+/* Started by the service manager as that user already: nothing to change, and nobody else to become. */
+static void drop_as_ordinary_user(void *arg)
+{
+	struct proc_identity id;
+	const char *err = NULL;
+	uid_t nobody = getpwnam("nobody")->pw_uid;
+	(void)arg;
+	CHECK(setresuid(nobody, nobody, nobody) == 0);
+	CHECK(!proc_identity("root", &id, &err) && strstr(err, "only root"));
+	CHECK(proc_identity("nobody", &id, &err) && !id.change && id.uid == nobody);
+	proc_drop(&id, NULL, 0);
+	CHECK(status_field("CapPrm") == 0 && status_field("NoNewPrivs") == 1);
+}
+
 static void test_drop(void **state)
 {
 	(void)state;
 	need_root();
+	assert_child(drop_as_ordinary_user, NULL);
 	assert_child(drop_and_change, NULL);
 	assert_child(drop_and_stay, NULL);
 	assert_child(drop_twice, NULL);
