@@ -153,6 +153,8 @@ int store_incident_release(struct store *s, const char *account, const char *act
 			   const char *text, int64_t now_ms);
 /* A penalty of this account and time was released here before. */
 bool store_penalty_released(struct store *s, const char *account, int64_t penalty_ms);
+/* A contained incident of this account carries this penalty. */
+bool store_penalty_known(struct store *s, const char *account, int64_t penalty_ms);
 /* Contained incidents about accounts, for the reconciliation: calls f for each. */
 void store_incidents_contained(struct store *s,
 			       void (*f)(const char *account, int64_t penalty_ms,

@@ -102,6 +102,11 @@ bool store_penalty_released(struct store *s, const char *account, int64_t penalt
 	return sql_value(DB, ST_PENALTY_RELEASED, QS(account), QI(penalty_ms)) > 0;
 }
 
+bool store_penalty_known(struct store *s, const char *account, int64_t penalty_ms)
+{
+	return sql_value(DB, ST_PENALTY_KNOWN, QS(account), QI(penalty_ms)) > 0;
+}
+
 void store_incidents_contained(struct store *s,
 			       void (*f)(const char *account, int64_t penalty_ms,
 					 const char *detector, const char *why, void *arg),

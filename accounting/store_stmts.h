@@ -119,6 +119,8 @@
 	X(ST_INCIDENT_RELEASE, "UPDATE incident SET state = 'released', released_ms = ?2, updated_ms = ?2 WHERE id = ?1") \
 	X(ST_PENALTY_RELEASED, "SELECT count(*) FROM incident WHERE subject_type = 'account' AND subject = ?1 AND penalty_ms = ?2 " \
 		"AND state <> 'contained' AND released_ms IS NOT NULL") \
+	X(ST_PENALTY_KNOWN, "SELECT count(*) FROM incident WHERE subject_type = 'account' AND subject = ?1 AND penalty_ms = ?2 " \
+		"AND state = 'contained'") \
 	X(ST_INCIDENTS_CONTAINED, "SELECT subject, penalty_ms, detector, why FROM incident WHERE state = 'contained' " \
 		"AND subject_type = 'account' ORDER BY id") \
 	/* reports */ \

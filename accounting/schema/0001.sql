@@ -203,7 +203,9 @@ CREATE TABLE incident (
 	resolved_ms INTEGER,
 	penalty_ms INTEGER -- since_ms of ratelimitd's penalty: its name
 ) STRICT;
-CREATE UNIQUE INDEX incident_subject ON incident(subject_type, subject, detector) WHERE state <> 'resolved';
+-- One unresolved case a subject and detector; an address that changed hands is another subject.
+CREATE UNIQUE INDEX incident_subject ON incident(subject_type, subject, detector, ifnull(subscriber_id, 0))
+	WHERE state <> 'resolved';
 CREATE INDEX incident_state ON incident(state, opened_ms);
 CREATE INDEX incident_account ON incident(account_id);
 CREATE INDEX incident_subscriber ON incident(subscriber_id);
@@ -240,6 +242,7 @@ CREATE TABLE report (
 ) STRICT;
 CREATE INDEX report_incident ON report(incident_id);
 CREATE INDEX report_received ON report(received_ms);
+CREATE INDEX report_unmatched ON report(id) WHERE match = 'none';
 CREATE INDEX report_account ON report(account_id);
 CREATE INDEX report_subscriber ON report(subscriber_id);
 

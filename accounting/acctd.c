@@ -1,0 +1,293 @@
+/*
+ * sekisho-acctd - the only writer of the accounting database, and the only door for changes.
+ *
+ *   feed.sock     nfqd and msad: events in, policy and requests out        feed_server.c
+ *   control.sock  sekishoctl and the CGI: JSON requests, roles, audit       control_server.c,
+ * ops_*.c ratelimitd    penalties in, penalties and limits out                    incident.c
+ *   control.db    the store                                                 store*.c, schema/
+ *
+ * Trusted with: the accounting database and the raw reports. Not trusted with: packets, mail, ports
+ * below 1024; it needs no capability. Foreign mail is read in a child of its own (arf_child.c).
+ *
+ * Diagnostics: log lines store, feed, control, incident, audit, report; metrics
+ * sekisho_accounting_*. Known gaps: retention deletes rows in steps instead of dropping files of a
+ * day.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <talloc.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/metrics.h"
+#include "lib/proc.h"
+#include "accounting/acctd.h"
+
+#define PRUNE_S	      600
+#define PRUNE_MORE_MS 200
+#define EXPIRY_MAX_S  3600 /* the clock may be set: look at least so often */
+
+#define OFF(field) offsetof(struct acctd_conf, field)
+static const struct conf_key keys[] = {
+    CONF_COMMON_ROWS,
+    {"accounting", "admins", CONF_LIST, OFF(admins), "", 0, 0, NULL, true,
+     "users, besides root, who act on the control socket as themselves", false},
+    {"accounting", "retention", CONF_DURATION, OFF(retention_ms), "180d", 86400000,
+     365 * 86400000LL, NULL, true, "how long events, ended leases and abuse reports are kept",
+     false},
+    {"accounting", "session_idle", CONF_DURATION, OFF(session_idle_ms), "30m", 60000, 86400000,
+     NULL, true, "a dashboard session ends after this long without use", false},
+    {"accounting", "session_lifetime", CONF_DURATION, OFF(session_lifetime_ms), "12h", 60000,
+     7 * 86400000LL, NULL, true, "a dashboard session ends after this long in any case", false},
+    {"accounting", "complaints_hold", CONF_INT, OFF(complaints_hold), "0", 0, 1000, NULL, true,
+     "this many complaints in one incident hold the account's mail; 0: never by themselves", false},
+    {"accounting", "metrics", CONF_STRING, OFF(metrics), "127.0.0.1:9428", 0, 0, NULL, false,
+     "where Prometheus metrics are served; empty: nowhere", false},
+    {"msa", "hostname", CONF_STRING, OFF(hostname), "", 0, 0, NULL, false,
+     "the submission server's name, to know its Received headers", true},
+};
+#define N_KEYS (sizeof keys / sizeof keys[0])
+
+struct daemon {
+	struct acctd a; /* first */
+	void *conf_ctx;
+	const char *conf_file;
+	struct event *prune;
+};
+
+/* --- timers
+ * ------------------------------------------------------------------------------------------ */
+
+static void timer_in(struct event *ev, int64_t ms)
+{
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	(void)event_add(ev, &tv);
+}
+
+void acctd_plan_expiry(struct acctd *a)
+{
+	int64_t now = clock_utc_ms(), next = store_exemptions_expire(a->store, now);
+	int64_t ms = next ? next - now : EXPIRY_MAX_S * 1000LL;
+	if (ms < 10)
+		ms = 10; /* one that could not be written: not in a tight loop */
+	timer_in(a->expiry, ms < EXPIRY_MAX_S * 1000LL ? ms : EXPIRY_MAX_S * 1000LL);
+}
+
+static void on_expiry(evutil_socket_t none, short what, void *arg)
+{
+	(void)none, (void)what;
+	acctd_plan_expiry(arg);
+}
+
+static void forget_raw(const char *sha256, void *arg)
+{
+	struct acctd *a = arg;
+	char *path = NULL;
+	if (asprintf(&path, "%s/accounting/reports/%s", a->conf.common.state_dir, sha256) < 0)
+		fatal("out of memory");
+	if (unlink(path) != 0 && errno != ENOENT)
+		log_event(LOG_WARNING, "-", "report", "unlink-failed", LS("path", path),
+			  LS("why", strerror(errno)));
+	free(path);
+}
+
+static void on_prune(evutil_socket_t none, short what, void *arg)
+{
+	struct daemon *d = arg;
+	struct acctd *a = &d->a;
+	int64_t now = clock_utc_ms();
+	(void)none, (void)what;
+	bool more = store_prune(a->store, now - a->conf.retention_ms,
+				now - a->conf.session_lifetime_ms, forget_raw, a);
+	timer_in(d->prune, more ? PRUNE_MORE_MS : PRUNE_S * 1000LL);
+}
+
+/* --- ratelimitd
+ * ----------------------------------------------------------------------------------------- */
+
+static bool set_penalty(const struct rl_penalty *p, void *arg)
+{
+	struct acctd *a = arg;
+	return rl_set(a->rl, p);
+}
+
+static void on_penalty(const struct rl_penalty *p, void *arg)
+{
+	struct acctd *a = arg;
+	incidents_penalty(a->incidents, p, clock_utc_ms());
+}
+
+static void on_synced(void *arg)
+{
+	struct acctd *a = arg;
+	incidents_synced(a->incidents, clock_utc_ms());
+}
+
+static void on_rl_state(bool connected, void *arg)
+{
+	struct acctd *a = arg;
+	log_event(LOG_NOTICE, "-", "ratelimit", connected ? "connected" : "disconnected");
+	if (connected)
+		incidents_connected(a->incidents);
+}
+
+static void on_applied(const char *program, uint64_t version, void *arg)
+{
+	policy_applied(arg, program, version);
+}
+
+/* --- start and stop
+ * ----------------------------------------------------------------------------------------- */
+
+static void use_rules(struct acctd *a)
+{
+	a->rules = (struct control_rules){.admins = &a->conf.admins,
+					  .session_idle_ms = a->conf.session_idle_ms,
+					  .session_lifetime_ms = a->conf.session_lifetime_ms};
+}
+
+static void on_stop(void *arg)
+{
+	struct daemon *d = arg;
+	proc_stopping();
+	(void)event_base_loopbreak(d->a.base);
+}
+
+static void on_reload(void *arg)
+{
+	struct daemon *d = arg;
+	struct acctd_conf fresh = {.retention_ms = 0};
+	void *ctx = talloc_new(NULL);
+	char *err = NULL;
+	proc_reloading();
+	if (conf_load(ctx, d->conf_file, keys, N_KEYS, &fresh, &err) &&
+	    conf_may_reload(ctx, keys, N_KEYS, &d->a.conf, &fresh, &err)) {
+		talloc_free(d->conf_ctx);
+		d->conf_ctx = ctx;
+		d->a.conf = fresh;
+		use_rules(&d->a);
+		log_event(LOG_NOTICE, "-", "accounting", "reloaded");
+	} else {
+		log_event(LOG_ERR, "-", "accounting", "reload-refused", LS("why", err));
+		talloc_free(ctx);
+	}
+	proc_ready(NULL);
+}
+
+static void make_folders(const struct acctd *a, const struct proc_identity *id)
+{
+	static const char *const names[] = {"", "/accounting", "/accounting/reports"};
+	char path[4096];
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		snprintf(path, sizeof path, "%s%s", a->conf.common.state_dir, names[i]);
+		if (!proc_folder(path, 0750, id))
+			fatal_errno("%s", path);
+	}
+	if (!proc_folder(a->conf.common.run_dir, 0755, id))
+		fatal_errno("%s", a->conf.common.run_dir);
+}
+
+static void connect_ratelimitd(struct acctd *a)
+{
+	static const struct rl_handlers h = {
+	    .penalty = on_penalty, .synced = on_synced, .state = on_rl_state};
+	a->incidents = incidents_new(a->store, set_penalty, a);
+	a->rl = rl_new(a->base, a->conf.common.run_dir, 1000, &h, a);
+}
+
+static void open_all(struct acctd *a)
+{
+	char *err = NULL;
+	const char *why = NULL;
+	a->store = store_open(a->conf.common.state_dir, &err);
+	if (!a->store)
+		fatal("%s", err);
+	a->backoff = backoff_new();
+	use_rules(a);
+	connect_ratelimitd(a); /* before the sockets: an operation may need it at once */
+	a->feed = feed_server_new(a->base, a->conf.common.run_dir, a->store, on_applied, a, &err);
+	if (!a->feed)
+		fatal("%s", err);
+	a->control =
+	    control_server_new(a->base, a->conf.common.run_dir, a->store, &a->rules, a, &err);
+	if (!a->control)
+		fatal("%s", err);
+	if (!metrics_serve(a->base, a->conf.metrics, NULL, NULL, &why))
+		fatal_config("accounting.metrics %s: %s", a->conf.metrics, why);
+}
+
+/* Nothing acctd opens needs root, and what it creates belongs to its user: so privileges go first.
+ */
+static void drop(struct acctd *a)
+{
+	struct proc_identity id;
+	const char *why = NULL;
+	if (!proc_identity(a->conf.common.user, &id, &why))
+		fatal_config("common.user: %s", why);
+	make_folders(a, &id);
+	proc_drop(&id, NULL, 0);
+	proc_seccomp(false);
+}
+
+static void start_timers(struct daemon *d)
+{
+	d->a.expiry = evtimer_new(d->a.base, on_expiry, &d->a);
+	d->prune = evtimer_new(d->a.base, on_prune, d);
+	if (!d->a.expiry || !d->prune)
+		fatal("out of memory");
+	acctd_plan_expiry(&d->a);
+	timer_in(d->prune, 1000);
+}
+
+/* Answers what waits, writes what is under way, and closes in the order of dependence. */
+static void stop(struct daemon *d)
+{
+	struct acctd *a = &d->a;
+	policy_waits_end(a);
+	feed_server_free(a->feed);
+	rl_free(a->rl);
+	control_server_free(a->control);
+	incidents_free(a->incidents);
+	store_close(a->store);
+	backoff_free(a->backoff);
+	event_free(a->expiry);
+	event_free(d->prune);
+	event_base_free(a->base);
+	talloc_free(d->conf_ctx);
+	log_event(LOG_NOTICE, "-", "accounting", "stopped");
+}
+
+int main(int argc, char **argv)
+{
+	struct proc_args args;
+	struct daemon d = {.conf_ctx = talloc_new(NULL)};
+	char *err = NULL;
+	proc_args(argc, argv, "sekisho-acctd", "the writer of the accounting database", &args);
+	log_open("sekisho-acctd", args.log_priority);
+	d.conf_file = args.conf_file;
+	if (!conf_load(d.conf_ctx, args.conf_file, keys, N_KEYS, &d.a.conf, &err))
+		fatal_config("%s", err);
+	if (args.check_only) {
+		puts("configuration OK");
+		return 0;
+	}
+	d.a.started_ms = clock_utc_ms();
+	drop(&d.a);
+	d.a.base = event_base_new();
+	if (!d.a.base)
+		fatal("libevent does not start");
+	open_all(&d.a);
+	start_timers(&d);
+	proc_signals(d.a.base, on_stop, on_reload, &d);
+	proc_watchdog(d.a.base);
+	proc_ready("serving");
+	log_event(LOG_NOTICE, "-", "accounting", "ready", LI("schema", store_schema(d.a.store)));
+	(void)event_base_dispatch(d.a.base);
+	stop(&d);
+	return 0;
+}

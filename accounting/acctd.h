@@ -1,0 +1,48 @@
+/*
+ * acctd - what the files of sekisho-acctd share. Only they include it.
+ */
+#ifndef ACCOUNTING_ACCTD_H
+#define ACCOUNTING_ACCTD_H
+
+#include <event2/event.h>
+
+#include "lib/conf.h"
+#include "ratelimit/rl.h"
+#include "accounting/backoff.h"
+#include "accounting/control_server.h"
+#include "accounting/feed_server.h"
+#include "accounting/incident.h"
+#include "accounting/ops.h"
+#include "accounting/store.h"
+
+struct acctd_conf {
+	struct conf_common common; /* first */
+	struct conf_list admins;
+	int64_t retention_ms, session_idle_ms, session_lifetime_ms, complaints_hold;
+	char *metrics;
+	char *hostname; /* msa.hostname, to know our own Received headers */
+};
+
+struct policy_wait;
+struct acctd {
+	struct event_base *base;
+	struct acctd_conf conf;
+	struct control_rules rules;
+	struct store *store;
+	struct feed_server *feed;
+	struct control_server *control;
+	struct rl *rl;
+	struct incidents *incidents;
+	struct backoff *backoff;   /* of logins */
+	struct policy_wait *waits; /* for nfqd to say that a version is in force */
+	struct event *expiry;	   /* of exemptions */
+	int64_t started_ms;
+};
+
+/* ops_policy.c: a program says what is in force. */
+void policy_applied(struct acctd *a, const char *program, uint64_t version);
+void policy_waits_end(struct acctd *a); /* answers those that wait: not in force */
+/* acctd.c: look again when the next exemption expires. */
+void acctd_plan_expiry(struct acctd *a);
+
+#endif
