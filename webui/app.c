@@ -193,8 +193,7 @@ void app_answer(struct web *w, int parse_status, const char *why)
 	w->query = NULL;
 }
 
-/* --- the response ------------------------------------------------------------------------------
- */
+/* --- the response ----------------------------------------------------------------------------- */
 
 static const char *reason(int status)
 {

@@ -15,7 +15,7 @@
 
 #include <talloc.h>
 
-/* --- text ----------------------------------------------------------------------------------- */
+/* --- text ------------------------------------------------------------------------------------- */
 
 /* Length of the valid UTF-8 sequence at s (RFC 3629), 0 when there is none. */
 static size_t utf8_len(const unsigned char *s, size_t left)
@@ -109,7 +109,7 @@ static void unify_lines(char *s)
 	*w = '\0';
 }
 
-/* --- fields --------------------------------------------------------------------------------- */
+/* --- fields ----------------------------------------------------------------------------------- */
 
 static bool fields_init(void *ctx, struct cgi_fields *f, size_t max)
 {
@@ -248,7 +248,7 @@ bool cgi_cookies(void *ctx, const char *s, size_t len, size_t max, struct cgi_fi
 	return true;
 }
 
-/* --- the request ---------------------------------------------------------------------------- */
+/* --- the request ------------------------------------------------------------------------------ */
 
 static const char *env_or(const struct cgi_source *src, const char *name)
 {

@@ -32,7 +32,7 @@ const size_t web_keys_n = sizeof(web_keys) / sizeof(*web_keys);
 
 enum { ROWS_ALL = 1000 };
 
-/* --- data ----------------------------------------------------------------------------------- */
+/* --- data ------------------------------------------------------------------------------------- */
 
 struct query *web_query(struct web *w)
 {
@@ -106,7 +106,7 @@ int64_t jint(const json_t *o, const char *key, int64_t dflt)
 	return json_is_integer(v) ? json_integer_value(v) : dflt;
 }
 
-/* --- the frame ------------------------------------------------------------------------------- */
+/* --- the frame -------------------------------------------------------------------------------- */
 
 /* How many incidents need someone, and how many reports belong to nobody yet; 0 when that cannot be
  * read. */
@@ -252,7 +252,7 @@ void page_more(struct web *w, size_t shown, const char *path)
 	put(w->h, LIT("</p>"));
 }
 
-/* --- forms ----------------------------------------------------------------------------------- */
+/* --- forms ------------------------------------------------------------------------------------ */
 
 void form_begin(struct web *w, const char *path, int64_t id, const char *verb, const char *cls)
 {
@@ -298,7 +298,7 @@ void form_input(struct web *w, const struct form_input *in)
 	put(h, LIT("</div>"));
 }
 
-/* --- small parts ----------------------------------------------------------------------------- */
+/* --- small parts ------------------------------------------------------------------------------ */
 
 void chip(struct html *h, const char *state)
 {
@@ -325,11 +325,11 @@ void chip(struct html *h, const char *state)
 	     LIT("<span class=\"chip calm\"><i aria-hidden=\"true\">&#10005;</i>removed</span>")},
 	    {"revoked",
 	     LIT("<span class=\"chip warn\"><i aria-hidden=\"true\">&#10005;</i>revoked</span>")},
-	    {"held",
-	     LIT("<span class=\"chip hold\"><i aria-hidden=\"true\">&#9646;</i>held</span>")},
 	    {"hold",
 	     LIT("<span class=\"chip hold\"><i aria-hidden=\"true\">&#9646;</i>held</span>")},
-	    {"suspended",
+	    {"normal",
+	     LIT("<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>normal</span>")},
+	    {"suspend",
 	     LIT("<span class=\"chip need\"><i aria-hidden=\"true\">&#10005;</i>suspended</span>")},
 	    {"high",
 	     LIT("<span class=\"chip need\"><i aria-hidden=\"true\">&#9650;</i>high</span>")},

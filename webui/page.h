@@ -57,7 +57,7 @@ struct web {
 			      was sent */
 };
 
-/* --- data ----------------------------------------------------------------------------------- */
+/* --- data ------------------------------------------------------------------------------------- */
 
 /* The database, opened at first use. NULL: it cannot be read, w->query_err says why. */
 struct query *web_query(struct web *w);
@@ -80,7 +80,7 @@ int web_rows(const struct web *w);
 const char *jstr(const json_t *o, const char *key);
 int64_t jint(const json_t *o, const char *key, int64_t dflt);
 
-/* --- the frame ------------------------------------------------------------------------------- */
+/* --- the frame -------------------------------------------------------------------------------- */
 
 enum web_nav {
 	NAV_NONE,
@@ -108,7 +108,7 @@ void page_unread(struct web *w, const char *what, const char *err);
 /* Under a list that is as long as its limit. */
 void page_more(struct web *w, size_t shown, const char *path);
 
-/* --- small parts ----------------------------------------------------------------------------- */
+/* --- small parts ------------------------------------------------------------------------------ */
 
 /* <form method="post"> with the CSRF token. path is ours; id < 1: none, else path/id/verb. */
 void form_begin(struct web *w, const char *path, int64_t id, const char *verb, const char *cls);
@@ -134,6 +134,9 @@ void subscriber(struct html *h, const char *ref, const char *name);
 /* A label and a value in a <dl class="facts">. */
 #define fact(h, label, ...)                                                                        \
 	put(h, LIT("<div><dt>" label "</dt><dd>"), __VA_ARGS__, LIT("</dd></div>"))
+/* The same over the whole width. */
+#define fact_wide(h, label, ...)                                                                   \
+	put(h, LIT("<div class=\"all\"><dt>" label "</dt><dd>"), __VA_ARGS__, LIT("</dd></div>"))
 /* <time> or a dash for a time that may be absent (0 or below). */
 void when_or_none(struct html *h, int64_t ms);
 void ago_or_none(struct html *h, int64_t ms);

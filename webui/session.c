@@ -128,8 +128,7 @@ bool session_csrf_ok(const struct web *w)
 	return session_same(w->csrf, cgi_get(&w->req.form, "csrf"));
 }
 
-/* --- before login -------------------------------------------------------------------------------
- */
+/* --- before login ----------------------------------------------------------------------------- */
 
 static const char *random_token(struct web *w)
 {

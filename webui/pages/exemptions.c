@@ -23,7 +23,7 @@ static const struct page_done done[] = {
     {NULL, NULL},
 };
 
-/* --- the list -------------------------------------------------------------------------------- */
+/* --- the list --------------------------------------------------------------------------------- */
 
 static void expiry(struct web *w, const json_t *x, bool active)
 {
@@ -122,7 +122,7 @@ static void list(struct web *w, bool all)
 	json_decref(rows);
 }
 
-/* --- the form -------------------------------------------------------------------------------- */
+/* --- the form --------------------------------------------------------------------------------- */
 
 static void class_field(struct web *w)
 {

@@ -18,8 +18,7 @@ static const struct page_done done[] = {
     {NULL, NULL},
 };
 
-/* --- what can be done --------------------------------------------------------------------------
- */
+/* --- what can be done ------------------------------------------------------------------------- */
 
 /* Which buttons a state offers; the first one is the main one. */
 static const struct action {
@@ -86,8 +85,7 @@ static void actions_card(struct web *w, const json_t *x)
 	put(w->h, LIT("</section>"));
 }
 
-/* --- what is known ------------------------------------------------------------------------------
- */
+/* --- what is known ---------------------------------------------------------------------------- */
 
 static void head_card(struct web *w, const json_t *x)
 {
@@ -179,8 +177,7 @@ void page_incident(struct web *w)
 	json_decref(x);
 }
 
-/* --- changes ------------------------------------------------------------------------------------
- */
+/* --- changes ---------------------------------------------------------------------------------- */
 
 /* incident.VERB with the id of the path and one text of the form, then the incident's page. */
 static void change(struct web *w, const char *op, const char *field, const char *word)

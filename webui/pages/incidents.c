@@ -29,8 +29,10 @@ static void incident_row(struct web *w, const json_t *x)
 	if (reports > 0)
 		put(h, NUM(reports));
 	put(h, LIT("</td><td>"), AGO(jint(x, "opened_ms", 0)), LIT("</td><td>"),
-	    AGO(jint(x, "updated_ms", 0)), LIT("<br><span class=\"sub\">"), FOR(jstr(x, "owner")),
-	    LIT("</span></td></tr>"));
+	    AGO(jint(x, "updated_ms", 0)));
+	if (*jstr(x, "owner"))
+		put(h, LIT("<br><span class=\"sub\">by "), FOR(jstr(x, "owner")), LIT("</span>"));
+	put(h, LIT("</td></tr>"));
 }
 
 void incident_table(struct web *w, const json_t *rows)

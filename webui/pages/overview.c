@@ -8,14 +8,14 @@
 #include <talloc.h>
 
 #include "webui/chart.h"
+#include "webui/health.h"
 #include "webui/pages/pages.h"
 
 #define DAY_MS INT64_C(86400000)
 
 enum { NEEDS_MAX = 10, TOP_MAX = 8 };
 
-/* --- the sentence ------------------------------------------------------------------------------
- */
+/* --- the sentence ----------------------------------------------------------------------------- */
 
 static void sentence(struct web *w, const json_t *o, int64_t needs, int64_t contained)
 {
@@ -60,13 +60,13 @@ static void tiles(struct web *w, const json_t *o)
 	tile(w->h, "Held", jint(o, "held", 0), NULL, "");
 	tile(w->h, "Refused", jint(o, "refused", 0), NULL, "");
 	tile(w->h, "Failed logins", jint(o, "logins_failed", 0), NULL, "");
-	tile(w->h, "Unmatched", jint(o, "reports_unmatched", 0), "/reports?show=unmatched", "");
+	tile(w->h, "Unmatched", jint(o, "reports_unmatched", 0), "/reports?show=unmatched",
+	     "reports");
 	tile(w->h, "Exemptions", jint(o, "exemptions_active", 0), "/exemptions", expiring);
 	put(w->h, LIT("</dl>"));
 }
 
-/* --- what needs me -----------------------------------------------------------------------------
- */
+/* --- what needs me ---------------------------------------------------------------------------- */
 
 static void quick(struct web *w, int64_t id, const char *verb, const char *label, const char *cls)
 {
@@ -106,7 +106,7 @@ static void need(struct web *w, const json_t *x)
 	if (w->role >= ROLE_DESK && strcmp(jstr(x, "state"), "open") == 0)
 		quick(w, id, "ack", "Acknowledge", "");
 	put(h, LIT("<a class=\"button\" href=\"/incidents/"), INT(id),
-	    LIT("\">Open<span class=\"sr\"> incident "), INT(id), LIT("</span></a></div></li>"));
+	    LIT("\">Details<span class=\"sr\"> incident "), INT(id), LIT("</span></a></div></li>"));
 }
 
 static bool in_hand(const json_t *x)
@@ -114,8 +114,8 @@ static bool in_hand(const json_t *x)
 	return strcmp(jstr(x, "state"), "contained") == 0;
 }
 
-/* Those that are not contained first, then the contained ones; at most NEEDS_MAX. */
-static size_t needs_list(struct web *w, const json_t *rows, bool contained, size_t room)
+/* Those that are contained, or those that are not; at most room of them. */
+static void needs_list(struct web *w, const json_t *rows, bool contained, size_t room)
 {
 	size_t i, shown = 0;
 	json_t *x;
@@ -125,27 +125,30 @@ static size_t needs_list(struct web *w, const json_t *rows, bool contained, size
 		need(w, x);
 		shown++;
 	}
-	return shown;
 }
 
-static void needs_card(struct web *w, const json_t *rows)
+static void needs_card(struct web *w, const json_t *rows, size_t contained)
 {
-	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"needs-title\"><div "
-		      "class=\"head\"><h2 id=\"needs-title\">Needs you</h2>"
-		      "<a href=\"/incidents\">All incidents</a></div>"));
-	if (json_array_size(rows) == 0) {
-		put(w->h,
-		    LIT("<p class=\"empty good-news\">No incident is unresolved.</p></section>"));
-		return;
+	size_t needing = json_array_size(rows) - contained;
+	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"needs-title\"><div class=\"head\">"
+		      "<h2 id=\"needs-title\">Needs you</h2><a href=\"/incidents\">All "
+		      "incidents</a></div>"));
+	if (needing) {
+		put(w->h, LIT("<ul class=\"needs\">"));
+		needs_list(w, rows, false, NEEDS_MAX);
+		put(w->h, LIT("</ul>"));
+	} else {
+		put(w->h, LIT("<p class=\"empty good-news\">Nobody does.</p>"));
 	}
-	put(w->h, LIT("<ul class=\"needs\">"));
-	size_t shown = needs_list(w, rows, false, NEEDS_MAX);
-	needs_list(w, rows, true, NEEDS_MAX - shown);
-	put(w->h, LIT("</ul></section>"));
+	if (contained) {
+		put(w->h, LIT("<h3>Contained: held until you release</h3><ul class=\"needs\">"));
+		needs_list(w, rows, true, NEEDS_MAX);
+		put(w->h, LIT("</ul>"));
+	}
+	put(w->h, LIT("</section>"));
 }
 
-/* --- who is hurting us ---------------------------------------------------------------------------
- */
+/* --- who is hurting us ------------------------------------------------------------------------ */
 
 static int64_t largest(const json_t *rows, const char *key)
 {
@@ -212,7 +215,7 @@ static void top_accounts(struct web *w, const json_t *rows)
 		put(h, LIT("<br><span class=\"sub\">"));
 		subscriber(h, jstr(x, "subscriber"), "");
 		put(h, LIT(" "));
-		chip(h, strcmp(jstr(x, "stage"), "none") == 0 ? "" : jstr(x, "stage"));
+		chip(h, strcmp(jstr(x, "stage"), "normal") == 0 ? "" : jstr(x, "stage"));
 		put(h, LIT("</span></th><td class=\"n\">"), NUM(jint(x, "rcpts", 0)));
 		chart_bar(h, jint(x, "rcpts", 0), max);
 		put(h, LIT("</td><td class=\"n\">"), NUM(jint(x, "messages", 0)),
@@ -240,8 +243,7 @@ static void top(struct web *w, struct query *q)
 	json_decref(t);
 }
 
-/* --- the chart
- * ------------------------------------------------------------------------------------ */
+/* --- the chart -------------------------------------------------------------------------------- */
 
 static void chart_card(struct web *w, struct query *q)
 {
@@ -263,43 +265,7 @@ static void chart_card(struct web *w, struct query *q)
 	json_decref(rows);
 }
 
-/* --- health
- * --------------------------------------------------------------------------------------- */
-
-static bool ends_in(const char *s, const char *tail)
-{
-	size_t n = strlen(s), t = strlen(tail);
-	return n >= t && strcmp(s + n - t, tail) == 0;
-}
-
-/* The first few counts of what a daemon says of itself; times are left out. */
-static void figures(struct html *h, json_t *o)
-{
-	const char *key;
-	json_t *v;
-	size_t shown = 0;
-	json_object_foreach (o, key, v) {
-		if (!json_is_integer(v) || ends_in(key, "_ms") || shown == 5)
-			continue;
-		put(h, LIT("<span><b>"), NUM(json_integer_value(v)), LIT("</b> "), FOR(key),
-		    LIT("</span>"));
-		shown++;
-	}
-}
-
-static void daemon_row(struct html *h, const json_t *status, const char *key, const char *job)
-{
-	json_t *o = json_object_get(status, key);
-	bool up = json_is_object(o);
-	put(h, LIT("<li><p>"),
-	    EITHER(up, "<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>up</span>",
-		   "<span class=\"chip need\"><i aria-hidden=\"true\">!</i>away</span>"),
-	    LIT(" <strong>"), TXT(key), LIT("</strong> <span class=\"sub\">"), TXT(job),
-	    LIT("</span></p><p class=\"figs\">"));
-	if (up)
-		figures(h, o);
-	put(h, LIT("</p></li>"));
-}
+/* --- health ----------------------------------------------------------------------------------- */
 
 static void health(struct web *w)
 {
@@ -307,23 +273,16 @@ static void health(struct web *w)
 	json_t *s = web_call(w, "status", NULL, &e);
 	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"health-title\"><h2 "
 		      "id=\"health-title\">Health</h2>"));
-	if (s) {
-		put(w->h, LIT("<ul class=\"health\">"));
-		daemon_row(w->h, s, "nfqd", "judges port 25");
-		daemon_row(w->h, s, "msad", "takes mail");
-		daemon_row(w->h, s, "ratelimitd", "counts");
-		daemon_row(w->h, s, "acctd", "records");
-		put(w->h, LIT("</ul>"));
-	} else {
+	if (s)
+		health_write(w->h, s);
+	else
 		put(w->h, LIT("<p class=\"empty\">The daemons could not be asked: "), FOR(e.text),
 		    LIT("</p>"));
-	}
 	put(w->h, LIT("</section>"));
 	json_decref(s);
 }
 
-/* --- the page
- * -------------------------------------------------------------------------------------- */
+/* --- the page --------------------------------------------------------------------------------- */
 
 /* False when the database cannot be read: w->query_err then says why. */
 static bool from_database(struct web *w, struct query *q)
@@ -341,7 +300,7 @@ static bool from_database(struct web *w, struct query *q)
 	sentence(w, o, (int64_t)(json_array_size(rows) - contained), (int64_t)contained);
 	tiles(w, o);
 	put(w->h, LIT("<div class=\"columns now\">"));
-	needs_card(w, rows);
+	needs_card(w, rows, contained);
 	put(w->h, LIT("<div class=\"stack-cards\">"));
 	chart_card(w, q);
 	health(w);

@@ -65,8 +65,8 @@ static void head_card(struct web *w, const json_t *x)
 	fact(h, "Format", FOR(jstr(x, "format")));
 	fact(h, "Trace token", LIT("<span class=\"id\">"), FOR(jstr(x, "token")), LIT("</span>"));
 	fact(h, "Queue id", LIT("<span class=\"id\">"), FOR(jstr(x, "queue_id")), LIT("</span>"));
-	fact(h, "SHA-256 of the message", LIT("<span class=\"id\">"), FOR(jstr(x, "sha256")),
-	     LIT("</span>"));
+	fact_wide(h, "SHA-256 of the message", LIT("<span class=\"id\">"), FOR(jstr(x, "sha256")),
+		  LIT("</span>"));
 	put(h, LIT("</dl></section>"));
 }
 

@@ -23,8 +23,7 @@ struct ask {
 	const char *wrong; /* what to write instead */
 };
 
-/* --- understanding the question ------------------------------------------------------------------
- */
+/* --- understanding the question --------------------------------------------------------------- */
 
 static bool wrong(struct ask *a, const char *why)
 {
@@ -95,8 +94,7 @@ static struct ask read_ask(struct web *w)
 	return a;
 }
 
-/* --- the form
- * --------------------------------------------------------------------------------------- */
+/* --- the form --------------------------------------------------------------------------------- */
 
 static void ask_form(struct web *w, const struct ask *a)
 {
@@ -121,8 +119,7 @@ static void ask_form(struct web *w, const struct ask *a)
 		"ago.</p></section>"));
 }
 
-/* --- an address
- * ------------------------------------------------------------------------------------- */
+/* --- an address ------------------------------------------------------------------------------- */
 
 static void who_row(struct web *w, const json_t *x)
 {
@@ -225,17 +222,19 @@ static void about_address(struct web *w, const struct ask *a)
 	json_decref(rows);
 }
 
-/* --- an account
- * ------------------------------------------------------------------------------------- */
+/* --- an account ------------------------------------------------------------------------------- */
 
 static void limit_row(struct html *h, const json_t *x)
 {
 	int64_t used = jint(x, "used", 0), limit = jint(x, "limit", 0);
 	put(h, LIT("<tr><th scope=\"row\">"), FOR(jstr(x, "unit")), LIT(" per "),
-	    FOR(jstr(x, "window")), LIT("</th><td class=\"n\">"), NUM(used),
-	    LIT("</td><td class=\"n\">"), NUM(limit), LIT("</td><td class=\"n\">"),
-	    NUM(jint(x, "left", 0)), LIT("</td><td class=\"bar-cell\">"));
+	    FOR(jstr(x, "window")));
 	chart_bar(h, used < limit ? used : limit, limit);
+	put(h, LIT("</th><td class=\"n\">"), NUM(used), LIT("</td><td class=\"n\">"));
+	if (limit > 0)
+		put(h, NUM(limit));
+	else
+		put(h, LIT("none"));
 	put(h, LIT("</td></tr>"));
 }
 
@@ -250,15 +249,17 @@ static void limits(struct web *w, const char *account)
 		    FOR(e.text), LIT("</p></section>"));
 		return;
 	}
-	put(w->h, LIT("<p>Stage: "));
+	put(w->h, LIT("<p>Now "));
 	chip(w->h, jstr(r, "stage"));
+	if (strcmp(jstr(r, "mode"), "observe") == 0)
+		put(w->h, LIT(" <span class=\"chip warn\"><i aria-hidden=\"true\">!</i>limits only "
+			      "observe</span>"));
 	if (*jstr(r, "why"))
 		put(w->h, LIT(" "), FOR(jstr(r, "why")));
-	put(w->h, LIT("</p><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Limit</th><th "
-		      "scope=\"col\" class=\"n\">Used</th>"
-		      "<th scope=\"col\" class=\"n\">Limit</th><th scope=\"col\" "
-		      "class=\"n\">Left</th><th scope=\"col\"><span "
-		      "class=\"sr\">Share</span></th></tr></thead><tbody>"));
+	put(w->h, LIT("</p><div class=\"scroll\"><table><caption class=\"sr\">Limits of the "
+		      "account</caption><thead><tr>"
+		      "<th scope=\"col\">Window</th><th scope=\"col\" class=\"n\">Used</th>"
+		      "<th scope=\"col\" class=\"n\">Limit</th></tr></thead><tbody>"));
 	json_array_foreach (json_object_get(r, "limits"), i, x)
 		limit_row(w->h, x);
 	put(w->h, LIT("</tbody></table></div></section>"));
@@ -331,8 +332,7 @@ static void about_account(struct web *w, const struct ask *a)
 	put(w->h, LIT("</div></div>"));
 }
 
-/* --- tables that other pages use too
- * ------------------------------------------------------------------ */
+/* --- tables that other pages use too ---------------------------------------------------------- */
 
 void message_table(struct web *w, const json_t *rows)
 {
@@ -387,8 +387,7 @@ void lease_table(struct web *w, const json_t *rows)
 	put(h, LIT("</tbody></table></div>"));
 }
 
-/* --- the page
- * ----------------------------------------------------------------------------------------- */
+/* --- the page --------------------------------------------------------------------------------- */
 
 void page_who(struct web *w)
 {

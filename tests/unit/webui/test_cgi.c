@@ -150,8 +150,7 @@ static void trimmed(void **state)
 	talloc_free(ctx);
 }
 
-/* --- whole requests -----------------------------------------------------------------------------
- */
+/* --- whole requests --------------------------------------------------------------------------- */
 
 struct fake {
 	const char *env[24]; /* NAME=VALUE */

@@ -152,7 +152,8 @@ static void times(void **state)
 	assert_string_equal(
 	    w(WHEN(NOW + 123)),
 	    "<time datetime=\"2026-11-22T13:08:10.123Z\">2026-11-22 13:08:10</time>");
-	assert_string_equal(w(DAY(NOW)), "<time datetime=\"2026-11-22T13:08:10Z\">2026-11-22</time>");
+	assert_string_equal(w(DAY(NOW)),
+			    "<time datetime=\"2026-11-22T13:08:10Z\">2026-11-22</time>");
 	assert_string_equal(w(AGO(NOW - 120000)),
 			    "<time datetime=\"2026-11-22T13:06:10Z\" "
 			    "title=\"2026-11-22T13:06:10Z\">2 min ago</time>");
