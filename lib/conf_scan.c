@@ -120,8 +120,8 @@ static bool copy_plain(struct scan *c)
 		return true;
 	if ((ch > 0 && ch < 0x20 && ch != '\t' && ch != '\n') || ch == 0x7f)
 		return scan_fail(c, "a control character outside a string");
-	if (strchr("\\$+)", ch))
-		return scan_fail(c, "a value that holds \\, $, + or ) must be quoted");
+	if (strchr("\\$+*)", ch))
+		return scan_fail(c, "a value that holds \\, $, +, * or ) must be quoted");
 	if (ch == '}' && c->last[1] == '{' && c->last[0] == '=') {
 		/* libconfuse is silent about an empty list; an empty item makes it speak, and
 		 * read_list() drops it. */
@@ -137,13 +137,25 @@ static bool copy_plain(struct scan *c)
 	return true;
 }
 
+/* Is the character before part of a word? A comment must not cut one: http://example */
+static bool in_word(const struct scan *c)
+{
+	return c->n && !strchr(" \t\n{}(),=\"'", c->out[c->n - 1]);
+}
+
 static bool step(struct scan *c)
 {
-	if (*c->s == '#' || (c->s[0] == '/' && c->s[1] == '/')) {
+	bool line = *c->s == '#' || (c->s[0] == '/' && c->s[1] == '/');
+	bool block = c->s[0] == '/' && c->s[1] == '*';
+	if ((line || block) && in_word(c))
+		return scan_fail(c,
+				 "a value that holds #, // or /* must be quoted; before a comment "
+				 "leave a blank");
+	if (line) {
 		skip_line(c);
 		return true;
 	}
-	if (c->s[0] == '/' && c->s[1] == '*')
+	if (block)
 		return skip_comment(c);
 	if (*c->s == '"' || *c->s == '\'')
 		return copy_string(c);
