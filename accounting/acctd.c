@@ -30,7 +30,6 @@
 
 #define PRUNE_S	      600
 #define PRUNE_MORE_MS 200
-#define EXPIRY_MAX_S  3600 /* the clock may be set: look at least so often */
 
 #define OFF(field) offsetof(struct acctd_conf, field)
 static const struct conf_key keys[] = {
@@ -69,19 +68,10 @@ static void timer_in(struct event *ev, int64_t ms)
 	(void)event_add(ev, &tv);
 }
 
-void acctd_plan_expiry(struct acctd *a)
-{
-	int64_t now = clock_utc_ms(), next = store_exemptions_expire(a->store, now);
-	int64_t ms = next ? next - now : EXPIRY_MAX_S * 1000LL;
-	if (ms < 10)
-		ms = 10; /* one that could not be written: not in a tight loop */
-	timer_in(a->expiry, ms < EXPIRY_MAX_S * 1000LL ? ms : EXPIRY_MAX_S * 1000LL);
-}
-
 static void on_expiry(evutil_socket_t none, short what, void *arg)
 {
 	(void)none, (void)what;
-	acctd_plan_expiry(arg);
+	policy_plan_expiry(arg);
 }
 
 static void forget_raw(const char *sha256, void *arg)
@@ -240,7 +230,7 @@ static void start_timers(struct daemon *d)
 	d->prune = evtimer_new(d->a.base, on_prune, d);
 	if (!d->a.expiry || !d->prune)
 		fatal("out of memory");
-	acctd_plan_expiry(&d->a);
+	policy_plan_expiry(&d->a);
 	timer_in(d->prune, 1000);
 }
 

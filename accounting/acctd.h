@@ -42,7 +42,7 @@ struct acctd {
 /* ops_policy.c: a program says what is in force. */
 void policy_applied(struct acctd *a, const char *program, uint64_t version);
 void policy_waits_end(struct acctd *a); /* answers those that wait: not in force */
-/* acctd.c: look again when the next exemption expires. */
-void acctd_plan_expiry(struct acctd *a);
+/* Expires what is due and plans the next look, by a->expiry. */
+void policy_plan_expiry(struct acctd *a);
 
 #endif

@@ -12,10 +12,12 @@
 #include "lib/proc.h"
 #include "accounting/acctd.h"
 
-#define WAIT_MS	 1000
-#define ROWS_MAX 1000
-#define MIN_LEN4 16 /* a shorter prefix is a mistake: it would open port 25 for a whole region */
-#define MIN_LEN6 32
+#define WAIT_MS	      1000
+#define EXPIRY_MAX_MS 3600000 /* the clock may be set: look at least so often */
+#define EXPIRY_MIN_MS 10      /* one that could not be written: not in a tight loop */
+#define ROWS_MAX      1000
+#define MIN_LEN4      16 /* a shorter prefix is a mistake: it would open port 25 for a whole region */
+#define MIN_LEN6      32
 
 struct policy_wait {
 	struct acctd *a;
@@ -134,7 +136,7 @@ static const char *parse_exemption(const struct op_call *c, const json_t *args,
 				      .starts_ms = op_int(args, "starts_ms", c->now_ms),
 				      .expires_ms = op_int(args, "expires_ms", 0)};
 	if (!prefix_parse(op_text(args, "prefix"), &e->prefix, bad)) {
-		snprintf(err, 192, "%s", bad);
+		snprintf(err, 192, "%.50s: %s", op_text(args, "prefix"), bad);
 		return err;
 	}
 	if (!parse_class(op_text(args, "class"), &e->class))
@@ -177,7 +179,7 @@ static void exempt_add(struct op_call *c)
 	uint64_t version = store_policy_version(st);
 	if (!op_commit(c))
 		return;
-	acctd_plan_expiry(c->a);
+	policy_plan_expiry(c->a);
 	json_t *result = json_pack("{s:I, s:s}", "id", (json_int_t)id, "prefix", prefix);
 	if (e.starts_ms <= c->now_ms) {
 		done_in_force(c, version, result);
@@ -194,7 +196,7 @@ static void exempt_remove(struct op_call *c)
 	struct prefix p;
 	char err[128], prefix[PREFIX_STRLEN];
 	if (!prefix_parse(op_text(c->args, "prefix"), &p, err)) {
-		op_fail(c, "invalid", "%s", err);
+		op_fail(c, "invalid", "%.50s: %s", op_text(c->args, "prefix"), err);
 		return;
 	}
 	prefix_format(&p, prefix);
@@ -262,9 +264,10 @@ static void exempt_import(struct op_call *c)
 	}
 	snprintf(detail, sizeof detail, "{\"added\":%d,\"updated\":%d}", added, updated);
 	store_audit(st, &c->who, c->now_ms, "exempt.import", "", "", detail);
-	if (op_commit(c))
-		op_done(c, json_pack("{s:i, s:i}", "added", added, "updated", updated));
-	acctd_plan_expiry(c->a);
+	if (!op_commit(c))
+		return;
+	policy_plan_expiry(c->a);
+	op_done(c, json_pack("{s:i, s:i}", "added", added, "updated", updated));
 }
 
 static const struct op_arg remove_args[] = {

@@ -86,7 +86,7 @@ static bool parse_prefix(struct op_call *c, struct prefix *p)
 	char err[128];
 	bool ok = prefix_parse(op_text(c->args, "prefix"), p, err);
 	if (!ok)
-		op_fail(c, "invalid", "%s", err);
+		op_fail(c, "invalid", "%.50s: %s", op_text(c->args, "prefix"), err);
 	return ok;
 }
 
@@ -133,9 +133,10 @@ static void lease_add(struct op_call *c)
 		return;
 	int64_t id = store_lease_add(st, &l, &c->who, c->now_ms, &ended);
 	store_audit(st, &c->who, c->now_ms, "lease.add", prefix_format(&l.prefix, prefix), "", ref);
-	if (op_commit(c))
-		op_done(c, json_pack("{s:I, s:i}", "id", (json_int_t)id, "ended", ended));
-	acctd_plan_expiry(c->a); /* exemptions may end with a lease that is still to come */
+	if (!op_commit(c))
+		return;
+	policy_plan_expiry(c->a); /* exemptions may end with a lease that is still to come */
+	op_done(c, json_pack("{s:I, s:i}", "id", (json_int_t)id, "ended", ended));
 }
 
 static void lease_end(struct op_call *c)

@@ -240,8 +240,8 @@ void store_audit(struct store *s, const struct store_who *w, int64_t now_ms, con
 {
 	sql_run(DB, ST_AUDIT, QI(now_ms), QS(w->actor), QS(w->peer), QS(action),
 		QS(object ? object : ""), QS(reason ? reason : ""), QS(detail ? detail : ""));
-	log_event(LOG_NOTICE, object ? object : "-", "audit", action, LS("actor", w->actor),
-		  LS("peer", w->peer), LS("reason", reason ? reason : ""));
+	log_event(LOG_NOTICE, object && *object ? object : "-", "audit", action,
+		  LS("actor", w->actor), LS("peer", w->peer), LS("reason", reason ? reason : ""));
 }
 
 json_t *store_status(struct store *s)
