@@ -83,7 +83,7 @@ struct queue_change {
 	int64_t key;
 	uint8_t hold;
 };
-/* next_ms -1: only the hold bits. */
+/* next_ms -1: only the hold bits; life_from_ms -1: it stays. */
 void queue_op_update(struct queue *q, const struct queue_change *changes, size_t n, int64_t next_ms, int64_t life_from_ms);
 void queue_op_forget(struct queue *q, uint64_t seq);
 void queue_op_record(struct queue *q, const struct event *e);

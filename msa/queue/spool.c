@@ -93,7 +93,7 @@ static const char *const sql[Q_N] = {
 	[Q_HOLD] = "INSERT INTO account_hold(account,why) VALUES(?,?) ON CONFLICT(account) DO UPDATE SET why=excluded.why",
 	[Q_RELEASE] = "DELETE FROM account_hold WHERE account=?",
 	[Q_UPDATE_HOLD] = "UPDATE message SET hold=?2 WHERE key=?1",
-	[Q_UPDATE_TIMES] = "UPDATE message SET hold=?2,next_ms=?3,life_from_ms=?4 WHERE key=?1",
+	[Q_UPDATE_TIMES] = "UPDATE message SET hold=?2,next_ms=?3,life_from_ms=CASE WHEN ?4<0 THEN life_from_ms ELSE ?4 END WHERE key=?1",
 	[Q_FORGET] = "DELETE FROM outbox WHERE seq<=?",
 	[Q_LOAD] = "SELECT key,id,account,size,received_ms,life_from_ms,next_ms,attempts,hold FROM message ORDER BY key",
 	[Q_LOAD_HOLDS] = "SELECT account,why FROM account_hold ORDER BY account",

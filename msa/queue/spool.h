@@ -85,7 +85,7 @@ enum queue_result spool_settle(struct spool *s, struct spool_settle *t);
 
 enum queue_result spool_hold_account(struct spool *s, const char *account, const char *why);
 enum queue_result spool_release_account(struct spool *s, const char *account);
-/* Set hold bits, and the times when they are not -1. A key that is not there is no error. */
+/* Set hold bits; next_ms when it is not -1, and with it life_from_ms when that is not -1. A key that is not there is no error. */
 enum queue_result spool_update(struct spool *s, int64_t key, uint8_t hold, int64_t next_ms, int64_t life_from_ms);
 enum queue_result spool_outbox_forget(struct spool *s, uint64_t seq);
 
@@ -149,6 +149,6 @@ char *spool_read_headers(struct spool_reader *r, void *ctx, int64_t key);
 /* Keys of messages that still have a recipient in domain, ascending. */
 bool spool_read_domain(struct spool_reader *r, const char *domain, void (*fn)(int64_t key, void *arg), void *arg);
 /* One row a domain and message still waiting. */
-bool spool_read_grid(struct spool_reader *r, void (*fn)(const char *domain, int64_t received_ms, uint32_t rcpts, void *arg), void *arg);
+bool spool_read_grid(struct spool_reader *r, void (*fn)(int64_t key, const char *domain, int64_t received_ms, uint32_t rcpts, void *arg), void *arg);
 
 #endif

@@ -32,7 +32,7 @@ static const char *const sql[Q_N] = {
 	[Q_RECIPIENTS] = "SELECT address,state,status,reply FROM recipient WHERE message=? ORDER BY idx",
 	[Q_HEADERS] = "SELECT substr(data,1,?2) FROM body WHERE message=?1",
 	[Q_DOMAIN] = "SELECT DISTINCT message FROM recipient WHERE state<2 AND " DOMAIN_OF("address") "=? ORDER BY message",
-	[Q_GRID] = "SELECT " DOMAIN_OF("address") ",received_ms,count(*) FROM recipient JOIN message ON message.key=recipient.message "
+	[Q_GRID] = "SELECT " DOMAIN_OF("address") ",received_ms,count(*),message.key FROM recipient JOIN message ON message.key=recipient.message "
 		   "WHERE recipient.state<2 GROUP BY recipient.message,1",
 };
 
@@ -266,12 +266,12 @@ bool spool_read_domain(struct spool_reader *r, const char *domain, void (*fn)(in
 	return end(st, rc);
 }
 
-bool spool_read_grid(struct spool_reader *r, void (*fn)(const char *domain, int64_t received_ms, uint32_t rcpts, void *arg), void *arg)
+bool spool_read_grid(struct spool_reader *r, void (*fn)(int64_t key, const char *domain, int64_t received_ms, uint32_t rcpts, void *arg), void *arg)
 {
 	sqlite3_stmt *st = start(r, Q_GRID);
 	int rc;
 
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
-		fn(sql_text(st, 0), sqlite3_column_int64(st, 1), (uint32_t)sqlite3_column_int64(st, 2), arg);
+		fn(sqlite3_column_int64(st, 3), sql_text(st, 0), sqlite3_column_int64(st, 1), (uint32_t)sqlite3_column_int64(st, 2), arg);
 	return end(st, rc);
 }
