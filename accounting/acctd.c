@@ -59,8 +59,7 @@ struct daemon {
 	struct event *prune;
 };
 
-/* --- timers
- * ------------------------------------------------------------------------------------------ */
+/* --- timers --- */
 
 static void timer_in(struct event *ev, int64_t ms)
 {
@@ -97,8 +96,7 @@ static void on_prune(evutil_socket_t none, short what, void *arg)
 	timer_in(d->prune, more ? PRUNE_MORE_MS : PRUNE_S * 1000LL);
 }
 
-/* --- ratelimitd
- * ----------------------------------------------------------------------------------------- */
+/* --- ratelimitd --- */
 
 static bool set_penalty(const struct rl_penalty *p, void *arg)
 {
@@ -131,8 +129,7 @@ static void on_applied(const char *program, uint64_t version, void *arg)
 	policy_applied(arg, program, version);
 }
 
-/* --- start and stop
- * ----------------------------------------------------------------------------------------- */
+/* --- start and stop --- */
 
 static void use_rules(struct acctd *a)
 {

@@ -45,8 +45,7 @@ struct child {
 	void *arg;
 };
 
-/* --- the child
- * --------------------------------------------------------------------------------------------- */
+/* --- the child --- */
 
 #if defined(__x86_64__)
 #define ARCH AUDIT_ARCH_X86_64
@@ -144,8 +143,7 @@ _Noreturn static void child_main(int out, const uint8_t *raw, size_t len, const 
 	_exit(0);
 }
 
-/* --- the parent
- * ---------------------------------------------------------------------------------------------- */
+/* --- the parent --- */
 
 static void end_child(struct child *c, const char *why)
 {

@@ -29,8 +29,7 @@ char *arf_text(void *ctx, const char *s, size_t len, size_t max)
 	return out;
 }
 
-/* --- fields
- * --------------------------------------------------------------------------------------------- */
+/* --- fields --- */
 
 static bool blank(char c)
 {
@@ -113,8 +112,7 @@ const char *arf_field(const struct arf *a, const char *name)
 	return NULL;
 }
 
-/* --- what they say
- * --------------------------------------------------------------------------------------- */
+/* --- what they say --- */
 
 /* "1.2.3.4", "1.2.3.4 (host)", "[1.2.3.4]", "IPv6:2001:db8::1" */
 static void read_source_ip(struct arf *a)
@@ -215,9 +213,7 @@ void arf_interpret(struct arf *a, const char *hostname)
 	read_original(a, hostname); /* what is in the message itself counts more */
 }
 
-/* --- codec
- * --------------------------------------------------------------------------------------------------
- */
+/* --- codec --- */
 
 size_t arf_encode(const struct arf *a, uint8_t *buf, size_t cap)
 {

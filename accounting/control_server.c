@@ -90,8 +90,7 @@ static const struct op *find_op(const char *name)
 	return NULL;
 }
 
-/* --- answers
- * ---------------------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 static void send_text(struct client *cl, const char *text)
 {
@@ -190,9 +189,7 @@ bool op_commit(struct op_call *c)
 	return false;
 }
 
-/* --- who asks
- * -----------------------------------------------------------------------------------------------
- */
+/* --- who asks --- */
 
 int64_t control_session_expires(const struct control_rules *r, const struct store_session *s)
 {
@@ -244,9 +241,7 @@ static const char *missing_role(const struct call *k)
 	return "your role does not allow this: ask an operator with a higher one";
 }
 
-/* --- calls
- * -------------------------------------------------------------------------------------------------
- */
+/* --- calls --- */
 
 static bool known_members(const json_t *msg)
 {
@@ -310,8 +305,7 @@ static void serve(struct client *cl, const uint8_t *data, size_t len)
 		op_fail(&k->c, "invalid", "the request is not a JSON object");
 }
 
-/* --- connections
- * --------------------------------------------------------------------------------------------- */
+/* --- connections --- */
 
 static void free_client(struct client *cl)
 {

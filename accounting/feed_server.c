@@ -92,8 +92,7 @@ static void timer_in(struct event *ev, int ms)
 	(void)event_add(ev, &tv);
 }
 
-/* --- requests to daemons
- * ------------------------------------------------------------------------------ */
+/* --- requests to daemons --- */
 
 static void finish_request(struct request *r, bool answered, bool ok, const json_t *result)
 {
@@ -206,8 +205,7 @@ static bool take_reply(struct peer *p, struct wire_in *in)
 	return valid;
 }
 
-/* --- peers
- * -------------------------------------------------------------------------------------------- */
+/* --- peers --- */
 
 static void free_peer(struct peer *p)
 {
@@ -252,8 +250,7 @@ static void stall(struct peer *p)
 	timer_in(p->timer, STALL_MS);
 }
 
-/* --- events
- * --------------------------------------------------------------------------------------------- */
+/* --- events --- */
 
 static void send_ack(struct peer *p)
 {
@@ -331,8 +328,7 @@ static bool take_events(struct peer *p, struct wire_in *in)
 	return true;
 }
 
-/* --- policy
- * ---------------------------------------------------------------------------------------------- */
+/* --- policy --- */
 
 static bool send_change(struct peer *p, const struct change *c)
 {
@@ -463,9 +459,7 @@ static bool take_applied(struct peer *p, struct wire_in *in)
 	return true;
 }
 
-/* --- frames
- * ------------------------------------------------------------------------------------------------
- */
+/* --- frames --- */
 
 static void replace_older(struct peer *p)
 {

@@ -53,8 +53,7 @@ static void make_penalty(struct rl_penalty *p, const char *account, enum rl_stag
 	snprintf(p->actor, sizeof p->actor, "%s", actor);
 }
 
-/* --- what ratelimitd says
- * ------------------------------------------------------------------------------- */
+/* --- what ratelimitd says --- */
 
 static void lift(struct incidents *in, const struct rl_penalty *p)
 {
@@ -151,8 +150,7 @@ void incidents_synced(struct incidents *in, int64_t now_ms)
 	store_incidents_contained(in->store, restore, in);
 }
 
-/* --- what people do
- * ---------------------------------------------------------------------------------------- */
+/* --- what people do --- */
 
 static const char *find_by_id(struct incidents *in, int64_t id, struct store_incident *inc,
 			      const char **code)

@@ -28,8 +28,7 @@ struct policy_wait {
 	struct policy_wait *next;
 };
 
-/* --- waiting for nfqd
- * ---------------------------------------------------------------------------------- */
+/* --- waiting for nfqd --- */
 
 static void end_wait(struct policy_wait *w, bool in_force)
 {
@@ -87,8 +86,21 @@ static void done_in_force(struct op_call *c, uint64_t version, json_t *result)
 		end_wait(w, false);
 }
 
-/* --- arguments
- * ------------------------------------------------------------------------------------------ */
+/* --- expiry --- */
+
+void policy_plan_expiry(struct acctd *a)
+{
+	int64_t now = clock_utc_ms(), next = store_exemptions_expire(a->store, now);
+	int64_t ms = next ? next - now : EXPIRY_MAX_MS;
+	if (ms > EXPIRY_MAX_MS)
+		ms = EXPIRY_MAX_MS;
+	if (ms < EXPIRY_MIN_MS)
+		ms = EXPIRY_MIN_MS;
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	(void)event_add(a->expiry, &tv);
+}
+
+/* --- arguments --- */
 
 static const char *text_or(const json_t *args, const char *name)
 {
@@ -151,8 +163,7 @@ static const char *parse_exemption(const struct op_call *c, const json_t *args,
 	return err;
 }
 
-/* --- the operations
- * --------------------------------------------------------------------------------------- */
+/* --- the operations --- */
 
 static void exempt_add(struct op_call *c)
 {

@@ -13,8 +13,7 @@
 #include "lib/proc.h"
 #include "accounting/acctd.h"
 
-/* --- forwarding
- * ----------------------------------------------------------------------------------------- */
+/* --- forwarding --- */
 
 /* The object an audit row names: an account, an address, a queue id, or "". */
 static const char *object_of(const json_t *args)
@@ -108,8 +107,7 @@ static void to_ratelimitd(struct op_call *c)
 	rl_admin(c->a->rl, c->op, c->args, on_limit, c);
 }
 
-/* --- status
- * ---------------------------------------------------------------------------------------------- */
+/* --- status --- */
 
 struct status {
 	struct op_call *c;

@@ -78,8 +78,7 @@ static void account_add(struct op_call *c)
 	done_id(c, id);
 }
 
-/* --- leases
- * --------------------------------------------------------------------------------------- */
+/* --- leases --- */
 
 static bool parse_prefix(struct op_call *c, struct prefix *p)
 {

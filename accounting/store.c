@@ -110,8 +110,7 @@ int store_schema(struct store *s)
 	return s->schema;
 }
 
-/* --- transactions
- * ----------------------------------------------------------------------------------- */
+/* --- transactions --- */
 
 void store_begin(struct store *s)
 {

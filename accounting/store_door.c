@@ -87,8 +87,7 @@ void store_session_remove(struct store *s, const char *hash)
 	sql_run(DB, ST_SESSION_REMOVE, QS(hash));
 }
 
-/* --- retention
- * -------------------------------------------------------------------------------------- */
+/* --- retention --- */
 
 static bool prune_reports(struct store *s, int64_t before_ms,
 			  void (*f)(const char *sha256, void *arg), void *arg)

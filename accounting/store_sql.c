@@ -43,8 +43,7 @@ struct sql_arg sql_arg_id(int64_t v)
 	return (struct sql_arg){.type = v ? SQL_INT : SQL_NULL, .i = v};
 }
 
-/* --- errors -------------------------------------------------------------------------------------
- */
+/* --- errors --- */
 
 static const char *error_words(int code)
 {
@@ -96,8 +95,7 @@ void sql_clear(struct sql *db)
 	db->code = SQLITE_OK;
 }
 
-/* --- SQL functions
- * ---------------------------------------------------------------------------------- */
+/* --- SQL functions --- */
 
 static bool arg_addr(sqlite3_value *v, struct addr *out)
 {
@@ -167,8 +165,7 @@ static int add_functions(sqlite3 *db)
 	return rc;
 }
 
-/* --- open and close
- * --------------------------------------------------------------------------------- */
+/* --- open and close --- */
 
 static int on_progress(void *arg)
 {
@@ -242,8 +239,7 @@ void sql_close(struct sql *db)
 	free(db);
 }
 
-/* --- statements
- * ---------------------------------------------------------------------------------------- */
+/* --- statements --- */
 
 static sqlite3_stmt *prepared(struct sql *db, int stmt)
 {
@@ -390,9 +386,7 @@ int64_t sql_rowid(struct sql *db)
 	return sqlite3_last_insert_rowid(db->db);
 }
 
-/* --- JSON
- * ------------------------------------------------------------------------------------------------
- */
+/* --- JSON --- */
 
 /* Bytes of the valid UTF-8 sequence at s, 0 when there is none (RFC 3629). */
 static size_t utf8_len(const unsigned char *s, size_t left)

@@ -54,8 +54,7 @@ int64_t store_account_subscriber(struct store *s, int64_t account)
 	return sql_value(DB, ST_ACCOUNT_SUBSCRIBER, QI(account));
 }
 
-/* --- leases
- * --------------------------------------------------------------------------------------- */
+/* --- leases --- */
 
 static int64_t insert_lease(struct store *s, const struct store_lease *l)
 {
