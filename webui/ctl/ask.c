@@ -45,6 +45,12 @@ int ask_failed(struct cli *c, const struct control_error *e)
 	return cli_fail(c, control_exit_code(e), "%s", e->text);
 }
 
+int ask_data_code(const struct control_error *e)
+{
+	bool data = strcmp(e->code, "invalid") == 0 || strcmp(e->code, "notfound") == 0;
+	return data ? EX_DATAERR : control_exit_code(e);
+}
+
 json_t *ask_control(struct cli *c, const char *op, json_t *args, int *status)
 {
 	struct control_error e;

@@ -29,6 +29,8 @@ json_t *ask_control(struct cli *c, const char *op, json_t *args, int *status);
 /* The same, but saying nothing: for callers that make something of the error. */
 json_t *ask_control_quiet(struct cli *c, const char *op, json_t *args, struct control_error *e);
 int ask_failed(struct cli *c, const struct control_error *e);
+/* control_exit_code() for what came out of a file: 65 when acctd finds the data wrong. */
+int ask_data_code(const struct control_error *e);
 
 /* The read-only database, opened once; NULL when it cannot be. The handle is c's. */
 struct query *ask_query(struct cli *c, int *status);

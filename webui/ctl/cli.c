@@ -58,6 +58,13 @@ static const struct cli_opt *find_opt(const struct cli_opt *o, const char *name,
 	return NULL;
 }
 
+static const struct cli_opt *global_opt(const char *name)
+{
+	const struct cli_opt *o = find_opt(help_globals, name, strlen(name));
+	bug_on(!o);
+	return o;
+}
+
 static bool choice_ok(const char *choices, const char *text)
 {
 	size_t len = strlen(text);
@@ -173,10 +180,10 @@ static bool take_short(struct cli *c, int argc, char **argv, int *i, int *status
 {
 	const char *w = argv[*i];
 	if (strcmp(w, "-h") == 0)
-		return take_value(c, find_opt(help_globals, "help", 4), "", status);
+		return take_value(c, global_opt("help"), "", status);
 	if (w[1] != 'c')
 		return usage(c, status, talloc_asprintf(c->pool, "unknown option %s", w));
-	const struct cli_opt *conf = find_opt(help_globals, "config", 6);
+	const struct cli_opt *conf = global_opt("config");
 	if (already(c, conf))
 		return usage(c, status, "-c is given twice");
 	if (w[2])
@@ -278,7 +285,7 @@ static bool take_all(struct cli *c, int argc, char **argv, int *status)
 			ok = take_short(c, argc, argv, &i, status);
 		if (!ok)
 			return false;
-		if (already(c, find_opt(help_globals, "help", 4)))
+		if (already(c, global_opt("help")))
 			break;
 	}
 	return true;

@@ -184,18 +184,31 @@ static json_t *next_chunk(const json_t *all, size_t *at)
 	return chunk;
 }
 
-/* acctd counts the rows of a request from 1: "row 3: why". Says it with the row's place in the
- * file. */
-static int refused(struct cli *c, const struct control_error *e, const json_t *rows, size_t from)
+/* acctd counts the rows of a request from 1: "row 3: why; nothing was changed". The number, or 0;
+ * *why is the rest. */
+static size_t row_number(char *text, const char **why)
 {
-	unsigned long k = 0;
-	int used = 0;
-	json_t *row = NULL;
-	if (sscanf(e->text, "row %lu: %n", &k, &used) == 1 && used > 0 && k > 0)
-		row = json_array_get(rows, from + k - 1);
-	int status = control_exit_code(e);
+	static const char tail[] = "; nothing was changed";
+	size_t n = strlen(text), t = sizeof(tail) - 1;
+	char *end = text;
+	unsigned long k = strncmp(text, "row ", 4) == 0 ? strtoul(text + 4, &end, 10) : 0;
+	if (k == 0 || strncmp(end, ": ", 2) != 0)
+		return 0;
+	if (n > t && strcmp(text + n - t, tail) == 0)
+		text[n - t] = '\0';
+	*why = end + 2;
+	return k;
+}
+
+/* Says what acctd said, with the row's place in the file, and what is in all the same. */
+static int refused(struct cli *c, struct control_error *e, const json_t *rows, size_t from)
+{
+	const char *why = NULL;
+	int status = ask_data_code(e);
+	size_t k = row_number(e->text, &why);
+	const json_t *row = k ? json_array_get(rows, from + k - 1) : NULL;
 	if (row)
-		cli_fail(c, status, "%s: %s", rows_text(row, "where"), e->text + used);
+		cli_fail(c, status, "%s: %s", rows_text(row, "where"), why);
 	else
 		ask_failed(c, e);
 	if (from)

@@ -187,13 +187,14 @@ static bool folder(struct cli *c, const char *dir, int *status)
 static void next_steps(struct cli *c, const char *site, const char *conf, const char *smarthost)
 {
 	size_t at = 0;
-	FILE *f = c->io->out;
+	FILE *f = c->io->err; /* for the person; the result is on the standard output */
 	int n = 1;
-	fputs("\nNext:\n", f);
+	fputs("Next:\n", f);
 	fprintf(f, "  %d. In %s set tls_cert and tls_key%s%s.\n", n++, out_escape(c->pool, site),
 		smarthost ? "" : ", smarthost",
 		cli_next(c, "interface", &at) ? "" : ", subscriber_interfaces");
 	fprintf(f, "  %d. sekishoctl -c %s check\n", n++, out_escape(c->pool, conf));
+	fprintf(f, "  %d. systemd-sysusers && systemd-tmpfiles --create\n", n++);
 	fprintf(f, "  %d. systemctl enable --now sekisho.target\n", n++);
 	fprintf(f, "  %d. sekishoctl operator add YOU --role admin\n", n++);
 	fprintf(f, "  %d. sekishoctl subscriber add, lease add, exempt add: who may use port 25\n",
@@ -212,8 +213,7 @@ static void report(struct cli *c, const char *site, const char *conf, const char
 	}
 	out_pair(c, 4, "site", out_escape(c->pool, talloc_asprintf(c->pool, "%s: written", site)));
 	out_pair(c, 4, "conf", out_escape(c->pool, talloc_asprintf(c->pool, "%s: %s", conf, how)));
-	if (c->io->out_tty)
-		next_steps(c, site, conf, smarthost);
+	next_steps(c, site, conf, smarthost);
 }
 
 static int run_init(struct cli *c)

@@ -165,7 +165,7 @@ static int send_rows(struct cli *c, const json_t *rows, const json_t *all)
 	json_array_foreach (all, i, args) {
 		json_t *r = ask_control_quiet(c, "lease.add", json_incref(args), &e);
 		if (!r) {
-			int status = control_exit_code(&e);
+			int status = ask_data_code(&e);
 			cli_fail(c, status, "%s: %s", rows_text(json_array_get(rows, i), "where"),
 				 e.text);
 			cli_warn(c, "the %zu rows before it are in; it and the rest are not", i);

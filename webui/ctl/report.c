@@ -68,9 +68,7 @@ static int run_import(struct cli *c)
 	json_t *args = json_pack("{s:s}", "raw", base64_encode(c->pool, raw, len));
 	json_t *r = ask_control_quiet(c, "report.import", args, &e);
 	if (!r)
-		return cli_fail(c,
-				strcmp(e.code, "invalid") == 0 ? EX_DATAERR : control_exit_code(&e),
-				"%s: %s", c->args[0], e.text);
+		return cli_fail(c, ask_data_code(&e), "%s: %s", c->args[0], e.text);
 	out_result(c, import_cols, r);
 	json_decref(r);
 	return EX_OK;
