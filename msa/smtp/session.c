@@ -298,7 +298,8 @@ static void rcpt_take_back(struct smtp_session *s)
 {
 	struct smtp_tx *tx = s->tx;
 
-	TALLOC_FREE(tx->rcpts[--tx->n_rcpts].address);
+	tx->n_rcpts--;
+	TALLOC_FREE(tx->rcpts[tx->n_rcpts].address); /* a macro: evaluates its argument more than once */
 }
 
 static long long seconds(int64_t ms)
