@@ -1,8 +1,9 @@
 /*
  * event - what daemons tell accounting: one record, one encode/decode pair.
  *
- * Times are UTC milliseconds. Strings are bounded and never contain NUL; a field that does not apply is "" or 0. The account is the
- * authenticated identity in canonical form (user@realm, domain part in lower case).
+ * Times are UTC milliseconds. Strings are bounded and never contain NUL; a field that does not
+ * apply is "" or 0. The account is the authenticated identity in canonical form (user@realm, domain
+ * part in lower case).
  */
 #ifndef ACCOUNTING_EVENT_H
 #define ACCOUNTING_EVENT_H
@@ -14,8 +15,9 @@
 #include "lib/addr.h"
 
 enum event_kind {
-	EVENT_BLOCK = 1,    /* nfqd: port-25 packets of one source refused during an interval */
-	EVENT_PASS = 2,     /* nfqd: port-25 packets of one exempt source let through during an interval */
+	EVENT_BLOCK = 1, /* nfqd: port-25 packets of one source refused during an interval */
+	EVENT_PASS =
+	    2, /* nfqd: port-25 packets of one exempt source let through during an interval */
 	EVENT_LOGIN = 3,    /* msad: an AUTH exchange ended */
 	EVENT_MESSAGE = 4,  /* msad: a message was accepted (same commit as the message itself) */
 	EVENT_DELIVERY = 5, /* msad: one recipient reached a final or deferred state */
@@ -23,24 +25,26 @@ enum event_kind {
 };
 
 #define EVENT_ACCOUNT_MAX 320 /* 64 + 1 + 255: RFC 5321 4.5.3.1 */
-#define EVENT_ID_MAX      32
-#define EVENT_TEXT_MAX    512
-#define EVENT_MAX_BYTES   4096 /* of one encoded record */
+#define EVENT_ID_MAX	  32
+#define EVENT_TEXT_MAX	  512
+#define EVENT_MAX_BYTES	  4096 /* of one encoded record */
 
 struct event {
 	enum event_kind kind;
-	int64_t t_ms;     /* when it happened; for BLOCK/PASS the end of the interval */
-	struct addr src;  /* the line (BLOCK, PASS), the client (others) */
+	int64_t t_ms;	 /* when it happened; for BLOCK/PASS the end of the interval */
+	struct addr src; /* the line (BLOCK, PASS), the client (others) */
 	uint16_t src_port;
 	union {
 		struct {
 			int64_t first_ms;
 			struct addr last_dst;
 			uint32_t packets;
-			uint32_t dsts; /* distinct destinations seen by the daemon, an estimate from below */
-		} block; /* also PASS */
+			uint32_t dsts; /* distinct destinations seen by the daemon, an estimate from
+					  below */
+		} block;	       /* also PASS */
 		struct {
-			char account[EVENT_ACCOUNT_MAX + 1]; /* "" when the name was not a possible one */
+			char account[EVENT_ACCOUNT_MAX +
+				     1]; /* "" when the name was not a possible one */
 			char mech[24];
 			char session[EVENT_ID_MAX + 1];
 			char reason[EVENT_TEXT_MAX + 1]; /* "" on success */
@@ -50,10 +54,11 @@ struct event {
 			char account[EVENT_ACCOUNT_MAX + 1];
 			char session[EVENT_ID_MAX + 1];
 			char queue_id[EVENT_ID_MAX + 1];
-			char token[EVENT_ID_MAX + 1]; /* trace token, X-Sekisho-Trace */
+			char token[EVENT_ID_MAX + 1];	       /* trace token, X-Sekisho-Trace */
 			char mail_from[EVENT_ACCOUNT_MAX + 1]; /* as the client gave it, untagged */
 			char message_id[EVENT_TEXT_MAX + 1];
-			char rcpt_domains[EVENT_TEXT_MAX + 1]; /* distinct, blank-separated, cut at the end */
+			char rcpt_domains[EVENT_TEXT_MAX +
+					  1]; /* distinct, blank-separated, cut at the end */
 			uint32_t rcpts;
 			uint64_t size;
 			bool held; /* went into the queue on hold */
@@ -76,9 +81,11 @@ struct event {
 	} u;
 };
 
-/* Appends nothing on failure. Returns the bytes written, 0 when cap is too small. Strings longer than their field are a bug(). */
+/* Appends nothing on failure. Returns the bytes written, 0 when cap is too small. Strings longer
+ * than their field are a bug(). */
 size_t event_encode(const struct event *e, uint8_t *buf, size_t cap);
-/* Strict: returns the bytes consumed (a record carries its own length), 0 when it is not a valid record. */
+/* Strict: returns the bytes consumed (a record carries its own length), 0 when it is not a valid
+ * record. */
 size_t event_decode(const uint8_t *buf, size_t len, struct event *out);
 const char *event_kind_name(enum event_kind k);
 

@@ -1,9 +1,11 @@
 /*
  * query - every question the dashboard and sekishoctl ask of the accounting database, read-only.
  *
- * Opens the database mode=ro with query_only and a progress-handler deadline of 2 s; works while acctd is away. Each call returns a new
- * jansson value (the caller drops it) or NULL with *err (static or database text). Times in JSON are integers, UTC milliseconds, in keys ending in _ms; addresses and prefixes
- * are text. Lists are arrays of flat objects, newest first, at most `limit` rows.
+ * Opens the database mode=ro with query_only and a progress-handler deadline of 2 s; works while
+ * acctd is away. Each call returns a new jansson value (the caller drops it) or NULL with *err
+ * (static or database text). Times in JSON are integers, UTC milliseconds, in keys ending in _ms;
+ * addresses and prefixes are text. Lists are arrays of flat objects, newest first, at most `limit`
+ * rows.
  */
 #ifndef ACCOUNTING_QUERY_H
 #define ACCOUNTING_QUERY_H
@@ -16,7 +18,8 @@
 
 struct query;
 
-struct query *query_open(const char *state_dir, const char **err); /* <state_dir>/accounting/control.db */
+struct query *query_open(const char *state_dir,
+			 const char **err); /* <state_dir>/accounting/control.db */
 void query_close(struct query *q);
 
 /*
@@ -26,11 +29,14 @@ void query_close(struct query *q);
  */
 json_t *query_overview(struct query *q, int64_t since_ms, int64_t now_ms, const char **err);
 /*
- * Who is hurting us in [since,now): {"lines":[{"source","subscriber","subscriber_name","packets","dsts","first_ms","last_ms"}],
- *  "accounts":[{"account","subscriber","messages","rcpts","refused","bounced","held","stage","last_ms"}]} worst first.
+ * Who is hurting us in [since,now):
+ * {"lines":[{"source","subscriber","subscriber_name","packets","dsts","first_ms","last_ms"}],
+ *  "accounts":[{"account","subscriber","messages","rcpts","refused","bounced","held","stage","last_ms"}]}
+ * worst first.
  */
 json_t *query_top(struct query *q, int64_t since_ms, int64_t now_ms, int limit, const char **err);
-/* 24 h ending now in 15-minute buckets: [{"t_ms","blocked","accepted","held","refused"}], oldest first, 96 rows, zeros included. */
+/* 24 h ending now in 15-minute buckets: [{"t_ms","blocked","accepted","held","refused"}], oldest
+ * first, 96 rows, zeros included. */
 json_t *query_chart(struct query *q, int64_t now_ms, const char **err);
 
 /* [{"id","prefix","class","state","subscriber","contract","contact","reason","actor","created_ms","starts_ms","expires_ms","last_seen_ms","packets"}];
@@ -38,11 +44,12 @@ json_t *query_chart(struct query *q, int64_t now_ms, const char **err);
 json_t *query_exemptions(struct query *q, bool all, int limit, const char **err);
 
 /* [{"id","state","subject","subject_type","subscriber","subscriber_name","detector","why","severity","opened_ms","updated_ms","contained_ms","released_ms","resolved_ms",
- *   "owner","reports","held_messages"}]. state NULL: all that are not resolved; "all"; or one state.
- * subject_type is "account" or "line"; why is one sentence. */
+ *   "owner","reports","held_messages"}]. state NULL: all that are not resolved; "all"; or one
+ * state. subject_type is "account" or "line"; why is one sentence. */
 json_t *query_incidents(struct query *q, const char *state, int limit, const char **err);
-/* One of them, with "timeline":[{"t_ms","actor","what","text"}] oldest first, "reports":[...], "messages":[last 20 of the account],
- * "lines":[leases of the subscriber]. NULL with *err "not found" when there is none. */
+/* One of them, with "timeline":[{"t_ms","actor","what","text"}] oldest first, "reports":[...],
+ * "messages":[last 20 of the account], "lines":[leases of the subscriber]. NULL with *err "not
+ * found" when there is none. */
 json_t *query_incident(struct query *q, int64_t id, const char **err);
 
 /* [{"id","received_ms","format","feedback_type","reporter","source_ip","source_port","arrival_ms","match","account","subscriber","incident","token","queue_id","sha256","error"}].
@@ -51,7 +58,8 @@ json_t *query_reports(struct query *q, const char *filter, int limit, const char
 /* One of them, with "fields":{ARF fields, arrays of text} and "original_headers" text. */
 json_t *query_report(struct query *q, int64_t id, const char **err);
 
-/* Who used addr (and port, -1 unknown) at t: [{"subscriber","subscriber_name","prefix","port_lo","port_hi","from_ms","to_ms","source","accounts":[login…]}];
+/* Who used addr (and port, -1 unknown) at t:
+ * [{"subscriber","subscriber_name","prefix","port_lo","port_hi","from_ms","to_ms","source","accounts":[login…]}];
  * several when ambiguous, [] when nobody. */
 json_t *query_who(struct query *q, const struct addr *a, int port, int64_t t_ms, const char **err);
 /* [{"id","prefix","port_lo","port_hi","subscriber","from_ms","to_ms","source"}] */
@@ -60,7 +68,9 @@ json_t *query_leases(struct query *q, bool all, int limit, const char **err);
 json_t *query_subscribers(struct query *q, int limit, const char **err);
 /* [{"seq","t_ms","actor","peer","action","object","reason","detail"}] */
 json_t *query_audit(struct query *q, int limit, const char **err);
-/* Messages of an account: [{"t_ms","queue_id","token","src","mail_from","rcpts","rcpt_domains","size","held","message_id"}] */
+/* Messages of an account:
+ * [{"t_ms","queue_id","token","src","mail_from","rcpts","rcpt_domains","size","held","message_id"}]
+ */
 json_t *query_messages(struct query *q, const char *account, int limit, const char **err);
 
 #endif

@@ -1,95 +1,148 @@
 /*
- * query_stmts - every statement of the readers, in one list (X(name, sql)). Included by query.c only.
+ * query_stmts - every statement of the readers, in one list (X(name, sql)). Included by query.c
+ * only.
  */
 #ifndef ACCOUNTING_QUERY_STMTS_H
 #define ACCOUNTING_QUERY_STMTS_H
 
-#define SUM_OF(m, as) "ifnull((SELECT sum(n) FROM rollup WHERE metric = '" m "' AND t_ms >= ?1 AND t_ms < ?3), 0) AS " as
+#define SUM_OF(m, as)                                                                              \
+	"ifnull((SELECT sum(n) FROM rollup WHERE metric = '" m                                     \
+	"' AND t_ms >= ?1 AND t_ms < ?3), 0) AS " as
 
-/* The one subscriber that held the address at the time, by the lease of every prefix length; NULL when several did. */
-#define HOLDER(addr, t) \
-	"(WITH RECURSIVE len(n) AS (SELECT min(plen) FROM lease UNION ALL " \
-	"SELECT (SELECT min(plen) FROM lease WHERE plen > n) FROM len WHERE n IS NOT NULL) " \
-	"SELECT CASE WHEN count(DISTINCT l.subscriber_id) = 1 THEN min(l.subscriber_id) END FROM len JOIN lease l " \
-	"ON l.plen = len.n AND l.first = addr_mask(" addr ", len.n) " \
+/* The one subscriber that held the address at the time, by the lease of every prefix length; NULL
+ * when several did. */
+#define HOLDER(addr, t)                                                                            \
+	"(WITH RECURSIVE len(n) AS (SELECT min(plen) FROM lease UNION ALL "                        \
+	"SELECT (SELECT min(plen) FROM lease WHERE plen > n) FROM len WHERE n IS NOT NULL) "       \
+	"SELECT CASE WHEN count(DISTINCT l.subscriber_id) = 1 THEN min(l.subscriber_id) END FROM " \
+	"len JOIN lease l "                                                                        \
+	"ON l.plen = len.n AND l.first = addr_mask(" addr ", len.n) "                              \
 	"WHERE l.from_ms <= " t " AND (l.to_ms IS NULL OR l.to_ms > " t "))"
 
-#define INCIDENT_COLUMNS \
-	"SELECT i.id, i.state, i.subject, i.subject_type, s.ref AS subscriber, s.name AS subscriber_name, i.detector, i.why, " \
-	"i.severity, i.opened_ms, i.updated_ms, i.contained_ms, i.released_ms, i.resolved_ms, i.owner, " \
-	"(SELECT count(*) FROM report r WHERE r.incident_id = i.id AND r.feedback_type <> 'not-spam') AS reports, " \
-	"(SELECT count(*) FROM ev_message m WHERE i.state = 'contained' AND m.account_id = i.account_id " \
-	"AND m.t_ms >= i.contained_ms AND m.held) AS held_messages " \
+#define INCIDENT_COLUMNS                                                                           \
+	"SELECT i.id, i.state, i.subject, i.subject_type, s.ref AS subscriber, s.name AS "         \
+	"subscriber_name, i.detector, i.why, "                                                     \
+	"i.severity, i.opened_ms, i.updated_ms, i.contained_ms, i.released_ms, i.resolved_ms, "    \
+	"i.owner, "                                                                                \
+	"(SELECT count(*) FROM report r WHERE r.incident_id = i.id AND r.feedback_type <> "        \
+	"'not-spam') AS reports, "                                                                 \
+	"(SELECT count(*) FROM ev_message m WHERE i.state = 'contained' AND m.account_id = "       \
+	"i.account_id "                                                                            \
+	"AND m.t_ms >= i.contained_ms AND m.held) AS held_messages "                               \
 	"FROM incident i LEFT JOIN subscriber s ON s.id = i.subscriber_id "
 
-#define REPORT_COLUMNS(more) \
-	"SELECT r.id, r.received_ms, r.format, r.feedback_type, r.reporter, r.source_ip, r.source_port, r.arrival_ms, r.match, " \
-	"a.login AS account, s.ref AS subscriber, r.incident_id AS incident, r.token, r.queue_id, r.sha256, r.error" more \
-	" FROM report r LEFT JOIN account a ON a.id = r.account_id LEFT JOIN subscriber s ON s.id = r.subscriber_id "
+#define REPORT_COLUMNS(more)                                                                       \
+	"SELECT r.id, r.received_ms, r.format, r.feedback_type, r.reporter, r.source_ip, "         \
+	"r.source_port, r.arrival_ms, r.match, "                                                   \
+	"a.login AS account, s.ref AS subscriber, r.incident_id AS incident, r.token, "            \
+	"r.queue_id, r.sha256, r.error" more                                                       \
+	" FROM report r LEFT JOIN account a ON a.id = r.account_id LEFT JOIN subscriber s ON "     \
+	"s.id = r.subscriber_id "
 
-#define LEASE_COLUMNS \
-	"SELECT l.id, prefix_text(l.first, l.plen) AS prefix, l.port_lo, l.port_hi, s.ref AS subscriber, l.from_ms, l.to_ms, " \
+#define LEASE_COLUMNS                                                                              \
+	"SELECT l.id, prefix_text(l.first, l.plen) AS prefix, l.port_lo, l.port_hi, s.ref AS "     \
+	"subscriber, l.from_ms, l.to_ms, "                                                         \
 	"l.source FROM lease l JOIN subscriber s ON s.id = l.subscriber_id "
 
-#define MESSAGE_COLUMNS \
-	"SELECT t_ms, queue_id, token, addr_text(src) AS src, mail_from, rcpts, rcpt_domains, size, held AS \"?held\", message_id " \
+#define MESSAGE_COLUMNS                                                                            \
+	"SELECT t_ms, queue_id, token, addr_text(src) AS src, mail_from, rcpts, rcpt_domains, "    \
+	"size, held AS \"?held\", message_id "                                                     \
 	"FROM ev_message "
 
-#define LOGINS_OF_S "(SELECT json_group_array(login) FROM (SELECT login FROM account WHERE subscriber_id = s.id ORDER BY login)) " \
+#define LOGINS_OF_S                                                                                \
+	"(SELECT json_group_array(login) FROM (SELECT login FROM account WHERE subscriber_id = "   \
+	"s.id ORDER BY login)) "                                                                   \
 	"AS \"=accounts\" "
 
 /* ?1 since, to the minute; ?2 since, to the 5 minutes; ?3 now */
-#define QUERY_STATEMENTS(X) \
-	X(Q_OVERVIEW, "SELECT " SUM_OF("blocked", "blocked_packets") ", " \
-		"(SELECT count(DISTINCT src) FROM ev_block WHERE t_ms >= ?2 AND t_ms < ?3 AND kind = 1 AND last_ms >= ?1) AS blocked_sources, " \
-		SUM_OF("accepted", "accepted") ", " SUM_OF("held", "held") ", " SUM_OF("refused", "refused") ", " \
-		SUM_OF("delivered", "delivered") ", " SUM_OF("bounced", "bounced") ", " SUM_OF("deferred", "deferred") ", " \
-		SUM_OF("login_ok", "logins_ok") ", " SUM_OF("login_failed", "logins_failed") ", " \
-		"(SELECT count(*) FROM incident WHERE state IN ('open', 'acknowledged')) AS incidents_open, " \
-		"(SELECT count(*) FROM incident WHERE state = 'contained') AS incidents_contained, " \
-		"(SELECT count(*) FROM report WHERE match = 'none') AS reports_unmatched, " \
-		"(SELECT count(*) FROM exemption WHERE state = 'active' AND starts_ms <= ?3 AND (expires_ms IS NULL OR expires_ms > ?3)) " \
-		"AS exemptions_active, " \
-		"(SELECT count(*) FROM exemption WHERE state = 'active' AND expires_ms > ?3 AND expires_ms <= ?3 + 2592000000) " \
-		"AS exemptions_expiring_30d") \
-	X(Q_TOP_LINES, "SELECT addr_text(t.src) AS source, s.ref AS subscriber, s.name AS subscriber_name, t.packets, t.dsts, " \
-		"t.first_ms, t.last_ms FROM (SELECT src, sum(packets) AS packets, max(dsts) AS dsts, min(first_ms) AS first_ms, " \
-		"max(last_ms) AS last_ms FROM ev_block WHERE t_ms >= ?2 AND t_ms < ?3 AND kind = 1 AND last_ms >= ?1 GROUP BY src " \
-		"ORDER BY 2 DESC LIMIT ?4) t LEFT JOIN subscriber s ON s.id = " HOLDER("t.src", "t.last_ms") " ORDER BY t.packets DESC") \
-	X(Q_TOP_ACCOUNTS, "SELECT a.login AS account, s.ref AS subscriber, t.messages, t.rcpts, t.refused, t.bounced, t.held, " \
-		"CASE WHEN EXISTS (SELECT 1 FROM incident i WHERE i.account_id = a.id AND i.state = 'contained') THEN 'hold' " \
-		"ELSE 'normal' END AS stage, t.last_ms FROM (SELECT account_id, sum(messages) AS messages, sum(rcpts) AS rcpts, " \
-		"sum(refused) AS refused, sum(bounced) AS bounced, sum(held) AS held, max(last_ms) AS last_ms FROM account_rollup " \
-		"WHERE t_ms >= ?2 AND t_ms < ?3 AND last_ms >= ?1 GROUP BY account_id " \
-		"ORDER BY sum(rcpts) + sum(refused) + sum(bounced) DESC LIMIT ?4) t JOIN account a ON a.id = t.account_id " \
-		"LEFT JOIN subscriber s ON s.id = a.subscriber_id ORDER BY t.rcpts + t.refused + t.bounced DESC") \
-	X(Q_CHART, "SELECT metric, (t_ms - ?1) / 900000, sum(n) FROM rollup WHERE metric IN ('blocked', 'accepted', 'held', 'refused') " \
-		"AND t_ms >= ?1 AND t_ms < ?2 GROUP BY 1, 2") \
-	X(Q_EXEMPTIONS, "SELECT e.id, prefix_text(e.first, e.plen) AS prefix, CASE e.class WHEN 2 THEN 'throttled' ELSE 'full' END AS class, " \
-		"e.state, s.ref AS subscriber, e.contract, e.contact, e.reason, e.actor, e.created_ms, e.starts_ms, e.expires_ms, " \
-		"e.last_seen_ms, e.packets FROM exemption e LEFT JOIN subscriber s ON s.id = e.subscriber_id " \
-		"WHERE ?1 OR e.state = 'active' ORDER BY e.id DESC LIMIT ?2") \
-	X(Q_INCIDENTS, INCIDENT_COLUMNS "WHERE CASE ifnull(?1, '') WHEN '' THEN i.state <> 'resolved' WHEN 'all' THEN 1 " \
-		"ELSE i.state = ?1 END ORDER BY i.id DESC LIMIT ?2") \
-	X(Q_INCIDENT, INCIDENT_COLUMNS "WHERE i.id = ?1") \
-	X(Q_TIMELINE, "SELECT t_ms, actor, what, text FROM incident_event WHERE incident_id = ?1 ORDER BY id") \
-	X(Q_INCIDENT_REPORTS, REPORT_COLUMNS("") "WHERE r.incident_id = ?1 ORDER BY r.id DESC LIMIT 100") \
-	X(Q_INCIDENT_MESSAGES, MESSAGE_COLUMNS "WHERE account_id = (SELECT account_id FROM incident WHERE id = ?1) " \
-		"ORDER BY t_ms DESC LIMIT 20") \
-	X(Q_INCIDENT_LINES, LEASE_COLUMNS "WHERE l.subscriber_id = (SELECT subscriber_id FROM incident WHERE id = ?1) " \
-		"ORDER BY l.from_ms DESC LIMIT 50") \
-	X(Q_REPORTS, REPORT_COLUMNS("") "WHERE CASE ifnull(?1, '') WHEN 'matched' THEN r.match <> 'none' " \
-		"WHEN 'unmatched' THEN r.match = 'none' ELSE 1 END ORDER BY r.id DESC LIMIT ?2") \
-	X(Q_REPORT, REPORT_COLUMNS(", r.fields AS \"=fields\", r.original_headers") "WHERE r.id = ?1") \
-	X(Q_WHO, "WITH RECURSIVE len(n) AS (SELECT min(plen) FROM lease UNION ALL " \
-		"SELECT (SELECT min(plen) FROM lease WHERE plen > n) FROM len WHERE n IS NOT NULL) " \
-		"SELECT s.ref AS subscriber, s.name AS subscriber_name, prefix_text(l.first, l.plen) AS prefix, l.port_lo, l.port_hi, " \
-		"l.from_ms, l.to_ms, l.source, " LOGINS_OF_S "FROM len JOIN lease l ON l.plen = len.n " \
-		"AND l.first = addr_mask(?1, len.n) JOIN subscriber s ON s.id = l.subscriber_id WHERE l.from_ms <= ?3 " \
-		"AND (l.to_ms IS NULL OR l.to_ms > ?3) AND (?2 < 0 OR (l.port_lo <= ?2 AND l.port_hi >= ?2)) ORDER BY l.plen DESC, l.id") \
-	X(Q_LEASES, LEASE_COLUMNS "WHERE ?1 OR l.to_ms IS NULL ORDER BY l.id DESC LIMIT ?2") \
-	X(Q_SUBSCRIBERS, "SELECT s.id, s.ref, s.name, s.contact, " LOGINS_OF_S "FROM subscriber s ORDER BY s.id DESC LIMIT ?1") \
-	X(Q_AUDIT, "SELECT seq, t_ms, actor, peer, action, object, reason, detail FROM audit ORDER BY seq DESC LIMIT ?1") \
-	X(Q_MESSAGES, MESSAGE_COLUMNS "WHERE account_id = (SELECT id FROM account WHERE login = ?1) ORDER BY t_ms DESC LIMIT ?2")
+#define QUERY_STATEMENTS(X)                                                                                                                                                                                                                                                       \
+	X(Q_OVERVIEW,                                                                                                                                                                                                                                                             \
+	  "SELECT " SUM_OF(                                                                                                                                                                                                                                                       \
+	      "blocked",                                                                                                                                                                                                                                                          \
+	      "blocked_packets") ", "                                                                                                                                                                                                                                             \
+				 "(SELECT count(DISTINCT src) FROM ev_block WHERE t_ms >= ?2 AND "                                                                                                                                                                                \
+				 "t_ms < ?3 AND kind = 1 AND last_ms >= ?1) AS "                                                                                                                                                                                                  \
+				 "blocked_sources, " SUM_OF("accepted", "accepted") ", " SUM_OF("held", "held") ", " SUM_OF("refused", "refused") ", " SUM_OF(                                                                                                                    \
+				     "delivered",                                                                                                                                                                                                                                 \
+				     "delivered") ", " SUM_OF("bounced",                                                                                                                                                                                                          \
+							      "bounced") ", " SUM_OF("deferred",                                                                                                                                                                                  \
+										     "deferred") ", " SUM_OF("login_ok",                                                                                                                                                          \
+													     "logins_ok") ", " SUM_OF("login_failed",                                                                                                                             \
+																      "logins_failed") ", "                                                                                                                       \
+																		       "(SELECT count(*) FROM incident WHERE state IN ('open', 'acknowledged')) AS incidents_open, "                              \
+																		       "(SELECT count(*) FROM incident WHERE state = 'contained') AS incidents_contained, "                                       \
+																		       "(SELECT count(*) FROM report WHERE match = 'none') AS reports_unmatched, "                                                \
+																		       "(SELECT count(*) FROM exemption WHERE state = 'active' AND starts_ms <= ?3 AND (expires_ms IS NULL OR expires_ms > ?3)) " \
+																		       "AS exemptions_active, "                                                                                                   \
+																		       "(SELECT count(*) FROM exemption WHERE state = 'active' AND expires_ms > ?3 AND expires_ms <= ?3 + 2592000000) "           \
+																		       "AS exemptions_expiring_30d")                                                                                              \
+	X(Q_TOP_LINES, "SELECT addr_text(t.src) AS source, s.ref AS subscriber, s.name AS "                                                                                                                                                                                       \
+		       "subscriber_name, t.packets, t.dsts, "                                                                                                                                                                                                                     \
+		       "t.first_ms, t.last_ms FROM (SELECT src, sum(packets) AS packets, "                                                                                                                                                                                        \
+		       "max(dsts) AS dsts, min(first_ms) AS first_ms, "                                                                                                                                                                                                           \
+		       "max(last_ms) AS last_ms FROM ev_block WHERE t_ms >= ?2 AND t_ms < ?3 AND "                                                                                                                                                                                \
+		       "kind = 1 AND last_ms >= ?1 GROUP BY src "                                                                                                                                                                                                                 \
+		       "ORDER BY 2 DESC LIMIT ?4) t LEFT JOIN subscriber s ON s.id = " HOLDER(                                                                                                                                                                                    \
+			   "t.src", "t.last_ms") " ORDER BY t.packets DESC")                                                                                                                                                                                                      \
+	X(Q_TOP_ACCOUNTS, "SELECT a.login AS account, s.ref AS subscriber, t.messages, t.rcpts, "                                                                                                                                                                                 \
+			  "t.refused, t.bounced, t.held, "                                                                                                                                                                                                                        \
+			  "CASE WHEN EXISTS (SELECT 1 FROM incident i WHERE i.account_id = a.id "                                                                                                                                                                                 \
+			  "AND i.state = 'contained') THEN 'hold' "                                                                                                                                                                                                               \
+			  "ELSE 'normal' END AS stage, t.last_ms FROM (SELECT account_id, "                                                                                                                                                                                       \
+			  "sum(messages) AS messages, sum(rcpts) AS rcpts, "                                                                                                                                                                                                      \
+			  "sum(refused) AS refused, sum(bounced) AS bounced, sum(held) AS held, "                                                                                                                                                                                 \
+			  "max(last_ms) AS last_ms FROM account_rollup "                                                                                                                                                                                                          \
+			  "WHERE t_ms >= ?2 AND t_ms < ?3 AND last_ms >= ?1 GROUP BY account_id "                                                                                                                                                                                 \
+			  "ORDER BY sum(rcpts) + sum(refused) + sum(bounced) DESC LIMIT ?4) t "                                                                                                                                                                                   \
+			  "JOIN account a ON a.id = t.account_id "                                                                                                                                                                                                                \
+			  "LEFT JOIN subscriber s ON s.id = a.subscriber_id ORDER BY t.rcpts + "                                                                                                                                                                                  \
+			  "t.refused + t.bounced DESC")                                                                                                                                                                                                                           \
+	X(Q_CHART, "SELECT metric, (t_ms - ?1) / 900000, sum(n) FROM rollup WHERE metric IN "                                                                                                                                                                                     \
+		   "('blocked', 'accepted', 'held', 'refused') "                                                                                                                                                                                                                  \
+		   "AND t_ms >= ?1 AND t_ms < ?2 GROUP BY 1, 2")                                                                                                                                                                                                                  \
+	X(Q_EXEMPTIONS, "SELECT e.id, prefix_text(e.first, e.plen) AS prefix, CASE e.class WHEN "                                                                                                                                                                                 \
+			"2 THEN 'throttled' ELSE 'full' END AS class, "                                                                                                                                                                                                           \
+			"e.state, s.ref AS subscriber, e.contract, e.contact, e.reason, e.actor, "                                                                                                                                                                                \
+			"e.created_ms, e.starts_ms, e.expires_ms, "                                                                                                                                                                                                               \
+			"e.last_seen_ms, e.packets FROM exemption e LEFT JOIN subscriber s ON "                                                                                                                                                                                   \
+			"s.id = e.subscriber_id "                                                                                                                                                                                                                                 \
+			"WHERE ?1 OR e.state = 'active' ORDER BY e.id DESC LIMIT ?2")                                                                                                                                                                                             \
+	X(Q_INCIDENTS, INCIDENT_COLUMNS                                                                                                                                                                                                                                           \
+	  "WHERE CASE ifnull(?1, '') WHEN '' THEN i.state <> 'resolved' WHEN 'all' THEN 1 "                                                                                                                                                                                       \
+	  "ELSE i.state = ?1 END ORDER BY i.id DESC LIMIT ?2")                                                                                                                                                                                                                    \
+	X(Q_INCIDENT, INCIDENT_COLUMNS "WHERE i.id = ?1")                                                                                                                                                                                                                         \
+	X(Q_TIMELINE,                                                                                                                                                                                                                                                             \
+	  "SELECT t_ms, actor, what, text FROM incident_event WHERE incident_id = ?1 ORDER BY id")                                                                                                                                                                                \
+	X(Q_INCIDENT_REPORTS,                                                                                                                                                                                                                                                     \
+	  REPORT_COLUMNS("") "WHERE r.incident_id = ?1 ORDER BY r.id DESC LIMIT 100")                                                                                                                                                                                             \
+	X(Q_INCIDENT_MESSAGES,                                                                                                                                                                                                                                                    \
+	  MESSAGE_COLUMNS "WHERE account_id = (SELECT account_id FROM incident WHERE id = ?1) "                                                                                                                                                                                   \
+			  "ORDER BY t_ms DESC LIMIT 20")                                                                                                                                                                                                                          \
+	X(Q_INCIDENT_LINES, LEASE_COLUMNS                                                                                                                                                                                                                                         \
+	  "WHERE l.subscriber_id = (SELECT subscriber_id FROM incident WHERE id = ?1) "                                                                                                                                                                                           \
+	  "ORDER BY l.from_ms DESC LIMIT 50")                                                                                                                                                                                                                                     \
+	X(Q_REPORTS,                                                                                                                                                                                                                                                              \
+	  REPORT_COLUMNS(                                                                                                                                                                                                                                                         \
+	      "") "WHERE CASE ifnull(?1, '') WHEN 'matched' THEN r.match <> 'none' "                                                                                                                                                                                              \
+		  "WHEN 'unmatched' THEN r.match = 'none' ELSE 1 END ORDER BY r.id DESC LIMIT ?2")                                                                                                                                                                                \
+	X(Q_REPORT,                                                                                                                                                                                                                                                               \
+	  REPORT_COLUMNS(", r.fields AS \"=fields\", r.original_headers") "WHERE r.id = ?1")                                                                                                                                                                                      \
+	X(Q_WHO,                                                                                                                                                                                                                                                                  \
+	  "WITH RECURSIVE len(n) AS (SELECT min(plen) FROM lease UNION ALL "                                                                                                                                                                                                      \
+	  "SELECT (SELECT min(plen) FROM lease WHERE plen > n) FROM len WHERE n IS NOT NULL) "                                                                                                                                                                                    \
+	  "SELECT s.ref AS subscriber, s.name AS subscriber_name, prefix_text(l.first, l.plen) "                                                                                                                                                                                  \
+	  "AS prefix, l.port_lo, l.port_hi, "                                                                                                                                                                                                                                     \
+	  "l.from_ms, l.to_ms, l.source, " LOGINS_OF_S "FROM len JOIN lease l ON l.plen = len.n "                                                                                                                                                                                 \
+	  "AND l.first = addr_mask(?1, len.n) JOIN subscriber s ON s.id = l.subscriber_id WHERE "                                                                                                                                                                                 \
+	  "l.from_ms <= ?3 "                                                                                                                                                                                                                                                      \
+	  "AND (l.to_ms IS NULL OR l.to_ms > ?3) AND (?2 < 0 OR (l.port_lo <= ?2 AND l.port_hi "                                                                                                                                                                                  \
+	  ">= ?2)) ORDER BY l.plen DESC, l.id")                                                                                                                                                                                                                                   \
+	X(Q_LEASES, LEASE_COLUMNS "WHERE ?1 OR l.to_ms IS NULL ORDER BY l.id DESC LIMIT ?2")                                                                                                                                                                                      \
+	X(Q_SUBSCRIBERS, "SELECT s.id, s.ref, s.name, s.contact, " LOGINS_OF_S                                                                                                                                                                                                    \
+			 "FROM subscriber s ORDER BY s.id DESC LIMIT ?1")                                                                                                                                                                                                         \
+	X(Q_AUDIT, "SELECT seq, t_ms, actor, peer, action, object, reason, detail FROM audit "                                                                                                                                                                                    \
+		   "ORDER BY seq DESC LIMIT ?1")                                                                                                                                                                                                                                  \
+	X(Q_MESSAGES, MESSAGE_COLUMNS "WHERE account_id = (SELECT id FROM account WHERE login = "                                                                                                                                                                                 \
+				      "?1) ORDER BY t_ms DESC LIMIT ?2")
 
 #endif

@@ -1,176 +1,257 @@
 /*
- * store_stmts - every statement of the writer, in one list (X(name, sql)). Included by store_int.h and store.c only.
+ * store_stmts - every statement of the writer, in one list (X(name, sql)). Included by store_int.h
+ * and store.c only.
  */
 #ifndef ACCOUNTING_STORE_STMTS_H
 #define ACCOUNTING_STORE_STMTS_H
 
 /* The leases that hold address ?1: one look-up for each prefix length in use. */
-#define LEASES_OF_ADDR \
-	"WITH RECURSIVE len(n) AS (SELECT min(plen) FROM lease UNION ALL " \
+#define LEASES_OF_ADDR                                                                             \
+	"WITH RECURSIVE len(n) AS (SELECT min(plen) FROM lease UNION ALL "                         \
 	"SELECT (SELECT min(plen) FROM lease WHERE plen > n) FROM len WHERE n IS NOT NULL) "
 
 /* Those that share an address with the prefix ?1..?2 of length ?3 (inside it, or around it) ... */
-#define LEASES_MEETING \
-	LEASES_OF_ADDR ", hit(id) AS (SELECT id FROM lease WHERE first BETWEEN ?1 AND ?2 " \
-	"UNION SELECT l.id FROM len JOIN lease l ON l.plen = len.n AND l.first = addr_mask(?1, len.n) " \
-	"WHERE len.n < ?3) "
+#define LEASES_MEETING                                                                             \
+	LEASES_OF_ADDR ", hit(id) AS (SELECT id FROM lease WHERE first BETWEEN ?1 AND ?2 "         \
+		       "UNION SELECT l.id FROM len JOIN lease l ON l.plen = len.n AND l.first = "  \
+		       "addr_mask(?1, len.n) "                                                     \
+		       "WHERE len.n < ?3) "
 /* ... and a port of ?4..?5, are not subscriber ?6's, and go on after ?7. */
-#define LEASES_MET \
-	"FROM hit JOIN lease l ON l.id = hit.id WHERE (l.to_ms IS NULL OR l.to_ms > ?7) " \
+#define LEASES_MET                                                                                 \
+	"FROM hit JOIN lease l ON l.id = hit.id WHERE (l.to_ms IS NULL OR l.to_ms > ?7) "          \
 	"AND l.port_lo <= ?5 AND l.port_hi >= ?4 AND l.subscriber_id <> ?6 "
 
 /* The prefix lengths of active exemptions. */
-#define EXEMPT_LENGTHS \
-	"WITH RECURSIVE len(n) AS (SELECT min(plen) FROM exemption WHERE state = 'active' UNION ALL " \
-	"SELECT (SELECT min(plen) FROM exemption WHERE state = 'active' AND plen > n) FROM len WHERE n IS NOT NULL) "
+#define EXEMPT_LENGTHS                                                                             \
+	"WITH RECURSIVE len(n) AS (SELECT min(plen) FROM exemption WHERE state = 'active' UNION "  \
+	"ALL "                                                                                     \
+	"SELECT (SELECT min(plen) FROM exemption WHERE state = 'active' AND plen > n) FROM len "   \
+	"WHERE n IS NOT NULL) "
 
-#define STORE_STATEMENTS(X) \
-	X(ST_SETTING, "SELECT value FROM setting WHERE key = ?1") \
-	X(ST_POLICY_BUMP, "UPDATE setting SET value = value + 1 WHERE key = 'policy_version'") \
-	X(ST_AUDIT, "INSERT INTO audit(t_ms, actor, peer, action, object, reason, detail) VALUES (?1,?2,?3,?4,?5,?6,?7)") \
-	/* events */ \
-	X(ST_SEQ, "SELECT last_seq FROM feed_source WHERE program = ?1 AND instance = ?2") \
-	X(ST_SEQ_SET, "INSERT INTO feed_source VALUES (?1,?2,?3,?4) ON CONFLICT(program, instance) " \
-		"DO UPDATE SET last_seq = excluded.last_seq, updated_ms = excluded.updated_ms") \
-	X(ST_EV_BLOCK, "INSERT INTO ev_block(t_ms, kind, src, packets, dsts, first_ms, last_ms, last_dst) " \
-		"VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT(t_ms, kind, src) DO UPDATE SET " \
-		"packets = packets + excluded.packets, dsts = max(dsts, excluded.dsts), " \
-		"first_ms = min(first_ms, excluded.first_ms), last_ms = max(last_ms, excluded.last_ms), " \
-		"last_dst = excluded.last_dst") \
-	X(ST_EV_MESSAGE, "INSERT INTO ev_message(t_ms, account_id, src, src_port, session, queue_id, token, mail_from, " \
-		"message_id, rcpt_domains, rcpts, size, held) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)") \
-	X(ST_EV_DELIVERY, "INSERT INTO ev_delivery(t_ms, account_id, queue_id, rcpt, status, reply, result) " \
-		"VALUES (?1,?2,?3,?4,?5,?6,?7)") \
-	X(ST_EV_LOGIN, "INSERT INTO ev_login VALUES (?1,?2,?3,?4,1,?5,?6,?7,?8) ON CONFLICT(t_ms, login, src, ok) " \
-		"DO UPDATE SET n = n + 1, last_ms = excluded.last_ms, mech = excluded.mech, " \
-		"session = excluded.session, reason = excluded.reason") \
-	X(ST_EV_REFUSE, "INSERT INTO ev_refuse VALUES (?1,?2,?3,?4,1,?5,?6,?7,?8) ON CONFLICT(t_ms, login, src, status) " \
-		"DO UPDATE SET n = n + 1, rcpts = rcpts + excluded.rcpts, last_ms = excluded.last_ms, " \
-		"session = excluded.session, reason = excluded.reason") \
-	X(ST_ACCOUNT_ROLLUP, "INSERT INTO account_rollup VALUES (?1,?2,?3,?4,?5,?6,?7,?8) " \
-		"ON CONFLICT(t_ms, account_id) DO UPDATE SET messages = messages + excluded.messages, " \
-		"rcpts = rcpts + excluded.rcpts, held = held + excluded.held, refused = refused + excluded.refused, " \
-		"bounced = bounced + excluded.bounced, last_ms = max(last_ms, excluded.last_ms)") \
-	X(ST_ROLLUP, "INSERT INTO rollup VALUES (?1,?2,?3) ON CONFLICT(metric, t_ms) DO UPDATE SET n = n + excluded.n") \
-	X(ST_EXEMPT_SEEN, "UPDATE exemption SET packets = packets + ?2, last_seen_ms = max(ifnull(last_seen_ms, 0), ?3) " \
-		"WHERE id = (" EXEMPT_LENGTHS "SELECT e.id FROM len JOIN exemption e ON e.plen = len.n " \
-		"AND e.first = addr_mask(?1, len.n) WHERE e.state = 'active' ORDER BY e.plen DESC LIMIT 1)") \
-	/* who */ \
-	X(ST_SUBSCRIBER, "SELECT id FROM subscriber WHERE ref = ?1") \
-	X(ST_SUBSCRIBER_PUT, "INSERT INTO subscriber(ref, name, contact, created_ms) " \
-		"VALUES (?1, ifnull(?2,''), ifnull(?3,''), ?4) " \
-		"ON CONFLICT(ref) DO UPDATE SET name = ifnull(?2, name), contact = ifnull(?3, contact)") \
-	X(ST_ACCOUNT, "SELECT id FROM account WHERE login = ?1") \
-	X(ST_ACCOUNT_ADD, "INSERT INTO account(login, subscriber_id, created_ms) VALUES (?1,?2,?3)") \
-	X(ST_ACCOUNT_MOVE, "UPDATE account SET subscriber_id = ?2 WHERE id = ?1") \
-	X(ST_ACCOUNT_MOVE_INCIDENTS, "UPDATE incident SET subscriber_id = ?2 WHERE account_id = ?1 AND state <> 'resolved'") \
-	X(ST_ACCOUNT_SUBSCRIBER, "SELECT subscriber_id FROM account WHERE id = ?1") \
-	X(ST_LEASE_SAME, "SELECT id FROM lease WHERE plen = ?1 AND first = ?2 AND port_lo = ?3 AND port_hi = ?4 " \
-		"AND subscriber_id = ?5 AND to_ms IS NULL AND from_ms <= ?6") \
-	X(ST_LEASE_TO, "UPDATE lease SET to_ms = ?2 WHERE id = ?1") \
-	X(ST_LEASE_COVERING, LEASES_MEETING "SELECT l.id, l.subscriber_id " LEASES_MET \
-		"AND l.from_ms <= ?7 LIMIT 1") \
+#define STORE_STATEMENTS(X)                                                                        \
+	X(ST_SETTING, "SELECT value FROM setting WHERE key = ?1")                                  \
+	X(ST_POLICY_BUMP, "UPDATE setting SET value = value + 1 WHERE key = 'policy_version'")     \
+	X(ST_AUDIT, "INSERT INTO audit(t_ms, actor, peer, action, object, reason, detail) VALUES " \
+		    "(?1,?2,?3,?4,?5,?6,?7)")                                                      \
+	/* events */                                                                               \
+	X(ST_SEQ, "SELECT last_seq FROM feed_source WHERE program = ?1 AND instance = ?2")         \
+	X(ST_SEQ_SET,                                                                              \
+	  "INSERT INTO feed_source VALUES (?1,?2,?3,?4) ON CONFLICT(program, instance) "           \
+	  "DO UPDATE SET last_seq = excluded.last_seq, updated_ms = excluded.updated_ms")          \
+	X(ST_EV_BLOCK,                                                                             \
+	  "INSERT INTO ev_block(t_ms, kind, src, packets, dsts, first_ms, last_ms, last_dst) "     \
+	  "VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT(t_ms, kind, src) DO UPDATE SET "           \
+	  "packets = packets + excluded.packets, dsts = max(dsts, excluded.dsts), "                \
+	  "first_ms = min(first_ms, excluded.first_ms), last_ms = max(last_ms, "                   \
+	  "excluded.last_ms), "                                                                    \
+	  "last_dst = excluded.last_dst")                                                          \
+	X(ST_EV_MESSAGE, "INSERT INTO ev_message(t_ms, account_id, src, src_port, session, "       \
+			 "queue_id, token, mail_from, "                                            \
+			 "message_id, rcpt_domains, rcpts, size, held) VALUES "                    \
+			 "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)")                           \
+	X(ST_EV_DELIVERY,                                                                          \
+	  "INSERT INTO ev_delivery(t_ms, account_id, queue_id, rcpt, status, reply, result) "      \
+	  "VALUES (?1,?2,?3,?4,?5,?6,?7)")                                                         \
+	X(ST_EV_LOGIN,                                                                             \
+	  "INSERT INTO ev_login VALUES (?1,?2,?3,?4,1,?5,?6,?7,?8) ON CONFLICT(t_ms, login, src, " \
+	  "ok) "                                                                                   \
+	  "DO UPDATE SET n = n + 1, last_ms = excluded.last_ms, mech = excluded.mech, "            \
+	  "session = excluded.session, reason = excluded.reason")                                  \
+	X(ST_EV_REFUSE,                                                                            \
+	  "INSERT INTO ev_refuse VALUES (?1,?2,?3,?4,1,?5,?6,?7,?8) ON CONFLICT(t_ms, login, "     \
+	  "src, status) "                                                                          \
+	  "DO UPDATE SET n = n + 1, rcpts = rcpts + excluded.rcpts, last_ms = excluded.last_ms, "  \
+	  "session = excluded.session, reason = excluded.reason")                                  \
+	X(ST_ACCOUNT_ROLLUP,                                                                       \
+	  "INSERT INTO account_rollup VALUES (?1,?2,?3,?4,?5,?6,?7,?8) "                           \
+	  "ON CONFLICT(t_ms, account_id) DO UPDATE SET messages = messages + excluded.messages, "  \
+	  "rcpts = rcpts + excluded.rcpts, held = held + excluded.held, refused = refused + "      \
+	  "excluded.refused, "                                                                     \
+	  "bounced = bounced + excluded.bounced, last_ms = max(last_ms, excluded.last_ms)")        \
+	X(ST_ROLLUP, "INSERT INTO rollup VALUES (?1,?2,?3) ON CONFLICT(metric, t_ms) DO UPDATE "   \
+		     "SET n = n + excluded.n")                                                     \
+	X(ST_EXEMPT_SEEN,                                                                          \
+	  "UPDATE exemption SET packets = packets + ?2, last_seen_ms = max(ifnull(last_seen_ms, "  \
+	  "0), ?3) "                                                                               \
+	  "WHERE id = (" EXEMPT_LENGTHS "SELECT e.id FROM len JOIN exemption e ON e.plen = len.n " \
+	  "AND e.first = addr_mask(?1, len.n) WHERE e.state = 'active' ORDER BY e.plen DESC "      \
+	  "LIMIT 1)")                                                                              \
+	/* who */                                                                                  \
+	X(ST_SUBSCRIBER, "SELECT id FROM subscriber WHERE ref = ?1")                               \
+	X(ST_SUBSCRIBER_PUT,                                                                       \
+	  "INSERT INTO subscriber(ref, name, contact, created_ms) "                                \
+	  "VALUES (?1, ifnull(?2,''), ifnull(?3,''), ?4) "                                         \
+	  "ON CONFLICT(ref) DO UPDATE SET name = ifnull(?2, name), contact = ifnull(?3, contact)") \
+	X(ST_ACCOUNT, "SELECT id FROM account WHERE login = ?1")                                   \
+	X(ST_ACCOUNT_ADD,                                                                          \
+	  "INSERT INTO account(login, subscriber_id, created_ms) VALUES (?1,?2,?3)")               \
+	X(ST_ACCOUNT_MOVE, "UPDATE account SET subscriber_id = ?2 WHERE id = ?1")                  \
+	X(ST_ACCOUNT_MOVE_INCIDENTS,                                                               \
+	  "UPDATE incident SET subscriber_id = ?2 WHERE account_id = ?1 AND state <> 'resolved'")  \
+	X(ST_ACCOUNT_SUBSCRIBER, "SELECT subscriber_id FROM account WHERE id = ?1")                \
+	X(ST_LEASE_SAME,                                                                           \
+	  "SELECT id FROM lease WHERE plen = ?1 AND first = ?2 AND port_lo = ?3 AND port_hi = ?4 " \
+	  "AND subscriber_id = ?5 AND to_ms IS NULL AND from_ms <= ?6")                            \
+	X(ST_LEASE_TO, "UPDATE lease SET to_ms = ?2 WHERE id = ?1")                                \
+	X(ST_LEASE_COVERING,                                                                       \
+	  LEASES_MEETING "SELECT l.id, l.subscriber_id " LEASES_MET "AND l.from_ms <= ?7 LIMIT 1") \
 	X(ST_LEASE_LATER, LEASES_MEETING "SELECT min(l.from_ms) " LEASES_MET "AND l.from_ms > ?7") \
-	X(ST_LEASE_ADD, "INSERT INTO lease(plen, first, last, port_lo, port_hi, subscriber_id, from_ms, to_ms, source) " \
-		"VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)") \
-	X(ST_LEASE_END, "UPDATE lease SET to_ms = max(?3, from_ms) WHERE plen = ?1 AND first = ?2 AND to_ms IS NULL " \
-		"AND from_ms <= ?3 AND (?4 < 0 OR port_lo = ?4)") \
-	X(ST_LEASE_HOLDERS, LEASES_OF_ADDR "SELECT DISTINCT l.subscriber_id FROM len JOIN lease l " \
-		"ON l.plen = len.n AND l.first = addr_mask(?1, len.n) WHERE l.from_ms <= ?3 " \
-		"AND (l.to_ms IS NULL OR l.to_ms > ?3) AND (?2 < 0 OR (l.port_lo <= ?2 AND l.port_hi >= ?2))") \
-	X(ST_LEASE_COVER, LEASES_OF_ADDR "SELECT DISTINCT l.subscriber_id FROM len JOIN lease l " \
-		"ON l.plen = len.n AND l.first = addr_mask(?1, len.n) WHERE len.n <= ?2 AND l.to_ms IS NULL " \
-		"AND l.port_lo = 0 AND l.port_hi = 65535 AND l.from_ms <= ?3 LIMIT 2") \
-	/* exemptions */ \
-	X(ST_EXEMPT_ACTIVE, "SELECT id FROM exemption WHERE plen = ?1 AND first = ?2 AND state = 'active'") \
-	X(ST_EXEMPT_GET, "SELECT id, plen, first, class, starts_ms, ifnull(expires_ms, 0), contract FROM exemption WHERE id = ?1") \
-	X(ST_EXEMPT_ADD, "INSERT INTO exemption(plen, first, last, class, state, subscriber_id, contract, contact, reason, actor, " \
-		"created_ms, starts_ms, expires_ms) VALUES (?1,?2,?3,?4,'active',?5,?6,?7,?8,?9,?10,?11,?12)") \
-	X(ST_EXEMPT_UPDATE, "UPDATE exemption SET class = ?2, subscriber_id = ifnull(?3, subscriber_id), contract = ?4, contact = ?5, " \
-		"reason = ?6, actor = ?7, starts_ms = ?8, expires_ms = ?9 WHERE id = ?1") \
-	X(ST_EXEMPT_END, "UPDATE exemption SET state = ?2, ended_ms = ?3 WHERE id = ?1 AND state = 'active'") \
-	X(ST_EXEMPT_SHORTEN, "UPDATE exemption SET expires_ms = ?2 WHERE id = ?1 AND (expires_ms IS NULL OR expires_ms > ?2)") \
-	X(ST_EXEMPT_DUE, "SELECT id FROM exemption WHERE state = 'active' AND expires_ms <= ?1 ORDER BY expires_ms LIMIT 1") \
-	X(ST_EXEMPT_NEXT, "SELECT min(expires_ms) FROM exemption WHERE state = 'active' AND expires_ms IS NOT NULL") \
-	X(ST_EXEMPT_INSIDE, "SELECT id FROM exemption WHERE state = 'active' AND subscriber_id = ?1 AND first BETWEEN ?2 AND ?3 AND last <= ?3 " \
-		"AND id > ?4 ORDER BY id LIMIT 1") \
-	X(ST_EXEMPT_SNAPSHOT, "SELECT id, plen, first, class, starts_ms, ifnull(expires_ms, 0) FROM exemption " \
-		"WHERE state = 'active' ORDER BY id") \
-	/* incidents */ \
-	X(ST_INCIDENT, "SELECT id, ifnull(account_id,0), ifnull(subscriber_id,0), state, subject_type, subject, detector, " \
-		"ifnull(penalty_ms,0), ifnull(released_ms,0) FROM incident WHERE id = ?1") \
-	X(ST_INCIDENT_OF, "SELECT id, ifnull(account_id,0), ifnull(subscriber_id,0), state, subject_type, subject, detector, " \
-		"ifnull(penalty_ms,0), ifnull(released_ms,0) FROM incident WHERE subject_type = 'account' AND subject = ?1 " \
-		"AND state <> 'resolved' AND (?2 IS NULL OR detector = ?2) ORDER BY state = 'contained' DESC, id DESC LIMIT 1") \
-	X(ST_INCIDENT_OF_SUBSCRIBER, "SELECT id, ifnull(account_id,0), ifnull(subscriber_id,0), state, subject_type, subject, detector, " \
-		"ifnull(penalty_ms,0), ifnull(released_ms,0) FROM incident WHERE subscriber_id = ?1 " \
-		"AND state <> 'resolved' ORDER BY id DESC LIMIT 1") \
-	X(ST_INCIDENT_ADD, "INSERT INTO incident(state, subject_type, subject, account_id, subscriber_id, detector, why, severity, " \
-		"opened_ms, updated_ms) VALUES ('open',?1,?2,?3,?4,?5,?6,?7,?8,?8)") \
-	X(ST_INCIDENT_NOTE, "INSERT INTO incident_event(incident_id, t_ms, actor, what, text) VALUES (?1,?2,?3,?4,?5)") \
-	X(ST_INCIDENT_TOUCH, "UPDATE incident SET updated_ms = ?2 WHERE id = ?1") \
-	X(ST_INCIDENT_CONTAIN, "UPDATE incident SET state = 'contained', contained_ms = ?3, penalty_ms = ?2, updated_ms = ?3 " \
-		"WHERE id = ?1") \
-	X(ST_INCIDENT_WHY, "UPDATE incident SET why = ?2 WHERE id = ?1") \
-	X(ST_INCIDENT_STATE, "UPDATE incident SET state = ?2, owner = ifnull(?3, owner), updated_ms = ?4, " \
-		"resolved_ms = CASE WHEN ?2 = 'resolved' THEN ?4 ELSE resolved_ms END WHERE id = ?1") \
-	X(ST_INCIDENT_CONTAINED_OF, "SELECT id FROM incident WHERE subject_type = 'account' AND subject = ?1 " \
-		"AND state = 'contained' LIMIT 1") \
-	X(ST_INCIDENT_RELEASE, "UPDATE incident SET state = 'released', released_ms = ?2, updated_ms = ?2 WHERE id = ?1") \
-	X(ST_PENALTY_RELEASED, "SELECT count(*) FROM incident WHERE subject_type = 'account' AND subject = ?1 AND penalty_ms = ?2 " \
-		"AND state <> 'contained' AND released_ms IS NOT NULL") \
-	X(ST_PENALTY_KNOWN, "SELECT count(*) FROM incident WHERE subject_type = 'account' AND subject = ?1 AND penalty_ms = ?2 " \
-		"AND state = 'contained'") \
-	X(ST_INCIDENTS_CONTAINED, "SELECT subject, penalty_ms, detector, why FROM incident WHERE state = 'contained' " \
-		"AND subject_type = 'account' ORDER BY id") \
-	/* reports */ \
-	X(ST_MESSAGE_TOKEN, "SELECT m.account_id, a.login, m.queue_id, m.token FROM ev_message m JOIN account a ON a.id = m.account_id " \
-		"WHERE m.token = ?1 ORDER BY m.id DESC LIMIT 1") \
-	X(ST_MESSAGE_QUEUE, "SELECT m.account_id, a.login, m.queue_id, m.token FROM ev_message m JOIN account a ON a.id = m.account_id " \
-		"WHERE m.queue_id = ?1 ORDER BY m.id DESC LIMIT 1") \
-	X(ST_ACCOUNT_AT, "SELECT DISTINCT m.account_id, a.login FROM ev_message m JOIN account a ON a.id = m.account_id " \
-		"WHERE m.src = ?1 AND m.t_ms BETWEEN ?2 AND ?3 LIMIT 2") \
-	X(ST_REPORT_ADD, "INSERT INTO report(received_ms, format, feedback_type, reporter, source_ip, source_port, arrival_ms, match, " \
-		"account_id, subscriber_id, incident_id, token, queue_id, sha256, error, fields, original_headers) " \
-		"VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)") \
-	X(ST_REPORT_ROW, "SELECT r.id, r.match, a.login AS account, s.ref AS subscriber, r.incident_id AS incident FROM report r " \
-		"LEFT JOIN account a ON a.id = r.account_id LEFT JOIN subscriber s ON s.id = r.subscriber_id " \
-		"WHERE r.sha256 = ?1 OR r.id = ?2") \
-	X(ST_REPORT_ATTACH, "UPDATE report SET incident_id = ?2 WHERE id = ?1") \
-	X(ST_REPORT_COUNT, "SELECT count(*) FROM report WHERE incident_id = ?1 AND feedback_type <> 'not-spam'") \
-	/* doors */ \
-	X(ST_OPERATOR, "SELECT hash, role FROM operator WHERE user = ?1") \
-	X(ST_OPERATOR_PUT, "INSERT INTO operator(user, hash, role, created_ms, changed_ms) VALUES (?1,?2,?3,?4,?4) " \
-		"ON CONFLICT(user) DO UPDATE SET hash = excluded.hash, role = excluded.role, changed_ms = excluded.changed_ms") \
-	X(ST_OPERATOR_LOGIN, "UPDATE operator SET login_ms = ?2 WHERE user = ?1") \
-	X(ST_OPERATOR_REMOVE, "DELETE FROM operator WHERE user = ?1") \
-	X(ST_OPERATOR_LIST, "SELECT user, role, created_ms, changed_ms, login_ms FROM operator ORDER BY user") \
-	X(ST_ADMINS, "SELECT count(*) FROM operator WHERE role = 'admin'") \
-	X(ST_SESSION_ADD, "INSERT INTO session(hash, user, address, created_ms, seen_ms) VALUES (?1,?2,?3,?4,?4)") \
-	X(ST_SESSION, "SELECT s.user, s.address, o.role, s.created_ms, s.seen_ms FROM session s JOIN operator o ON o.user = s.user " \
-		"WHERE s.hash = ?1") \
-	X(ST_SESSION_SEEN, "UPDATE session SET seen_ms = ?2 WHERE hash = ?1") \
-	X(ST_SESSION_REMOVE, "DELETE FROM session WHERE hash = ?1") \
-	X(ST_SESSIONS_OF, "DELETE FROM session WHERE user = ?1") \
-	/* retention */ \
-	X(ST_PRUNE_BLOCK, "DELETE FROM ev_block WHERE (t_ms, kind, src) IN (SELECT t_ms, kind, src FROM ev_block WHERE t_ms < ?1 LIMIT 2000)") \
-	X(ST_PRUNE_MESSAGE, "DELETE FROM ev_message WHERE id IN (SELECT id FROM ev_message WHERE t_ms < ?1 LIMIT 2000)") \
-	X(ST_PRUNE_DELIVERY, "DELETE FROM ev_delivery WHERE id IN (SELECT id FROM ev_delivery WHERE t_ms < ?1 LIMIT 2000)") \
-	X(ST_PRUNE_LOGIN, "DELETE FROM ev_login WHERE (t_ms, login, src, ok) IN " \
-		"(SELECT t_ms, login, src, ok FROM ev_login WHERE t_ms < ?1 LIMIT 2000)") \
-	X(ST_PRUNE_REFUSE, "DELETE FROM ev_refuse WHERE (t_ms, login, src, status) IN " \
-		"(SELECT t_ms, login, src, status FROM ev_refuse WHERE t_ms < ?1 LIMIT 2000)") \
-	X(ST_PRUNE_ACCOUNT_ROLLUP, "DELETE FROM account_rollup WHERE (t_ms, account_id) IN " \
-		"(SELECT t_ms, account_id FROM account_rollup WHERE t_ms < ?1 LIMIT 2000)") \
-	X(ST_PRUNE_ROLLUP, "DELETE FROM rollup WHERE (metric, t_ms) IN (SELECT metric, t_ms FROM rollup WHERE t_ms < ?1 LIMIT 2000)") \
-	X(ST_PRUNE_LEASE, "DELETE FROM lease WHERE id IN (SELECT id FROM lease WHERE to_ms < ?1 LIMIT 2000)") \
-	X(ST_PRUNE_SESSION, "DELETE FROM session WHERE seen_ms < ?1") \
-	X(ST_PRUNE_REPORTS, "SELECT id, sha256 FROM report WHERE received_ms < ?1 LIMIT 200") \
-	X(ST_PRUNE_REPORT, "DELETE FROM report WHERE id = ?1") \
-	X(ST_STATUS, "SELECT (SELECT value FROM setting WHERE key = 'policy_version') AS policy_version, " \
-		"(SELECT count(*) FROM account) AS accounts, (SELECT count(*) FROM subscriber) AS subscribers, " \
-		"(SELECT count(*) FROM exemption WHERE state = 'active') AS exemptions, " \
-		"(SELECT count(*) FROM incident WHERE state <> 'resolved') AS incidents_unresolved, " \
-		"(SELECT count(*) FROM operator) AS operators")
+	X(ST_LEASE_ADD, "INSERT INTO lease(plen, first, last, port_lo, port_hi, subscriber_id, "   \
+			"from_ms, to_ms, source) "                                                 \
+			"VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)")                                     \
+	X(ST_LEASE_END, "UPDATE lease SET to_ms = max(?3, from_ms) WHERE plen = ?1 AND first = "   \
+			"?2 AND to_ms IS NULL "                                                    \
+			"AND from_ms <= ?3 AND (?4 < 0 OR port_lo = ?4)")                          \
+	X(ST_LEASE_HOLDERS, LEASES_OF_ADDR                                                         \
+	  "SELECT DISTINCT l.subscriber_id FROM len JOIN lease l "                                 \
+	  "ON l.plen = len.n AND l.first = addr_mask(?1, len.n) WHERE l.from_ms <= ?3 "            \
+	  "AND (l.to_ms IS NULL OR l.to_ms > ?3) AND (?2 < 0 OR (l.port_lo <= ?2 AND l.port_hi "   \
+	  ">= ?2))")                                                                               \
+	X(ST_LEASE_COVER,                                                                          \
+	  LEASES_OF_ADDR "SELECT DISTINCT l.subscriber_id FROM len JOIN lease l "                  \
+			 "ON l.plen = len.n AND l.first = addr_mask(?1, len.n) WHERE len.n <= ?2 " \
+			 "AND l.to_ms IS NULL "                                                    \
+			 "AND l.port_lo = 0 AND l.port_hi = 65535 AND l.from_ms <= ?3 LIMIT 2")    \
+	/* exemptions */                                                                           \
+	X(ST_EXEMPT_ACTIVE,                                                                        \
+	  "SELECT id FROM exemption WHERE plen = ?1 AND first = ?2 AND state = 'active'")          \
+	X(ST_EXEMPT_GET, "SELECT id, plen, first, class, starts_ms, ifnull(expires_ms, 0), "       \
+			 "contract FROM exemption WHERE id = ?1")                                  \
+	X(ST_EXEMPT_ADD, "INSERT INTO exemption(plen, first, last, class, state, subscriber_id, "  \
+			 "contract, contact, reason, actor, "                                      \
+			 "created_ms, starts_ms, expires_ms) VALUES "                              \
+			 "(?1,?2,?3,?4,'active',?5,?6,?7,?8,?9,?10,?11,?12)")                      \
+	X(ST_EXEMPT_UPDATE,                                                                        \
+	  "UPDATE exemption SET class = ?2, subscriber_id = ifnull(?3, subscriber_id), contract "  \
+	  "= ?4, contact = ?5, "                                                                   \
+	  "reason = ?6, actor = ?7, starts_ms = ?8, expires_ms = ?9 WHERE id = ?1")                \
+	X(ST_EXEMPT_END,                                                                           \
+	  "UPDATE exemption SET state = ?2, ended_ms = ?3 WHERE id = ?1 AND state = 'active'")     \
+	X(ST_EXEMPT_SHORTEN, "UPDATE exemption SET expires_ms = ?2 WHERE id = ?1 AND (expires_ms " \
+			     "IS NULL OR expires_ms > ?2)")                                        \
+	X(ST_EXEMPT_DUE, "SELECT id FROM exemption WHERE state = 'active' AND expires_ms <= ?1 "   \
+			 "ORDER BY expires_ms LIMIT 1")                                            \
+	X(ST_EXEMPT_NEXT, "SELECT min(expires_ms) FROM exemption WHERE state = 'active' AND "      \
+			  "expires_ms IS NOT NULL")                                                \
+	X(ST_EXEMPT_INSIDE, "SELECT id FROM exemption WHERE state = 'active' AND subscriber_id = " \
+			    "?1 AND first BETWEEN ?2 AND ?3 AND last <= ?3 "                       \
+			    "AND id > ?4 ORDER BY id LIMIT 1")                                     \
+	X(ST_EXEMPT_SNAPSHOT,                                                                      \
+	  "SELECT id, plen, first, class, starts_ms, ifnull(expires_ms, 0) FROM exemption "        \
+	  "WHERE state = 'active' ORDER BY id")                                                    \
+	/* incidents */                                                                            \
+	X(ST_INCIDENT, "SELECT id, ifnull(account_id,0), ifnull(subscriber_id,0), state, "         \
+		       "subject_type, subject, detector, "                                         \
+		       "ifnull(penalty_ms,0), ifnull(released_ms,0) FROM incident WHERE id = ?1")  \
+	X(ST_INCIDENT_OF, "SELECT id, ifnull(account_id,0), ifnull(subscriber_id,0), state, "      \
+			  "subject_type, subject, detector, "                                      \
+			  "ifnull(penalty_ms,0), ifnull(released_ms,0) FROM incident WHERE "       \
+			  "subject_type = 'account' AND subject = ?1 "                             \
+			  "AND state <> 'resolved' AND (?2 IS NULL OR detector = ?2) ORDER BY "    \
+			  "state = 'contained' DESC, id DESC LIMIT 1")                             \
+	X(ST_INCIDENT_OF_SUBSCRIBER,                                                               \
+	  "SELECT id, ifnull(account_id,0), ifnull(subscriber_id,0), state, subject_type, "        \
+	  "subject, detector, "                                                                    \
+	  "ifnull(penalty_ms,0), ifnull(released_ms,0) FROM incident WHERE subscriber_id = ?1 "    \
+	  "AND state <> 'resolved' ORDER BY id DESC LIMIT 1")                                      \
+	X(ST_INCIDENT_ADD, "INSERT INTO incident(state, subject_type, subject, account_id, "       \
+			   "subscriber_id, detector, why, severity, "                              \
+			   "opened_ms, updated_ms) VALUES ('open',?1,?2,?3,?4,?5,?6,?7,?8,?8)")    \
+	X(ST_INCIDENT_NOTE, "INSERT INTO incident_event(incident_id, t_ms, actor, what, text) "    \
+			    "VALUES (?1,?2,?3,?4,?5)")                                             \
+	X(ST_INCIDENT_TOUCH, "UPDATE incident SET updated_ms = ?2 WHERE id = ?1")                  \
+	X(ST_INCIDENT_CONTAIN, "UPDATE incident SET state = 'contained', contained_ms = ?3, "      \
+			       "penalty_ms = ?2, updated_ms = ?3 "                                 \
+			       "WHERE id = ?1")                                                    \
+	X(ST_INCIDENT_WHY, "UPDATE incident SET why = ?2 WHERE id = ?1")                           \
+	X(ST_INCIDENT_STATE,                                                                       \
+	  "UPDATE incident SET state = ?2, owner = ifnull(?3, owner), updated_ms = ?4, "           \
+	  "resolved_ms = CASE WHEN ?2 = 'resolved' THEN ?4 ELSE resolved_ms END WHERE id = ?1")    \
+	X(ST_INCIDENT_CONTAINED_OF,                                                                \
+	  "SELECT id FROM incident WHERE subject_type = 'account' AND subject = ?1 "               \
+	  "AND state = 'contained' LIMIT 1")                                                       \
+	X(ST_INCIDENT_RELEASE, "UPDATE incident SET state = 'released', released_ms = ?2, "        \
+			       "updated_ms = ?2 WHERE id = ?1")                                    \
+	X(ST_PENALTY_RELEASED, "SELECT count(*) FROM incident WHERE subject_type = 'account' AND " \
+			       "subject = ?1 AND penalty_ms = ?2 "                                 \
+			       "AND state <> 'contained' AND released_ms IS NOT NULL")             \
+	X(ST_PENALTY_KNOWN, "SELECT count(*) FROM incident WHERE subject_type = 'account' AND "    \
+			    "subject = ?1 AND penalty_ms = ?2 "                                    \
+			    "AND state = 'contained'")                                             \
+	X(ST_INCIDENTS_CONTAINED,                                                                  \
+	  "SELECT subject, penalty_ms, detector, why FROM incident WHERE state = 'contained' "     \
+	  "AND subject_type = 'account' ORDER BY id")                                              \
+	/* reports */                                                                              \
+	X(ST_MESSAGE_TOKEN, "SELECT m.account_id, a.login, m.queue_id, m.token FROM ev_message m " \
+			    "JOIN account a ON a.id = m.account_id "                               \
+			    "WHERE m.token = ?1 ORDER BY m.id DESC LIMIT 1")                       \
+	X(ST_MESSAGE_QUEUE, "SELECT m.account_id, a.login, m.queue_id, m.token FROM ev_message m " \
+			    "JOIN account a ON a.id = m.account_id "                               \
+			    "WHERE m.queue_id = ?1 ORDER BY m.id DESC LIMIT 1")                    \
+	X(ST_ACCOUNT_AT, "SELECT DISTINCT m.account_id, a.login FROM ev_message m JOIN account a " \
+			 "ON a.id = m.account_id "                                                 \
+			 "WHERE m.src = ?1 AND m.t_ms BETWEEN ?2 AND ?3 LIMIT 2")                  \
+	X(ST_REPORT_ADD, "INSERT INTO report(received_ms, format, feedback_type, reporter, "       \
+			 "source_ip, source_port, arrival_ms, match, "                             \
+			 "account_id, subscriber_id, incident_id, token, queue_id, sha256, "       \
+			 "error, fields, original_headers) "                                       \
+			 "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)")    \
+	X(ST_REPORT_ROW, "SELECT r.id, r.match, a.login AS account, s.ref AS subscriber, "         \
+			 "r.incident_id AS incident FROM report r "                                \
+			 "LEFT JOIN account a ON a.id = r.account_id LEFT JOIN subscriber s ON "   \
+			 "s.id = r.subscriber_id "                                                 \
+			 "WHERE r.sha256 = ?1 OR r.id = ?2")                                       \
+	X(ST_REPORT_ATTACH, "UPDATE report SET incident_id = ?2 WHERE id = ?1")                    \
+	X(ST_REPORT_COUNT,                                                                         \
+	  "SELECT count(*) FROM report WHERE incident_id = ?1 AND feedback_type <> 'not-spam'")    \
+	/* doors */                                                                                \
+	X(ST_OPERATOR, "SELECT hash, role FROM operator WHERE user = ?1")                          \
+	X(ST_OPERATOR_PUT, "INSERT INTO operator(user, hash, role, created_ms, changed_ms) "       \
+			   "VALUES (?1,?2,?3,?4,?4) "                                              \
+			   "ON CONFLICT(user) DO UPDATE SET hash = excluded.hash, role = "         \
+			   "excluded.role, changed_ms = excluded.changed_ms")                      \
+	X(ST_OPERATOR_LOGIN, "UPDATE operator SET login_ms = ?2 WHERE user = ?1")                  \
+	X(ST_OPERATOR_REMOVE, "DELETE FROM operator WHERE user = ?1")                              \
+	X(ST_OPERATOR_LIST,                                                                        \
+	  "SELECT user, role, created_ms, changed_ms, login_ms FROM operator ORDER BY user")       \
+	X(ST_ADMINS, "SELECT count(*) FROM operator WHERE role = 'admin'")                         \
+	X(ST_SESSION_ADD,                                                                          \
+	  "INSERT INTO session(hash, user, address, created_ms, seen_ms) VALUES (?1,?2,?3,?4,?4)") \
+	X(ST_SESSION, "SELECT s.user, s.address, o.role, s.created_ms, s.seen_ms FROM session s "  \
+		      "JOIN operator o ON o.user = s.user "                                        \
+		      "WHERE s.hash = ?1")                                                         \
+	X(ST_SESSION_SEEN, "UPDATE session SET seen_ms = ?2 WHERE hash = ?1")                      \
+	X(ST_SESSION_REMOVE, "DELETE FROM session WHERE hash = ?1")                                \
+	X(ST_SESSIONS_OF, "DELETE FROM session WHERE user = ?1")                                   \
+	/* retention */                                                                            \
+	X(ST_PRUNE_BLOCK, "DELETE FROM ev_block WHERE (t_ms, kind, src) IN (SELECT t_ms, kind, "   \
+			  "src FROM ev_block WHERE t_ms < ?1 LIMIT 2000)")                         \
+	X(ST_PRUNE_MESSAGE, "DELETE FROM ev_message WHERE id IN (SELECT id FROM ev_message WHERE " \
+			    "t_ms < ?1 LIMIT 2000)")                                               \
+	X(ST_PRUNE_DELIVERY, "DELETE FROM ev_delivery WHERE id IN (SELECT id FROM ev_delivery "    \
+			     "WHERE t_ms < ?1 LIMIT 2000)")                                        \
+	X(ST_PRUNE_LOGIN,                                                                          \
+	  "DELETE FROM ev_login WHERE (t_ms, login, src, ok) IN "                                  \
+	  "(SELECT t_ms, login, src, ok FROM ev_login WHERE t_ms < ?1 LIMIT 2000)")                \
+	X(ST_PRUNE_REFUSE,                                                                         \
+	  "DELETE FROM ev_refuse WHERE (t_ms, login, src, status) IN "                             \
+	  "(SELECT t_ms, login, src, status FROM ev_refuse WHERE t_ms < ?1 LIMIT 2000)")           \
+	X(ST_PRUNE_ACCOUNT_ROLLUP,                                                                 \
+	  "DELETE FROM account_rollup WHERE (t_ms, account_id) IN "                                \
+	  "(SELECT t_ms, account_id FROM account_rollup WHERE t_ms < ?1 LIMIT 2000)")              \
+	X(ST_PRUNE_ROLLUP, "DELETE FROM rollup WHERE (metric, t_ms) IN (SELECT metric, t_ms FROM " \
+			   "rollup WHERE t_ms < ?1 LIMIT 2000)")                                   \
+	X(ST_PRUNE_LEASE,                                                                          \
+	  "DELETE FROM lease WHERE id IN (SELECT id FROM lease WHERE to_ms < ?1 LIMIT 2000)")      \
+	X(ST_PRUNE_SESSION, "DELETE FROM session WHERE seen_ms < ?1")                              \
+	X(ST_PRUNE_REPORTS, "SELECT id, sha256 FROM report WHERE received_ms < ?1 LIMIT 200")      \
+	X(ST_PRUNE_REPORT, "DELETE FROM report WHERE id = ?1")                                     \
+	X(ST_STATUS,                                                                               \
+	  "SELECT (SELECT value FROM setting WHERE key = 'policy_version') AS policy_version, "    \
+	  "(SELECT count(*) FROM account) AS accounts, (SELECT count(*) FROM subscriber) AS "      \
+	  "subscribers, "                                                                          \
+	  "(SELECT count(*) FROM exemption WHERE state = 'active') AS exemptions, "                \
+	  "(SELECT count(*) FROM incident WHERE state <> 'resolved') AS incidents_unresolved, "    \
+	  "(SELECT count(*) FROM operator) AS operators")
 
 #endif
