@@ -205,7 +205,7 @@ static void stats(struct limiter *l, const json_t *args, const struct moment *no
 	out->ok = true;
 	out->value = json_pack(
 	    "{s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "accounts", (json_int_t)limiter_accounts(l),
-	    "asks", (json_int_t)(s->checks + s->charges), "limited",
+	    "asks", (json_int_t)s->checks + (json_int_t)s->charges, "limited",
 	    (json_int_t)s->answers[RL_LIMIT], "held", (json_int_t)s->penalised[RL_HOLD],
 	    "suspended", (json_int_t)s->penalised[RL_SUSPEND], "detections",
 	    (json_int_t)s->detections, "mode", mode_names[limiter_config(l)->mode]);
@@ -238,8 +238,7 @@ static bool members_ok(const struct op *op, json_t *args, struct admin_result *o
 {
 	const char *key;
 	json_t *value;
-	json_object_foreach(args, key, value)
-	{
+	json_object_foreach (args, key, value) {
 		if (!member_allowed(op->members, key)) {
 			fail(out, "%s takes no argument %.40s", op->name, key);
 			return false;

@@ -54,6 +54,7 @@ static struct bucket_slot *append(struct bucket *b, uint32_t at)
 		b->slot = p;
 		b->cap = (uint16_t)cap;
 	}
+	bug_on(!b->slot);
 	b->slot[b->n] = (struct bucket_slot){.at = at};
 	return &b->slot[b->n++];
 }

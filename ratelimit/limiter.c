@@ -492,19 +492,36 @@ void limiter_each_penalty(const struct limiter *l, void (*f)(const struct rl_pen
 	}
 }
 
+static void make_overrides(struct account *a)
+{
+	struct override *all = calloc((size_t)N_UNITS * N_WINDOWS, sizeof *all);
+	if (!all)
+		fatal("out of memory");
+	a->over = all;
+}
+
+static void drop_override(struct limiter *l, struct account *a, enum unit u, enum window w,
+			  const struct moment *now)
+{
+	if (!a || !a->over)
+		return;
+	a->over[u * N_WINDOWS + w].set = false;
+	limiter_repin(l, a, now);
+}
+
 bool limiter_override(struct limiter *l, const char *account, enum unit u, enum window w,
 		      const struct override *over, const struct moment *now)
 {
-	struct account *a = over ? limiter_account(l, account, now, true) : find(l, account);
-	if (!a)
-		return over == NULL;
-	if (!a->over) {
-		a->over = calloc((size_t)N_UNITS * N_WINDOWS, sizeof *a->over);
-		if (!a->over)
-			fatal("out of memory");
+	if (!over) {
+		drop_override(l, find(l, account), u, w, now);
+		return true;
 	}
-	struct override *o = &a->over[u * N_WINDOWS + w];
-	*o = over ? *over : (struct override){0};
+	struct account *a = limiter_account(l, account, now, true);
+	if (!a)
+		return false;
+	if (!a->over)
+		make_overrides(a);
+	a->over[u * N_WINDOWS + w] = *over;
 	limiter_repin(l, a, now);
 	return true;
 }

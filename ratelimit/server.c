@@ -509,10 +509,11 @@ void server_free(struct server *s)
 	if (!s)
 		return;
 	struct peer *p;
-	while ((p = TAILQ_FIRST(&s->peers))) {
-		ipc_free(p->c, false);
-		peer_free(p);
+	TAILQ_FOREACH(p, &s->peers, link)
+	{
+		p->dead = true;
 	}
+	reap(s);
 	ipc_listener_free(s->listener);
 	if (s->tick)
 		event_free(s->tick);
