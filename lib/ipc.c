@@ -280,19 +280,19 @@ void ipc_free(struct ipc_conn *c, bool flush)
 static int connect_to(const char *path)
 {
 	struct sockaddr_un sun;
-	if (!ipc_sockaddr(path, &sun))
+	int folder;
+	if (!ipc_sockaddr(path, &sun, &folder))
 		return -1;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -1;
-	/* On a unix socket this never takes time: done, refused, or EAGAIN when the queue is full.
-	 */
-	if (connect(fd, (const struct sockaddr *)&sun, sizeof sun) == 0)
-		return fd;
-	int saved = errno;
-	(void)close(fd);
-	errno = saved;
-	return -1;
+	/* On a unix socket this never takes time: done, refused, or EAGAIN when the queue is full. */
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&sun, sizeof sun) != 0) {
+		int saved = errno;
+		(void)close(fd);
+		errno = saved;
+		fd = -1;
+	}
+	ipc_folder_close(folder);
+	return fd;
 }
 
 static void on_retry(evutil_socket_t none, short what, void *arg)
@@ -315,11 +315,7 @@ static void on_retry(evutil_socket_t none, short what, void *arg)
 struct ipc_conn *ipc_client(struct event_base *base, const char *path, const struct ipc_handlers *h,
 			    void *arg)
 {
-	struct sockaddr_un sun;
 	struct ipc_conn *c = new_conn(base);
-	if (!ipc_sockaddr(path, &sun))
-		fatal("the socket path %s is too long: at most %zu bytes; set a shorter run_dir",
-		      path, sizeof sun.sun_path - 1);
 	ipc_accept(c, h, arg);
 	c->backoff_ms = BACKOFF_MIN_MS;
 	c->path = strdup(path);
@@ -414,16 +410,18 @@ static bool clear_stale(const char *path, const char **why)
 static int bind_at(const char *path, mode_t mode, const char **why)
 {
 	struct sockaddr_un sun;
-	if (!ipc_sockaddr(path, &sun)) {
-		*why = "the path is too long for a socket: set a shorter run_dir";
-		return -1;
-	}
+	int folder;
 	if (!clear_stale(path, why))
 		return -1;
+	if (!ipc_sockaddr(path, &sun, &folder)) {
+		*why = strerror(errno);
+		return -1;
+	}
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	mode_t old = umask(~mode & 0777);
 	bool ok = fd >= 0 && bind(fd, (const struct sockaddr *)&sun, sizeof sun) == 0;
 	(void)umask(old);
+	ipc_folder_close(folder);
 	if (ok && listen(fd, 128) == 0)
 		return fd;
 	*why = strerror(errno);

@@ -9,7 +9,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -38,17 +40,37 @@ bool ipc_get_head(const uint8_t head[static IPC_HEAD], uint16_t *type, size_t *l
 	return n >= 2 && n - 2 <= IPC_MAX_FRAME;
 }
 
-bool ipc_sockaddr(const char *path, struct sockaddr_un *sun)
+bool ipc_sockaddr(const char *path, struct sockaddr_un *sun, int *folder)
 {
 	size_t n = strlen(path);
+	const char *name = strrchr(path, '/');
 	memset(sun, 0, sizeof *sun);
 	sun->sun_family = AF_UNIX;
-	if (!n || n >= sizeof sun->sun_path) {
-		errno = ENAMETOOLONG;
+	*folder = -1;
+	if (n && n < sizeof sun->sun_path) {
+		memcpy(sun->sun_path, path, n);
+		return true;
+	}
+	if (!name || n >= PATH_MAX || strlen(name) > 64) {
+		errno = n ? ENAMETOOLONG : EINVAL;
 		return false;
 	}
-	memcpy(sun->sun_path, path, n);
+	char dir[PATH_MAX];
+	memcpy(dir, path, (size_t)(name - path));
+	dir[name - path] = '\0';
+	*folder = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (*folder < 0)
+		return false;
+	(void)snprintf(sun->sun_path, sizeof sun->sun_path, "/proc/self/fd/%d%s", *folder, name);
 	return true;
+}
+
+void ipc_folder_close(int folder)
+{
+	int saved = errno;
+	if (folder >= 0)
+		(void)close(folder);
+	errno = saved;
 }
 
 /* Monotonic; INT64_MAX for a negative timeout: no deadline. */
@@ -91,13 +113,15 @@ int ipc_dial(const char *path, int timeout_ms, const char **err)
 {
 	struct sockaddr_un sun;
 	int64_t deadline = deadline_in(timeout_ms);
-	if (!ipc_sockaddr(path, &sun)) {
-		*err = "the socket path is too long";
+	int folder;
+	if (!ipc_sockaddr(path, &sun, &folder)) {
+		*err = dial_error(errno);
 		return -1;
 	}
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0) {
 		*err = strerror(errno);
+		ipc_folder_close(folder);
 		return -1;
 	}
 	while (connect(fd, (const struct sockaddr *)&sun, sizeof sun) != 0) {
@@ -107,9 +131,11 @@ int ipc_dial(const char *path, int timeout_ms, const char **err)
 			continue;
 		}
 		(void)close(fd);
+		ipc_folder_close(folder);
 		*err = e == EAGAIN ? "no answer in time" : dial_error(e);
 		return -1;
 	}
+	ipc_folder_close(folder);
 	return fd;
 }
 

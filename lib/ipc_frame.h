@@ -14,7 +14,11 @@
 void ipc_put_head(uint8_t head[static IPC_HEAD], uint16_t type, size_t len);
 /* False when the length is forbidden. *len is the payload's. */
 bool ipc_get_head(const uint8_t head[static IPC_HEAD], uint16_t *type, size_t *len);
-/* False when path is empty or too long (errno is then ENAMETOOLONG). */
-bool ipc_sockaddr(const char *path, struct sockaddr_un *sun);
+/*
+ * The address of the socket at path. A path that does not fit sun_path (107 bytes) is reached through its open folder,
+ * /proc/self/fd/N/NAME: *folder is then that descriptor, to be closed after bind(2) or connect(2); else -1. False with errno.
+ */
+bool ipc_sockaddr(const char *path, struct sockaddr_un *sun, int *folder);
+void ipc_folder_close(int folder); /* -1 is allowed; errno stays */
 
 #endif

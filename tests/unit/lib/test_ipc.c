@@ -467,6 +467,24 @@ static void test_listen_refuses(void **state)
 	assert_non_null(strstr(err, "too long"));
 	talloc_free(err);
 	talloc_free(long_path);
+	/* A folder deeper than sun_path: bind, connect and unlink all reach it. */
+	char *deep = talloc_asprintf(NULL, "%s.%0150d", sock_path, 1);
+	const char *why;
+	assert_int_equal(mkdir(deep, 0700), 0);
+	long_path = talloc_asprintf(deep, "%s/x.sock", deep);
+	l = ipc_listen(base, long_path, 0600, on_accepted, &srv, &err);
+	assert_non_null(l);
+	int dialled = ipc_dial(long_path, 1000, &why);
+	assert_true(dialled >= 0);
+	close(dialled);
+	assert_null(ipc_listen(base, long_path, 0600, on_accepted, &srv, &err));
+	assert_non_null(strstr(err, "another process"));
+	talloc_free(err);
+	ipc_listener_free(l);
+	assert_int_not_equal(access(long_path, F_OK), 0);
+	assert_int_equal(ipc_dial(long_path, 100, &why), -1);
+	assert_int_equal(rmdir(deep), 0);
+	talloc_free(deep);
 }
 
 /* A socket whose owner was killed is taken over. */
