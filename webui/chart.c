@@ -47,7 +47,7 @@ void chart_bar(struct html *h, int64_t value, int64_t max)
 
 static int64_t mail_sum(const struct chart_point *p)
 {
-	return p->accepted + p->held + p->refused;
+	return p->accepted + p->refused;
 }
 
 static int64_t port_sum(const struct chart_point *p)
@@ -112,7 +112,7 @@ static void hover(struct html *h, const struct chart_point *p, size_t i, size_t 
 	put(h, LIT("<rect class=\"hit\" x=\""), MILLI(left(i, n)), LIT("%\" width=\""),
 	    MILLI(100000 / (int64_t)n), LIT("%\" y=\"0\" height=\""), INT(height),
 	    LIT("\"><title>"), TXT(iso + 11), LIT(" UTC&#10;port 25 stopped: "), NUM(p->blocked),
-	    LIT("&#10;accepted: "), NUM(p->accepted), LIT("&#10;held: "), NUM(p->held),
+	    LIT("&#10;accepted: "), NUM(p->accepted), LIT("&#10;of them held: "), NUM(p->held),
 	    LIT("&#10;refused: "), NUM(p->refused), LIT("</title></rect>"));
 }
 
@@ -165,7 +165,7 @@ static void legend(struct html *h)
 		   "class=\"c-blocked\"/></svg>port 25 stopped</li>"
 		   "<li><svg width=\"12\" height=\"12\" aria-hidden=\"true\"><rect width=\"12\" "
 		   "height=\"12\" rx=\"2\" class=\"c-accepted\"/></svg>"
-		   "accepted</li>"
+		   "accepted, sent on</li>"
 		   "<li><svg width=\"12\" height=\"12\" aria-hidden=\"true\"><rect width=\"12\" "
 		   "height=\"12\" rx=\"2\" fill=\"url(#p-held)\"/></svg>"
 		   "held</li>"
@@ -197,7 +197,7 @@ static void drawing(struct html *h, const struct chart_point *p, size_t n)
 		int64_t base = (TOP + PLOT) * 1000;
 		piece(h, i, n, p[i].blocked, top1, &base, as_blocked);
 		base = (int64_t)bottom * 1000;
-		piece(h, i, n, p[i].accepted, top2, &base, as_accepted);
+		piece(h, i, n, p[i].accepted - p[i].held, top2, &base, as_accepted);
 		piece(h, i, n, p[i].held, top2, &base, as_held);
 		piece(h, i, n, p[i].refused, top2, &base, as_refused);
 		hover(h, &p[i], i, n, bottom);
@@ -214,7 +214,8 @@ static void table(struct html *h, const struct chart_point *p, size_t n)
 		"minutes, newest first</caption>"
 		"<thead><tr><th scope=\"col\">From (UTC)</th><th scope=\"col\" class=\"n\">Port 25 "
 		"stopped</th>"
-		"<th scope=\"col\" class=\"n\">Accepted</th><th scope=\"col\" class=\"n\">Held</th>"
+		"<th scope=\"col\" class=\"n\">Accepted</th><th scope=\"col\" class=\"n\">of them "
+		"held</th>"
 		"<th scope=\"col\" class=\"n\">Refused</th></tr></thead><tbody>"));
 	for (size_t i = n; i-- > 0;)
 		put(h, LIT("<tr><th scope=\"row\">"), WHEN(p[i].t_ms), LIT("</th><td class=\"n\">"),

@@ -15,8 +15,8 @@
 #include "webui/html.h"
 
 struct chart_point {
-	int64_t t_ms; /* begin of the bucket */
-	int64_t blocked, accepted, held, refused;
+	int64_t t_ms;				  /* begin of the bucket */
+	int64_t blocked, accepted, held, refused; /* held messages are accepted ones too */
 };
 
 /* The whole figure. Points are oldest first and evenly spaced; none at all gives a sentence

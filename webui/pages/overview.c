@@ -76,14 +76,28 @@ static void quick(struct web *w, int64_t id, const char *verb, const char *label
 	form_end(w);
 }
 
+/* What can be done at once, by state; the rest is on the incident's page. */
+static void need_actions(struct web *w, const json_t *x, int64_t id)
+{
+	bool account = strcmp(jstr(x, "subject_type"), "account") == 0;
+	const char *state = jstr(x, "state");
+	put(w->h, LIT("<div class=\"need-do\">"));
+	if (w->role >= ROLE_DESK && account && strcmp(state, "contained") != 0)
+		quick(w, id, "hold", "Hold its mail", "danger");
+	if (w->role >= ROLE_DESK && strcmp(state, "open") == 0)
+		quick(w, id, "ack", "Acknowledge", "");
+	put(w->h, LIT("<a class=\"button\" href=\"/incidents/"), INT(id),
+	    LIT("\">Details<span class=\"sr\"> of incident "), INT(id), LIT("</span></a></div>"));
+}
+
 static void need(struct web *w, const json_t *x)
 {
 	struct html *h = w->h;
 	int64_t id = jint(x, "id", 0), reports = jint(x, "reports", 0),
 		held = jint(x, "held_messages", 0);
-	bool account = strcmp(jstr(x, "subject_type"), "account") == 0,
-	     contained = strcmp(jstr(x, "state"), "contained") == 0;
-	put(h, EITHER(contained, "<li class=\"need-row calm\">", "<li class=\"need-row\">"),
+	bool calm =
+	    strcmp(jstr(x, "state"), "contained") == 0 || strcmp(jstr(x, "state"), "released") == 0;
+	put(h, EITHER(calm, "<li class=\"need-row calm\">", "<li class=\"need-row\">"),
 	    LIT("<div class=\"need-text\"><p class=\"need-who\">"));
 	chip(h, jstr(x, "state"));
 	put(h, LIT(" "));
@@ -100,50 +114,48 @@ static void need(struct web *w, const json_t *x)
 		    EITHER(reports == 1, " abuse report", " abuse reports"));
 	if (*jstr(x, "owner"))
 		put(h, LIT(" &middot; "), FOR(jstr(x, "owner")));
-	put(h, LIT("</p></div><div class=\"need-do\">"));
-	if (w->role >= ROLE_DESK && account && !contained)
-		quick(w, id, "hold", "Hold its mail", "danger");
-	if (w->role >= ROLE_DESK && strcmp(jstr(x, "state"), "open") == 0)
-		quick(w, id, "ack", "Acknowledge", "");
-	put(h, LIT("<a class=\"button\" href=\"/incidents/"), INT(id),
-	    LIT("\">Details<span class=\"sr\"> incident "), INT(id), LIT("</span></a></div></li>"));
+	put(h, LIT("</p></div>"));
+	need_actions(w, x, id);
+	put(h, LIT("</li>"));
 }
 
-static bool in_hand(const json_t *x)
+/* The three groups of unresolved incidents, in the order they are shown. */
+enum group { NEEDS, CONTAINED, RELEASED, N_GROUPS };
+
+static enum group group_of(const json_t *x)
 {
-	return strcmp(jstr(x, "state"), "contained") == 0;
+	if (strcmp(jstr(x, "state"), "contained") == 0)
+		return CONTAINED;
+	return strcmp(jstr(x, "state"), "released") == 0 ? RELEASED : NEEDS;
 }
 
-/* Those that are contained, or those that are not; at most room of them. */
-static void needs_list(struct web *w, const json_t *rows, bool contained, size_t room)
+static void group_list(struct web *w, const json_t *rows, enum group g)
 {
 	size_t i, shown = 0;
 	json_t *x;
-	json_array_foreach (rows, i, x) {
-		if (shown == room || in_hand(x) != contained)
-			continue;
-		need(w, x);
-		shown++;
-	}
+	put(w->h, LIT("<ul class=\"needs\">"));
+	json_array_foreach (rows, i, x)
+		if (group_of(x) == g && shown++ < NEEDS_MAX)
+			need(w, x);
+	put(w->h, LIT("</ul>"));
 }
 
-static void needs_card(struct web *w, const json_t *rows, size_t contained)
+static void needs_card(struct web *w, const json_t *rows, const size_t count[N_GROUPS])
 {
-	size_t needing = json_array_size(rows) - contained;
 	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"needs-title\"><div class=\"head\">"
 		      "<h2 id=\"needs-title\">Needs you</h2><a href=\"/incidents\">All "
 		      "incidents</a></div>"));
-	if (needing) {
-		put(w->h, LIT("<ul class=\"needs\">"));
-		needs_list(w, rows, false, NEEDS_MAX);
-		put(w->h, LIT("</ul>"));
-	} else {
-		put(w->h, LIT("<p class=\"empty good-news\">Nobody does.</p>"));
+	if (count[NEEDS])
+		group_list(w, rows, NEEDS);
+	else
+		put(w->h, LIT("<p class=\"empty\">Nobody does.</p>"));
+	if (count[CONTAINED]) {
+		put(w->h, LIT("<h3>Contained: held until you release</h3>"));
+		group_list(w, rows, CONTAINED);
 	}
-	if (contained) {
-		put(w->h, LIT("<h3>Contained: held until you release</h3><ul class=\"needs\">"));
-		needs_list(w, rows, true, NEEDS_MAX);
-		put(w->h, LIT("</ul>"));
+	if (count[RELEASED]) {
+		put(w->h, LIT("<h3>Released: resolve when it stays quiet</h3>"));
+		group_list(w, rows, RELEASED);
 	}
 	put(w->h, LIT("</section>"));
 }
@@ -289,18 +301,18 @@ static bool from_database(struct web *w, struct query *q)
 {
 	json_t *o = query_overview(q, w->now_ms - DAY_MS, w->now_ms, &w->query_err);
 	json_t *rows = o ? query_incidents(q, NULL, 1000, &w->query_err) : NULL;
-	size_t i, contained = 0;
+	size_t i, count[N_GROUPS] = {0};
 	json_t *x;
 	if (!rows) {
 		json_decref(o);
 		return false;
 	}
 	json_array_foreach (rows, i, x)
-		contained += in_hand(x);
-	sentence(w, o, (int64_t)(json_array_size(rows) - contained), (int64_t)contained);
+		count[group_of(x)]++;
+	sentence(w, o, (int64_t)count[NEEDS], (int64_t)count[CONTAINED]);
 	tiles(w, o);
 	put(w->h, LIT("<div class=\"columns now\">"));
-	needs_card(w, rows, contained);
+	needs_card(w, rows, count);
 	put(w->h, LIT("<div class=\"stack-cards\">"));
 	chart_card(w, q);
 	health(w);

@@ -82,7 +82,7 @@ static void extremes(void **state)
 		for (size_t b = 0; b < 5; b++) {
 			struct chart_point p[96];
 			void *ctx = talloc_new(NULL);
-			fill(p, values[a], values[b], values[a], 1);
+			fill(p, values[a], values[b] + values[a], values[a], 1);
 			p[7] = (struct chart_point){p[7].t_ms, 1, 1, 1, 1};
 			const char *s = drawn(ctx, p, 96);
 			for (const char *r = s; (r = strstr(r, "height=\"")); r++)
