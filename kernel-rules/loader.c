@@ -2,8 +2,9 @@
  * loader - see loader.h.
  *
  * Works through nft(8) and iptables-nft(8). Order matters: the table comes first, so that a subject
- * packet is marked and, with nobody to judge it, refused; the queue step comes after it. Base chains
- * are never deleted or made again while the table lives: the kernel would drop every queued packet.
+ * packet is marked and, with nobody to judge it, refused; the queue step comes after it. Base
+ * chains are never deleted or made again while the table lives: the kernel would drop every queued
+ * packet.
  *
  * Trusted with: CAP_NET_ADMIN, for the time of one command. Diagnostics: the tools' own words.
  * Known gaps: the mangle table is shared with others, who may remove the twin's rule; status tells.
@@ -31,8 +32,8 @@ static const char probe_queue[] = "table inet sekisho_probe {\n\tchain c {\n"
 
 static bool nft(void *ctx, const char *input, bool check_only, struct tool_result *r)
 {
-	const char *argv[] = {"nft", check_only ? "-c" : "-f", check_only ? "-f" : "-", check_only ? "-" : NULL,
-			NULL};
+	const char *argv[] = {"nft", check_only ? "-c" : "-f", check_only ? "-f" : "-",
+			      check_only ? "-" : NULL, NULL};
 	*r = tool_run(ctx, argv, input);
 	return r->status == 0;
 }
@@ -40,8 +41,8 @@ static bool nft(void *ctx, const char *input, bool check_only, struct tool_resul
 static bool fail(void *ctx, char **err, const char *what, const struct tool_result *r)
 {
 	if (r->status == 127)
-		*err = talloc_asprintf(ctx, "%s: %s (Debian: apt-get install nftables iptables)", what,
-				       r->error);
+		*err = talloc_asprintf(ctx, "%s: %s (Debian: apt-get install nftables iptables)",
+				       what, r->error);
 	else if (strstr(r->error, "Operation not permitted"))
 		*err = talloc_asprintf(ctx, "%s: not permitted; run it as root", what);
 	else
@@ -55,7 +56,8 @@ static bool chain_exists(void *ctx, const char *chain)
 	return tool_run(ctx, argv, NULL).status == 0;
 }
 
-bool loader_choose(void *ctx, const struct rules_conf *c, bool *native, const char **why, char **err)
+bool loader_choose(void *ctx, const struct rules_conf *c, bool *native, const char **why,
+		   char **err)
 {
 	struct tool_result r;
 	bool there = nft(ctx, probe_queue, true, &r);
@@ -71,8 +73,9 @@ bool loader_choose(void *ctx, const struct rules_conf *c, bool *native, const ch
 	       : there			? "the kernel has nft queue"
 					: "the kernel has no nft queue (CONFIG_NFT_QUEUE)";
 	if (!*native && (!tool_exists(xt_tools[0]) || !tool_exists(xt_tools[1]))) {
-		*err = talloc_strdup(ctx, "the queue step needs iptables-nft and ip6tables-nft here "
-					  "(Debian: apt-get install iptables)");
+		*err =
+		    talloc_strdup(ctx, "the queue step needs iptables-nft and ip6tables-nft here "
+				       "(Debian: apt-get install iptables)");
 		return false;
 	}
 	return true;
@@ -86,7 +89,8 @@ char *loader_text(void *ctx, const struct rules_conf *c, bool native)
 	return ruleset_render(ctx, c, &how);
 }
 
-/* --- the twin -------------------------------------------------------------------------------------- */
+/* --- the twin
+ * -------------------------------------------------------------------------------------- */
 
 #define MAX_ARGS 32
 
@@ -120,8 +124,7 @@ static size_t twin_rule(void *ctx, const struct rules_conf *c, const char **argv
 
 static struct tool_result twin(void *ctx, size_t i, const char *command, const struct rules_conf *c)
 {
-	const char *argv[MAX_ARGS] = {xt_tools[i], "-w", "-t", "mangle",
-				command, "FORWARD"};
+	const char *argv[MAX_ARGS] = {xt_tools[i], "-w", "-t", "mangle", command, "FORWARD"};
 	(void)twin_rule(ctx, c, argv + 6);
 	return tool_run(ctx, argv, NULL);
 }
@@ -143,7 +146,8 @@ static bool twin_delete(void *ctx, size_t i, char *rule, char **err)
 	size_t n = 5;
 	char *save = NULL;
 	/* rule: "-A FORWARD ..."; our arguments hold no blanks. */
-	for (char *word = strtok_r(rule, " ", &save); word && n < 63; word = strtok_r(NULL, " ", &save))
+	for (char *word = strtok_r(rule, " ", &save); word && n < 63;
+	     word = strtok_r(NULL, " ", &save))
 		if (strcmp(word, "-A") != 0)
 			argv[n++] = word;
 	struct tool_result r = tool_run(ctx, argv, NULL);
@@ -190,12 +194,12 @@ static bool twin_load(void *ctx, const struct rules_conf *c, char **err)
 	return true;
 }
 
-/* Without a rule of ours or of anybody else the table mangle goes too: it would cost every packet. */
+/* Without a rule of ours or of anybody else the table mangle goes too: it would cost every packet.
+ */
 static bool twin_unload(void *ctx, char **err)
 {
 	for (size_t i = 0; i < 2; i++) {
-		const char *argv[] = {"nft", "delete", "table", xt_families[i], "mangle",
-				NULL};
+		const char *argv[] = {"nft", "delete", "table", xt_families[i], "mangle", NULL};
 		bool ours = strstr(twin_list(ctx, i), COMMENT) != NULL;
 		if (!twin_remove(ctx, i, NULL, err))
 			return false;
@@ -205,14 +209,16 @@ static bool twin_unload(void *ctx, char **err)
 	return true;
 }
 
-/* --- the commands --------------------------------------------------------------------------------- */
+/* --- the commands
+ * --------------------------------------------------------------------------------- */
 
 /* nft's words for what a person can do something about. */
 static bool explain(void *ctx, char **err, const char *what, const struct tool_result *r)
 {
 	if (strstr(r->error, "File exists"))
-		*err = talloc_asprintf(ctx, "%s: the table in the kernel was made with another "
-					    "set_size or by another version: unload, then load (%s)",
+		*err = talloc_asprintf(ctx,
+				       "%s: the table in the kernel was made with another "
+				       "set_size or by another version: unload, then load (%s)",
 				       what, r->error);
 	else
 		return fail(ctx, err, what, r);
@@ -253,7 +259,8 @@ static void read_counters(void *ctx, struct rules_status *out, const char *text)
 		const char *packets = strstr(p, "packets ");
 		if (!end || !packets)
 			return;
-		out->counters[out->n_counters].name = talloc_strndup(ctx, name, (size_t)(end - name));
+		out->counters[out->n_counters].name =
+		    talloc_strndup(ctx, name, (size_t)(end - name));
 		out->counters[out->n_counters++].packets = strtoull(packets + 8, NULL, 10);
 		p = packets;
 	}

@@ -10,8 +10,8 @@
 #include "kernel-rules/rules_conf.h"
 
 struct rules_status {
-	bool loaded;	       /* the table is there */
-	bool native_step;      /* chain q holds the queue rule */
+	bool loaded;		 /* the table is there */
+	bool native_step;	 /* chain q holds the queue rule */
 	bool xt_step4, xt_step6; /* mangle/FORWARD holds ours */
 	struct {
 		const char *name; /* without c_ */
@@ -23,7 +23,8 @@ struct rules_status {
 /* Every result false with *err, a talloc'd text under ctx that says what to do. */
 
 /* Can nft hand packets to a queue here (as configured: auto asks the kernel)? why: static text. */
-bool loader_choose(void *ctx, const struct rules_conf *c, bool *native, const char **why, char **err);
+bool loader_choose(void *ctx, const struct rules_conf *c, bool *native, const char **why,
+		   char **err);
 /* Idempotent; what was there stays in force until the new rules are. */
 bool loader_load(void *ctx, const struct rules_conf *c, bool native, char **err);
 /* The kernel's opinion on the ruleset; nothing is changed. */

@@ -16,9 +16,9 @@
 
 #include "kernel-rules/rules_conf.h"
 
-#define S	struct rules_conf
-#define ROW(n)	"kernel-rules", #n
-#define OFF(n)	offsetof(S, n)
+#define S	   struct rules_conf
+#define ROW(n)	   "kernel-rules", #n
+#define OFF(n)	   offsetof(S, n)
 #define MAX_QUEUES 64
 
 const struct conf_key rules_keys[] = {
@@ -90,14 +90,16 @@ bool rules_conf_check(const struct rules_conf *c, char err[static 256])
 	const char *why;
 	char text[128];
 	if (c->subscriber_interfaces.n == 0) {
-		(void)snprintf(err, 256, "kernel-rules.subscriber_interfaces is empty: name the "
-					 "interfaces that subscribers are behind");
+		(void)snprintf(err, 256,
+			       "kernel-rules.subscriber_interfaces is empty: name the "
+			       "interfaces that subscribers are behind");
 		return false;
 	}
 	for (size_t i = 0; i < c->subscriber_interfaces.n; i++)
 		if (!interface_valid(c->subscriber_interfaces.items[i])) {
-			(void)snprintf(err, 256, "kernel-rules.subscriber_interfaces: \"%.40s\" is "
-						 "not the name of an interface",
+			(void)snprintf(err, 256,
+				       "kernel-rules.subscriber_interfaces: \"%.40s\" is "
+				       "not the name of an interface",
 				       c->subscriber_interfaces.items[i]);
 			return false;
 		}

@@ -1,8 +1,8 @@
 /*
  * sekisho-rules - load the kernel ruleset, take it out, say what is there.
  *
- * A command, not a daemon: it runs nft(8) and iptables-nft(8) and ends. Exit status: 0 done, 1 no (not
- * loaded, or not complete), 64 usage, 69 a tool refused or is missing, 78 the configuration.
+ * A command, not a daemon: it runs nft(8) and iptables-nft(8) and ends. Exit status: 0 done, 1 no
+ * (not loaded, or not complete), 64 usage, 69 a tool refused or is missing, 78 the configuration.
  *
  * Trusted with: root, for one command. Diagnostics: standard error. Known gaps: see loader.c.
  */
@@ -115,7 +115,9 @@ static const char *step(const struct rules_status *s)
 		return "nft";
 	if (s->xt_step4 && s->xt_step6)
 		return "xt";
-	return s->xt_step4 ? "xt, IPv6 rule missing" : s->xt_step6 ? "xt, IPv4 rule missing" : "none";
+	return s->xt_step4   ? "xt, IPv6 rule missing"
+	       : s->xt_step6 ? "xt, IPv4 rule missing"
+			     : "none";
 }
 
 static void print_status(const struct rules_status *s, bool complete)

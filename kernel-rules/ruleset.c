@@ -4,8 +4,8 @@
  * The text is put together from the templates below. In a template @NAME@ stands for a value of the
  * configuration; a chain's rules come once, after `flush chain`.
  *
- * Trusted with: what every forwarded packet meets. Diagnostics: none. Known gaps: a throttled prefix
- * is metered per set element (an IPv4 /29 has eight meters, an IPv6 /52 sixteen).
+ * Trusted with: what every forwarded packet meets. Diagnostics: none. Known gaps: a throttled
+ * prefix is metered per set element (an IPv4 /29 has eight meters, an IPv6 /52 sixteen).
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -31,7 +31,8 @@ static const struct length {
 #define N_LENGTHS (sizeof lengths / sizeof *lengths)
 
 static const char head[] =
-    "# Sekisho: port 25 of subscribers is closed but for exempt sources. Rendered by sekisho-rules(8)\n"
+    "# Sekisho: port 25 of subscribers is closed but for exempt sources. Rendered by "
+    "sekisho-rules(8)\n"
     "# from the configuration; see kernel-rules/README.md. Mark bits @mask@: @pend@ to be judged,\n"
     "# @allow@ let through, @reject@ refuse.\n"
     "table inet sekisho {\n"
@@ -53,10 +54,12 @@ static const char allow_sets[] =
 static const char sets[] =
     "\tset deny4 { type ipv4_addr; flags timeout; size @size@; }\n"
     "\tset deny6 { type ipv6_addr; flags timeout; size @size@; }\n"
+    "\tset refused4 { type ipv4_addr . ipv4_addr; flags dynamic; size 65536; }\n"
+    "\tset refused6 { type ipv6_addr . ipv6_addr; flags dynamic; size 65536; }\n"
+    "\tset passed4 { type ipv4_addr . ipv4_addr; flags dynamic; size 65536; }\n"
+    "\tset passed6 { type ipv6_addr . ipv6_addr; flags dynamic; size 65536; }\n"
     "\tset seen4 { type ipv4_addr; flags dynamic; size @size@; }\n"
     "\tset seen6 { type ipv6_addr; flags dynamic; size @size@; }\n"
-    "\tset pass4 { type ipv4_addr . ipv4_addr; flags dynamic; size @size@; }\n"
-    "\tset pass6 { type ipv6_addr . ipv6_addr; flags dynamic; size @size@; }\n"
     "\tset rate4 { type ipv4_addr; flags dynamic,timeout; size @size@; timeout 10m; }\n"
     "\tset rate6 { type ipv6_addr; flags dynamic,timeout; size @size@; timeout 10m; }\n"
     "\tchain steer { type filter hook forward priority -160; policy accept; }\n";
@@ -80,7 +83,8 @@ static const char chains[] =
     "\t}\n"
     "\n"
     "\tchain frag4 {\n"
-    "\t\t# RFC 3128: offset 1 could rewrite TCP flags. Other non-first fragments are harmless without the first.\n"
+    "\t\t# RFC 3128: offset 1 could rewrite TCP flags. Other non-first fragments are harmless "
+    "without the first.\n"
     "\t\tip protocol tcp ip frag-off & 0x1fff == 1 iifname @sub_if counter name c_malformed drop\n"
     "\t\taccept\n"
     "\t}\n"
@@ -109,20 +113,21 @@ static const char chains[] =
     "\t\tmeta mark set meta mark & @keep@ | @pend@ accept\n"
     "\t}\n";
 
-static const char allowed_chain[] =
-    "\n"
-    "\tchain allowed@name@ {\n"
-    "\t\ttcp flags & (syn | ack) == syn @match@ @throttle@name@ update @@rate@ { @match@ limit rate "
-    "over @throttle_rate@/minute burst @throttle_burst@ packets } counter name c_throttled goto refuse\n"
-    "\t\tgoto pass\n"
-    "\t}\n";
+static const char allowed_chain[] = "\n"
+				    "\tchain allowed@name@ {\n"
+				    "\t\ttcp flags & (syn | ack) == syn @match@ @throttle@name@ "
+				    "update @@rate@ { @match@ limit rate "
+				    "over @throttle_rate@/minute burst @throttle_burst@ packets } "
+				    "counter name c_throttled goto refuse\n"
+				    "\t\tgoto pass\n"
+				    "\t}\n";
 
 static const char rest[] =
     "\n"
     "\tchain pass {\n"
     "\t\tcounter name c_passed\n"
-    "\t\tadd @pass4 { ip saddr . ip daddr counter } accept\n"
-    "\t\tadd @pass6 { ip6 saddr . ip6 daddr counter } accept\n"
+    "\t\tadd @passed4 { ip saddr . ip daddr counter } accept\n"
+    "\t\tadd @passed6 { ip6 saddr . ip6 daddr counter } accept\n"
     "\t\taccept\n"
     "\t}\n"
     "\n"
@@ -138,8 +143,15 @@ static const char rest[] =
     "\n"
     "\tchain refuse {\n"
     "\t\tcounter name c_refused\n"
+    "\t\t# By source and destination; when that set is full (a scan), by source alone.\n"
+    "\t\tadd @refused4 { ip saddr . ip daddr counter } goto answer\n"
+    "\t\tadd @refused6 { ip6 saddr . ip6 daddr counter } goto answer\n"
     "\t\tadd @seen4 { ip saddr counter }\n"
     "\t\tadd @seen6 { ip6 saddr & ffff:ffff:ffff:ffff:: counter }\n"
+    "\t\tgoto answer\n"
+    "\t}\n"
+    "\n"
+    "\tchain answer {\n"
     "@reaction@"
     "\t\tdrop\n"
     "\t}\n";
@@ -161,7 +173,8 @@ static const char apply_rules[] =
     "\t\ttcp dport 25 goto pass\n"
     "\t}\n";
 
-/* --- templates ---------------------------------------------------------------------------------- */
+/* --- templates ----------------------------------------------------------------------------------
+ */
 
 struct value {
 	const char *name;
@@ -211,11 +224,12 @@ static char *expand_lengths(char *out, const char *template, const char *family,
 static char *allow_rules(void *ctx, const char *family)
 {
 	struct value v[5] = {{0}};
-	return expand_lengths(talloc_strdup(ctx, ""), "\t\t@match@ @allow@name@ goto allowed@name@\n",
-			      family, v);
+	return expand_lengths(talloc_strdup(ctx, ""),
+			      "\t\t@match@ @allow@name@ goto allowed@name@\n", family, v);
 }
 
-/* --- the whole ---------------------------------------------------------------------------------- */
+/* --- the whole ----------------------------------------------------------------------------------
+ */
 
 static char *add_element(char *list, const char *item)
 {
@@ -256,8 +270,8 @@ static char *put_configured_sets(char *out, void *tmp, const struct rules_conf *
 
 static char *flush_chains(char *out, const struct ruleset_how *how)
 {
-	static const char *const names[] = {"steer", "frag4", "smtp",	"smtp4", "smtp6",
-					    "pass",  "odd",   "refuse", "apply"};
+	static const char *const names[] = {"steer", "frag4", "smtp",	"smtp4",  "smtp6",
+					    "pass",  "odd",   "refuse", "answer", "apply"};
 	/* A chain that is not there yet is made, so that the flush finds it. */
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		out = talloc_asprintf_append_buffer(
@@ -275,13 +289,14 @@ static char *flush_chains(char *out, const struct ruleset_how *how)
 
 static const char *reaction(void *tmp, const struct rules_conf *c)
 {
-	static const char *const with[] = {
-	    [RULES_RESET] = "tcp reset", [RULES_ICMP] = "icmpx type admin-prohibited", [RULES_DROP] = NULL};
+	static const char *const with[] = {[RULES_RESET] = "tcp reset",
+					   [RULES_ICMP] = "icmpx type admin-prohibited",
+					   [RULES_DROP] = NULL};
 	if (!with[c->reaction])
 		return "";
-	return talloc_asprintf(tmp, "\t\tlimit rate %" PRId64 "/second burst %" PRId64
-				    " packets reject with %s\n",
-			       c->reply_rate, c->reply_rate, with[c->reaction]);
+	return talloc_asprintf(
+	    tmp, "\t\tlimit rate %" PRId64 "/second burst %" PRId64 " packets reject with %s\n",
+	    c->reply_rate, c->reply_rate, with[c->reaction]);
 }
 
 static const char *number(void *tmp, int64_t n)
@@ -325,7 +340,8 @@ char *ruleset_render(void *ctx, const struct rules_conf *c, const struct ruleset
 	    {"reject", hex(tmp, m.reject)},
 	    {"keep", keep},
 	    {"size", number(tmp, c->set_size)},
-	    {"antispoof", c->antispoof ? "\t\tfib saddr . iif oif missing counter name c_spoofed drop\n" : ""},
+	    {"antispoof",
+	     c->antispoof ? "\t\tfib saddr . iif oif missing counter name c_spoofed drop\n" : ""},
 	    {"allow4", allow_rules(tmp, "4")},
 	    {"allow6", allow_rules(tmp, "6")},
 	    {"tunnels", c->tunnels == RULES_TUNNELS_DROP ? "drop" : "accept"},

@@ -1,9 +1,10 @@
 /*
  * ruleset - the nft ruleset as text, from the configuration. Pure.
  *
- * Feeding the text to nft(8) is idempotent: the table, its sets and its base chains are created when
- * missing and kept when there; every chain is flushed and filled again in the same transaction. Only
- * the sets that hold configuration (sub_if, own_mta4, own_mta6) and the meters lose their elements.
+ * Feeding the text to nft(8) is idempotent: the table, its sets and its base chains are created
+ * when missing and kept when there; every chain is flushed and filled again in the same
+ * transaction. Only the sets that hold configuration (sub_if, own_mta4, own_mta6) and the meters
+ * lose their elements.
  */
 #ifndef KERNEL_RULES_RULESET_H
 #define KERNEL_RULES_RULESET_H

@@ -3,8 +3,8 @@
  *
  * Input and output go through memory files, so that neither side ever waits for the other.
  *
- * Trusted with: running programs as root; the names are fixed in loader.c, and no shell is involved.
- * Diagnostics: fatal() when the machine cannot run programs at all. Known gaps: none.
+ * Trusted with: running programs as root; the names are fixed in loader.c, and no shell is
+ * involved. Diagnostics: fatal() when the machine cannot run programs at all. Known gaps: none.
  */
 #include <errno.h>
 #include <spawn.h>
@@ -110,9 +110,8 @@ struct tool_result tool_run(void *ctx, const char *const argv[], const char *inp
 {
 	char path[256];
 	if (!find(argv[0], path, sizeof path))
-		return (struct tool_result){
-		    127, talloc_strdup(ctx, ""),
-		    talloc_asprintf(ctx, "%s is not installed", argv[0])};
+		return (struct tool_result){127, talloc_strdup(ctx, ""),
+					    talloc_asprintf(ctx, "%s is not installed", argv[0])};
 	const int fds[3] = {memory_file("in", input), memory_file("out", NULL),
 			    memory_file("err", NULL)};
 	int status = wait_for(spawn(path, argv, fds));

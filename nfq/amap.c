@@ -155,8 +155,8 @@ void amap_clear(struct amap *m)
 	make_slots(m, MIN_SLOTS);
 }
 
-void amap_each(struct amap *m, bool (*fn)(const struct addr *key, uint8_t tag, void *value, void *arg),
-	       void *arg)
+void amap_each(struct amap *m,
+	       bool (*fn)(const struct addr *key, uint8_t tag, void *value, void *arg), void *arg)
 {
 	/* Begin behind a free slot: an entry moved back by a removal is then always met once. */
 	size_t start = 0;

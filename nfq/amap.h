@@ -21,8 +21,9 @@ void *amap_get(const struct amap *m, const struct addr *key, uint8_t tag);
 void *amap_put(struct amap *m, const struct addr *key, uint8_t tag, bool *is_new);
 bool amap_remove(struct amap *m, const struct addr *key, uint8_t tag);
 void amap_clear(struct amap *m);
-/* Every entry, in no order; fn returns true to remove the entry. It must not change the table otherwise. */
-void amap_each(struct amap *m, bool (*fn)(const struct addr *key, uint8_t tag, void *value, void *arg),
-	       void *arg);
+/* Every entry, in no order; fn returns true to remove the entry. It must not change the table
+ * otherwise. */
+void amap_each(struct amap *m,
+	       bool (*fn)(const struct addr *key, uint8_t tag, void *value, void *arg), void *arg);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * answers - what nfqd tells when it is asked: nfq.explain, nfq.status, metrics (see daemon.h).
  *
- * Trusted with: nothing; it reads. Diagnostics: itself. Known gaps: explain knows the policy and the
- * kernel's sets, not which interface a source is behind.
+ * Trusted with: nothing; it reads. Diagnostics: itself. Known gaps: explain knows the policy and
+ * the kernel's sets, not which interface a source is behind.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,8 +29,8 @@ static bool queue_row(const struct nfqd *d, unsigned number, struct queue_row *o
 	text[len] = '\0';
 	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
 		unsigned port, mode, range;
-		if (sscanf(l, "%u %u %u %u %u %u %u", &out->number, &port, &out->depth, &mode, &range,
-			   &out->dropped, &out->user_dropped) == 7 &&
+		if (sscanf(l, "%u %u %u %u %u %u %u", &out->number, &port, &out->depth, &mode,
+			   &range, &out->dropped, &out->user_dropped) == 7 &&
 		    out->number == number)
 			return true;
 	}
@@ -46,7 +46,8 @@ static const char *backend(const struct nfqd *d)
 	return (d->steps & both) == both ? "xt" : "none";
 }
 
-/* --- nfq.explain ------------------------------------------------------------------------------------------ */
+/* --- nfq.explain
+ * ------------------------------------------------------------------------------------------ */
 
 struct explanation {
 	const char *decision, *rule;
@@ -82,7 +83,8 @@ static void explain_exempt(struct nfqd *d, const struct addr *src, const struct 
 		       addr_format(src, who), prefix_format(&e->prefix, prefix), e->exemption_id,
 		       *until ? ", until " : "", until,
 		       e->class == POLICY_THROTTLED ? "; new connections are limited" : "",
-		       x->in_kernel ? "" : "; not in the kernel's sets, each packet is judged by nfqd");
+		       x->in_kernel ? ""
+				    : "; not in the kernel's sets, each packet is judged by nfqd");
 }
 
 static void explain_closed(struct nfqd *d, const struct addr *src, struct explanation *x)
@@ -94,13 +96,16 @@ static void explain_closed(struct nfqd *d, const struct addr *src, struct explan
 	x->rule = "closed";
 	x->in_kernel = d->state != NFQD_WAITING &&
 		       nftset_has(d->sets, addr_is4(src) ? NFTSET_DENY4 : NFTSET_DENY6, &key) == 1;
-	(void)snprintf(x->why, sizeof x->why, "no exemption covers %s: port 25 is closed, submission on 587 "
-					      "and 465 is open%s",
+	(void)snprintf(x->why, sizeof x->why,
+		       "no exemption covers %s: port 25 is closed, submission on 587 "
+		       "and 465 is open%s",
 		       addr_format(src, who),
-		       x->in_kernel ? "; it was refused lately, the kernel refuses it by itself" : "");
+		       x->in_kernel ? "; it was refused lately, the kernel refuses it by itself"
+				    : "");
 }
 
-static void explain(struct nfqd *d, const struct addr *src, const struct addr *dst, struct explanation *x)
+static void explain(struct nfqd *d, const struct addr *src, const struct addr *dst,
+		    struct explanation *x)
 {
 	const struct policy_entry *e = policy_match(shared_policy(d->shared), src, clock_utc_ms());
 	char who[ADDR_STRLEN];
@@ -109,11 +114,13 @@ static void explain(struct nfqd *d, const struct addr *src, const struct addr *d
 		x->decision = "allow";
 		x->rule = "not-loaded";
 		(void)snprintf(x->why, sizeof x->why,
-			       "table inet sekisho is not loaded: nothing is enforced; run sekisho-rules load");
+			       "table inet sekisho is not loaded: nothing is enforced; run "
+			       "sekisho-rules load");
 	} else if (dst && nfq_conf_own_mta(&d->conf, dst)) {
 		x->decision = "not-subject";
 		x->rule = "own-mta";
-		(void)snprintf(x->why, sizeof x->why, "%s is one of kernel-rules.own_mta", addr_format(dst, who));
+		(void)snprintf(x->why, sizeof x->why, "%s is one of kernel-rules.own_mta",
+			       addr_format(dst, who));
 	} else if (e) {
 		explain_exempt(d, src, e, x);
 	} else {
@@ -122,8 +129,8 @@ static void explain(struct nfqd *d, const struct addr *src, const struct addr *d
 }
 
 /* NULL: the answer was an error. */
-static const char *address_arg(struct feed_request *r, const json_t *args, const char *name, bool required,
-			       struct addr *out)
+static const char *address_arg(struct feed_request *r, const json_t *args, const char *name,
+			       bool required, struct addr *out)
 {
 	const char *text = json_string_value(json_object_get(args, name)), *err;
 	if (!text && !required)
@@ -149,14 +156,15 @@ static void answer_explain(struct nfqd *d, struct feed_request *r, const json_t 
 	if (!to)
 		return;
 	explain(d, &src, *to ? &dst : NULL, &x);
-	json_t *o = json_pack("{s:s, s:s, s:s, s:b}", "decision", x.decision, "rule", x.rule, "why", x.why,
-			      "in_kernel", (int)x.in_kernel);
+	json_t *o = json_pack("{s:s, s:s, s:s, s:b}", "decision", x.decision, "rule", x.rule, "why",
+			      x.why, "in_kernel", (int)x.in_kernel);
 	if (x.exemption_id)
 		(void)json_object_set_new(o, "exemption_id", json_integer(x.exemption_id));
 	feed_reply(r, true, o);
 }
 
-/* --- nfq.status -------------------------------------------------------------------------------------------- */
+/* --- nfq.status
+ * -------------------------------------------------------------------------------------------- */
 
 static json_t *status_queues(const struct nfqd *d)
 {
@@ -166,12 +174,13 @@ static json_t *status_queues(const struct nfqd *d)
 		struct queue_row q = {0};
 		(void)queue_row(d, (unsigned)d->conf.queue_first + i, &q);
 		(void)json_array_append_new(
-		    list, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "queue",
-				    (json_int_t)(d->conf.queue_first + i), "depth", (json_int_t)q.depth,
-				    "dropped", (json_int_t)q.dropped, "user_dropped",
-				    (json_int_t)q.user_dropped, "packets", (json_int_t)c.packets,
-				    "verdict_errors", (json_int_t)c.verdict_errors, "samples_lost",
-				    (json_int_t)c.samples_lost));
+		    list,
+		    json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "queue",
+			      (json_int_t)(d->conf.queue_first + i), "depth", (json_int_t)q.depth,
+			      "dropped", (json_int_t)q.dropped, "user_dropped",
+			      (json_int_t)q.user_dropped, "packets", (json_int_t)c.packets,
+			      "verdict_errors", (json_int_t)c.verdict_errors, "learned_lost",
+			      (json_int_t)c.learned_lost));
 	}
 	return list;
 }
@@ -211,15 +220,15 @@ static json_t *status_counters(const struct nfqd *d)
 static json_t *status(const struct nfqd *d)
 {
 	const struct policy *p = shared_policy(d->shared);
-	json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:b}", "state", nfqd_state_name(d->state), "backend",
-			      backend(d), "fail", d->conf.fail ? "open" : "closed", "set_full", (int)d->full,
-			      "set_alarm", (int)d->alarmed);
+	json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:b}", "state", nfqd_state_name(d->state),
+			      "backend", backend(d), "fail", d->conf.fail ? "open" : "closed",
+			      "set_full", (int)d->full, "set_alarm", (int)d->alarmed);
 	(void)json_object_set_new(o, "queues", status_queues(d));
-	(void)json_object_set_new(o, "policy",
-				  json_pack("{s:I, s:I, s:I, s:I, s:b}", "version",
-					    (json_int_t)policy_version(p), "applied", (json_int_t)d->applied,
-					    "entries", (json_int_t)policy_count(p), "loose",
-					    (json_int_t)ksync_loose(d->ksync), "known", (int)d->policy_known));
+	(void)json_object_set_new(
+	    o, "policy",
+	    json_pack("{s:I, s:I, s:I, s:I, s:b}", "version", (json_int_t)policy_version(p),
+		      "applied", (json_int_t)d->applied, "entries", (json_int_t)policy_count(p),
+		      "loose", (json_int_t)ksync_loose(d->ksync), "known", (int)d->policy_known));
 	(void)json_object_set_new(o, "sets", status_sets(d));
 	(void)json_object_set_new(o, "verdicts", status_verdicts(d));
 	(void)json_object_set_new(o, "counters", status_counters(d));
@@ -227,12 +236,12 @@ static json_t *status(const struct nfqd *d)
 	    o, "feed",
 	    json_pack("{s:b, s:I}", "connected", (int)d->connected, "age_ms",
 		      (json_int_t)(d->heard_ms ? clock_mono_ms() - d->heard_ms : -1)));
-	(void)json_object_set_new(o, "outbox",
-				  json_pack("{s:I, s:I, s:I, s:I}", "batches",
-					    (json_int_t)outbox_batches(d->outbox), "bytes",
-					    (json_int_t)outbox_bytes(d->outbox), "events_lost",
-					    (json_int_t)outbox_lost(d->outbox), "packets_unattributed",
-					    (json_int_t)stats_lost(d->stats)));
+	(void)json_object_set_new(
+	    o, "outbox",
+	    json_pack("{s:I, s:I, s:I, s:I}", "batches", (json_int_t)outbox_batches(d->outbox),
+		      "bytes", (json_int_t)outbox_bytes(d->outbox), "events_lost",
+		      (json_int_t)outbox_lost(d->outbox), "packets_unattributed",
+		      (json_int_t)stats_lost(d->stats)));
 	return o;
 }
 
@@ -248,9 +257,12 @@ void answers_request(struct feed_request *r, const char *op, const json_t *args,
 		feed_reply(r, false, json_sprintf("nfqd does not know the request %s", op));
 }
 
-/* --- metrics ------------------------------------------------------------------------------------------------ */
+/* --- metrics
+ * ------------------------------------------------------------------------------------------------
+ */
 
-static void metric(enum metric_type type, const char *name, const char *labels, const char *help, uint64_t v)
+static void metric(enum metric_type type, const char *name, const char *labels, const char *help,
+		   uint64_t v)
 {
 	metric_set(metric_new(type, name, labels, help), (int64_t)v);
 }
@@ -264,16 +276,19 @@ static void refresh_queues(const struct nfqd *d)
 		unsigned number = (unsigned)d->conf.queue_first + i;
 		(void)snprintf(labels, sizeof labels, "queue=\"%u\"", number);
 		(void)queue_row(d, number, &q);
-		metric(METRIC_GAUGE, "sekisho_nfq_queue_depth_packets", labels, "Packets waiting for a verdict.", q.depth);
+		metric(METRIC_GAUGE, "sekisho_nfq_queue_depth_packets", labels,
+		       "Packets waiting for a verdict.", q.depth);
 		metric(METRIC_COUNTER, "sekisho_nfq_queue_dropped_total", labels,
 		       "Packets that the queue had no room for.", q.dropped);
 		metric(METRIC_COUNTER, "sekisho_nfq_queue_user_dropped_total", labels,
 		       "Packets that the socket had no room for.", q.user_dropped);
-		metric(METRIC_COUNTER, "sekisho_nfq_packets_total", labels, "Packets judged.", c.packets);
+		metric(METRIC_COUNTER, "sekisho_nfq_packets_total", labels, "Packets judged.",
+		       c.packets);
 		metric(METRIC_COUNTER, "sekisho_nfq_verdict_errors_total", labels,
 		       "Verdicts that the kernel refused (the packet was gone).", c.verdict_errors);
-		metric(METRIC_COUNTER, "sekisho_nfq_samples_lost_total", labels,
-		       "Samples that the main thread was too late for.", c.samples_lost);
+		metric(METRIC_COUNTER, "sekisho_nfq_learned_lost_total", labels,
+		       "Refused sources that were not put into the deny sets in time.",
+		       c.learned_lost);
 	}
 }
 
@@ -285,7 +300,8 @@ static void refresh_rules(const struct nfqd *d)
 		for (unsigned i = 0; i < d->n_workers; i++)
 			n += worker_counts(d->workers[i]).by_rule[rule];
 		(void)snprintf(labels, sizeof labels, "rule=\"%s\"", verdict_rule_name(rule));
-		metric(METRIC_COUNTER, "sekisho_nfq_verdicts_total", labels, "Verdicts by rule.", n);
+		metric(METRIC_COUNTER, "sekisho_nfq_verdicts_total", labels, "Verdicts by rule.",
+		       n);
 	}
 	for (unsigned i = 0; i < d->n_counters; i++) {
 		(void)snprintf(labels, sizeof labels, "counter=\"%s\"", d->counters[i].name);
@@ -304,19 +320,23 @@ static void refresh(void *arg)
 	ksync_fill(d->ksync, counts);
 	for (unsigned i = 0; i <= NFTSET_DENY6; i++) {
 		(void)snprintf(labels, sizeof labels, "set=\"%s\"", nftset_name(i));
-		metric(METRIC_GAUGE, "sekisho_nfq_set_elements", labels, "Elements of a kernel set.", counts[i]);
+		metric(METRIC_GAUGE, "sekisho_nfq_set_elements", labels,
+		       "Elements of a kernel set.", counts[i]);
 	}
-	metric(METRIC_GAUGE, "sekisho_nfq_set_size", NULL, "Most elements of a set.", (uint64_t)d->conf.set_size);
+	metric(METRIC_GAUGE, "sekisho_nfq_set_size", NULL, "Most elements of a set.",
+	       (uint64_t)d->conf.set_size);
 	metric(METRIC_GAUGE, "sekisho_nfq_enforcing", NULL, "1: table and queue step are in place.",
 	       d->state == NFQD_RUNNING);
 	metric(METRIC_GAUGE, "sekisho_nfq_policy_entries", NULL, "Exemptions known.",
 	       policy_count(shared_policy(d->shared)));
-	metric(METRIC_GAUGE, "sekisho_nfq_policy_version", NULL, "Policy version in force.", d->applied);
-	metric(METRIC_GAUGE, "sekisho_nfq_feed_connected", NULL, "1: connected to acctd.", d->connected);
-	metric(METRIC_GAUGE, "sekisho_nfq_outbox_bytes", NULL, "Events that acctd has not acknowledged.",
-	       outbox_bytes(d->outbox));
-	metric(METRIC_COUNTER, "sekisho_nfq_events_lost_total", NULL, "Events given up for want of room.",
-	       outbox_lost(d->outbox));
+	metric(METRIC_GAUGE, "sekisho_nfq_policy_version", NULL, "Policy version in force.",
+	       d->applied);
+	metric(METRIC_GAUGE, "sekisho_nfq_feed_connected", NULL, "1: connected to acctd.",
+	       d->connected);
+	metric(METRIC_GAUGE, "sekisho_nfq_outbox_bytes", NULL,
+	       "Events that acctd has not acknowledged.", outbox_bytes(d->outbox));
+	metric(METRIC_COUNTER, "sekisho_nfq_events_lost_total", NULL,
+	       "Events given up for want of room.", outbox_lost(d->outbox));
 }
 
 void answers_metrics(struct nfqd *d)

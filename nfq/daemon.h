@@ -1,6 +1,6 @@
 /*
- * daemon - what the parts of sekisho-nfqd's main thread share: nfqd.c (start, stop, feed), kernel.c (the
- * table and its sets), answers.c (requests and metrics).
+ * daemon - what the parts of sekisho-nfqd's main thread share: nfqd.c (start, stop, feed), kernel.c
+ * (the table and its sets), answers.c (requests and metrics).
  */
 #ifndef NFQ_DAEMON_H
 #define NFQ_DAEMON_H
@@ -23,7 +23,8 @@
 #define MAX_COUNTERS 16
 
 enum nfqd_state {
-	NFQD_WAITING, /* table inet sekisho is not loaded: nothing is enforced, and nothing is queued */
+	NFQD_WAITING, /* table inet sekisho is not loaded: nothing is enforced, and nothing is
+			 queued */
 	NFQD_NO_STEP, /* the table is there, but nobody hands packets to the queue */
 	NFQD_RUNNING,
 };
@@ -44,7 +45,8 @@ struct nfqd {
 	struct worker *workers[MAX_WORKERS];
 	unsigned n_workers;
 	int wake_fd;
-	int proc_queues; /* /proc/net/netfilter/nfnetlink_queue, opened with root's rights; -1: not there */
+	int proc_queues; /* /proc/net/netfilter/nfnetlink_queue, opened with root's rights; -1: not
+			    there */
 
 	/* kernel.c */
 	struct nftset *sets;
@@ -66,25 +68,29 @@ struct nfqd {
 	struct policy *staging;
 	struct outbox *outbox;
 	struct event *apply_event, *save_event, *interval_event;
-	int64_t heard_ms, saved_ms; /* monotonic: last word of acctd; last time the outbox was written */
+	int64_t heard_ms,
+	    saved_ms; /* monotonic: last word of acctd; last time the outbox was written */
 	bool connected;
 };
 
 const char *nfqd_state_name(enum nfqd_state s);
 
-/* --- kernel.c ------------------------------------------------------------------------------------------ */
+/* --- kernel.c
+ * ------------------------------------------------------------------------------------------ */
 
-/* Once a second: is the table there, is it ours still, do exemptions begin or end, did the clock jump? */
+/* Once a second: is the table there, is it ours still, do exemptions begin or end, did the clock
+ * jump? */
 void kernel_tick(struct nfqd *d);
 /* Put what is dirty, or all when everything, into the kernel, and say so to acctd. */
 void kernel_apply(struct nfqd *d, bool everything);
-/* Samples of the workers: learn, estimate. */
-void kernel_samples(struct nfqd *d);
+/* What the workers refused: into the deny sets. */
+void kernel_learn(struct nfqd *d);
 /* The kernel's counts of the interval, into stats. */
 void kernel_harvest(struct nfqd *d);
 uint64_t kernel_counter(const struct nfqd *d, const char *name);
 
-/* --- answers.c ----------------------------------------------------------------------------------------- */
+/* --- answers.c
+ * ----------------------------------------------------------------------------------------- */
 
 void answers_request(struct feed_request *r, const char *op, const json_t *args, void *arg);
 /* Registers the metrics and serves them. fatal() when the address cannot be used. */

@@ -1,12 +1,12 @@
 /*
  * kernel - nfqd's side of table inet sekisho (see daemon.h).
  *
- * The table belongs to sekisho-rules; here its sets are filled, its counters read, and it is watched: a
- * table that is gone, or made anew, is noticed within a second and filled again.
+ * The table belongs to sekisho-rules; here its sets are filled, its counters read, and it is
+ * watched: a table that is gone, or made anew, is noticed within a second and filled again.
  *
  * Trusted with: keeping the kernel's allow sets equal to the policy. Diagnostics: log lines
- * "kernel ...", metrics, nfq.status. Known gaps: an element that somebody else changes by hand is put
- * right only by the next comparison (at the latest after a minute).
+ * "kernel ...", metrics, nfq.status. Known gaps: an element that somebody else changes by hand is
+ * put right only by the next comparison (at the latest after a minute).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,11 +17,11 @@
 
 #include "nfq/daemon.h"
 
-#define COMPARE_MS	 60000 /* compare everything this often, whatever happens */
-#define COMPARE_SOON_MS	 10000 /* and this often when others change the ruleset */
-#define STEP_MS		 5000
-#define CLOCK_JUMP_MS	 1000
-#define ALARM_PERCENT	 80
+#define COMPARE_MS	60000 /* compare everything this often, whatever happens */
+#define COMPARE_SOON_MS 10000 /* and this often when others change the ruleset */
+#define STEP_MS		5000
+#define CLOCK_JUMP_MS	1000
+#define ALARM_PERCENT	80
 
 const char *nfqd_state_name(enum nfqd_state s)
 {
@@ -31,9 +31,9 @@ const char *nfqd_state_name(enum nfqd_state s)
 
 static void set_state(struct nfqd *d, enum nfqd_state s)
 {
-	static const char *const hints[] = {"table inet sekisho is not loaded: run sekisho-rules load",
-					    "nothing hands packets to the queue: run sekisho-rules load",
-					    "-"};
+	static const char *const hints[] = {
+	    "table inet sekisho is not loaded: run sekisho-rules load",
+	    "nothing hands packets to the queue: run sekisho-rules load", "-"};
 	if (d->state == s)
 		return;
 	d->state = s;
@@ -50,17 +50,19 @@ static void check_fill(struct nfqd *d)
 		if (counts[i] * 100 > (size_t)d->conf.set_size * ALARM_PERCENT)
 			name = nftset_name(i);
 	if (name && !d->alarmed)
-		log_event(LOG_WARNING, "-", "kernel", "set-nearly-full", LS("set", name),
-			  LI("size", d->conf.set_size),
-			  LS("hint", "raise kernel-rules.set_size, then unload and load the rules"));
+		log_event(
+		    LOG_WARNING, "-", "kernel", "set-nearly-full", LS("set", name),
+		    LI("size", d->conf.set_size),
+		    LS("hint", "raise kernel-rules.set_size, then unload and load the rules"));
 	d->alarmed = name != NULL;
 }
 
 static void report(struct nfqd *d, const char *what, const struct nftset_result *r)
 {
 	if (r->full > 0)
-		log_event(LOG_ERR, "-", "kernel", "set-full", LS("what", what), LI("elements", r->full),
-			  LS("hint", "raise kernel-rules.set_size, then unload and load the rules"));
+		log_event(
+		    LOG_ERR, "-", "kernel", "set-full", LS("what", what), LI("elements", r->full),
+		    LS("hint", "raise kernel-rules.set_size, then unload and load the rules"));
 	if (r->failed > 0)
 		log_event(LOG_ERR, "-", "kernel", "change-failed", LS("what", what),
 			  LI("elements", r->failed), LS("reason", strerror(r->error)));
@@ -68,7 +70,8 @@ static void report(struct nfqd *d, const char *what, const struct nftset_result 
 		d->full = true;
 }
 
-/* --- policy into sets ---------------------------------------------------------------------------------- */
+/* --- policy into sets
+ * ---------------------------------------------------------------------------------- */
 
 static bool put_policy(struct nfqd *d, bool everything, struct ksync_result *r)
 {
@@ -97,7 +100,8 @@ void kernel_apply(struct nfqd *d, bool everything)
 	if (r.changed > 0)
 		log_event(everything ? LOG_INFO : LOG_DEBUG, "-", "kernel", "policy-applied",
 			  LI("version", version), LI("elements", r.changed));
-	/* A set that is full leaves its exemptions to the verdict path: they are in force, only slower. */
+	/* A set that is full leaves its exemptions to the verdict path: they are in force, only
+	 * slower. */
 	if (r.sets.failed > 0)
 		return;
 	if (version != d->applied && d->feed)
@@ -106,7 +110,8 @@ void kernel_apply(struct nfqd *d, bool everything)
 	check_fill(d);
 }
 
-/* --- watching ------------------------------------------------------------------------------------------- */
+/* --- watching
+ * ------------------------------------------------------------------------------------------- */
 
 /* Others' transactions since the last look. */
 static bool others_changed(struct nfqd *d)
@@ -233,27 +238,25 @@ void kernel_tick(struct nfqd *d)
 	(void)nftset_counters(d->sets, read_counter, d);
 }
 
-/* --- learning and counting ------------------------------------------------------------------------------ */
+/* --- learning and counting
+ * ------------------------------------------------------------------------------ */
 
-static void take_sample(const struct sample *s, void *arg)
+static void learn_source(const struct addr *src, void *arg)
 {
 	struct nfqd *d = arg;
 	struct addr key;
 	int64_t utc = clock_utc_ms();
-	if (s->rule != VERDICT_CLOSED)
-		return;
-	verdict_source_key(&s->src, &key);
-	stats_sample(d->stats, EVENT_BLOCK, &key, &s->dst, utc);
+	verdict_source_key(src, &key);
 	/* An exemption may have come since. */
-	if (s->learn && d->conf.deny_timeout > 0 && d->state != NFQD_WAITING &&
-	    !policy_match(shared_policy(d->shared), &s->src, utc))
+	if (d->conf.deny_timeout > 0 && d->state != NFQD_WAITING &&
+	    !policy_match(shared_policy(d->shared), src, utc))
 		ksync_learn(d->ksync, &key, clock_mono_ms(), d->conf.deny_timeout);
 }
 
-void kernel_samples(struct nfqd *d)
+void kernel_learn(struct nfqd *d)
 {
 	for (unsigned i = 0; i < d->n_workers; i++)
-		(void)worker_samples(d->workers[i], take_sample, d);
+		(void)worker_learned(d->workers[i], learn_source, d);
 	struct nftset_result r = ksync_learn_flush(d->ksync, d->sets);
 	if (r.full > 0 && !d->full)
 		report(d, "refused sources", &r);
@@ -262,12 +265,17 @@ void kernel_samples(struct nfqd *d)
 struct harvest {
 	struct nfqd *d;
 	enum event_kind kind;
+	bool pair;
 };
 
+/* Refused sources are told as the deny sets know them; an exempt one is told as it is. */
 static void count(const struct nftset_elem *e, void *arg)
 {
 	const struct harvest *h = arg;
-	stats_count(h->d->stats, h->kind, &e->src, h->kind == EVENT_PASS ? &e->dst : NULL, e->packets,
+	struct addr src = e->src;
+	if (h->kind == EVENT_BLOCK)
+		verdict_source_key(&e->src, &src);
+	stats_count(h->d->stats, h->kind, &src, h->pair ? &e->dst : NULL, e->packets,
 		    h->d->harvested_ms);
 }
 
@@ -276,17 +284,18 @@ void kernel_harvest(struct nfqd *d)
 	static const struct {
 		enum nftset_id set;
 		enum event_kind kind;
-	} from[] = {{NFTSET_SEEN4, EVENT_BLOCK},
-		    {NFTSET_SEEN6, EVENT_BLOCK},
-		    {NFTSET_PASS4, EVENT_PASS},
-		    {NFTSET_PASS6, EVENT_PASS}};
+		bool pair;
+	} from[] = {{NFTSET_REFUSED4, EVENT_BLOCK, true}, {NFTSET_REFUSED6, EVENT_BLOCK, true},
+		    {NFTSET_PASSED4, EVENT_PASS, true},	  {NFTSET_PASSED6, EVENT_PASS, true},
+		    {NFTSET_SEEN4, EVENT_BLOCK, false},	  {NFTSET_SEEN6, EVENT_BLOCK, false}};
 	if (d->state == NFQD_WAITING)
 		return;
 	for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
-		struct harvest h = {d, from[i].kind};
+		struct harvest h = {d, from[i].kind, from[i].pair};
 		if (nftset_harvest(d->sets, from[i].set, count, &h) < 0 && errno != ENOENT)
 			log_event(LOG_ERR, "-", "kernel", "harvest-failed",
-				  LS("set", nftset_name(from[i].set)), LS("reason", strerror(errno)));
+				  LS("set", nftset_name(from[i].set)),
+				  LS("reason", strerror(errno)));
 	}
 	d->harvested_ms = clock_utc_ms();
 }

@@ -1,9 +1,9 @@
 /*
  * ksync - see ksync.h.
  *
- * Keeps a mirror of the allow sets, so that a change of policy is a few elements in one transaction. An
- * element is always worked out from the policy again: of several exemptions that fall into it the most
- * specific gives the class, and the one that ends last gives the end.
+ * Keeps a mirror of the allow sets, so that a change of policy is a few elements in one
+ * transaction. An element is always worked out from the policy again: of several exemptions that
+ * fall into it the most specific gives the class, and the one that ends last gives the end.
  *
  * Trusted with: what passes without nfqd. Diagnostics: results. Known gaps: none.
  */
@@ -24,7 +24,7 @@ struct level {
 	unsigned len, above; /* holds prefixes of above+1..len bits */
 };
 static const struct level levels[NFTSET_ALLOW_SETS] = {
-    [NFTSET_ALLOW4_32] = {32, 24},   [NFTSET_ALLOW4_24] = {24, 0},  [NFTSET_ALLOW6_128] = {128, 64},
+    [NFTSET_ALLOW4_32] = {32, 24}, [NFTSET_ALLOW4_24] = {24, 0},  [NFTSET_ALLOW6_128] = {128, 64},
     [NFTSET_ALLOW6_64] = {64, 56}, [NFTSET_ALLOW6_56] = {56, 48}, [NFTSET_ALLOW6_48] = {48, 0},
 };
 
@@ -59,7 +59,8 @@ struct ksync *ksync_new(void *ctx, size_t set_size)
 	return k;
 }
 
-/* --- prefixes and elements --------------------------------------------------------------------------- */
+/* --- prefixes and elements
+ * --------------------------------------------------------------------------- */
 
 static enum nftset_id level_of(const struct prefix *p)
 {
@@ -84,8 +85,8 @@ static void step(struct addr *key, unsigned len, bool is4)
 	}
 }
 
-bool ksync_expand(const struct prefix *p, void (*fn)(enum nftset_id set, const struct addr *key, void *arg),
-		  void *arg)
+bool ksync_expand(const struct prefix *p,
+		  void (*fn)(enum nftset_id set, const struct addr *key, void *arg), void *arg)
 {
 	enum nftset_id id = level_of(p);
 	unsigned bits = levels[id].len - p->len;
@@ -104,7 +105,8 @@ void ksync_key(enum nftset_id set, const struct addr *a, struct addr *key)
 	addr_mask(a, (uint8_t)levels[set].len, key);
 }
 
-/* --- what differs --------------------------------------------------------------------------------------- */
+/* --- what differs
+ * --------------------------------------------------------------------------------------- */
 
 static void push(struct ksync *k, struct ops *ops, enum nftset_verb verb, enum nftset_id set,
 		 const struct addr *key, int64_t timeout_ms)
@@ -148,7 +150,8 @@ static void allow_element(struct look *l, enum nftset_id set, const struct addr 
 	if (is_new || moved)
 		push(k, &k->ops, is_new ? NFTSET_ADD : NFTSET_REPLACE, set, key, ms);
 	if (want->throttled && (is_new || moved || !h->throttled))
-		push(k, &k->ops, moved && h->throttled ? NFTSET_REPLACE : NFTSET_ADD, meter, key, ms);
+		push(k, &k->ops, moved && h->throttled ? NFTSET_REPLACE : NFTSET_ADD, meter, key,
+		     ms);
 	if (!want->throttled && !is_new && h->throttled)
 		push(k, &k->ops, NFTSET_DELETE, meter, key, 0);
 	if (is_new)
@@ -173,7 +176,8 @@ static void undeny(struct ksync *k, const struct addr *a)
 	struct addr key;
 	verdict_source_key(a, &key);
 	if (amap_remove(k->denied, &key, 0))
-		push(k, &k->ops, NFTSET_DELETE, addr_is4(&key) ? NFTSET_DENY4 : NFTSET_DENY6, &key, 0);
+		push(k, &k->ops, NFTSET_DELETE, addr_is4(&key) ? NFTSET_DENY4 : NFTSET_DENY6, &key,
+		     0);
 }
 
 static bool look_at(const struct addr *key, uint8_t tag, void *value, void *arg)
@@ -256,13 +260,15 @@ bool ksync_pending(const struct ksync *k)
 	return amap_count(k->dirty) > 0;
 }
 
-struct ksync_result ksync_flush(struct ksync *k, struct nftset *n, const struct policy *policy, int64_t utc_ms)
+struct ksync_result ksync_flush(struct ksync *k, struct nftset *n, const struct policy *policy,
+				int64_t utc_ms)
 {
 	struct look l = {k, policy, utc_ms};
 	return commit(&l, n);
 }
 
-/* --- everything --------------------------------------------------------------------------------------- */
+/* --- everything
+ * --------------------------------------------------------------------------------------- */
 
 struct reading {
 	struct ksync *k;
@@ -322,7 +328,8 @@ void ksync_forget(struct ksync *k)
 	k->learned.n = 0;
 }
 
-/* --- what was learned ----------------------------------------------------------------------------------- */
+/* --- what was learned
+ * ----------------------------------------------------------------------------------- */
 
 static bool touches_loose(const struct ksync *k, const struct addr *key)
 {
@@ -342,7 +349,8 @@ void ksync_learn(struct ksync *k, const struct addr *key, int64_t mono_ms, int64
 	if (!end)
 		return;
 	*end = mono_ms + timeout_ms;
-	push(k, &k->learned, NFTSET_ADD, addr_is4(key) ? NFTSET_DENY4 : NFTSET_DENY6, key, timeout_ms);
+	push(k, &k->learned, NFTSET_ADD, addr_is4(key) ? NFTSET_DENY4 : NFTSET_DENY6, key,
+	     timeout_ms);
 }
 
 struct nftset_result ksync_learn_flush(struct ksync *k, struct nftset *n)

@@ -1,9 +1,9 @@
 /*
  * ksync - the policy put into the kernel's allow sets, and what was learned into its deny sets.
  *
- * A prefix becomes elements of the set with the next length that there is (IPv4: /24, /32; IPv6: /48, /56,
- * /64, /128): a /29 is eight hosts. A prefix that would be more than KSYNC_EXPAND_MAX elements stays with
- * nfqd, which judges its packets one by one ("loose").
+ * A prefix becomes elements of the set with the next length that there is (IPv4: /24, /32; IPv6:
+ * /48, /56, /64, /128): a /29 is eight hosts. A prefix that would be more than KSYNC_EXPAND_MAX
+ * elements stays with nfqd, which judges its packets one by one ("loose").
  */
 #ifndef NFQ_KSYNC_H
 #define NFQ_KSYNC_H
@@ -22,8 +22,8 @@ struct ksync;
 struct ksync *ksync_new(void *ctx, size_t set_size);
 
 /* Pure: the elements of a prefix, told one by one; false and none when they are too many. */
-bool ksync_expand(const struct prefix *p, void (*fn)(enum nftset_id set, const struct addr *key, void *arg),
-		  void *arg);
+bool ksync_expand(const struct prefix *p,
+		  void (*fn)(enum nftset_id set, const struct addr *key, void *arg), void *arg);
 /* The element of set that an address falls into. */
 void ksync_key(enum nftset_id set, const struct addr *a, struct addr *key);
 
@@ -36,8 +36,10 @@ struct ksync_result {
 void ksync_dirty(struct ksync *k, const struct prefix *p);
 bool ksync_pending(const struct ksync *k);
 /* Bring the kernel up to the policy, for what is dirty. utc_ms is now. */
-struct ksync_result ksync_flush(struct ksync *k, struct nftset *n, const struct policy *policy, int64_t utc_ms);
-/* Compare everything: the sets are read, and what differs is changed. False with errno when they cannot be read. */
+struct ksync_result ksync_flush(struct ksync *k, struct nftset *n, const struct policy *policy,
+				int64_t utc_ms);
+/* Compare everything: the sets are read, and what differs is changed. False with errno when they
+ * cannot be read. */
 bool ksync_full(struct ksync *k, struct nftset *n, const struct policy *policy, int64_t utc_ms,
 		struct ksync_result *r);
 /* The table is a new one: the kernel holds nothing. */

@@ -1,6 +1,6 @@
 /*
- * nfq_conf - see nfq_conf.h. The rows of kernel-rules have the defaults of kernel-rules/rules_conf.c;
- * tests/unit/nfq compares.
+ * nfq_conf - see nfq_conf.h. The rows of kernel-rules have the defaults of
+ * kernel-rules/rules_conf.c; tests/unit/nfq compares.
  */
 #include <talloc.h>
 #include <unistd.h>
@@ -20,8 +20,8 @@ const struct conf_key nfq_keys[] = {
      "how long the kernel refuses a source by itself once nfqd has; 0: never", false},
     {"nfq", "queue_length", CONF_INT, OFF(queue_length), "16384", 64, 1048576, NULL, false,
      "packets that may wait in each queue", false},
-    {"nfq", "event_backlog", CONF_SIZE, OFF(event_backlog), "16M", 1 << 20, (int64_t)1 << 32, NULL, false,
-     "events kept while acctd is away; beyond it the oldest are given up, counted", false},
+    {"nfq", "event_backlog", CONF_SIZE, OFF(event_backlog), "16M", 1 << 20, (int64_t)1 << 32, NULL,
+     false, "events kept while acctd is away; beyond it the oldest are given up, counted", false},
     {"nfq", "metrics", CONF_STRING, OFF(metrics), "127.0.0.1:9425", 0, 0, NULL, false,
      "where Prometheus metrics are served; empty: nowhere", false},
     {"kernel-rules", "mark_mask", CONF_STRING, OFF(mark_mask), "0x00ff0000", 0, 0, NULL, false,
@@ -39,7 +39,8 @@ const struct conf_key nfq_keys[] = {
 };
 const size_t nfq_keys_n = sizeof nfq_keys / sizeof *nfq_keys;
 
-bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct verdict_marks *marks, char **err)
+bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct verdict_marks *marks,
+		   char **err)
 {
 	const char *why;
 	char text[128];
@@ -57,7 +58,8 @@ bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct ver
 			return false;
 		}
 	if (out->queue_first + nfq_conf_queues(out) > 65536) {
-		*err = talloc_asprintf(ctx, "%s: kernel-rules.queue_first + queue_count is above 65536", file);
+		*err = talloc_asprintf(
+		    ctx, "%s: kernel-rules.queue_first + queue_count is above 65536", file);
 		return false;
 	}
 	return true;

@@ -1,5 +1,6 @@
 /*
- * nfq_conf - the sections of the configuration that nfqd reads: its own, and a look into kernel-rules.
+ * nfq_conf - the sections of the configuration that nfqd reads: its own, and a look into
+ * kernel-rules.
  */
 #ifndef NFQ_NFQ_CONF_H
 #define NFQ_NFQ_CONF_H
@@ -30,7 +31,8 @@ extern const struct conf_key nfq_keys[];
 extern const size_t nfq_keys_n;
 
 /* Loads, checks; marks are filled. False: *err is talloc'd under ctx. */
-bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct verdict_marks *marks, char **err);
+bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct verdict_marks *marks,
+		   char **err);
 /* How many queues: queue_count, or one a CPU. */
 unsigned nfq_conf_queues(const struct nfq_conf *c);
 /* Is it one of the addresses that port 25 is always open to? */

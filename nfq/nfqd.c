@@ -1,17 +1,17 @@
 /*
  * sekisho-nfqd - judges port 25 packets of subscribers that the kernel's sets do not decide.
  *
- * One thread a queue answers packets from the policy (worker.c). The main thread keeps the kernel's sets
- * equal to the policy that acctd feeds (kernel.c), learns refused sources into the kernel, sums up
- * what the kernel counted and tells acctd (stats.c, outbox.c), and answers requests (answers.c). Packets
- * wait for none of these.
+ * One thread a queue answers packets from the policy (worker.c). The main thread keeps the kernel's
+ * sets equal to the policy that acctd feeds (kernel.c), learns refused sources into the kernel,
+ * sums up what the kernel counted and tells acctd (stats.c, outbox.c), and answers requests
+ * (answers.c). Packets wait for none of these.
  *
- * State on disk, <state_dir>/nfq/: policy (the last one; nfqd starts from it when acctd is away), events (what
- * acctd has not acknowledged; written while acctd is away and at stop).
+ * State on disk, <state_dir>/nfq/: policy (the last one; nfqd starts from it when acctd is away),
+ * events (what acctd has not acknowledged; written while acctd is away and at stop).
  *
- * Trusted with: CAP_NET_ADMIN, the queues, the sets. Not with any database or mail. Diagnostics: log
- * lines "kernel ...", "feed ...", "queue ...", metrics, nfq.status. Known gaps: the queues die with the
- * process, and what waits in them at that moment is dropped.
+ * Trusted with: CAP_NET_ADMIN, the queues, the sets. Not with any database or mail. Diagnostics:
+ * log lines "kernel ...", "feed ...", "queue ...", metrics, nfq.status. Known gaps: the queues die
+ * with the process, and what waits in them at that moment is dropped.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -38,7 +38,8 @@
 #define SAVE_DELAY_MS	500
 #define BACKLOG_SAVE_MS 60000
 
-/* --- files ---------------------------------------------------------------------------------------------- */
+/* --- files
+ * ---------------------------------------------------------------------------------------------- */
 
 static char *state_path(const struct nfqd *d, void *ctx, const char *name)
 {
@@ -51,7 +52,8 @@ static char *read_state(const struct nfqd *d, const char *name, size_t max, size
 	char *path = state_path(d, NULL, name);
 	char *data = proc_read_file(path, max, len);
 	if (!data && errno != ENOENT)
-		log_event(LOG_ERR, "-", "state", "unreadable", LS("file", path), LS("reason", strerror(errno)));
+		log_event(LOG_ERR, "-", "state", "unreadable", LS("file", path),
+			  LS("reason", strerror(errno)));
 	talloc_free(path);
 	return data;
 }
@@ -60,7 +62,8 @@ static void write_state(const struct nfqd *d, const char *name, const uint8_t *d
 {
 	char *path = state_path(d, NULL, name);
 	if (!proc_write_file(path, data, len, 0640))
-		log_event(LOG_ERR, "-", "state", "unwritable", LS("file", path), LS("reason", strerror(errno)));
+		log_event(LOG_ERR, "-", "state", "unwritable", LS("file", path),
+			  LS("reason", strerror(errno)));
 	talloc_free(path);
 }
 
@@ -104,7 +107,8 @@ static struct outbox *load_outbox(const struct nfqd *d)
 	size_t len;
 	char *data = read_state(d, "events", (size_t)d->conf.event_backlog * 2 + 4096, &len);
 	struct outbox *o =
-	    data ? outbox_decode(NULL, (const uint8_t *)data, len, (size_t)d->conf.event_backlog) : NULL;
+	    data ? outbox_decode(NULL, (const uint8_t *)data, len, (size_t)d->conf.event_backlog)
+		 : NULL;
 	if (data && !o)
 		log_event(LOG_ERR, "-", "state", "events-damaged", LS("hint", "they are lost"));
 	free(data);
@@ -125,11 +129,13 @@ static void forget_outbox_file(const struct nfqd *d)
 {
 	char *path = state_path(d, NULL, "events");
 	if (unlink(path) < 0 && errno != ENOENT)
-		log_event(LOG_ERR, "-", "state", "unremovable", LS("file", path), LS("reason", strerror(errno)));
+		log_event(LOG_ERR, "-", "state", "unremovable", LS("file", path),
+			  LS("reason", strerror(errno)));
 	talloc_free(path);
 }
 
-/* --- policy from acctd ---------------------------------------------------------------------------------- */
+/* --- policy from acctd
+ * ---------------------------------------------------------------------------------- */
 
 static void after(struct event *ev, int ms)
 {
@@ -172,7 +178,8 @@ static void on_policy_end(uint64_t version, void *arg)
 	after(d->save_event, SAVE_DELAY_MS);
 }
 
-static void on_policy_change(uint64_t version, enum policy_op op, const struct policy_entry *e, void *arg)
+static void on_policy_change(uint64_t version, enum policy_op op, const struct policy_entry *e,
+			     void *arg)
 {
 	struct nfqd *d = arg;
 	struct policy *p = shared_write_begin(d->shared);
@@ -209,7 +216,8 @@ static uint64_t held_version(void *arg)
 	return d->applied;
 }
 
-/* --- events to acctd ------------------------------------------------------------------------------------- */
+/* --- events to acctd
+ * ------------------------------------------------------------------------------------- */
 
 static bool send_batch(uint64_t seq, uint32_t n, const uint8_t *data, size_t len, void *arg)
 {
@@ -229,8 +237,6 @@ static void on_state(bool connected, void *arg)
 {
 	struct nfqd *d = arg;
 	d->connected = connected;
-	log_event(LOG_INFO, "-", "feed", connected ? "connected" : "disconnected",
-		  LI("policy_version", policy_version(shared_policy(d->shared))));
 	if (!connected)
 		return;
 	d->heard_ms = clock_mono_ms();
@@ -249,7 +255,7 @@ static void add_event(const struct event *e, void *arg)
 
 static void sum_up(struct nfqd *d)
 {
-	kernel_samples(d);
+	kernel_learn(d);
 	kernel_harvest(d);
 	stats_close(d->stats, clock_utc_ms(), add_event, d);
 	outbox_seal(d->outbox);
@@ -280,13 +286,15 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	eventfd_t n;
 	(void)what;
 	(void)eventfd_read((int)fd, &n);
-	kernel_samples(d);
+	kernel_learn(d);
 	for (unsigned i = 0; i < d->n_workers; i++)
 		if (!worker_alive(d->workers[i]))
-			(void)event_base_loopbreak(d->base); /* end, so that the service manager starts it again */
+			(void)event_base_loopbreak(
+			    d->base); /* end, so that the service manager starts it again */
 }
 
-/* --- start, reload, stop ------------------------------------------------------------------------------- */
+/* --- start, reload, stop
+ * ------------------------------------------------------------------------------- */
 
 static void on_stop(void *arg)
 {
@@ -400,8 +408,8 @@ static void start_feed(struct nfqd *d)
 						      .acked = on_acked,
 						      .request = answers_request,
 						      .state = on_state};
-	d->feed = feed_new(d->base, d->conf.common.run_dir, "sekisho-nfqd", outbox_instance(d->outbox),
-			   held_version, &handlers, d);
+	d->feed = feed_new(d->base, d->conf.common.run_dir, "sekisho-nfqd",
+			   outbox_instance(d->outbox), held_version, &handlers, d);
 }
 
 static void stop(struct nfqd *d)
@@ -412,7 +420,8 @@ static void stop(struct nfqd *d)
 	d->n_workers = 0;
 	sum_up(d);
 	save_outbox(d);
-	/* Not knowing is no policy: an empty one would close the kernel's sets at the next start. */
+	/* Not knowing is no policy: an empty one would close the kernel's sets at the next start.
+	 */
 	if (d->policy_known)
 		save_policy(d);
 	feed_free(d->feed);

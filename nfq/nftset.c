@@ -1,12 +1,12 @@
 /*
  * nftset - see nftset.h.
  *
- * libmnl alone. The kernel works on a request inside of sendmsg(2), so the answers are there when it
- * returns. A transaction that fails as a whole is done again element by element, to leave out what
- * cannot be done.
+ * libmnl alone. The kernel works on a request inside of sendmsg(2), so the answers are there when
+ * it returns. A transaction that fails as a whole is done again element by element, to leave out
+ * what cannot be done.
  *
- * Counting: the counters of an element that is deleted come back with the deletion (NLM_F_ECHO), which
- * needs neither a remembered baseline nor a kernel that can dump and reset.
+ * Counting: the counters of an element that is deleted come back with the deletion (NLM_F_ECHO),
+ * which needs neither a remembered baseline nor a kernel that can dump and reset.
  *
  * Trusted with: CAP_NET_ADMIN. Diagnostics: results and errno. Known gaps: none.
  */
@@ -56,8 +56,10 @@ static const struct set {
     [NFTSET_DENY6] = {"deny6", true, HOST},
     [NFTSET_SEEN4] = {"seen4", false, HOST},
     [NFTSET_SEEN6] = {"seen6", true, HOST},
-    [NFTSET_PASS4] = {"pass4", false, PAIR},
-    [NFTSET_PASS6] = {"pass6", true, PAIR},
+    [NFTSET_REFUSED4] = {"refused4", false, PAIR},
+    [NFTSET_REFUSED6] = {"refused6", true, PAIR},
+    [NFTSET_PASSED4] = {"passed4", false, PAIR},
+    [NFTSET_PASSED6] = {"passed6", true, PAIR},
 };
 
 struct nftset {
@@ -103,8 +105,10 @@ struct nftset *nftset_open(char err[static 256])
 		nftset_close(n);
 		return NULL;
 	}
-	if (setsockopt(mnl_socket_get_fd(n->nl), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) < 0)
-		(void)setsockopt(mnl_socket_get_fd(n->nl), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+	if (setsockopt(mnl_socket_get_fd(n->nl), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) <
+	    0)
+		(void)setsockopt(mnl_socket_get_fd(n->nl), SOL_SOCKET, SO_RCVBUF, &bytes,
+				 sizeof bytes);
 	return n;
 }
 
@@ -115,7 +119,8 @@ void nftset_close(struct nftset *n)
 	free(n);
 }
 
-/* --- requests and answers --------------------------------------------------------------------------- */
+/* --- requests and answers
+ * --------------------------------------------------------------------------- */
 
 static struct nlmsghdr *put(struct nftset *n, void *buf, unsigned type, unsigned flags)
 {
@@ -200,7 +205,8 @@ static bool request(struct nftset *n, size_t len, struct answer *a, bool until_e
 	return a->error == 0;
 }
 
-/* A dump is begun again when the ruleset changed under it: the receiver may be told things twice. */
+/* A dump is begun again when the ruleset changed under it: the receiver may be told things twice.
+ */
 static bool dump(struct nftset *n, const struct nlmsghdr *nlh, struct answer *a)
 {
 	for (int i = 0; i < DUMP_TRIES; i++) {
@@ -213,7 +219,8 @@ static bool dump(struct nftset *n, const struct nlmsghdr *nlh, struct answer *a)
 	return false;
 }
 
-/* --- reading messages ------------------------------------------------------------------------------- */
+/* --- reading messages
+ * ------------------------------------------------------------------------------- */
 
 static const struct nlattr *find(const struct nlattr *nest, uint16_t type)
 {
@@ -225,7 +232,8 @@ static const struct nlattr *find(const struct nlattr *nest, uint16_t type)
 static const struct nlattr *find_top(const struct nlmsghdr *nlh, uint16_t type)
 {
 	const struct nlattr *attr;
-	mnl_attr_for_each(attr, nlh, sizeof(struct nfgenmsg)) if (mnl_attr_get_type(attr) == type) return attr;
+	mnl_attr_for_each(attr, nlh,
+			  sizeof(struct nfgenmsg)) if (mnl_attr_get_type(attr) == type) return attr;
 	return NULL;
 }
 
@@ -310,7 +318,8 @@ static void read_elements(const struct nlmsghdr *nlh, void *arg)
 	}
 }
 
-/* --- table, generation, counters -------------------------------------------------------------------- */
+/* --- table, generation, counters
+ * -------------------------------------------------------------------- */
 
 static void read_table(const struct nlmsghdr *nlh, void *arg)
 {
@@ -347,7 +356,8 @@ struct counter_reader {
 static void read_object(const struct nlmsghdr *nlh, void *arg)
 {
 	struct counter_reader *r = arg;
-	const struct nlattr *name = find_top(nlh, NFTA_OBJ_NAME), *data = find_top(nlh, NFTA_OBJ_DATA);
+	const struct nlattr *name = find_top(nlh, NFTA_OBJ_NAME),
+			    *data = find_top(nlh, NFTA_OBJ_DATA);
 	if (!name || !data || mnl_attr_validate(name, MNL_TYPE_NUL_STRING) < 0)
 		return;
 	const char *text = mnl_attr_get_str(name);
@@ -355,7 +365,8 @@ static void read_object(const struct nlmsghdr *nlh, void *arg)
 		r->fn(text + 2, get_be64(find(data, NFTA_COUNTER_PACKETS)), r->arg);
 }
 
-bool nftset_counters(struct nftset *n, void (*fn)(const char *name, uint64_t packets, void *arg), void *arg)
+bool nftset_counters(struct nftset *n, void (*fn)(const char *name, uint64_t packets, void *arg),
+		     void *arg)
 {
 	struct counter_reader r = {fn, arg};
 	struct answer a = {.message = read_object, .arg = &r};
@@ -365,7 +376,8 @@ bool nftset_counters(struct nftset *n, void (*fn)(const char *name, uint64_t pac
 	return dump(n, nlh, &a);
 }
 
-/* --- the queue step ------------------------------------------------------------------------------------ */
+/* --- the queue step
+ * ------------------------------------------------------------------------------------ */
 
 struct rule_search {
 	const char *text; /* NULL: any rule */
@@ -379,7 +391,8 @@ static void search_rule(const struct nlmsghdr *nlh, void *arg)
 		s->found = true;
 }
 
-static bool search(struct nftset *n, uint8_t family, const char *table, const char *chain, const char *text)
+static bool search(struct nftset *n, uint8_t family, const char *table, const char *chain,
+		   const char *text)
 {
 	struct rule_search s = {text, false};
 	struct answer a = {.message = search_rule, .arg = &s};
@@ -403,7 +416,8 @@ int nftset_steps(struct nftset *n)
 	return steps;
 }
 
-/* --- elements --------------------------------------------------------------------------------------- */
+/* --- elements
+ * --------------------------------------------------------------------------------------- */
 
 static void put_set(struct nlmsghdr *nlh, const struct set *set)
 {
@@ -428,14 +442,15 @@ static void put_element(struct nlmsghdr *nlh, const struct set *set, const struc
 	mnl_attr_nest_end(nlh, elem);
 }
 
-bool nftset_dump(struct nftset *n, enum nftset_id id, void (*fn)(const struct nftset_elem *e, void *arg),
-		 void *arg)
+bool nftset_dump(struct nftset *n, enum nftset_id id,
+		 void (*fn)(const struct nftset_elem *e, void *arg), void *arg)
 {
 	struct reader r = {&sets[id], fn, arg, 0};
 	struct answer a = {.message = read_elements, .arg = &r};
 	struct nlmsghdr *nlh = put(n, n->send, NFT_MSG_GETSETELEM, NLM_F_DUMP);
 	put_set(nlh, r.set);
-	/* An interrupted dump is taken as it is: an element told twice, or missed, is put right by the next. */
+	/* An interrupted dump is taken as it is: an element told twice, or missed, is put right by
+	 * the next. */
 	return request(n, nlh->nlmsg_len, &a, true) && !a.lost;
 }
 
@@ -460,7 +475,8 @@ int nftset_has(struct nftset *n, enum nftset_id id, const struct addr *key)
 	return errno == ENOENT ? 0 : -1;
 }
 
-/* --- transactions ------------------------------------------------------------------------------------ */
+/* --- transactions
+ * ------------------------------------------------------------------------------------ */
 
 struct batch {
 	struct nftset *n;
@@ -472,8 +488,8 @@ static void batch_begin(struct batch *b, struct nftset *n)
 	*b = (struct batch){n, put_batch(n, n->send, NFNL_MSG_BATCH_BEGIN)->nlmsg_len};
 }
 
-static struct nlmsghdr *batch_message(struct batch *b, const struct set *set, unsigned type, unsigned flags,
-				      struct nlattr **list)
+static struct nlmsghdr *batch_message(struct batch *b, const struct set *set, unsigned type,
+				      unsigned flags, struct nlattr **list)
 {
 	bug_on(b->len + 1024 > SEND_BYTES);
 	struct nlmsghdr *nlh = put(b->n, b->n->send + b->len, type, flags);
@@ -501,7 +517,8 @@ static bool batch_commit(struct batch *b, struct answer *a)
 }
 
 /* The ops of one set and direction as one message; none: no message. */
-static void put_ops(struct batch *b, enum nftset_id id, bool add, const struct nftset_op *ops, size_t count)
+static void put_ops(struct batch *b, enum nftset_id id, bool add, const struct nftset_op *ops,
+		    size_t count)
 {
 	struct nlmsghdr *nlh = NULL;
 	struct nlattr *list = NULL;
@@ -510,7 +527,8 @@ static void put_ops(struct batch *b, enum nftset_id id, bool add, const struct n
 		if (op->set != id || op->verb == (add ? NFTSET_DELETE : NFTSET_ADD))
 			continue;
 		if (!nlh)
-			nlh = batch_message(b, &sets[id], add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
+			nlh = batch_message(b, &sets[id],
+					    add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
 					    NLM_F_ACK | (add ? NLM_F_CREATE : 0), &list);
 		const struct nftset_elem e = {.src = op->key};
 		put_element(nlh, &sets[id], &e, add ? op->timeout_ms : 0);
@@ -562,7 +580,8 @@ struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops,
 	return r;
 }
 
-/* --- harvest ----------------------------------------------------------------------------------------- */
+/* --- harvest
+ * ----------------------------------------------------------------------------------------- */
 
 struct keys {
 	struct nftset_elem *v;

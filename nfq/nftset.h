@@ -14,7 +14,8 @@
 #include "lib/addr.h"
 
 enum nftset_id {
-	/* Allow sets, most specific first within a family; a throttle set for each in the same order. */
+	/* Allow sets, most specific first within a family; a throttle set for each in the same
+	   order. */
 	NFTSET_ALLOW4_32,
 	NFTSET_ALLOW4_24,
 	NFTSET_ALLOW6_128,
@@ -29,10 +30,13 @@ enum nftset_id {
 	NFTSET_THROTTLE6_48,
 	NFTSET_DENY4,
 	NFTSET_DENY6,
-	NFTSET_SEEN4, /* refused packets by source: a host, or a /64 */
+	NFTSET_REFUSED4, /* refused packets by source and destination */
+	NFTSET_REFUSED6,
+	NFTSET_PASSED4, /* exempt packets, the same */
+	NFTSET_PASSED6,
+	NFTSET_SEEN4, /* refused packets by source (a host, or a /64), when there are too many pairs
+		       */
 	NFTSET_SEEN6,
-	NFTSET_PASS4, /* exempt packets by source and destination */
-	NFTSET_PASS6,
 	NFTSET_COUNT
 };
 #define NFTSET_ALLOW_SETS (NFTSET_ALLOW6_48 + 1)
@@ -43,12 +47,16 @@ bool nftset_is6(enum nftset_id id);
 #define NFTSET_CHUNK 500
 
 struct nftset_elem {
-	struct addr src, dst; /* dst: pass sets only */
+	struct addr src, dst; /* dst: refused and passed sets only */
 	int64_t left_ms;      /* until the kernel drops it; 0: never */
-	uint64_t packets;     /* seen and pass sets only */
+	uint64_t packets;     /* refused, passed and seen sets only */
 };
 
-enum nftset_verb { NFTSET_ADD, NFTSET_DELETE, NFTSET_REPLACE /* delete and add in one transaction */ };
+enum nftset_verb {
+	NFTSET_ADD,
+	NFTSET_DELETE,
+	NFTSET_REPLACE /* delete and add in one transaction */
+};
 
 struct nftset_op {
 	enum nftset_verb verb;
@@ -72,7 +80,8 @@ void nftset_close(struct nftset *n);
 int nftset_table(struct nftset *n, uint64_t *handle);
 /* The generation of the whole ruleset, which every transaction of anybody moves on. */
 bool nftset_generation(struct nftset *n, uint32_t *gen);
-/* Transactions that this handle committed: to tell one's own steps of the generation from others'. */
+/* Transactions that this handle committed: to tell one's own steps of the generation from others'.
+ */
 uint32_t nftset_commits(const struct nftset *n);
 
 /* Who hands packets to the queue, as the kernel has it now. */
@@ -83,17 +92,19 @@ int nftset_steps(struct nftset *n);
 struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops, size_t count);
 
 /* Every element; false with errno. fn must not call nftset. */
-bool nftset_dump(struct nftset *n, enum nftset_id id, void (*fn)(const struct nftset_elem *e, void *arg),
-		 void *arg);
+bool nftset_dump(struct nftset *n, enum nftset_id id,
+		 void (*fn)(const struct nftset_elem *e, void *arg), void *arg);
 /*
- * Take every element out and tell what it had counted: each packet is told once, in this harvest or the
- * next, but for those that hit an element in the moment of its removal. Returns the elements told, -1 with errno.
+ * Take every element out and tell what it had counted: each packet is told once, in this harvest or
+ * the next, but for those that hit an element in the moment of its removal. Returns the elements
+ * told, -1 with errno.
  */
 int64_t nftset_harvest(struct nftset *n, enum nftset_id id,
 		       void (*fn)(const struct nftset_elem *e, void *arg), void *arg);
 /* Is key there now? 1, 0, or -1 (errno). */
 int nftset_has(struct nftset *n, enum nftset_id id, const struct addr *key);
 /* The named counters of the table, without their c_. */
-bool nftset_counters(struct nftset *n, void (*fn)(const char *name, uint64_t packets, void *arg), void *arg);
+bool nftset_counters(struct nftset *n, void (*fn)(const char *name, uint64_t packets, void *arg),
+		     void *arg);
 
 #endif

@@ -1,13 +1,14 @@
 /*
  * nlq - see nlq.h.
  *
- * recvmmsg(2) into a fixed pool; attributes are walked in place. Verdicts come in the order of the ids,
- * so a run of equal marks is one "all up to this id" message, and a batch is one send. The kernel is
- * asked to pass on packets it cannot queue (FAIL_OPEN): they carry the mark PEND, and the ruleset
- * decides about them, counted.
+ * recvmmsg(2) into a fixed pool; attributes are walked in place. Verdicts come in the order of the
+ * ids, so a run of equal marks is one "all up to this id" message, and a batch is one send. The
+ * kernel is asked to pass on packets it cannot queue (FAIL_OPEN): they carry the mark PEND, and the
+ * ruleset decides about them, counted.
  *
- * Trusted with: the queue. Diagnostics: nlq_counts(), /proc/net/netfilter/nfnetlink_queue. Known gaps:
- * the queue dies with the process; what it holds then is dropped, and the rule's bypass takes over.
+ * Trusted with: the queue. Diagnostics: nlq_counts(), /proc/net/netfilter/nfnetlink_queue. Known
+ * gaps: the queue dies with the process; what it holds then is dropped, and the rule's bypass takes
+ * over.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -61,7 +62,8 @@ static struct nlmsghdr *put_header(void *buf, uint16_t number, unsigned type, ui
 	return nlh;
 }
 
-/* --- binding --------------------------------------------------------------------------------------- */
+/* --- binding
+ * --------------------------------------------------------------------------------------- */
 
 static int ignore(const struct nlmsghdr *nlh, void *arg)
 {
@@ -86,7 +88,8 @@ static bool bind_queue(struct nlq *q)
 {
 	char buf[256];
 	struct nlmsghdr *nlh = put_header(buf, q->number, NFQNL_MSG_CONFIG, NLM_F_ACK);
-	const struct nfqnl_msg_config_cmd cmd = {.command = NFQNL_CFG_CMD_BIND, .pf = htons(AF_UNSPEC)};
+	const struct nfqnl_msg_config_cmd cmd = {.command = NFQNL_CFG_CMD_BIND,
+						 .pf = htons(AF_UNSPEC)};
 	mnl_attr_put(nlh, NFQA_CFG_CMD, sizeof cmd, &cmd);
 	return configure(q, nlh);
 }
@@ -105,7 +108,8 @@ static bool set_parameters(struct nlq *q, uint32_t max_packets)
 	return configure(q, nlh);
 }
 
-/* Who has the queue, as far as the kernel tells: the holder's port id is most often its process id. */
+/* Who has the queue, as far as the kernel tells: the holder's port id is most often its process id.
+ */
 static void name_holder(uint16_t number, char *err, size_t size)
 {
 	unsigned queue, port, found = 0;
@@ -122,10 +126,11 @@ static void name_holder(uint16_t number, char *err, size_t size)
 		comm[strcspn(comm, "\n")] = '\0';
 	if (f)
 		(void)fclose(f);
-	(void)snprintf(err, size,
-		       "queue %u is taken by port id %u%s%s%s: stop that program, or choose another "
-		       "kernel-rules.queue_first",
-		       number, found, comm[0] ? " (" : "", comm, comm[0] ? ")" : "");
+	(void)snprintf(
+	    err, size,
+	    "queue %u is taken by port id %u%s%s%s: stop that program, or choose another "
+	    "kernel-rules.queue_first",
+	    number, found, comm[0] ? " (" : "", comm, comm[0] ? ")" : "");
 }
 
 static void big_buffer(const struct nlq *q, uint32_t max_packets)
@@ -158,7 +163,8 @@ struct nlq *nlq_open(uint16_t number, uint32_t max_packets, char err[static 256]
 		if (errno == EBUSY || (errno == EPERM && geteuid() == 0))
 			name_holder(number, err, 256);
 		else
-			(void)snprintf(err, 256, "cannot bind queue %u: %s", number, strerror(errno));
+			(void)snprintf(err, 256, "cannot bind queue %u: %s", number,
+				       strerror(errno));
 	} else if (!set_parameters(q, max_packets)) {
 		(void)snprintf(err, 256, "cannot configure queue %u: %s", number, strerror(errno));
 	} else {
@@ -187,15 +193,18 @@ void nlq_close(struct nlq *q)
 	free(q);
 }
 
-/* --- verdicts -------------------------------------------------------------------------------------- */
+/* --- verdicts
+ * -------------------------------------------------------------------------------------- */
 
 static void close_run(struct nlq *q)
 {
 	if (!q->run.open)
 		return;
 	bug_on(q->out_len + VERDICT_BYTES > sizeof q->out);
-	struct nlmsghdr *nlh = put_header(q->out + q->out_len, q->number, NFQNL_MSG_VERDICT_BATCH, 0);
-	const struct nfqnl_msg_verdict_hdr v = {.verdict = htonl(NF_ACCEPT), .id = htonl(q->run.last_id)};
+	struct nlmsghdr *nlh =
+	    put_header(q->out + q->out_len, q->number, NFQNL_MSG_VERDICT_BATCH, 0);
+	const struct nfqnl_msg_verdict_hdr v = {.verdict = htonl(NF_ACCEPT),
+						.id = htonl(q->run.last_id)};
 	mnl_attr_put(nlh, NFQA_VERDICT_HDR, sizeof v, &v);
 	mnl_attr_put_u32(nlh, NFQA_MARK, htonl(q->run.mark));
 	q->out_len += nlh->nlmsg_len;
@@ -224,7 +233,8 @@ static bool flush(struct nlq *q)
 	return true;
 }
 
-/* --- packets --------------------------------------------------------------------------------------- */
+/* --- packets
+ * --------------------------------------------------------------------------------------- */
 
 static bool read_packet(const struct nlmsghdr *nlh, struct nlq_packet *p)
 {
@@ -286,7 +296,8 @@ static int take_message(struct nlq *q, const struct nlmsghdr *nlh, const struct 
 	return 1;
 }
 
-static int take_datagram(struct nlq *q, const uint8_t *buf, unsigned bytes, const struct delivery *d)
+static int take_datagram(struct nlq *q, const uint8_t *buf, unsigned bytes,
+			 const struct delivery *d)
 {
 	const struct nlmsghdr *nlh = (const void *)buf;
 	int len = (int)bytes, n = 0;

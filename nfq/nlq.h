@@ -21,15 +21,15 @@ struct nlq_counts {
 };
 
 /*
- * Bind queue number with room for max_packets. NULL: err says why, and who holds the number if it is
- * taken. Needs CAP_NET_ADMIN.
+ * Bind queue number with room for max_packets. NULL: err says why, and who holds the number if it
+ * is taken. Needs CAP_NET_ADMIN.
  */
 struct nlq *nlq_open(uint16_t number, uint32_t max_packets, char err[static 256]);
 int nlq_fd(const struct nlq *q); /* readable when there are packets; for poll(2) */
 /*
  * Take what has arrived, at most one batch, without waiting; packet() answers each with
- * nlq_verdict(). Then the verdicts go out in one system call. Returns the number of packets, -1 when the
- * socket is broken (errno).
+ * nlq_verdict(). Then the verdicts go out in one system call. Returns the number of packets, -1
+ * when the socket is broken (errno).
  */
 int nlq_run(struct nlq *q, void (*packet)(const struct nlq_packet *p, void *arg), void *arg);
 /* Inside packet(): let it go on with this mark. */

@@ -1,8 +1,9 @@
 /*
  * outbox - see outbox.h.
  *
- * Trusted with: that no count is told twice: a batch keeps its number, and the numbering its instance,
- * over restarts. Diagnostics: outbox_lost(). Known gaps: after a crash what was not acknowledged is lost.
+ * Trusted with: that no count is told twice: a batch keeps its number, and the numbering its
+ * instance, over restarts. Diagnostics: outbox_lost(). Known gaps: after a crash what was not
+ * acknowledged is lost.
  */
 #include <string.h>
 #include <sys/queue.h>

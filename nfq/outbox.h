@@ -1,6 +1,6 @@
 /*
- * outbox - events on their way to acctd: numbered batches, kept until acknowledged, bounded, and kept
- * over a restart. Pure; the bytes are read and written by the caller.
+ * outbox - events on their way to acctd: numbered batches, kept until acknowledged, bounded, and
+ * kept over a restart. Pure; the bytes are read and written by the caller.
  */
 #ifndef NFQ_OUTBOX_H
 #define NFQ_OUTBOX_H
@@ -25,7 +25,8 @@ void outbox_add(struct outbox *o, const struct event *e);
 void outbox_seal(struct outbox *o);
 
 /*
- * Send in order what was not sent yet, as long as send() returns true and at most a window is unacknowledged.
+ * Send in order what was not sent yet, as long as send() returns true and at most a window is
+ * unacknowledged.
  */
 void outbox_send(struct outbox *o,
 		 bool (*send)(uint64_t seq, uint32_t n, const uint8_t *data, size_t len, void *arg),

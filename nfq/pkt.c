@@ -92,7 +92,8 @@ static void parse_tcp(const struct view *v, struct pkt *out)
 
 static bool known_transport(uint8_t proto)
 {
-	static const uint8_t known[] = {ICMP, IPIP, UDP, IPV6, GRE, ESP, ICMPV6, NONE, SCTP, UDPLITE};
+	static const uint8_t known[] = {ICMP, IPIP,   UDP,  IPV6, GRE,
+					ESP,  ICMPV6, NONE, SCTP, UDPLITE};
 	return memchr(known, proto, sizeof known) != NULL;
 }
 
@@ -133,7 +134,8 @@ static bool skip_ah(struct view *v, struct pkt *out)
 	return skip(v, n, out);
 }
 
-/* --- IPv4 (RFC 791) ------------------------------------------------------------------------------ */
+/* --- IPv4 (RFC 791) ------------------------------------------------------------------------------
+ */
 
 static void parse4(struct view *v, struct pkt *out)
 {
@@ -174,7 +176,8 @@ static void parse4(struct view *v, struct pkt *out)
 	parse_transport(v, out);
 }
 
-/* --- IPv6 (RFC 8200) ----------------------------------------------------------------------------- */
+/* --- IPv6 (RFC 8200) -----------------------------------------------------------------------------
+ */
 
 static bool skip_options(struct view *v, struct pkt *out)
 {

@@ -12,7 +12,8 @@
 
 #include "lib/addr.h"
 
-#define PKT_COPY_RANGE 128 /* bytes of a packet that are asked for; a longer header chain is PKT_BAD */
+#define PKT_COPY_RANGE                                                                             \
+	128 /* bytes of a packet that are asked for; a longer header chain is PKT_BAD */
 
 enum pkt_kind {
 	PKT_BAD,      /* truncated, contradictory, or an unknown header */
@@ -33,7 +34,8 @@ struct pkt {
 	uint8_t flags; /* TCP */
 };
 
-/* data: len captured bytes of a packet that begins with its IP header; total: its length on the wire. */
+/* data: len captured bytes of a packet that begins with its IP header; total: its length on the
+ * wire. */
 void pkt_parse(const uint8_t *data, size_t len, size_t total, struct pkt *out);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * policy - see policy.h.
  *
- * One hash table of (prefix, id) in a pool of nodes linked by index, and a count of entries for each
- * prefix length and family, so that a question probes only the lengths that exist.
+ * One hash table of (prefix, id) in a pool of nodes linked by index, and a count of entries for
+ * each prefix length and family, so that a question probes only the lengths that exist.
  *
  * Trusted with: who may pass. Diagnostics: none. Known gaps: none.
  */
@@ -208,12 +208,14 @@ const struct policy_entry *policy_find(const struct policy *p, const struct addr
 	return found;
 }
 
-const struct policy_entry *policy_match(const struct policy *p, const struct addr *a, int64_t now_ms)
+const struct policy_entry *policy_match(const struct policy *p, const struct addr *a,
+					int64_t now_ms)
 {
 	return policy_find(p, a, 0, addr_is4(a) ? 32 : 128, now_ms, NULL);
 }
 
-void policy_each(const struct policy *p, bool (*fn)(const struct policy_entry *e, void *arg), void *arg)
+void policy_each(const struct policy *p, bool (*fn)(const struct policy_entry *e, void *arg),
+		 void *arg)
 {
 	for (uint32_t b = 0; b < p->n_buckets; b++)
 		for (uint32_t i = p->buckets[b]; i != NIL; i = p->nodes[i].next)
@@ -242,7 +244,8 @@ int64_t policy_next_edge(const struct policy *p, int64_t now_ms)
 	return x.next_ms;
 }
 
-/* --- the snapshot on disk ------------------------------------------------------------------------- */
+/* --- the snapshot on disk
+ * ------------------------------------------------------------------------- */
 
 #define MAGIC	"SKNP"
 #define HEADER	(4 + 4 + 8 + 4)

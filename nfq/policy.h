@@ -32,22 +32,25 @@ bool policy_remove(struct policy *p, const struct policy_entry *e);
 bool policy_active(const struct policy_entry *e, int64_t now_ms);
 
 /*
- * The entry that decides for a at now_ms, or NULL: the longest prefix in force of lo..hi bits (of a's
- * own family); of several with this prefix one of class full, then the one that ends last. until_ms
- * (may be NULL) is set to the end of the last of all entries in force that contain a (0: no end).
+ * The entry that decides for a at now_ms, or NULL: the longest prefix in force of lo..hi bits (of
+ * a's own family); of several with this prefix one of class full, then the one that ends last.
+ * until_ms (may be NULL) is set to the end of the last of all entries in force that contain a (0:
+ * no end).
  */
 const struct policy_entry *policy_find(const struct policy *p, const struct addr *a, unsigned lo,
 				       unsigned hi, int64_t now_ms, int64_t *until_ms);
 /* policy_find() over all lengths. */
-const struct policy_entry *policy_match(const struct policy *p, const struct addr *a, int64_t now_ms);
+const struct policy_entry *policy_match(const struct policy *p, const struct addr *a,
+					int64_t now_ms);
 /* Every entry, in no order. fn returns false to stop. */
-void policy_each(const struct policy *p, bool (*fn)(const struct policy_entry *e, void *arg), void *arg);
+void policy_each(const struct policy *p, bool (*fn)(const struct policy_entry *e, void *arg),
+		 void *arg);
 /* The next point in time after now_ms at which an entry starts or ends; 0: none. */
 int64_t policy_next_edge(const struct policy *p, int64_t now_ms);
 
 /*
- * The snapshot on disk: "SKNP", u32 1, u64 version, u32 count, entries of policy_entry_put(), u32 CRC.
- * policy_encode() returns talloc'd bytes under ctx.
+ * The snapshot on disk: "SKNP", u32 1, u64 version, u32 count, entries of policy_entry_put(), u32
+ * CRC. policy_encode() returns talloc'd bytes under ctx.
  */
 uint8_t *policy_encode(const struct policy *p, void *ctx, size_t *len);
 /* A new policy under ctx, or NULL with *err (static text): nothing of a damaged file is used. */

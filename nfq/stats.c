@@ -18,7 +18,6 @@ struct source {
 	uint64_t packets, dsts[WORDS];
 	int64_t first_ms;
 	struct addr last_dst;
-	bool waited;
 };
 
 struct stats {
@@ -44,37 +43,26 @@ static void note_dst(struct source *x, const struct addr *dst)
 	uint64_t a, b;
 	memcpy(&a, dst->b, 8);
 	memcpy(&b, dst->b + 8, 8);
-	a = (a ^ b * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
+	/* The bytes that differ come last, in the high bits of b: fold them down before the
+	 * multiplication. */
+	a ^= b * 0x9e3779b97f4a7c15u;
+	a = (a ^ a >> 29) * 0xbf58476d1ce4e5b9u;
 	a ^= a >> 32;
 	x->dsts[a >> 6 & (WORDS - 1)] |= 1ull << (a & 63);
 	x->last_dst = *dst;
 }
 
-static struct source *get(struct stats *s, enum event_kind kind, const struct addr *src, int64_t since_ms)
+void stats_count(struct stats *s, enum event_kind kind, const struct addr *src,
+		 const struct addr *dst, uint64_t packets, int64_t since_ms)
 {
 	bool is_new;
 	struct source *x = amap_put(s->sources, src, (uint8_t)kind, &is_new);
-	if (x && is_new)
-		x->first_ms = since_ms;
-	return x;
-}
-
-void stats_sample(struct stats *s, enum event_kind kind, const struct addr *src, const struct addr *dst,
-		  int64_t now_ms)
-{
-	struct source *x = get(s, kind, src, now_ms);
-	if (x)
-		note_dst(x, dst);
-}
-
-void stats_count(struct stats *s, enum event_kind kind, const struct addr *src, const struct addr *dst,
-		 uint64_t packets, int64_t since_ms)
-{
-	struct source *x = get(s, kind, src, since_ms);
 	if (!x) {
 		s->lost += packets;
 		return;
 	}
+	if (is_new)
+		x->first_ms = since_ms;
 	x->packets += packets;
 	if (dst)
 		note_dst(x, dst);
@@ -90,11 +78,6 @@ static bool close_source(const struct addr *key, uint8_t tag, void *value, void 
 {
 	const struct closing *c = arg;
 	struct source *x = value;
-	if (x->packets == 0) {
-		bool gone = x->waited;
-		x->waited = true;
-		return gone;
-	}
 	struct event e = {.kind = tag, .t_ms = c->now_ms, .src = *key};
 	e.u.block.first_ms = x->first_ms < c->now_ms ? x->first_ms : c->now_ms;
 	e.u.block.last_dst = x->last_dst;
@@ -105,7 +88,8 @@ static bool close_source(const struct addr *key, uint8_t tag, void *value, void 
 	return true;
 }
 
-void stats_close(struct stats *s, int64_t now_ms, void (*fn)(const struct event *e, void *arg), void *arg)
+void stats_close(struct stats *s, int64_t now_ms, void (*fn)(const struct event *e, void *arg),
+		 void *arg)
 {
 	struct closing c = {now_ms, fn, arg};
 	amap_each(s->sources, close_source, &c);

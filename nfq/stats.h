@@ -15,20 +15,13 @@ struct stats;
 /* At most max sources an interval and kind. */
 struct stats *stats_new(void *ctx, size_t max);
 
-/*
- * One packet that a worker saw: a destination, not yet a count (the kernel counts). kind: EVENT_BLOCK or
- * EVENT_PASS.
- */
-void stats_sample(struct stats *s, enum event_kind kind, const struct addr *src, const struct addr *dst,
-		  int64_t now_ms);
-/* Packets that the kernel counted; dst may be NULL (not known). */
-void stats_count(struct stats *s, enum event_kind kind, const struct addr *src, const struct addr *dst,
-		 uint64_t packets, int64_t since_ms);
-/*
- * The interval is over: an event for each source that has packets, and the next interval begins. A
- * source with samples alone is kept for one more interval: its packets are on their way.
- */
-void stats_close(struct stats *s, int64_t now_ms, void (*fn)(const struct event *e, void *arg), void *arg);
+/* Packets that the kernel counted since since_ms; dst may be NULL (not known). kind: EVENT_BLOCK or
+ * EVENT_PASS. */
+void stats_count(struct stats *s, enum event_kind kind, const struct addr *src,
+		 const struct addr *dst, uint64_t packets, int64_t since_ms);
+/* The interval is over: an event for each source, and the next interval begins. */
+void stats_close(struct stats *s, int64_t now_ms, void (*fn)(const struct event *e, void *arg),
+		 void *arg);
 /* Packets whose source was one too many: counted, but told of nobody. */
 uint64_t stats_lost(const struct stats *s);
 

@@ -17,10 +17,12 @@ static struct verdict judge_source(const struct addr *src, const struct policy *
 	const struct policy_entry *e = policy_match(policy, src, now);
 	if (!e)
 		return (struct verdict){VERDICT_CLOSED, false, true};
-	return (struct verdict){e->class == POLICY_FULL ? VERDICT_EXEMPT : VERDICT_THROTTLED, true, false};
+	return (struct verdict){e->class == POLICY_FULL ? VERDICT_EXEMPT : VERDICT_THROTTLED, true,
+				false};
 }
 
-struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy, int64_t now_utc_ms)
+struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy,
+			      int64_t now_utc_ms)
 {
 	switch (pkt->kind) {
 	case PKT_TCP:

@@ -26,7 +26,8 @@ struct verdict {
 	bool learn; /* the kernel may refuse this source by itself for a while */
 };
 
-struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy, int64_t now_utc_ms);
+struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy,
+			      int64_t now_utc_ms);
 const char *verdict_rule_name(enum verdict_rule r);
 
 /* The mark a packet goes back with: only the bits of mask are ours. */

@@ -1,8 +1,9 @@
 /*
  * worker - see worker.h.
  *
- * A thread holds the policy's read lock for one batch at a time. Samples go through a ring with one
- * writer and one reader; when it is full they are counted and left out, and no packet waits for it.
+ * A thread holds the policy's read lock for one batch at a time. Refused sources go through a ring
+ * with one writer and one reader; when it is full they are counted and left out, and no packet
+ * waits for it.
  *
  * Trusted with: the verdicts. Diagnostics: worker_counts(). Known gaps: none.
  */
@@ -39,14 +40,16 @@ struct worker {
 	pthread_t thread;
 	int stop_fd;
 	int64_t now_ms; /* of the batch */
-	unsigned fresh; /* samples of the batch */
+	unsigned fresh; /* sources learned in the batch */
 	atomic_bool ended;
-	atomic_uint_fast64_t by_rule[VERDICT_RULES], packets, verdict_errors, unreadable, samples_lost;
+	atomic_uint_fast64_t by_rule[VERDICT_RULES], packets, verdict_errors, unreadable,
+	    learned_lost;
 	atomic_uint head, tail; /* written by the thread; by the main thread */
-	struct sample ring[RING];
+	struct addr ring[RING];
 };
 
-/* --- what is shared ---------------------------------------------------------------------------------- */
+/* --- what is shared
+ * ---------------------------------------------------------------------------------- */
 
 struct shared *shared_new(struct policy *policy, const struct verdict_marks *marks, int wake_fd)
 {
@@ -96,17 +99,18 @@ void shared_replace(struct shared *s, struct policy *policy)
 	policy_free(old);
 }
 
-/* --- the thread --------------------------------------------------------------------------------------- */
+/* --- the thread
+ * --------------------------------------------------------------------------------------- */
 
-static void put_sample(struct worker *w, const struct pkt *pkt, const struct verdict *v)
+static void put_learned(struct worker *w, const struct addr *src)
 {
 	unsigned head = atomic_load_explicit(&w->head, memory_order_relaxed);
 	unsigned tail = atomic_load_explicit(&w->tail, memory_order_acquire);
 	if (head - tail >= RING) {
-		atomic_fetch_add_explicit(&w->samples_lost, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&w->learned_lost, 1, memory_order_relaxed);
 		return;
 	}
-	w->ring[head & (RING - 1)] = (struct sample){pkt->src, pkt->dst, v->rule, v->learn};
+	w->ring[head & (RING - 1)] = *src;
 	atomic_store_explicit(&w->head, head + 1, memory_order_release);
 	w->fresh++;
 }
@@ -119,8 +123,8 @@ static void judge(const struct nlq_packet *p, void *arg)
 	const struct verdict v = verdict_decide(&pkt, w->shared->policy, w->now_ms);
 	nlq_verdict(w->q, p->id, verdict_mark(&w->shared->marks, p->mark, v.allow));
 	atomic_fetch_add_explicit(&w->by_rule[v.rule], 1, memory_order_relaxed);
-	if (pkt.kind == PKT_TCP && v.rule != VERDICT_OTHER)
-		put_sample(w, &pkt, &v);
+	if (v.learn)
+		put_learned(w, &pkt.src);
 }
 
 static int run_batch(struct worker *w)
@@ -191,9 +195,10 @@ struct worker *worker_start(struct shared *s, uint16_t queue, uint32_t max_packe
 	return w;
 }
 
-/* --- from the main thread ------------------------------------------------------------------------------ */
+/* --- from the main thread
+ * ------------------------------------------------------------------------------ */
 
-unsigned worker_samples(struct worker *w, void (*fn)(const struct sample *s, void *arg), void *arg)
+unsigned worker_learned(struct worker *w, void (*fn)(const struct addr *src, void *arg), void *arg)
 {
 	unsigned tail = atomic_load_explicit(&w->tail, memory_order_relaxed);
 	unsigned head = atomic_load_explicit(&w->head, memory_order_acquire);
@@ -209,7 +214,7 @@ struct worker_counts worker_counts(const struct worker *w)
 	struct worker_counts c = {.packets = atomic_load(&w->packets),
 				  .verdict_errors = atomic_load(&w->verdict_errors),
 				  .unreadable = atomic_load(&w->unreadable),
-				  .samples_lost = atomic_load(&w->samples_lost)};
+				  .learned_lost = atomic_load(&w->learned_lost)};
 	for (size_t i = 0; i < VERDICT_RULES; i++)
 		c.by_rule[i] = atomic_load(&w->by_rule[i]);
 	return c;
