@@ -149,28 +149,40 @@ static void failed(struct disk *d, enum snapshot_kind kind, const char *why)
 		  LS("folder", d->folder), LS("reason", why));
 }
 
-static void wait_child(struct disk *d)
+/* The child has ended; its status. */
+static int reap_child(struct disk *d)
 {
 	int status = 0;
-	pid_t r;
-	while ((r = waitpid(d->child, &status, 0)) < 0 && errno == EINTR)
+	while (waitpid(d->child, &status, 0) < 0 && errno == EINTR)
 		;
-	if (r == d->child && WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		d->counters_ms = d->child_ms;
-	else
-		failed(d, SNAPSHOT_COUNTERS,
-		       WIFEXITED(status) ? strerror(WEXITSTATUS(status))
-					 : "the writing process was killed");
 	event_free(d->child_event);
 	close(d->child_end);
 	d->child = 0;
+	return status;
+}
+
+/* What it writes would be older than what we know. */
+static void stop_child(struct disk *d)
+{
+	if (d->child == 0)
+		return;
+	(void)kill(d->child, SIGKILL);
+	(void)reap_child(d);
+	remove_leftovers(d);
 }
 
 static void child_ended(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	wait_child(arg);
+	struct disk *d = arg;
+	int status = reap_child(d);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		d->counters_ms = d->child_ms;
+	else
+		failed(d, SNAPSHOT_COUNTERS,
+		       WIFEXITED(status) ? strerror(WEXITSTATUS(status))
+					 : "the writing process was killed");
 }
 
 _Noreturn static void child_main(const struct disk *d, struct limiter *l, const struct moment *now,
@@ -215,8 +227,7 @@ void disk_save_counters(struct disk *d, struct limiter *l, const struct moment *
 
 bool disk_save_counters_now(struct disk *d, struct limiter *l, const struct moment *now)
 {
-	if (d->child)
-		wait_child(d);
+	stop_child(d);
 	if (!write_file(d, l, SNAPSHOT_COUNTERS, now)) {
 		failed(d, SNAPSHOT_COUNTERS, strerror(errno));
 		return false;
@@ -252,8 +263,7 @@ void disk_free(struct disk *d)
 {
 	if (!d)
 		return;
-	if (d->child)
-		wait_child(d);
+	stop_child(d);
 	free(d->folder);
 	free(d);
 }

@@ -28,7 +28,7 @@ bool disk_save_standing(struct disk *d, struct limiter *l, const struct moment *
 int64_t disk_counters_ms(const struct disk *d);
 uint64_t disk_errors(const struct disk *d);  /* writes that failed */
 uint64_t disk_damaged(const struct disk *d); /* files set aside */
-/* Waits for a write under way. */
+/* Breaks off a write under way. */
 void disk_free(struct disk *d);
 
 #endif

@@ -13,10 +13,16 @@
 uint32_t distinct_count(struct distinct *d, int64_t now_ms, int64_t window_ms)
 {
 	uint16_t kept = 0;
-	for (uint16_t i = 0; i < d->n; i++)
-		if (now_ms - d->seen[i].last_ms < window_ms)
-			d->seen[kept++] = d->seen[i];
-	d->n = kept;
+	for (uint16_t i = 0; i < d->n; i++) {
+		if (now_ms - d->seen[i].last_ms >= window_ms)
+			continue;
+		if (kept !=
+		    i) /* nothing is written when nothing goes: a forked reader copies no page */
+			d->seen[kept] = d->seen[i];
+		kept++;
+	}
+	if (kept != d->n)
+		d->n = kept;
 	return kept;
 }
 

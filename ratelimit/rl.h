@@ -1,8 +1,9 @@
 /*
  * rl - client of sekisho-ratelimitd: ask before accepting, be told of penalties.
  *
- * Socket: <run_dir>/ratelimitd.sock, frames of lib/ipc (docs/protocols/ratelimit.md). The connection reconnects by itself. An answer later than the
- * deadline is reported as RL_DOWN, once; what the caller does then is its configured policy, not an accident.
+ * Socket: <run_dir>/ratelimitd.sock, frames of lib/ipc (docs/protocols/ratelimit.md). The
+ * connection reconnects by itself. An answer later than the deadline is reported as RL_DOWN, once;
+ * what the caller does then is its configured policy, not an accident.
  */
 #ifndef RATELIMIT_RL_H
 #define RATELIMIT_RL_H
@@ -20,27 +21,29 @@
 enum rl_stage { RL_NORMAL = 0, RL_HOLD = 2, RL_SUSPEND = 3 }; /* order of severity */
 
 enum rl_answer {
-	RL_OK = 0,      /* go on */
-	RL_LIMIT = 1,   /* one more would be over a limit: refuse now, come back after retry_ms */
-	RL_HELD = 2,    /* accept into the queue, on hold: the sender learns nothing */
-	RL_REFUSE = 3,  /* suspended: refuse for good */
-	RL_DOWN = 4,    /* no answer within the deadline, or not connected */
+	RL_OK = 0,     /* go on */
+	RL_LIMIT = 1,  /* one more would be over a limit: refuse now, come back after retry_ms */
+	RL_HELD = 2,   /* accept into the queue, on hold: the sender learns nothing */
+	RL_REFUSE = 3, /* suspended: refuse for good */
+	RL_DOWN = 4,   /* no answer within the deadline, or not connected */
 };
 
 struct rl_verdict {
 	enum rl_answer answer;
-	int64_t retry_ms;       /* RL_LIMIT: when it may pass again */
-	char why[RL_WHY_MAX];   /* RL_LIMIT: "31 messages in 1m, limit 30"; RL_HELD/RL_REFUSE: the penalty's reason */
+	int64_t retry_ms;     /* RL_LIMIT: when it may pass again */
+	char why[RL_WHY_MAX]; /* RL_LIMIT: "31 messages in 1m, limit 30"; RL_HELD/RL_REFUSE: the
+				 penalty's reason */
 };
 
-/* What is asked. Nothing is charged by a check; a charge counts everything at once, or nothing when the answer is RL_LIMIT. */
+/* What is asked. Nothing is charged by a check; a charge counts everything at once, or nothing when
+ * the answer is RL_LIMIT. */
 struct rl_ask {
-	const char *account;      /* canonical */
+	const char *account; /* canonical */
 	struct addr client;
-	int64_t t_ms;             /* UTC; the server uses its own monotonic clock for windows */
-	bool charge;              /* false: RCPT, would it pass? true: end of DATA */
-	uint32_t messages;        /* 1 */
-	uint32_t rcpts;           /* of this message so far, this one included */
+	int64_t t_ms;		   /* UTC; the server uses its own monotonic clock for windows */
+	bool charge;		   /* false: RCPT, would it pass? true: end of DATA */
+	uint32_t messages;	   /* 1 */
+	uint32_t rcpts;		   /* of this message so far, this one included */
 	const uint64_t *rcpt_hash; /* rl_hash() of each recipient (charge), for distinct counts */
 	uint32_t n_hash;
 };
@@ -51,35 +54,42 @@ uint64_t rl_hash(const char *text);
 struct rl;
 struct rl_penalty {
 	char account[RL_ACCOUNT_MAX + 1];
-	enum rl_stage stage;     /* RL_NORMAL: released */
-	int64_t since_ms;        /* UTC; identifies the penalty */
-	char rule[32];           /* "burst", "operator" */
-	char why[RL_WHY_MAX];    /* one sentence with the numbers */
-	char actor[64];          /* "detector" or who did it */
+	enum rl_stage stage;  /* RL_NORMAL: released */
+	int64_t since_ms;     /* UTC; identifies the penalty */
+	char rule[32];	      /* "burst", "operator" */
+	char why[RL_WHY_MAX]; /* one sentence with the numbers */
+	char actor[64];	      /* "detector" or who did it */
 };
 
 struct rl_handlers {
-	/* Every penalty in force when the connection comes up (then synced() once), and each change after it. NULL: do not subscribe. */
+	/* Every penalty in force when the connection comes up (then synced() once), and each change
+	 * after it. NULL: do not subscribe. */
 	void (*penalty)(const struct rl_penalty *p, void *arg);
 	void (*synced)(void *arg); /* those not named since the connection came up are released */
 	void (*state)(bool connected, void *arg);
 };
 
-struct rl *rl_new(struct event_base *base, const char *run_dir, int deadline_ms, const struct rl_handlers *h, void *arg);
-/* cb is called exactly once, never from inside rl_ask(), unless the returned handle is cancelled or the client freed first. What ask points to is copied. */
+struct rl *rl_new(struct event_base *base, const char *run_dir, int deadline_ms,
+		  const struct rl_handlers *h, void *arg);
+/* cb is called exactly once, never from inside rl_ask(), unless the returned handle is cancelled or
+ * the client freed first. What ask points to is copied. */
 struct rl_pending;
-struct rl_pending *rl_ask(struct rl *r, const struct rl_ask *ask, void (*cb)(const struct rl_verdict *v, void *arg), void *arg);
+struct rl_pending *rl_ask(struct rl *r, const struct rl_ask *ask,
+			  void (*cb)(const struct rl_verdict *v, void *arg), void *arg);
 void rl_cancel(struct rl_pending *p); /* NULL is allowed; not after cb was called */
 /* A charge that came to nothing after all (the spool refused it): give it back. */
 void rl_refund(struct rl *r, const struct rl_ask *ask);
 /*
- * Set, replace or (stage RL_NORMAL) lift a penalty (acctd only; it carries the audit trail). False when not connected. It comes back to every
- * subscriber as penalty(), to us also when it was already so: then it is durable.
+ * Set, replace or (stage RL_NORMAL) lift a penalty (acctd only; it carries the audit trail). False
+ * when not connected. It comes back to every subscriber as penalty(), to us also when it was
+ * already so: then it is durable.
  */
 bool rl_set(struct rl *r, const struct rl_penalty *p);
-/* An admin request in JSON ("limit.show" {"account"}, "limit.set", "limit.reset"); cb gets a borrowed value: the
- * result, when not ok a string that says what to change, NULL when unavailable. Deadline 2 s. */
-void rl_admin(struct rl *r, const char *op, const json_t *args, void (*cb)(bool ok, const json_t *result, void *arg), void *arg);
+/* An admin request in JSON ("limit.show" {"account"}, "limit.set", "limit.reset"); cb gets a
+ * borrowed value: the result, when not ok a string that says what to change, NULL when unavailable.
+ * Deadline 2 s. */
+void rl_admin(struct rl *r, const char *op, const json_t *args,
+	      void (*cb)(bool ok, const json_t *result, void *arg), void *arg);
 bool rl_connected(const struct rl *r);
 void rl_free(struct rl *r);
 

@@ -367,8 +367,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 bool server_save(struct server *s)
 {
 	struct moment now = now_of(s);
-	bool standing = disk_save_standing(s->disk, s->limiter, &now);
-	return disk_save_counters_now(s->disk, s->limiter, &now) && standing;
+	bool ok = true;
+	if (s->standing_dirty)
+		ok = disk_save_standing(s->disk, s->limiter, &now);
+	if (counters_behind(s))
+		ok = disk_save_counters_now(s->disk, s->limiter, &now) && ok;
+	return ok;
 }
 
 /* --- metrics

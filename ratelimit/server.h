@@ -32,7 +32,7 @@ void server_reload(struct server *s, const struct ratelimit_conf *conf);
 void server_adopt_fd(struct server *s, int fd);
 /* Bring gauges up to date; for metrics_serve(). */
 void server_refresh_metrics(void *server);
-/* Write both files now. False when one could not be written (logged). */
+/* Write now what the files lack. False when one could not be written (logged). */
 bool server_save(struct server *s);
 /* Closes everything without saving. */
 void server_free(struct server *s);
