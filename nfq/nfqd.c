@@ -408,7 +408,7 @@ static void start_feed(struct nfqd *d)
 						      .acked = on_acked,
 						      .request = answers_request,
 						      .state = on_state};
-	d->feed = feed_new(d->base, d->conf.common.run_dir, "sekisho-nfqd",
+	d->feed = feed_new(d->base, d->conf.common.run_dir, "nfqd",
 			   outbox_instance(d->outbox), held_version, &handlers, d);
 }
 
