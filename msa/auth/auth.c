@@ -259,7 +259,8 @@ static int destroy(struct auth *a)
 		if (!w->conn)
 			continue;
 		ipc_free(w->conn, false);
-		waitpid(w->pid, NULL, 0); /* it ends when its socket closes */
+		kill(w->pid, SIGKILL); /* it keeps nothing that could be lost */
+		waitpid(w->pid, NULL, 0);
 	}
 	return 0;
 }
