@@ -5,6 +5,7 @@
  * seen once, by cli_main(), at the end. Known gaps: a table wider than the terminal wraps.
  */
 #include <ctype.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
@@ -51,15 +52,27 @@ static size_t utf8_next(const char *s, wchar_t *out)
 	return n;
 }
 
+/* wcwidth(3) knows characters only in a locale that has them, whatever the environment or lib/conf
+ * set. */
+static locale_t utf8_locale(void)
+{
+	static locale_t utf8;
+	if (!utf8)
+		utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+	return utf8;
+}
+
 int out_width(const char *text)
 {
 	int w = 0;
+	locale_t old = uselocale(utf8_locale());
 	while (*text) {
 		wchar_t cp = 0;
 		text += utf8_next(text, &cp);
 		int k = wcwidth(cp);
 		w += k < 0 ? 1 : k;
 	}
+	uselocale(old);
 	return w;
 }
 

@@ -6,7 +6,6 @@
  * the socket's credentials. Diagnostics: on stderr. Known gaps: none.
  */
 #include <limits.h>
-#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,8 +26,6 @@ int main(int argc, char **argv)
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	bool tty = isatty(STDOUT_FILENO) == 1;
-	/* Output is UTF-8 whatever the locale; this is for the width of its characters. */
-	setlocale(LC_CTYPE, "C.UTF-8");
 	if (n > 0)
 		self[n] = '\0';
 	struct cli_io io = {

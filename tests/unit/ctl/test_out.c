@@ -1,7 +1,6 @@
 /*
  * test_out - tables, tab-separated lines, JSON and escaping; base64; files of rows.
  */
-#include <locale.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -355,6 +354,5 @@ int main(void)
 	    cmocka_unit_test(test_json),   cmocka_unit_test(test_base64),
 	    cmocka_unit_test(test_rows),   cmocka_unit_test(test_row_values),
 	};
-	setlocale(LC_CTYPE, "C.UTF-8");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
