@@ -158,23 +158,15 @@ static void run(struct web *w, const struct route *r)
 	r->run(w);
 }
 
-void app_answer(struct web *w, int parse_status, const char *why)
+static void dispatch(struct web *w)
 {
 	const char *allow;
-	w->status = 200;
-	w->h = html_new(w->pool, w->now_ms);
-	if (!w->h)
-		return;
-	if (parse_status) {
-		refuse_parse(w, parse_status, why);
-		return;
-	}
 	if (!w->req.https) {
 		page_message(w, 403, "Only over HTTPS",
 			     "The dashboard is served over TLS only; its session cookie is never "
 			     "sent without.",
-			     "Use the https:// address, or set HTTPS=on in the web server if it "
-			     "ends TLS elsewhere.");
+			     "Use the https:// address, or set HTTPS=on in the web server if TLS "
+			     "ends elsewhere.");
 		return;
 	}
 	if (strcmp(w->req.path, "/") == 0 && w->req.method != CGI_POST) {
@@ -182,14 +174,25 @@ void app_answer(struct web *w, int parse_status, const char *why)
 		return;
 	}
 	const struct route *r = find(w, &allow);
-	if (!r) {
+	if (r) {
+		run(w, r);
+	} else {
 		session_try(w);
 		no_route(w, allow);
-		return;
 	}
-	run(w, r);
-	if (w->query)
-		query_close(w->query);
+}
+
+void app_answer(struct web *w, int parse_status, const char *why)
+{
+	w->status = 200;
+	w->h = html_new(w->pool, w->now_ms);
+	if (!w->h)
+		return;
+	if (parse_status)
+		refuse_parse(w, parse_status, why);
+	else
+		dispatch(w);
+	query_close(w->query);
 	w->query = NULL;
 }
 

@@ -141,6 +141,8 @@ static void who_row(struct web *w, const json_t *x)
 	else
 		put(h, LIT("still"));
 	put(h, LIT("</td><td>"), FOR(jstr(x, "source")), LIT("</td><td>"));
+	if (json_array_size(json_object_get(x, "accounts")) == 0)
+		put(h, FOR(""));
 	json_array_foreach (json_object_get(x, "accounts"), i, login) {
 		if (i)
 			put(h, LIT("<br>"));
