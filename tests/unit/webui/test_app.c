@@ -100,10 +100,13 @@ static int start(void **state)
 	return acctd > 0 ? 0 : -1;
 }
 
+static void *ctx; /* of the last response */
+
 static int stop(void **state)
 {
 	char path[128];
 	(void)state;
+	talloc_free(ctx);
 	kill(acctd, SIGKILL);
 	waitpid(acctd, NULL, 0);
 	snprintf(path, sizeof(path), "%s/control.sock", dir);
@@ -162,7 +165,6 @@ static long body(void *buf, size_t len, void *arg)
 /* The whole response; freed with the next call. */
 static const char *got(const struct ask *a)
 {
-	static void *ctx;
 	static const struct cgi_source src = {env, body, NULL};
 	static const struct cgi_limits lim = {4096, 4096, 24};
 	struct web_conf conf = {

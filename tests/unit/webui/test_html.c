@@ -11,9 +11,16 @@
 
 #define NOW INT64_C(1795352890000) /* 2026-11-22T13:08:10Z */
 
+static void *ctx; /* of the last page written */
+
+static int tidy(void **state)
+{
+	(void)state;
+	return talloc_free(ctx);
+}
+
 static const char *written(const struct html_piece *p)
 {
-	static void *ctx;
 	size_t len;
 	talloc_free(ctx);
 	ctx = talloc_new(NULL);
@@ -161,8 +168,8 @@ static void times(void **state)
 
 static void long_page(void **state)
 {
-	void *ctx = talloc_new(NULL);
-	struct html *h = html_new(ctx, NOW);
+	void *pool = talloc_new(NULL);
+	struct html *h = html_new(pool, NOW);
 	size_t len;
 	(void)state;
 	for (int i = 0; i < 100000; i++)
@@ -170,7 +177,7 @@ static void long_page(void **state)
 	assert_true(html_ok(h));
 	html_data(h, &len);
 	assert_int_equal(len, 100000 * strlen("<p>&amp;</p>"));
-	talloc_free(ctx);
+	talloc_free(pool);
 }
 
 int main(void)
@@ -179,5 +186,5 @@ int main(void)
 	    cmocka_unit_test(types),   cmocka_unit_test(hidden), cmocka_unit_test(every_byte),
 	    cmocka_unit_test(numbers), cmocka_unit_test(times),	 cmocka_unit_test(long_page),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, tidy);
 }
