@@ -1,0 +1,187 @@
+/* event and policy codecs: every kind there and back, and strictness. */
+#include "kit.h"
+
+#include "lib/wire.h"
+
+static struct event sample(int kind)
+{
+	switch (kind) {
+	case EVENT_BLOCK:
+	case EVENT_PASS:
+		return kit_block(T0, "2001:db8::25", 7, (enum event_kind)kind);
+	case EVENT_LOGIN:
+		return kit_login(T0, ALICE, "192.0.2.1", true);
+	case EVENT_MESSAGE:
+		return kit_message(T0, ALICE, "192.0.2.1");
+	case EVENT_DELIVERY:
+		return kit_delivery(T0, ALICE, EVENT_DEFERRED);
+	default:
+		return kit_refuse(T0, ALICE);
+	}
+}
+
+static void test_round_trip(void **state)
+{
+	uint8_t buf[EVENT_MAX_BYTES], again[EVENT_MAX_BYTES];
+	(void)state;
+	for (int k = EVENT_BLOCK; k <= EVENT_REFUSE; k++) {
+		struct event e = sample(k), out;
+		size_t n = event_encode(&e, buf, sizeof buf);
+		assert_true(n > 4);
+		assert_int_equal(event_decode(buf, n, &out), n);
+		assert_int_equal(out.kind, k);
+		assert_int_equal(out.t_ms, T0);
+		assert_true(addr_eq(&out.src, &e.src));
+		assert_int_equal(event_encode(&out, again, sizeof again), n);
+		assert_memory_equal(buf, again, n);
+		assert_string_not_equal(event_kind_name((enum event_kind)k), "unknown");
+	}
+}
+
+static void test_fields_survive(void **state)
+{
+	uint8_t buf[EVENT_MAX_BYTES];
+	struct event e = kit_message(T0, ALICE, "192.0.2.1"), out;
+	(void)state;
+	e.u.message.held = true;
+	memset(e.u.message.message_id, 'x', EVENT_TEXT_MAX); /* as long as it may be */
+	size_t n = event_encode(&e, buf, sizeof buf);
+	assert_int_equal(event_decode(buf, n, &out), n);
+	assert_string_equal(out.u.message.account, ALICE);
+	assert_string_equal(out.u.message.token, TOKEN);
+	assert_string_equal(out.u.message.message_id, e.u.message.message_id);
+	assert_int_equal(out.u.message.rcpts, 3);
+	assert_int_equal(out.u.message.size, 1234);
+	assert_true(out.u.message.held);
+	assert_int_equal(out.src_port, 40000);
+}
+
+static void test_too_small(void **state)
+{
+	uint8_t buf[EVENT_MAX_BYTES];
+	struct event e = sample(EVENT_MESSAGE);
+	size_t n = event_encode(&e, buf, sizeof buf);
+	(void)state;
+	for (size_t cap = 0; cap < n; cap++)
+		assert_int_equal(event_encode(&e, buf, cap), 0);
+}
+
+/* Every prefix of a record is no record; a following byte belongs to the next. */
+static void test_cut(void **state)
+{
+	uint8_t buf[EVENT_MAX_BYTES];
+	struct event out;
+	(void)state;
+	for (int k = EVENT_BLOCK; k <= EVENT_REFUSE; k++) {
+		struct event e = sample(k);
+		size_t n = event_encode(&e, buf, sizeof buf - 1);
+		for (size_t len = 0; len < n; len++)
+			assert_int_equal(event_decode(buf, len, &out), 0);
+		buf[n] = 0xff;
+		assert_int_equal(event_decode(buf, n + 1, &out), n);
+	}
+}
+
+static void test_strict(void **state)
+{
+	uint8_t buf[EVENT_MAX_BYTES];
+	struct event e = sample(EVENT_DELIVERY), out;
+	size_t n = event_encode(&e, buf, sizeof buf);
+	(void)state;
+	buf[n - 1] = 4; /* result */
+	assert_int_equal(event_decode(buf, n, &out), 0);
+	buf[n - 1] = 0;
+	assert_int_equal(event_decode(buf, n, &out), 0);
+	buf[n - 1] = 1;
+	assert_int_equal(event_decode(buf, n, &out), n);
+	buf[4] = 7; /* kind */
+	assert_int_equal(event_decode(buf, n, &out), 0);
+	buf[4] = 0;
+	assert_int_equal(event_decode(buf, n, &out), 0);
+
+	e = sample(EVENT_LOGIN);
+	n = event_encode(&e, buf, sizeof buf);
+	buf[n - 1] = 2; /* ok is 0 or 1 */
+	assert_int_equal(event_decode(buf, n, &out), 0);
+	buf[n - 1] = 1;
+	buf[3]++; /* one byte more than its fields */
+	buf[n] = 0;
+	assert_int_equal(event_decode(buf, n + 1, &out), 0);
+
+	e = sample(EVENT_LOGIN);
+	n = event_encode(&e, buf, sizeof buf);
+	char *at = memmem(buf, n, "alice", 5);
+	assert_non_null(at);
+	*at = '\0'; /* a NUL in a text */
+	assert_int_equal(event_decode(buf, n, &out), 0);
+}
+
+static bool policy_round(const struct policy_entry *e, struct policy_entry *out, size_t *len,
+			 uint8_t buf[64])
+{
+	struct wire_out w;
+	struct wire_in r;
+	wire_out_init(&w, buf, 64);
+	policy_entry_put(&w, e);
+	*len = w.len;
+	wire_in_init(&r, buf, w.len);
+	return !w.bad && policy_entry_get(&r, out) && wire_done(&r);
+}
+
+static void test_policy(void **state)
+{
+	static const char *const prefixes[] = {"192.0.2.1", "192.0.2.0/24", "2001:db8::/48",
+					       "2001:db8::1", "0.0.0.0/0"};
+	uint8_t buf[64];
+	size_t len;
+	struct policy_entry out;
+	(void)state;
+	for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+		struct policy_entry e = {.prefix = kit_prefix(prefixes[i]),
+					 .class = POLICY_THROTTLED,
+					 .starts_ms = T0,
+					 .expires_ms = T0 + 1,
+					 .exemption_id = 42};
+		assert_true(policy_round(&e, &out, &len, buf));
+		assert_true(prefix_eq(&out.prefix, &e.prefix));
+		assert_int_equal(out.class, POLICY_THROTTLED);
+		assert_int_equal(out.starts_ms, T0);
+		assert_int_equal(out.expires_ms, T0 + 1);
+		assert_int_equal(out.exemption_id, 42);
+	}
+}
+
+static void test_policy_strict(void **state)
+{
+	uint8_t buf[64];
+	size_t len;
+	struct policy_entry out, e = {.prefix = kit_prefix("192.0.2.0/24"), .class = POLICY_FULL};
+	struct wire_in r;
+	(void)state;
+	static const struct {
+		size_t at;
+		uint8_t value;
+	} bad[] = {{0, 33}, {0, 20}, {17, 0}, {17, 3}, {16, 1}}; /* lengths, classes, a host bit */
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		assert_true(policy_round(&e, &out, &len, buf));
+		buf[bad[i].at] = bad[i].value;
+		wire_in_init(&r, buf, len);
+		/* a length of 20 leaves the 2 of 192.0.2.0 as a host bit */
+		assert_false(policy_entry_get(&r, &out));
+	}
+	for (size_t cut = 0; cut < len; cut++) {
+		wire_in_init(&r, buf, cut);
+		assert_false(policy_entry_get(&r, &out));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_round_trip),	  cmocka_unit_test(test_fields_survive),
+	    cmocka_unit_test(test_too_small),	  cmocka_unit_test(test_cut),
+	    cmocka_unit_test(test_strict),	  cmocka_unit_test(test_policy),
+	    cmocka_unit_test(test_policy_strict),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
