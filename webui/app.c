@@ -19,32 +19,32 @@
 /* In a path '#' stands for one positive number. */
 static const struct route {
 	enum cgi_method method;
-	const char *path;
 	enum web_role role; /* ROLE_NONE: without a session */
+	const char *path;
 	void (*run)(struct web *w);
 } routes[] = {
-    {CGI_GET, "/login", ROLE_NONE, page_login},
-    {CGI_POST, "/login", ROLE_NONE, post_login},
-    {CGI_POST, "/logout", ROLE_VIEWER, post_logout},
-    {CGI_GET, "/overview", ROLE_VIEWER, page_overview},
-    {CGI_GET, "/exemptions", ROLE_VIEWER, page_exemptions},
-    {CGI_POST, "/exemptions/add", ROLE_ADMIN, post_exempt_add},
-    {CGI_POST, "/exemptions/remove", ROLE_ADMIN, post_exempt_remove},
-    {CGI_GET, "/incidents", ROLE_VIEWER, page_incidents},
-    {CGI_GET, "/incidents/#", ROLE_VIEWER, page_incident},
-    {CGI_POST, "/incidents/#/ack", ROLE_DESK, post_incident_ack},
-    {CGI_POST, "/incidents/#/hold", ROLE_DESK, post_incident_hold},
-    {CGI_POST, "/incidents/#/release", ROLE_DESK, post_incident_release},
-    {CGI_POST, "/incidents/#/resolve", ROLE_DESK, post_incident_resolve},
-    {CGI_POST, "/incidents/#/note", ROLE_DESK, post_incident_note},
-    {CGI_POST, "/accounts/hold", ROLE_DESK, post_account_hold},
-    {CGI_POST, "/accounts/release", ROLE_DESK, post_account_release},
-    {CGI_GET, "/reports", ROLE_VIEWER, page_reports},
-    {CGI_GET, "/reports/#", ROLE_VIEWER, page_report},
-    {CGI_POST, "/reports/import", ROLE_DESK, post_report_import},
-    {CGI_POST, "/reports/#/attach", ROLE_DESK, post_report_attach},
-    {CGI_GET, "/who", ROLE_VIEWER, page_who},
-    {CGI_GET, "/audit", ROLE_VIEWER, page_audit},
+    {CGI_GET, ROLE_NONE, "/login", page_login},
+    {CGI_POST, ROLE_NONE, "/login", post_login},
+    {CGI_POST, ROLE_VIEWER, "/logout", post_logout},
+    {CGI_GET, ROLE_VIEWER, "/overview", page_overview},
+    {CGI_GET, ROLE_VIEWER, "/exemptions", page_exemptions},
+    {CGI_POST, ROLE_ADMIN, "/exemptions/add", post_exempt_add},
+    {CGI_POST, ROLE_ADMIN, "/exemptions/remove", post_exempt_remove},
+    {CGI_GET, ROLE_VIEWER, "/incidents", page_incidents},
+    {CGI_GET, ROLE_VIEWER, "/incidents/#", page_incident},
+    {CGI_POST, ROLE_DESK, "/incidents/#/ack", post_incident_ack},
+    {CGI_POST, ROLE_DESK, "/incidents/#/hold", post_incident_hold},
+    {CGI_POST, ROLE_DESK, "/incidents/#/release", post_incident_release},
+    {CGI_POST, ROLE_DESK, "/incidents/#/resolve", post_incident_resolve},
+    {CGI_POST, ROLE_DESK, "/incidents/#/note", post_incident_note},
+    {CGI_POST, ROLE_DESK, "/accounts/hold", post_account_hold},
+    {CGI_POST, ROLE_DESK, "/accounts/release", post_account_release},
+    {CGI_GET, ROLE_VIEWER, "/reports", page_reports},
+    {CGI_GET, ROLE_VIEWER, "/reports/#", page_report},
+    {CGI_POST, ROLE_DESK, "/reports/import", post_report_import},
+    {CGI_POST, ROLE_DESK, "/reports/#/attach", post_report_attach},
+    {CGI_GET, ROLE_VIEWER, "/who", page_who},
+    {CGI_GET, ROLE_VIEWER, "/audit", page_audit},
 };
 enum { N_ROUTES = sizeof(routes) / sizeof(*routes) };
 

@@ -31,7 +31,7 @@ bool ask_conf(struct cli *c, int *status)
 	return c->conf_loaded;
 }
 
-/* --- acctd ------------------------------------------------------------------------------------ */
+/* --- acctd --- */
 
 json_t *ask_control_quiet(struct cli *c, const char *op, json_t *args, struct control_error *e)
 {
@@ -64,8 +64,7 @@ json_t *ask_control(struct cli *c, const char *op, json_t *args, int *status)
 	return r;
 }
 
-/* --- the database --------------------------------------------------------------------------------
- */
+/* --- the database --- */
 
 struct query *ask_query(struct cli *c, int *status)
 {
@@ -88,8 +87,7 @@ json_t *ask_got(struct cli *c, json_t *v, const char *err, int *status)
 	return NULL;
 }
 
-/* --- files
- * ------------------------------------------------------------------------------------------- */
+/* --- files --- */
 
 static char *read_stream(struct cli *c, FILE *f, size_t max, size_t *len, int *status)
 {
@@ -126,8 +124,7 @@ char *ask_file(struct cli *c, const char *name, size_t max, size_t *len, int *st
 	return buf;
 }
 
-/* --- the person
- * ---------------------------------------------------------------------------------------- */
+/* --- the person --- */
 
 bool ask_yes(const struct cli *c, const char *question)
 {
@@ -207,8 +204,7 @@ bool ask_password(struct cli *c, bool only_stdin, char *buf, size_t n, int *stat
 	return false;
 }
 
-/* --- arguments
- * --------------------------------------------------------------------------------------------- */
+/* --- arguments --- */
 
 bool ask_addr(struct cli *c, const char *text, struct addr *out, int *status)
 {

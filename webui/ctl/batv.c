@@ -35,8 +35,7 @@ static const struct col verify_cols[] = {
 };
 static const struct col rotate_cols[] = {{"KEY", "key", COL_TEXT}, COL_END};
 
-/* --- addresses ----------------------------------------------------------------------------------
- */
+/* --- addresses --- */
 
 static bool add_address(struct cli *c, json_t *list, const char *text, size_t len, int *status)
 {
@@ -88,8 +87,7 @@ static json_t *addresses(struct cli *c, int *status)
 	return list;
 }
 
-/* --- sign and explain: one request an address ----------------------------------------------------
- */
+/* --- sign and explain: one request an address --- */
 
 static json_t *ask_each(struct cli *c, const char *op, const json_t *list, int *status)
 {
@@ -153,8 +151,7 @@ static int run_explain(struct cli *c)
 	return status;
 }
 
-/* --- verify
- * ------------------------------------------------------------------------------------------- */
+/* --- verify --- */
 
 static json_t *verify_chunk(struct cli *c, const json_t *list, size_t *at, int *status)
 {

@@ -33,8 +33,7 @@ static const struct col cols[] = {
     COL_END,
 };
 
-/* --- finding ------------------------------------------------------------------------------------
- */
+/* --- finding --- */
 
 static const char *in_folder(struct cli *c, const char *folder, size_t len, const char *name)
 {
@@ -69,8 +68,7 @@ static const char *find(struct cli *c, const char *name)
 	return found ? found : in_path(c, name);
 }
 
-/* --- running
- * --------------------------------------------------------------------------------------- */
+/* --- running --- */
 
 static _Noreturn void child(const char *path, const char *conf, int out)
 {

@@ -23,7 +23,7 @@
 
 #define DEFAULT_CONF "/etc/sekisho/sekisho.conf"
 
-/* --- messages ------------------------------------------------------------------------------ */
+/* --- messages --- */
 
 static void say(const struct cli *c, const char *fmt, va_list ap)
 {
@@ -48,7 +48,7 @@ void cli_warn(const struct cli *c, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* --- options --------------------------------------------------------------------------------- */
+/* --- options --- */
 
 static const struct cli_opt *find_opt(const struct cli_opt *o, const char *name, size_t len)
 {
@@ -193,8 +193,7 @@ static bool take_short(struct cli *c, int argc, char **argv, int *i, int *status
 	return take_value(c, conf, argv[++*i], status);
 }
 
-/* --- words ---------------------------------------------------------------------------------------
- */
+/* --- words --- */
 
 static bool take_noun(struct cli *c, const char *word, int *status)
 {
@@ -341,8 +340,7 @@ bool cli_parse(struct cli *c, int argc, char **argv, int *status)
 	return check_args(c, status);
 }
 
-/* --- what a verb asks for
- * -------------------------------------------------------------------------- */
+/* --- what a verb asks for --- */
 
 bool cli_flag(const struct cli *c, const char *name)
 {
@@ -375,8 +373,7 @@ const char *cli_next(const struct cli *c, const char *name, size_t *at)
 	return NULL;
 }
 
-/* --- the whole run
- * ------------------------------------------------------------------------------------ */
+/* --- the whole run --- */
 
 static int flush_result(const struct cli *c, int status)
 {

@@ -42,8 +42,7 @@ static const struct col change_cols[] = {
     COL_END,
 };
 
-/* --- add, remove, list --------------------------------------------------------------------------
- */
+/* --- add, remove, list --- */
 
 /* later: it is to begin some other time, so that nobody waits for it to be in force. */
 static int changed(struct cli *c, const char *prefix, bool later, json_t *r, const int *status)
@@ -107,8 +106,7 @@ static int run_list(struct cli *c)
 	return status;
 }
 
-/* --- files ---------------------------------------------------------------------------------------
- */
+/* --- files --- */
 
 static const char *const columns[] = {"prefix", "class",  "subscriber", "contract", "contact",
 				      "reason", "starts", "expires",	NULL};
@@ -338,8 +336,7 @@ static int run_export(struct cli *c)
 	return status;
 }
 
-/* --- the table
- * --------------------------------------------------------------------------------------- */
+/* --- the table --- */
 
 static const struct cli_opt add_opts[] = {
     {"expires", CLI_TIME, "TIME", "when it ends by itself; default never", 0, 0, false},

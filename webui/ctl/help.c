@@ -30,7 +30,7 @@ static const char everywhere[] =
     "JSON with --json. "
     "Exit status: 0 done, 1 no or nothing found, 64 to 78 as in sysexits(3).";
 
-/* --- folding ---------------------------------------------------------------------------------- */
+/* --- folding --- */
 
 /* Prints the words of text, continuing at column *col and breaking to indent. */
 static void fold(FILE *f, const char *text, int indent, int *col)
@@ -92,8 +92,7 @@ void help_synopsis(FILE *f, const struct cli_noun *n, const struct cli_verb *v, 
 	fputc('\n', f);
 }
 
-/* --- the three levels
- * ----------------------------------------------------------------------------- */
+/* --- the three levels --- */
 
 static void print_opts(FILE *f, const struct cli_opt *opts)
 {
@@ -205,8 +204,7 @@ void help_hint(const struct cli *c)
 		c->verb && c->verb->name ? c->verb->name : "");
 }
 
-/* --- nearest words
- * ---------------------------------------------------------------------------------- */
+/* --- nearest words --- */
 
 static int least(int a, int b, int c)
 {

@@ -31,8 +31,7 @@ static const char main_text[] =
     "# Sekisho: the configuration of every program; see sekisho.conf(5).\n"
     "# Each key is at its default here. What this site sets is in site.conf and overrides it.\n";
 
-/* --- values --------------------------------------------------------------------------------------
- */
+/* --- values --- */
 
 static bool made_of(const char *text, const char *more, size_t max)
 {
@@ -103,16 +102,17 @@ static char *site_text(struct cli *c, const char *hostname, const char *smarthos
 	    "\thostname = \"%s\"\n"
 	    "\t# Where accepted mail goes: ADDRESS:PORT of your outgoing mail server.\n"
 	    "\t%ssmarthost = \"%s\"\n"
+	    "\t# The mail domain of the accounts; without it the host name above.\n"
+	    "\t# sasl_realm = \"isp.example\"\n"
 	    "\t# The certificate with its chain, and its key.\n"
-	    "\t# tls_cert = \"/etc/sekisho/tls/chain.pem\"\n"
-	    "\t# tls_key = \"/etc/sekisho/tls/server.key\"\n"
+	    "\t# tls_cert = \"/etc/sekisho/tls/cert.pem\"\n"
+	    "\t# tls_key = \"/etc/sekisho/tls/key.pem\"\n"
 	    "}\n",
 	    interfaces_line(c), hostname, smarthost ? "" : "# ",
 	    smarthost ? smarthost : "192.0.2.10:25");
 }
 
-/* --- files
- * ---------------------------------------------------------------------------------------- */
+/* --- files --- */
 
 static bool put_all(int fd, const char *text)
 {
@@ -190,8 +190,8 @@ static void next_steps(struct cli *c, const char *site, const char *conf, const 
 	FILE *f = c->io->err; /* for the person; the result is on the standard output */
 	int n = 1;
 	fputs("Next:\n", f);
-	fprintf(f, "  %d. In %s set tls_cert and tls_key%s%s.\n", n++, out_escape(c->pool, site),
-		smarthost ? "" : ", smarthost",
+	fprintf(f, "  %d. In %s set sasl_realm, tls_cert and tls_key%s%s.\n", n++,
+		out_escape(c->pool, site), smarthost ? "" : ", smarthost",
 		cli_next(c, "interface", &at) ? "" : ", subscriber_interfaces");
 	fprintf(f, "  %d. sekishoctl -c %s check\n", n++, out_escape(c->pool, conf));
 	fprintf(f, "  %d. systemd-sysusers && systemd-tmpfiles --create\n", n++);

@@ -103,8 +103,7 @@ static int run_list(struct cli *c)
 	return status;
 }
 
-/* --- import -------------------------------------------------------------------------------------
- */
+/* --- import --- */
 
 static const char *const columns[] = {"prefix",	 "subscriber", "from",	 "to",
 				      "port_lo", "port_hi",    "source", NULL};
@@ -195,8 +194,7 @@ static int run_import(struct cli *c)
 	return status;
 }
 
-/* --- the table
- * -------------------------------------------------------------------------------------- */
+/* --- the table --- */
 
 static const struct cli_opt add_opts[] = {
     {"subscriber", CLI_TEXT, "REF", "whose line it is; required", 0, 0, false},

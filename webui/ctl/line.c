@@ -9,9 +9,13 @@
 #include "webui/ctl/out.h"
 
 static const struct col explain_cols[] = {
-    {"SOURCE", "source", COL_TEXT},	{"DESTINATION", "destination", COL_TEXT},
-    {"DECISION", "decision", COL_TEXT}, {"RULE", "rule", COL_TEXT},
-    {"WHY", "why", COL_TEXT},		COL_END,
+    {"SOURCE", "source", COL_TEXT},
+    {"DESTINATION", "destination", COL_TEXT},
+    {"DECISION", "decision", COL_TEXT},
+    {"RULE", "rule", COL_TEXT},
+    {"WHY", "why", COL_TEXT},
+    {"IN_KERNEL", "in_kernel", COL_TEXT},
+    COL_END,
 };
 static const struct col who_cols[] = {
     {"SUBSCRIBER", "subscriber", COL_TEXT}, {"PREFIX", "prefix", COL_TEXT},

@@ -6,10 +6,11 @@
 
 #include "webui/ctl/cli.h"
 
-extern const struct cli_noun noun_status, noun_top, noun_watch; /* show.c */
-extern const struct cli_noun noun_explain, noun_who;		/* line.c */
-extern const struct cli_noun noun_exempt;			/* exempt.c */
-extern const struct cli_noun noun_lease;			/* lease.c */
+extern const struct cli_noun noun_status;	     /* status.c */
+extern const struct cli_noun noun_top, noun_watch;   /* show.c */
+extern const struct cli_noun noun_explain, noun_who; /* line.c */
+extern const struct cli_noun noun_exempt;	     /* exempt.c */
+extern const struct cli_noun noun_lease;	     /* lease.c */
 extern const struct cli_noun noun_subscriber, noun_account, noun_operator,
     noun_audit;				    /* people.c */
 extern const struct cli_noun noun_incident; /* incident.c */

@@ -20,7 +20,7 @@
 #define TIME_FROM                                                                                  \
 	100000000000 /* 1973: a *_ms value from here on is a point in time, below it a duration */
 
-/* --- text ------------------------------------------------------------------------------------ */
+/* --- text --- */
 
 const char *out_escape(void *pool, const char *text)
 {
@@ -147,8 +147,7 @@ const char *out_value(const struct cli *c, enum col_type type, const json_t *v)
 	return *json_string_value(v) ? out_escape(c->pool, json_string_value(v)) : "-";
 }
 
-/* --- tables --------------------------------------------------------------------------------------
- */
+/* --- tables --- */
 
 static const char *cell(const struct cli *c, const struct col *col, const json_t *row)
 {
@@ -255,8 +254,25 @@ void out_object(const struct cli *c, const struct col *cols, const json_t *obj)
 			out_pair(c, width, lower(c, k->head), cell(c, k, obj));
 }
 
-/* --- JSON
- * ------------------------------------------------------------------------------------------- */
+void out_lines(const struct cli *c, const char *title, const char *tag, const char *text)
+{
+	bool tty = c->io->out_tty;
+	if (tty)
+		fprintf(c->io->out, "\n%s:\n", title);
+	while (*text) {
+		size_t len = strcspn(text, "\r\n");
+		char *line = talloc_strndup(c->pool, text, len);
+		for (char *p = line; *p; p++)
+			*p = *p == '\t' ? ' ' : *p;
+		if (len)
+			fprintf(c->io->out, "%s%s%s\n", tty ? " " : tag, tty ? " " : "\t",
+				out_escape(c->pool, line));
+		text += len;
+		text += strspn(text, "\r\n");
+	}
+}
+
+/* --- JSON --- */
 
 static json_t *with_times(const json_t *v);
 

@@ -59,6 +59,13 @@ int out_list(const struct cli *c, const struct col *cols, const json_t *rows);
 /* --json: the object itself; else out_object(). Returns 0. */
 int out_result(const struct cli *c, const struct col *cols, const json_t *obj);
 
+/*
+ * Text of several lines, such as a message's headers: on a terminal title and the lines indented,
+ * elsewhere each line after tag. A tab is a blank here, so that it cannot look like the end of a
+ * field.
+ */
+void out_lines(const struct cli *c, const char *title, const char *tag, const char *text);
+
 /* The text of one value, escaped; never NULL, in c->pool. */
 const char *out_value(const struct cli *c, enum col_type type, const json_t *v);
 /* lib/log's escaping, but quotes stay: they cannot harm a terminal. */

@@ -11,8 +11,7 @@
 #include "webui/ctl/nouns.h"
 #include "webui/ctl/out.h"
 
-/* --- subscriber ---------------------------------------------------------------------------------
- */
+/* --- subscriber --- */
 
 static const struct col subscriber_cols[] = {
     {"REF", "ref", COL_TEXT},
@@ -71,8 +70,7 @@ static const struct cli_verb subscriber_verbs[] = {
 const struct cli_noun noun_subscriber = {"subscriber", "the customers",
 					 CLI_VERBS(subscriber_verbs)};
 
-/* --- account
- * ------------------------------------------------------------------------------------------ */
+/* --- account --- */
 
 static int run_account_add(struct cli *c)
 {
@@ -96,8 +94,7 @@ static const struct cli_verb account_verbs[] = {
 const struct cli_noun noun_account = {"account", "the mail accounts of the customers",
 				      CLI_VERBS(account_verbs)};
 
-/* --- operator
- * -------------------------------------------------------------------------------------------- */
+/* --- operator --- */
 
 static const struct col operator_cols[] = {{"USER", "user", COL_TEXT},
 					   {"ROLE", "role", COL_TEXT},
@@ -188,9 +185,7 @@ static const struct cli_verb operator_verbs[] = {
 const struct cli_noun noun_operator = {"operator", "who may use the dashboard",
 				       CLI_VERBS(operator_verbs)};
 
-/* --- audit
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- audit --- */
 
 static const struct col audit_cols[] = {
     {"SEQ", "seq", COL_NUM},	    {"TIME", "t_ms", COL_TIME},	    {"ACTOR", "actor", COL_TEXT},

@@ -37,8 +37,7 @@ static const struct col rcpt_cols[] = {
 static const struct col change_cols[] = {
     {"MATCHED", "matched", COL_NUM}, {"CHANGED", "changed", COL_NUM}, COL_END};
 
-/* --- selections
- * ----------------------------------------------------------------------------------- */
+/* --- selections --- */
 
 static bool has_selector(const struct cli *c)
 {
@@ -72,8 +71,7 @@ static json_t *selection(struct cli *c, bool none_ok, int *status)
 	return args;
 }
 
-/* --- looking
- * ---------------------------------------------------------------------------------------- */
+/* --- looking --- */
 
 static int run_list(struct cli *c)
 {
@@ -100,20 +98,6 @@ static int run_list(struct cli *c)
 	return status;
 }
 
-static void headers_print(const struct cli *c, const char *text)
-{
-	if (c->io->out_tty)
-		fputs("\nHeaders:\n", c->io->out);
-	while (*text) {
-		size_t len = strcspn(text, "\r\n");
-		const char *line = out_escape(c->pool, talloc_strndup(c->pool, text, len));
-		if (len)
-			fprintf(c->io->out, c->io->out_tty ? "  %s\n" : "header\t%s\n", line);
-		text += len;
-		text += strspn(text, "\r\n");
-	}
-}
-
 static int run_show(struct cli *c)
 {
 	int status = EX_OK;
@@ -126,7 +110,7 @@ static int run_show(struct cli *c)
 		out_object(c, list_cols, r);
 		out_rows(c, c->io->out_tty ? "Recipients" : "recipient", rcpt_cols,
 			 json_object_get(r, "recipients"));
-		headers_print(c, headers ? headers : "");
+		out_lines(c, "Headers", "header", headers ? headers : "");
 	}
 	json_decref(r);
 	return status;
@@ -170,8 +154,7 @@ static int run_grid(struct cli *c)
 	return status;
 }
 
-/* --- changing
- * ---------------------------------------------------------------------------------------- */
+/* --- changing --- */
 
 /* True: go on. A selection that is not a list of IDs is counted first and asked about. */
 static bool confirmed(struct cli *c, const char *op, const json_t *args, int *status)

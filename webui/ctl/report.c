@@ -92,23 +92,6 @@ static int run_list(struct cli *c)
 	return status;
 }
 
-static void show_lines(const struct cli *c, const char *title, const char *text)
-{
-	if (c->io->out_tty)
-		fprintf(c->io->out, "\n%s:\n", title);
-	while (*text) {
-		size_t len = strcspn(text, "\r\n");
-		json_t *line = json_stringn(text, len);
-		if (len && c->io->out_tty)
-			fprintf(c->io->out, "  %s\n", out_value(c, COL_TEXT, line));
-		else if (len)
-			fprintf(c->io->out, "%s\t%s\n", title, out_value(c, COL_TEXT, line));
-		json_decref(line);
-		text += len;
-		text += strspn(text, "\r\n");
-	}
-}
-
 static void show_fields(const struct cli *c, const json_t *fields)
 {
 	const char *key;
@@ -143,8 +126,7 @@ static int run_show(struct cli *c)
 		out_object(c, show_cols, r);
 		show_fields(c, json_object_get(r, "fields"));
 		if (headers && *headers)
-			show_lines(c, c->io->out_tty ? "Headers of the message" : "header",
-				   headers);
+			out_lines(c, "Headers of the message", "header", headers);
 	}
 	json_decref(r);
 	return status;

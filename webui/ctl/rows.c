@@ -54,8 +54,7 @@ static const char *column_list(const struct load *l)
 	return s;
 }
 
-/* --- CSV -----------------------------------------------------------------------------------------
- */
+/* --- CSV --- */
 
 static void default_names(struct load *l)
 {
@@ -130,8 +129,7 @@ static bool load_csv(struct load *l, const char *text, size_t len)
 	return ok;
 }
 
-/* --- JSON
- * ---------------------------------------------------------------------------------------------- */
+/* --- JSON --- */
 
 /* "starts_ms": the column "starts" of the same moment. */
 static const char *column_of(const struct load *l, const char *key, const json_t *v)
@@ -206,9 +204,7 @@ static bool load_json(struct load *l, const char *text, size_t len)
 	return ok;
 }
 
-/* --- both
- * -------------------------------------------------------------------------------------------------
- */
+/* --- both --- */
 
 json_t *rows_read(struct cli *c, const char *file, bool json, const struct rows_spec *spec,
 		  int *status)

@@ -1,9 +1,7 @@
 /*
- * show - status, top and watch: what the gateway is doing.
+ * show - top and watch: who is hurting us.
  *
- * Trusted with: reading. Diagnostics: on stderr. status shows what each daemon says of itself,
- * member by member, so that a new figure needs no change here. Known gaps: with acctd away the
- * state of the others is unknown, since it is asked for them.
+ * Trusted with: reading. Diagnostics: on stderr. Known gaps: none.
  */
 #include <errno.h>
 #include <signal.h>
@@ -18,132 +16,7 @@
 #include "webui/ctl/nouns.h"
 #include "webui/ctl/out.h"
 
-/* --- status ------------------------------------------------------------------------------------
- */
-
-static const char *const daemons[] = {"acctd", "nfqd", "msad", "ratelimitd"};
-
-static enum col_type type_of(const char *key, const json_t *v)
-{
-	size_t n = strlen(key);
-	if (n > 3 && strcmp(key + n - 3, "_ms") == 0)
-		return json_integer_value(v) > 100000000000 ? COL_TIME : COL_SPAN;
-	if (strcmp(key, "bytes") == 0 || (n > 6 && strcmp(key + n - 6, "_bytes") == 0))
-		return COL_SIZE;
-	return COL_NUM;
-}
-
-static void status_line(const struct cli *c, const char *daemon, const char *name,
-			const char *value)
-{
-	if (c->io->out_tty)
-		fprintf(c->io->out, "  %-28s %s\n", name, value);
-	else
-		fprintf(c->io->out, "%s\t%s\t%s\n", daemon, name, value);
-}
-
-static void status_members(const struct cli *c, const char *daemon, const char *outer,
-			   const json_t *obj);
-
-/* An array of objects, each under the name of its program, or its number. */
-static void status_list(const struct cli *c, const char *daemon, const char *outer,
-			const json_t *list)
-{
-	size_t i;
-	json_t *v;
-	json_array_foreach (list, i, v) {
-		const char *who = json_string_value(json_object_get(v, "program"));
-		status_members(
-		    c, daemon,
-		    who ? talloc_asprintf(c->pool, "%s.%s", outer, out_escape(c->pool, who))
-			: talloc_asprintf(c->pool, "%s.%zu", outer, i),
-		    v);
-	}
-}
-
-/* Each member a line; members of members as "outer.inner". */
-static void status_members(const struct cli *c, const char *daemon, const char *outer,
-			   const json_t *obj)
-{
-	const char *key;
-	json_t *v;
-	json_object_foreach ((json_t *)obj, key, v) {
-		const char *name = talloc_asprintf(c->pool, "%s%s%s", outer, *outer ? "." : "",
-						   out_escape(c->pool, key));
-		if (json_is_object(v))
-			status_members(c, daemon, name, v);
-		else if (json_is_object(json_array_get(v, 0)))
-			status_list(c, daemon, name, v);
-		else
-			status_line(c, daemon, name, out_value(c, type_of(key, v), v));
-	}
-}
-
-static bool status_daemon(const struct cli *c, const char *name, const json_t *obj,
-			  const char *absent)
-{
-	bool up = json_is_object(obj);
-	const char *color = !c->io->color ? "" : up ? "\033[32m" : "\033[31m";
-	if (c->io->out_tty)
-		fprintf(c->io->out, "%-12s %s%s%s\n", name, color, up ? "up" : absent,
-			c->io->color ? "\033[0m" : "");
-	else
-		fprintf(c->io->out, "%s\tstate\t%s\n", name, up ? "up" : absent);
-	if (up)
-		status_members(c, name, "", obj);
-	return up;
-}
-
-static int status_print(const struct cli *c, const json_t *r, const char *absent)
-{
-	bool all = true;
-	for (size_t i = 0; i < sizeof(daemons) / sizeof(daemons[0]); i++) {
-		const json_t *d = json_object_get(r, daemons[i]);
-		all &= c->json ? json_is_object(d)
-			       : status_daemon(c, daemons[i], d, i == 0 ? "away" : absent);
-	}
-	if (c->json)
-		out_json(c, r);
-	return all ? EX_OK : EX_UNAVAILABLE;
-}
-
-static json_t *status_nobody(void)
-{
-	json_t *r = json_object();
-	for (size_t i = 0; i < sizeof(daemons) / sizeof(daemons[0]); i++)
-		json_object_set_new(r, daemons[i], json_null());
-	return r;
-}
-
-static int run_status(struct cli *c)
-{
-	struct control_error e;
-	int status = EX_OK;
-	if (!ask_conf(c, &status))
-		return status;
-	json_t *r = ask_control_quiet(c, "status", NULL, &e);
-	if (r) {
-		status = status_print(c, r, "away");
-	} else if (strcmp(e.code, "unavailable") == 0) {
-		r = status_nobody();
-		status_print(c, r, "unknown: acctd is asked for it");
-		status = ask_failed(c, &e);
-	} else {
-		status = ask_failed(c, &e);
-	}
-	json_decref(r);
-	return status;
-}
-
-static const struct cli_verb status_verbs[] = {
-    {NULL, "", "Show whether each daemon is up, and what it says of itself.",
-     "Exit status 69 when one of them is away.", NULL, run_status},
-};
-const struct cli_noun noun_status = {"status", "are the daemons up, and how are they",
-				     CLI_VERBS(status_verbs)};
-
-/* --- top
- * --------------------------------------------------------------------------------------------- */
+/* --- top --- */
 
 static const struct col line_cols[] = {
     {"SOURCE", "source", COL_TEXT},
@@ -240,8 +113,7 @@ static const struct cli_verb top_verbs[] = {
 };
 const struct cli_noun noun_top = {"top", "who is hurting us, worst first", CLI_VERBS(top_verbs)};
 
-/* --- watch
- * -------------------------------------------------------------------------------------------- */
+/* --- watch --- */
 
 static void watch_overview(const struct cli *c, const json_t *o)
 {
