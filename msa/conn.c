@@ -563,8 +563,8 @@ static void on_write(struct bufferevent *bev, void *arg)
 {
 	struct conn *c = arg;
 
-	(void)bev;
-	if (c->lingering)
+	/* libevent may run this callback late, when there is something to write again. */
+	if (c->lingering || ((c->closing || c->tls_next) && evbuffer_get_length(bufferevent_get_output(bev)) > 0))
 		return;
 	if (c->closing)
 		say_goodbye(c);

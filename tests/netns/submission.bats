@@ -1,0 +1,337 @@
+#!/usr/bin/env bats
+# sekisho-msad as clients see it: real TLS, real passwords in a sasldb, mail delivered to a real SMTP sink.
+#
+#   client (swaks, msmtp, curl, openssl, perl)  --587/465-->  sekisho-msad  --2525-->  smtp-sink, a file a message
+#
+# All of it on the loopback of one network namespace.
+
+setup_file() {
+	[ "$(id -u)" = 0 ] || skip "needs root for a network namespace"
+	export BIN=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}
+	export DIR=$BATS_FILE_TMPDIR NS=sekisho-sub-$$
+	mkdir -p "$DIR"/{state,run,sink,tls}
+	ip netns add "$NS"
+	ip -n "$NS" link set lo up
+	certificate one
+	for i in 01 02 03 04; do
+		printf 'secret%s' "$i" | saslpasswd2 -p -c -f "$DIR/sasldb2" -u isp.example "user$i"
+	done
+	configure ""
+	# It wants to be somebody else than root, who must get through to its folder.
+	chmod 711 "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/file" "$DIR"
+	chmod 777 "$DIR/sink"
+	spawn sink smtp-sink -u nobody -d "$DIR/sink/%M." 127.0.0.1:2525 100
+	start_msad
+}
+
+teardown_file() {
+	[ -n "${NS:-}" ] || return 0
+	local p
+	for p in "$DIR"/*.pid; do
+		kill "$(cat "$p")" 2>/dev/null || true
+	done
+	sleep 0.2
+	for p in $(ip netns pids "$NS"); do
+		kill -9 "$p" 2>/dev/null || true
+	done
+	ip netns del "$NS"
+}
+
+certificate() { # NAME: it is the certificate from now on
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/tls/key.pem" -out "$DIR/tls/cert.pem" \
+		-days 30 -subj "/CN=$1.isp.example" -addext "subjectAltName=DNS:smtp.isp.example,IP:127.0.0.1" 2>/dev/null
+}
+
+configure() { # LINES of the section msa
+	cat > "$DIR/sekisho.conf" <<-END
+	common {
+	  state_dir = "$DIR/state"
+	  run_dir = "$DIR/run"
+	  user = ""
+	}
+	ratelimit {
+	  messages_per_minute = 4
+	}
+	msa {
+	  hostname = "smtp.isp.example"
+	  sasl_realm = "isp.example"
+	  sasldb = "$DIR/sasldb2"
+	  tls_cert = "$DIR/tls/cert.pem"
+	  tls_key = "$DIR/tls/key.pem"
+	  listen_submission = {"127.0.0.1:587"}
+	  listen_submissions = {"127.0.0.1:465", "[::1]:465"}
+	  smarthost = "127.0.0.1:2525"
+	  limiter_down = accept
+	  $1
+	}
+	END
+}
+
+in_ns() { ip netns exec "$NS" "$@"; }
+
+spawn() { # NAME COMMAND... : in the namespace, its pid in NAME.pid, its log in NAME.log
+	local name=$1
+	shift
+	ip netns exec "$NS" "$@" > "$DIR/$name.log" 2>&1 3>&- &
+	echo $! > "$DIR/$name.pid"
+}
+
+wait_until() { # for at most ten seconds
+	local i
+	for ((i = 0; i < 200; i++)); do
+		"$@" > /dev/null 2>&1 && return 0
+		sleep 0.05
+	done
+	{
+		echo "gave up waiting for: $*"
+		tail -20 "$DIR/msad.log"
+	} >&2
+	return 1
+}
+
+logged() { grep -q -- "$1" "$DIR/msad.log"; }
+
+start_msad() {
+	spawn msad "$BIN/sekisho-msad" -c "$DIR/sekisho.conf"
+	wait_until logged "msad ready"
+}
+
+stop_msad() {
+	local pid
+	pid=$(cat "$DIR/msad.pid")
+	kill "$pid"
+	wait_until gone "$pid"
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# swaks on 465 with a right password; more options replace or add.
+mail() { in_ns swaks --server 127.0.0.1 --port 465 --tls-on-connect --auth PLAIN --au user01 --ap secret01 \
+	-f user01@isp.example -t rcpt@far.example "$@"; }
+
+# The file in the sink that holds TEXT, once it is there.
+delivered() { grep -rl -- "$1" "$DIR/sink" > "$DIR/found"; }
+arrived() { # TEXT
+	wait_until delivered "$1"
+	head -1 "$DIR/found"
+}
+
+# Lines on standard input to a TLS session on 465, in one write; the answers are printed.
+raw() { in_ns timeout 10 openssl s_client -quiet -connect 127.0.0.1:465 2>/dev/null; }
+login() { printf 'EHLO me\r\nAUTH PLAIN %s\r\n' "$(printf '\0%s\0%s' user01 secret01 | base64)"; }
+
+metric() { in_ns curl -s http://127.0.0.1:9426/metrics | sed -n "s/^$1 //p"; }
+
+@test "587 with STARTTLS: the message arrives with Sender, ESMTPSA, trace and a tagged envelope" {
+	run in_ns swaks --server 127.0.0.1 --port 587 -tls --auth PLAIN --au user01 --ap secret01 -f user01@isp.example \
+		-t rcpt@far.example --pipeline --h-From 'Boss <boss@isp.example>' --header "Subject: first-$$" --add-header "Bcc: hidden@x" \
+		--add-header 'Sender: forged@x' --add-header 'X-Sekisho-Trace: forged'
+	[ "$status" = 0 ]
+	f=$(arrived "first-$$")
+	grep -qE '^X-Mail-Args: <prvs=0[0-9]{3}[0-9a-f]{6}=user01@isp\.example>' "$f"
+	grep -q '^Sender: <user01@isp.example>' "$f"
+	grep -q '	by smtp.isp.example (Sekisho) with ESMTPSA id [0-9a-z]\{16\}' "$f"
+	grep -q '	(using TLSv1.3 with cipher TLS_AES' "$f"
+	grep -q '	for <rcpt@far.example>;' "$f"
+	grep -qE '^X-Sekisho-Trace: [0-9a-f]{24}' "$f"
+	! grep -qiE '^(Bcc:|Sender: forged|X-Sekisho-Trace: forged)' "$f"
+}
+
+@test "465 with LOGIN and two recipients: no recipient is named in Received, no Sender for an own From" {
+	run mail --auth LOGIN --au user02@isp.example --ap secret02 -f User02+x@isp.example -t a@far.example,b@far.example \
+		--h-From 'user02@isp.example' --header "Subject: second-$$"
+	[ "$status" = 0 ]
+	f=$(arrived "second-$$")
+	! grep -q '^	for <' "$f"
+	! grep -q '^Sender:' "$f"
+}
+
+@test "465 over IPv6 with SCRAM-SHA-256 (msmtp)" {
+	printf 'From: user01@isp.example\nSubject: scram-%s\n\nx\n' $$ | in_ns msmtp --host ::1 --port 465 --tls=on --tls-starttls=off \
+		--tls-certcheck=off --auth=scram-sha-256 --user=user01 --passwordeval='echo secret01' -f user01@isp.example r@far.example
+	f=$(arrived "scram-$$")
+	grep -q '^Received: from .* (\[IPv6:::1\])' "$f"
+	grep -q 'mech=SCRAM-SHA-256' "$DIR/msad.log"
+}
+
+@test "curl submits; Date and Message-ID are added when missing" {
+	printf 'From: user01@isp.example\r\nSubject: curl-%s\r\n\r\nx\r\n' $$ > "$DIR/curl.eml"
+	in_ns curl -sSk --url smtps://127.0.0.1:465 --user user01:secret01 --mail-from user01@isp.example \
+		--mail-rcpt r@far.example --upload-file "$DIR/curl.eml"
+	f=$(arrived "curl-$$")
+	grep -qE '^Message-ID: <[0-9a-z]{16}@smtp.isp.example>' "$f"
+	grep -qE '^Date: (Mon|Tue|Wed|Thu|Fri|Sat|Sun), ' "$f"
+}
+
+@test "a wrong password and an unknown user get the same 535, in every mechanism" {
+	for mech in PLAIN LOGIN; do
+		run mail --auth "$mech" --ap wrong
+		[[ $output == *"535 5.7.8 Authentication failed"* ]]
+		run mail --auth "$mech" --au nobody --ap wrong
+		[[ $output == *"535 5.7.8 Authentication failed"* ]]
+	done
+	for user in user01 nobody; do
+		run in_ns msmtp -d --host 127.0.0.1 --port 465 --tls=on --tls-starttls=off --tls-certcheck=off --auth=scram-sha-256 \
+			--user=$user --passwordeval='echo wrong' -f user01@isp.example r@far.example <<< x
+		[ "$(grep -ac '^<-- 334' <<< "$output")" = 2 ] # an unknown user is challenged too
+		[[ $output == *"535 5.7.8 Authentication failed"* ]]
+	done
+}
+
+@test "the third failed login of a session ends it" {
+	run raw <<< $'EHLO me\r
+AUTH PLAIN AGEAYg==\r
+AUTH PLAIN AGEAYg==\r
+AUTH PLAIN AGEAYg==\r
+NOOP\r'
+	[ "$(grep -c '^535 5.7.8' <<< "$output")" = 2 ]
+	[[ ${lines[-1]} == "421 4.7.0 "* ]]
+}
+
+@test "before TLS: AUTH is not offered and refused with 538, mail with 530" {
+	run in_ns bash -c "printf 'EHLO me\r\nAUTH PLAIN AGEAYg==\r\nMAIL FROM:<user01@isp.example>\r\nQUIT\r\n' | timeout 5 socat -t2 - TCP:127.0.0.1:587"
+	[[ $output == *"250-STARTTLS"* ]]
+	[[ $output != *"250-AUTH"* ]]
+	[[ $output == *"538 5.7.11 "* ]]
+	[[ $output == *"530 5.7.0 "* ]]
+}
+
+@test "what was pipelined in plain text behind STARTTLS is dropped" {
+	run in_ns perl -MIO::Socket::SSL -MIO::Socket::INET -e '
+		my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:587") or die;
+		$s->sysread(my $b, 4096);
+		$s->syswrite("EHLO plain\r\n"); $s->sysread($b, 4096);
+		$s->syswrite("STARTTLS\r\nEHLO injected\r\nNOOP\r\n"); $s->sysread($b, 4096); print $b;
+		IO::Socket::SSL->start_SSL($s, SSL_verify_mode => 0) or die "tls: $SSL_ERROR";
+		$s->print("QUIT\r\n"); while ($s->read($b, 1)) { print $b; }'
+	[ "$status" = 0 ]
+	[ "$output" = $'220 2.0.0 Ready to start TLS\r\n221 2.0.0 Bye\r' ]
+}
+
+@test "relaying without AUTH is refused; so is a forged envelope" {
+	run in_ns swaks --server 127.0.0.1 --port 465 --tls-on-connect -f user01@isp.example -t r@far.example
+	[[ $output == *"530 5.7.0 "* ]]
+	run mail -f boss@isp.example
+	[[ $output == *"553 5.7.1 <boss@isp.example> is not an address of this account; send as <user01@isp.example>"* ]]
+}
+
+@test "a bare LF, CR or NUL in the message: refused, and nothing of it is taken for commands" {
+	before=$(metric 'sekisho_msa_messages_total{result="accepted"}')
+	for evil in '\n.\n' '\n.\r\n' '\r\n.\n' '\r.\r' '\r.\r\n' '\r\n.\r' '\n\n.\r\n' '\r\n\0.\r\n'; do
+		run raw < <(login
+			printf 'MAIL FROM:<user01@isp.example>\r\nRCPT TO:<r@far.example>\r\nDATA\r\nSubject: smuggle-%s\r\n\r\nx' $$
+			printf "$evil"
+			printf 'MAIL FROM:<user01@isp.example>\r\nRCPT TO:<victim@far.example>\r\nDATA\r\nSubject: smuggle-%s\r\n\r\ny\r\n.\r\nQUIT\r\n' $$)
+		[ "$(grep -c '^354' <<< "$output")" = 1 ]
+		[ "$(grep -c '^550 5.6.0' <<< "$output")" = 1 ]
+		[[ $output == *"221 2.0.0"* ]]
+	done
+	[ "$(metric 'sekisho_msa_messages_total{result="accepted"}')" = "$before" ]
+	! delivered "smuggle-$$"
+}
+
+@test "a bare LF in a command line: 500 and the end of the session" {
+	run raw < <(printf 'EHLO me\r\nNOOP\nNOOP\r\nQUIT\r\n')
+	[[ ${lines[-1]} == "500 5.5.2 "* ]]
+}
+
+@test "dots at line starts arrive as they were" {
+	run raw < <(login
+		printf 'MAIL FROM:<user01@isp.example>\r\nRCPT TO:<r@far.example>\r\nDATA\r\nSubject: dots-%s\r\n\r\n..one\r\n...two\r\n..\r\n.\r\nQUIT\r\n' $$)
+	[[ $output == *"250 2.0.0 Ok: queued as "* ]]
+	f=$(arrived "dots-$$")
+	grep -qx '.one.\?' "$f"
+	grep -qx '\.\.two.\?' "$f"
+}
+
+@test "bounds: declared and real size, recipients" {
+	run raw < <(login
+		printf 'MAIL FROM:<user01@isp.example> SIZE=99999999\r\nQUIT\r\n')
+	[[ $output == *"552 5.3.4 "* ]]
+	run raw < <(login
+		printf 'MAIL FROM:<user01@isp.example>\r\n'
+		for i in {1..101}; do printf 'RCPT TO:<r%s@far.example>\r\n' "$i"; done
+		printf 'RSET\r\nQUIT\r\n')
+	[ "$(grep -c '^250 2.1.5' <<< "$output")" = 100 ]
+	[ "$(grep -c '^452 4.5.3' <<< "$output")" = 1 ]
+}
+
+@test "the tag keys are in a file of their own, for the daemon alone" {
+	[ "$(stat -c %a "$DIR/state/msa/batv.keys")" = 600 ]
+	grep -qE '^0 hex:[0-9a-f]{64}$' "$DIR/state/msa/batv.keys"
+}
+
+@test "no capability is kept, and no password is in the log" {
+	grep -q '^CapEff:	0000000000000000' "/proc/$(cat "$DIR/msad.pid")/status"
+	! grep -q 'secret0' "$DIR/msad.log"
+	! grep -q "$(printf '\0user01\0secret01' | base64)" "$DIR/msad.log"
+}
+
+@test "an auth process that dies: its exchange gets 454, the next login works" {
+	run in_ns perl -MIO::Socket::SSL -e '
+		my $s = IO::Socket::SSL->new(PeerAddr => "127.0.0.1:465", SSL_verify_mode => 0) or die;
+		$s->print("EHLO me\r\n"); while (<$s>) { last if /^250 / }
+		$s->print("AUTH LOGIN\r\n"); print scalar <$s>;
+		system("for p in \$(pgrep -P $ARGV[0] -f \"[-]x auth\"); do kill -9 \$p; done");
+		$s->print("dXNlcjAx\r\n"); print scalar <$s>;
+		my $r = "";
+		for my $try (1 .. 100) {
+			$s->print("AUTH PLAIN AHVzZXIwMQBzZWNyZXQwMQ==\r\n"); $r = <$s>;
+			last if $r =~ /^235/; select undef, undef, undef, 0.05;
+		}
+		print $r;' "$(cat "$DIR/msad.pid")"
+	[ "${lines[0]}" = $'334 VXNlcm5hbWU6\r' ]
+	[[ ${lines[1]} == "454 4.7.0 "* ]]
+	[[ ${lines[2]} == "235 2.7.0 "* ]]
+}
+
+served() { in_ns openssl s_client -connect 127.0.0.1:465 < /dev/null 2>/dev/null | grep -q "CN = $1.isp.example"; }
+
+@test "SIGHUP takes a new certificate; a broken one leaves the old in place" {
+	served one
+	certificate two
+	kill -HUP "$(cat "$DIR/msad.pid")"
+	wait_until served two
+	echo nonsense > "$DIR/tls/cert.pem"
+	kill -HUP "$(cat "$DIR/msad.pid")"
+	wait_until logged 'reload-failed.*cert.pem'
+	served two
+	certificate one
+	configure 'hostname = "other.example"'
+	sed -i '0,/hostname/{/hostname = "smtp/d}' "$DIR/sekisho.conf"
+	kill -HUP "$(cat "$DIR/msad.pid")"
+	wait_until logged 'reload-failed.*hostname'
+	configure ""
+}
+
+@test "the limiter is away: 451 when so configured; it is there: the fifth message in a minute gets 450 with the time" {
+	stop_msad
+	configure ""
+	sed -i 's/limiter_down = accept/limiter_down = defer/' "$DIR/sekisho.conf"
+	start_msad
+	run mail
+	[[ $output == *"451 4.3.0 "* ]]
+	spawn ratelimitd "$BIN/sekisho-ratelimitd" -c "$DIR/sekisho.conf"
+	wait_until logged "limits connected"
+	for i in 1 2 3 4; do
+		run mail --au user03 --ap secret03 -f user03@isp.example --h-From user03@isp.example
+		[ "$status" = 0 ]
+	done
+	run mail --au user03 --ap secret03 -f user03@isp.example
+	[[ $output =~ "450 4.7.1 ".*"try again in "[0-9]+" s" ]]
+	run mail --au user04 --ap secret04 -f user04@isp.example # nobody else is touched
+	[ "$status" = 0 ]
+}
+
+@test "SIGTERM: an idle session hears 421, the process ends with 0" {
+	in_ns perl -MIO::Socket::SSL -e '
+		my $s = IO::Socket::SSL->new(PeerAddr => "127.0.0.1:465", SSL_verify_mode => 0) or die;
+		$s->print("EHLO me\r\n"); while (<$s>) { last if /^250 / }
+		print "up\n"; $| = 1; print ""; print while <$s>;' > "$DIR/idle" 2>&1 3>&- &
+	idle=$!
+	wait_until grep -q 'smtp end\|up' "$DIR/idle" || true
+	stop_msad
+	wait "$idle"
+	grep -q '^421 4.3.2 smtp.isp.example ' "$DIR/idle"
+	logged 'msad stopped'
+}
