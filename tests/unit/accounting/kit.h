@@ -21,7 +21,7 @@
 #include "accounting/store.h"
 #include "accounting/store_int.h"
 
-#define T0	 1795000000000 /* 2026-11-18T10:26:40Z: a whole minute is 20 s later */
+#define T0	 1795000000000 /* 2026-11-18T11:06:40Z: a whole minute is 20 s later */
 #define ALICE	 "alice@isp.example"
 #define TOKEN	 "0123456789abcdef01234567"
 #define QUEUE_ID "1a2b3c4d5e6f7g8h"

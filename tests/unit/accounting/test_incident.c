@@ -1,0 +1,446 @@
+/* incident: penalties and cases in step, over losses of the connection; and reports to whom they
+ * are about. */
+#include "kit.h"
+
+#include <talloc.h>
+
+#include "accounting/incident.h"
+#include "accounting/report.h"
+
+#define CAROL "carol@isp.example"
+
+static struct store *s;
+static struct incidents *in;
+static struct rl_penalty set[16];
+static int n_set;
+static bool away;
+
+static bool on_set(const struct rl_penalty *p, void *arg)
+{
+	(void)arg;
+	if (away)
+		return false;
+	set[n_set++ % 16] = *p;
+	return true;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	kit_folder();
+	s = kit_store();
+	n_set = 0;
+	away = false;
+	in = incidents_new(s, on_set, NULL);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	incidents_free(in);
+	store_close(s);
+	kit_remove();
+	return 0;
+}
+
+static struct rl_penalty burst(const char *account, int64_t since)
+{
+	struct rl_penalty p = {.stage = RL_HOLD,
+			       .since_ms = since,
+			       .rule = "burst",
+			       .actor = "detector",
+			       .why = "612 recipients in 10m, limit 30"};
+	snprintf(p.account, sizeof p.account, "%s", account);
+	return p;
+}
+
+static struct store_incident of(const char *account)
+{
+	struct store_incident inc = {.id = 0};
+	(void)store_incident_of(s, account, NULL, &inc);
+	return inc;
+}
+
+static const char *release(const char *account, int64_t now, struct incident_change *c)
+{
+	const char *code;
+	store_begin(s);
+	const char *bad = incidents_release(in, 0, account, "cleaned", "taro", now, c, &code);
+	if (bad)
+		store_rollback(s);
+	else
+		kit_commit(s);
+	return bad;
+}
+
+static const char *hold(const char *account, int64_t now, struct incident_change *c,
+			const char **code)
+{
+	store_begin(s);
+	const char *bad =
+	    incidents_hold(in, 0, account, "operator", "phone call", "taro", now, c, code);
+	if (bad)
+		store_rollback(s);
+	else
+		kit_commit(s);
+	return bad;
+}
+
+static void test_penalty_opens(void **state)
+{
+	struct rl_penalty p = burst(ALICE, T0);
+	(void)state;
+	int64_t sub = kit_subscriber(s, "C-1");
+	store_begin(s);
+	store_account_put(s, ALICE, sub, T0);
+	kit_commit(s);
+	incidents_penalty(in, &p, T0);
+	struct store_incident inc = of(ALICE);
+	assert_string_equal(inc.state, "contained");
+	assert_string_equal(inc.detector, "burst");
+	assert_int_equal(inc.subscriber, sub);
+	assert_int_equal(inc.penalty_ms, T0);
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident WHERE why LIKE '612 recipients%'"),
+			 1);
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident_event"), 2); /* opened, contained */
+	incidents_penalty(in, &p, T0 + 1); /* said again: nothing new */
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident_event"), 2);
+	assert_int_equal(n_set, 0);
+}
+
+static void test_account_unknown_before(void **state)
+{
+	struct rl_penalty p = burst(CAROL, T0);
+	(void)state;
+	incidents_penalty(in, &p, T0);
+	assert_true(store_account(s, CAROL) > 0);
+	assert_int_equal(of(CAROL).subscriber, 0);
+}
+
+static void test_release_and_again(void **state)
+{
+	struct rl_penalty p = burst(ALICE, T0), back = p;
+	struct incident_change c;
+	(void)state;
+	incidents_penalty(in, &p, T0);
+	int64_t id = of(ALICE).id;
+	assert_null(release(ALICE, T0 + 10, &c));
+	assert_int_equal(c.id, id);
+	assert_int_equal(c.penalty.stage, RL_NORMAL);
+	assert_int_equal(c.penalty.since_ms, T0);
+	assert_true(incidents_apply(in, &c));
+	assert_int_equal(n_set, 1);
+	assert_string_equal(of(ALICE).state, "released");
+	back.stage = RL_NORMAL; /* ratelimitd's echo */
+	incidents_penalty(in, &back, T0 + 11);
+	assert_string_equal(of(ALICE).state, "released");
+	assert_non_null(release(ALICE, T0 + 12, &c)); /* not held any more */
+
+	p.since_ms = T0 + 1000; /* a new burst: the same case, contained again */
+	incidents_penalty(in, &p, T0 + 1000);
+	assert_int_equal(of(ALICE).id, id);
+	assert_string_equal(of(ALICE).state, "contained");
+
+	incidents_penalty(in, &back,
+			  T0 + 1001); /* a late echo of the old release changes nothing */
+	assert_string_equal(of(ALICE).state, "contained");
+	assert_null(release(ALICE, T0 + 2000, &c));
+	store_begin(s);
+	store_incident_state(s, id, "resolved", NULL, T0 + 2001);
+	kit_commit(s);
+	p.since_ms = T0 + 3000; /* after it was resolved: a new case */
+	incidents_penalty(in, &p, T0 + 3000);
+	assert_true(of(ALICE).id > id);
+}
+
+/* Released while ratelimitd was away: what it still has is lifted. */
+static void test_lift_after_absence(void **state)
+{
+	struct rl_penalty p = burst(ALICE, T0);
+	struct incident_change c;
+	(void)state;
+	incidents_penalty(in, &p, T0);
+	away = true;
+	assert_null(release(ALICE, T0 + 10, &c));
+	assert_false(incidents_apply(in, &c));
+	away = false;
+	incidents_connected(in);
+	incidents_penalty(in, &p, T0 + 20);
+	incidents_synced(in, T0 + 20);
+	assert_int_equal(n_set, 1);
+	assert_int_equal(set[0].stage, RL_NORMAL);
+	assert_string_equal(set[0].account, ALICE);
+	assert_string_equal(of(ALICE).state, "released");
+}
+
+/* Contained here, lost there: set again. Known there: left alone. */
+static void test_restore_after_absence(void **state)
+{
+	struct rl_penalty p = burst(ALICE, T0), q = burst(CAROL, T0 + 1);
+	(void)state;
+	incidents_penalty(in, &p, T0);
+	incidents_penalty(in, &q, T0 + 1);
+	incidents_connected(in);
+	incidents_penalty(in, &q, T0 + 20);
+	incidents_synced(in, T0 + 20);
+	assert_int_equal(n_set, 1);
+	assert_int_equal(set[0].stage, RL_HOLD);
+	assert_string_equal(set[0].account, ALICE);
+	assert_int_equal(set[0].since_ms, T0);
+	assert_string_equal(set[0].rule, "burst");
+	incidents_penalty(in, &set[0], T0 + 21); /* its echo opens nothing */
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident"), 2);
+}
+
+/* In force there, unknown here (acctd was away): opened. */
+static void test_opened_after_absence(void **state)
+{
+	struct rl_penalty p = burst(ALICE, T0);
+	(void)state;
+	incidents_connected(in);
+	incidents_penalty(in, &p, T0 + 99999);
+	incidents_synced(in, T0 + 99999);
+	assert_string_equal(of(ALICE).state, "contained");
+	assert_int_equal(n_set, 0);
+}
+
+static void test_hold_by_people(void **state)
+{
+	struct incident_change c;
+	const char *code;
+	(void)state;
+	assert_non_null(hold("nobody@isp.example", T0, &c, &code));
+	assert_string_equal(code, "notfound");
+	kit_put(s, kit_message(T0, ALICE, "192.0.2.1"));
+	assert_null(hold(ALICE, T0 + 5, &c, &code));
+	assert_int_equal(c.penalty.stage, RL_HOLD);
+	assert_int_equal(c.penalty.since_ms, T0 + 5);
+	assert_string_equal(c.penalty.rule, "operator");
+	assert_non_null(strstr(c.penalty.why, "phone call"));
+	assert_string_equal(of(ALICE).state, "contained");
+	incidents_penalty(in, &c.penalty, T0 + 6); /* the echo is known */
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident"), 1);
+	assert_non_null(hold(ALICE, T0 + 7, &c, &code));
+	assert_string_equal(code, "exists");
+	assert_null(release(ALICE, T0 + 8, &c));
+	assert_string_equal(of(ALICE).state, "released");
+}
+
+/* A detector's penalty crosses an operator's hold on the way: one release ends both. */
+static void test_crossing(void **state)
+{
+	struct incident_change c;
+	struct rl_penalty p = burst(ALICE, T0 + 4);
+	const char *code;
+	(void)state;
+	kit_put(s, kit_message(T0, ALICE, "192.0.2.1"));
+	assert_null(hold(ALICE, T0 + 5, &c, &code));
+	incidents_penalty(in, &p, T0 + 6);
+	incidents_penalty(in, &c.penalty, T0 + 7);
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident WHERE state = 'contained'"), 2);
+	assert_null(release(ALICE, T0 + 8, &c));
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident WHERE state = 'released'"), 2);
+}
+
+/* --- reports --- */
+
+static struct arf blank_arf(void)
+{
+	return (struct arf){.format = (char *)"arf",
+			    .feedback_type = (char *)"abuse",
+			    .reporter = (char *)"fbl@r.example",
+			    .source_ip = (char *)"",
+			    .token = (char *)"",
+			    .queue_id = (char *)"",
+			    .original_headers = (char *)"Subject: x\n"};
+}
+
+static void set_source(struct arf *a, const char *ip, uint32_t port)
+{
+	a->source_ip = (char *)(uintptr_t)ip;
+	a->source = kit_addr(ip);
+	a->source_port = port;
+}
+
+static int serial;
+
+static int64_t file(const struct arf *a, struct report_match *m, int64_t *incident)
+{
+	char sha[16];
+	snprintf(sha, sizeof sha, "%d", ++serial);
+	store_begin(s);
+	int64_t id = report_file(s, in, a, sha, T0 + 60000, m, incident);
+	kit_commit(s);
+	assert_true(id > 0);
+	return id;
+}
+
+static void test_match_order(void **state)
+{
+	struct arf a = blank_arf();
+	struct report_match m;
+	int64_t sub = kit_subscriber(s, "C-1"), other = kit_subscriber(s, "C-2");
+	(void)state;
+	kit_put(s, kit_message(T0, ALICE, "192.0.2.1"));
+	store_begin(s);
+	store_account_put(s, ALICE, sub, T0);
+	kit_commit(s);
+	kit_lease(s, "198.51.100.7", other, T0 - 1000, 0);
+	a.token = (char *)TOKEN;
+	set_source(&a, "198.51.100.7", 0); /* our own relay, or a lie: the token counts more */
+	report_match(s, &a, T0, &m);
+	assert_string_equal(m.how, "token");
+	assert_string_equal(m.login, ALICE);
+	assert_int_equal(m.subscriber, sub);
+	assert_string_equal(m.queue_id, QUEUE_ID);
+
+	a.token = (char *)"ffffffffffffffffffffffff"; /* not ours */
+	a.queue_id = (char *)QUEUE_ID;
+	report_match(s, &a, T0, &m);
+	assert_string_equal(m.how, "queue_id");
+	assert_string_equal(m.login, ALICE);
+
+	a.queue_id = (char *)"";
+	report_match(s, &a, T0, &m);
+	assert_string_equal(m.how, "lease");
+	assert_int_equal(m.subscriber, other);
+	assert_int_equal(m.account, 0);
+
+	a.arrival_ms = T0 - 2000; /* before that lease */
+	report_match(s, &a, T0, &m);
+	assert_string_equal(m.how, "none");
+	assert_non_null(strstr(m.error, "nobody had a lease of 198.51.100.7"));
+}
+
+static void test_match_lease_account_port(void **state)
+{
+	struct arf a = blank_arf();
+	struct report_match m;
+	int64_t one = kit_subscriber(s, "C-1"), two = kit_subscriber(s, "C-2");
+	int ended;
+	struct store_lease l = {.prefix = kit_prefix("192.0.2.1"),
+				.port_lo = 1000,
+				.port_hi = 1999,
+				.subscriber = one,
+				.from_ms = T0 - 1000};
+	(void)state;
+	store_begin(s);
+	store_lease_add(s, &l, &kit_who, T0, &ended);
+	l.port_lo = 2000;
+	l.port_hi = 2999;
+	l.subscriber = two;
+	store_lease_add(s, &l, &kit_who, T0, &ended);
+	kit_commit(s);
+	kit_put(s, kit_message(T0 - 60000, ALICE, "192.0.2.1"));
+	set_source(&a, "192.0.2.1", 0);
+	a.arrival_ms = T0;
+	report_match(s, &a, T0, &m);
+	assert_string_equal(m.how, "none");
+	assert_non_null(strstr(m.error, "names no port"));
+	set_source(&a, "192.0.2.1", 1500);
+	report_match(s, &a, T0, &m);
+	assert_string_equal(m.how, "lease");
+	assert_int_equal(m.subscriber, one);
+	assert_string_equal(m.login, ALICE); /* alone there within the hour */
+	kit_put(s, kit_message(T0 - 50000, CAROL, "192.0.2.1"));
+	report_match(s, &a, T0, &m);
+	assert_int_equal(m.account, 0); /* two: nobody can say which */
+	assert_int_equal(m.subscriber, one);
+}
+
+static void test_filing(void **state)
+{
+	struct arf a = blank_arf();
+	struct report_match m;
+	int64_t incident;
+	(void)state;
+	kit_put(s, kit_message(T0, ALICE, "192.0.2.1"));
+	a.feedback_type = (char *)"not-spam";
+	a.token = (char *)TOKEN;
+	file(&a, &m, &incident);
+	assert_string_equal(m.how, "token");
+	assert_int_equal(incident, 0); /* no complaint: no case */
+	a.feedback_type = (char *)"abuse";
+	file(&a, &m, &incident);
+	struct store_incident inc = of(ALICE);
+	assert_int_equal(inc.id, incident);
+	assert_string_equal(inc.detector, "complaint");
+	assert_string_equal(inc.state, "open");
+	int64_t second;
+	file(&a, &m, &second);
+	assert_int_equal(second, incident); /* the same case */
+	assert_int_equal(store_report_count(s, incident), 2);
+	assert_int_equal(n_set, 0);
+
+	struct arf none = blank_arf();
+	file(&none, &m, &incident);
+	assert_string_equal(m.how, "none");
+	assert_int_equal(incident, 0);
+	assert_non_null(strstr(m.error, "neither our trace token"));
+}
+
+/* A complaint joins the burst's case; a subscriber's one joins the subscriber's. */
+static void test_filing_joins(void **state)
+{
+	struct arf a = blank_arf();
+	struct report_match m;
+	struct rl_penalty p = burst(ALICE, T0);
+	int64_t incident, again, sub = kit_subscriber(s, "C-1");
+	(void)state;
+	kit_put(s, kit_message(T0, ALICE, "192.0.2.1"));
+	store_begin(s);
+	store_account_put(s, ALICE, sub, T0);
+	kit_commit(s);
+	incidents_penalty(in, &p, T0);
+	a.token = (char *)TOKEN;
+	file(&a, &m, &incident);
+	assert_int_equal(incident, of(ALICE).id);
+	assert_string_equal(of(ALICE).detector, "burst");
+	struct arf line = blank_arf();
+	kit_lease(s, "203.0.113.5", sub, T0 - 1000, 0);
+	set_source(&line, "203.0.113.5", 0);
+	file(&line, &m, &again);
+	assert_int_equal(again, incident); /* the same subscriber */
+}
+
+/* The address went from one subscriber to another: two lines, two cases. */
+static void test_line_changes_hands(void **state)
+{
+	struct arf a = blank_arf();
+	struct report_match m;
+	int64_t first, second, one = kit_subscriber(s, "C-1"), two = kit_subscriber(s, "C-2");
+	(void)state;
+	kit_lease(s, "203.0.113.5", one, T0 - 2000, T0 - 1000);
+	kit_lease(s, "203.0.113.5", two, T0 - 1000, 0);
+	set_source(&a, "203.0.113.5", 0);
+	a.arrival_ms = T0 - 1500;
+	file(&a, &m, &first);
+	assert_int_equal(m.subscriber, one);
+	a.arrival_ms = T0 - 500;
+	file(&a, &m, &second);
+	assert_int_equal(m.subscriber, two);
+	assert_true(first > 0 && second > first);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    T(test_penalty_opens),
+	    T(test_account_unknown_before),
+	    T(test_release_and_again),
+	    T(test_lift_after_absence),
+	    T(test_restore_after_absence),
+	    T(test_opened_after_absence),
+	    T(test_hold_by_people),
+	    T(test_crossing),
+	    T(test_match_order),
+	    T(test_match_lease_account_port),
+	    T(test_filing),
+	    T(test_filing_joins),
+	    T(test_line_changes_hands),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
