@@ -92,9 +92,9 @@ bats_require_minimum_version 1.5.0
 
 @test "status: who is up and who is away; 69 while one is" {
 	is 69 ctl status
-	[[ "$output" == *$'acctd\tstate\tup'* ]]
-	[[ "$output" == *$'ratelimitd\tstate\tup'* ]]
-	[[ "$output" == *$'nfqd\tstate\taway'* ]]
+	[[ "$output" == *$'acctd\tprocess\tup'* ]]
+	[[ "$output" == *$'ratelimitd\tprocess\tup'* ]]
+	[[ "$output" == *$'nfqd\tprocess\taway'* ]]
 	is 69 ctl --json status
 	jq -e '.acctd.version and .nfqd == null' <<< "$output"
 }
@@ -380,7 +380,7 @@ bats_require_minimum_version 1.5.0
 	is 0 ctl audit list
 	is 69 ctl exempt add 192.0.2.99
 	is 69 ctl status
-	[[ "$output" == *$'acctd\tstate\taway'* ]]
+	[[ "$output" == *$'acctd\tprocess\taway'* ]]
 	start acctd
 	wait_for answers acctd
 }

@@ -25,7 +25,8 @@
 
 /* --- messages --- */
 
-static void say(const struct cli *c, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void say(const struct cli *c, const char *fmt,
+						      va_list ap)
 {
 	char *text = talloc_vasprintf(c->pool, fmt, ap);
 	fprintf(c->io->err, "sekishoctl: %s\n", out_escape(c->pool, text));

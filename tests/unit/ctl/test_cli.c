@@ -73,7 +73,7 @@ static bool parse(struct cli *c, struct cli_io *io, const char *words, int *stat
 	return ok;
 }
 
-/* --- every row ------------------------------------------------------------------------------- */
+/* --- every row --- */
 
 static void check_help(const char *words, const struct cli_verb *v)
 {
@@ -219,8 +219,7 @@ static void test_manual(void **state)
 	free(man);
 }
 
-/* --- refusals -----------------------------------------------------------------------------------
- */
+/* --- refusals --- */
 
 static void test_usage_errors(void **state)
 {
@@ -393,8 +392,7 @@ static void test_message_is_escaped(void **state)
 	done(&r);
 }
 
-/* --- what a verb sees
- * --------------------------------------------------------------------------------- */
+/* --- what a verb sees --- */
 
 static void test_options_and_words(void **state)
 {
@@ -472,8 +470,7 @@ static void test_many(void **state)
 	talloc_free(c.pool);
 }
 
-/* --- near words and completion
- * ------------------------------------------------------------------------- */
+/* --- near words and completion --- */
 
 static void test_distance(void **state)
 {

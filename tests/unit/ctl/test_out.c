@@ -244,8 +244,7 @@ static void test_base64(void **state)
 	}
 }
 
-/* --- rows ----------------------------------------------------------------------------------------
- */
+/* --- rows --- */
 
 static const char *const names[] = {"prefix", "name", "starts", NULL};
 static const char *const ignored[] = {"id", NULL};
