@@ -460,7 +460,7 @@ static const struct {
 } commands[SMTP_VERBS] = {
     [SMTP_EHLO] = {ehlo, PLAIN_OK | ANON_OK | EARLY_OK},
     [SMTP_HELO] = {helo, PLAIN_OK | ANON_OK | EARLY_OK},
-    [SMTP_STARTTLS] = {starttls, PLAIN_OK | ANON_OK},
+    [SMTP_STARTTLS] = {starttls, PLAIN_OK | ANON_OK | EARLY_OK}, /* gsasl says no EHLO first */
     [SMTP_AUTH] = {auth, PLAIN_OK | ANON_OK | EARLY_OK}, /* has its own, better replies */
     [SMTP_MAIL] = {mail, 0},
     [SMTP_RCPT] = {rcpt, 0},
