@@ -87,6 +87,24 @@ static void actions_card(struct web *w, const json_t *x)
 
 /* --- what is known ---------------------------------------------------------------------------- */
 
+/* What waits in the queue now, by msad; when it is away, what the database knows: the messages
+ * taken since the hold. */
+static void held_fact(struct web *w, const json_t *x)
+{
+	struct control_error e;
+	json_t *r = NULL;
+	if (strcmp(jstr(x, "subject_type"), "account") == 0)
+		r = web_call(w, "queue.list",
+			     json_pack("{s:s,s:s,s:i}", "account", jstr(x, "subject"), "state",
+				       "held", "limit", 1),
+			     &e);
+	if (r)
+		fact(w->h, "Held in the queue", NUM(jint(r, "total", 0)));
+	else
+		fact(w->h, "Held since", NUM(jint(x, "held_messages", 0)));
+	json_decref(r);
+}
+
 static void head_card(struct web *w, const json_t *x)
 {
 	struct html *h = w->h;
@@ -102,7 +120,7 @@ static void head_card(struct web *w, const json_t *x)
 	put(h, LIT("</dd></div>"));
 	fact(h, "Detector", FOR(jstr(x, "detector")));
 	fact(h, "Owner", FOR(jstr(x, "owner")));
-	fact(h, "Held messages", NUM(jint(x, "held_messages", 0)));
+	held_fact(w, x);
 	fact(h, "Opened", WHEN(jint(x, "opened_ms", 0)));
 	put(h, LIT("<div><dt>Contained</dt><dd>"));
 	when_or_none(h, jint(x, "contained_ms", 0));

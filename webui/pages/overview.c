@@ -20,19 +20,20 @@ enum { NEEDS_MAX = 10, TOP_MAX = 8 };
 static void sentence(struct web *w, const json_t *o, int64_t needs, int64_t contained)
 {
 	struct html *h = w->h;
-	put(h, LIT("<p class=\"headline\">"));
-	if (needs + contained == 0)
-		put(h, LIT("<strong>Nobody needs you.</strong> "));
+	int64_t packets = jint(o, "blocked_packets", 0), lines = jint(o, "blocked_sources", 0);
+	put(h, LIT("<p class=\"headline\"><strong>"));
+	if (needs == 0)
+		put(h, LIT("Nobody needs you</strong>"));
 	else
-		put(h, LIT("<strong>"), NUM(needs), LIT(" of "), NUM(needs + contained),
+		put(h, NUM(needs), LIT(" of "), NUM(needs + contained),
 		    EITHER(needs + contained == 1, " sender", " senders"),
-		    EITHER(needs == 1, " needs you</strong>; ", " need you</strong>; "),
-		    NUM(contained), EITHER(contained == 1, " is contained. ", " are contained. "));
-	put(h, LIT("Port 25: <strong>"), NUM(jint(o, "blocked_packets", 0)),
-	    EITHER(jint(o, "blocked_packets", 0) == 1, " attempt", " attempts"),
-	    LIT("</strong> from "), NUM(jint(o, "blocked_sources", 0)),
-	    EITHER(jint(o, "blocked_sources", 0) == 1, " line", " lines"),
-	    LIT(" stopped in the last 24 hours.</p>"));
+		    EITHER(needs == 1, " needs", " need"), LIT(" you</strong>"));
+	if (contained)
+		put(h, LIT("; "), NUM(contained),
+		    EITHER(contained == 1, " is contained", " are contained"));
+	put(h, LIT(". Port 25: <strong>"), NUM(packets),
+	    EITHER(packets == 1, " attempt", " attempts"), LIT("</strong> from "), NUM(lines),
+	    EITHER(lines == 1, " line", " lines"), LIT(" stopped in the last 24 hours.</p>"));
 }
 
 static void tile(struct html *h, const char *label, int64_t n, const char *link, const char *extra)
@@ -107,8 +108,8 @@ static void need(struct web *w, const json_t *x)
 	put(h, LIT("</span></p><p>"), FOR(jstr(x, "why")), LIT("</p><p class=\"sub\">"),
 	    AGO(jint(x, "opened_ms", 0)));
 	if (held > 0)
-		put(h, LIT(" &middot; "), NUM(held),
-		    EITHER(held == 1, " message held", " messages held"));
+		put(h, LIT(" &middot; "), NUM(held), EITHER(held == 1, " message", " messages"),
+		    LIT(" held since"));
 	if (reports > 0)
 		put(h, LIT(" &middot; "), NUM(reports),
 		    EITHER(reports == 1, " abuse report", " abuse reports"));
@@ -240,21 +241,6 @@ static void top_accounts(struct web *w, const json_t *rows)
 	put(h, LIT("</tbody></table></div></section>"));
 }
 
-static void top(struct web *w, struct query *q)
-{
-	const char *err = NULL;
-	json_t *t = query_top(q, w->now_ms - DAY_MS, w->now_ms, TOP_MAX, &err);
-	if (!t) {
-		page_unread(w, "Who is hurting us", err);
-		return;
-	}
-	put(w->h, LIT("<div class=\"columns two\">"));
-	top_lines(w, json_object_get(t, "lines"));
-	top_accounts(w, json_object_get(t, "accounts"));
-	put(w->h, LIT("</div>"));
-	json_decref(t);
-}
-
 /* --- the chart -------------------------------------------------------------------------------- */
 
 static void chart_card(struct web *w, struct query *q)
@@ -296,6 +282,26 @@ static void health(struct web *w)
 
 /* --- the page --------------------------------------------------------------------------------- */
 
+/* Two columns: whom to look at, and how things run. */
+static void columns(struct web *w, struct query *q, const json_t *rows,
+		    const size_t count[N_GROUPS])
+{
+	const char *err = NULL;
+	json_t *t = query_top(q, w->now_ms - DAY_MS, w->now_ms, TOP_MAX, &err);
+	put(w->h, LIT("<div class=\"columns now\"><div class=\"stack-cards\">"));
+	needs_card(w, rows, count);
+	if (t)
+		top_accounts(w, json_object_get(t, "accounts"));
+	put(w->h, LIT("</div><div class=\"stack-cards\">"));
+	chart_card(w, q);
+	if (t)
+		top_lines(w, json_object_get(t, "lines"));
+	else
+		page_unread(w, "Who sends most", err);
+	put(w->h, LIT("</div></div>"));
+	json_decref(t);
+}
+
 /* False when the database cannot be read: w->query_err then says why. */
 static bool from_database(struct web *w, struct query *q)
 {
@@ -311,13 +317,8 @@ static bool from_database(struct web *w, struct query *q)
 		count[group_of(x)]++;
 	sentence(w, o, (int64_t)count[NEEDS], (int64_t)count[CONTAINED]);
 	tiles(w, o);
-	put(w->h, LIT("<div class=\"columns now\">"));
-	needs_card(w, rows, count);
-	put(w->h, LIT("<div class=\"stack-cards\">"));
-	chart_card(w, q);
+	columns(w, q, rows, count);
 	health(w);
-	put(w->h, LIT("</div></div>"));
-	top(w, q);
 	json_decref(rows);
 	json_decref(o);
 	return true;
