@@ -121,7 +121,7 @@ enum queue_result queue_may_accept(struct queue *q, const char *account, uint64_
 		return QUEUE_ERROR;
 	if (a && a->n_held >= (size_t)q->cfg.max_held_per_account)
 		return QUEUE_FULL;
-	if (size + INDEX_OVERHEAD > (uint64_t)q->cfg.max_bytes || used > (uint64_t)q->cfg.max_bytes - size - INDEX_OVERHEAD)
+	if (size > (uint64_t)q->cfg.max_bytes || used + INDEX_OVERHEAD > (uint64_t)q->cfg.max_bytes - size)
 		return QUEUE_FULL;
 	look_at_disk(q, now);
 	/* Twice: once in the WAL, once in the database. */

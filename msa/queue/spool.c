@@ -6,12 +6,13 @@
  * Known gaps: none of the body is compressed; freed pages are reused but the file does not shrink.
  */
 #include <errno.h>
-#include <stdarg.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <talloc.h>
+#include <unistd.h>
 
 #include "lib/proc.h"
 
@@ -20,6 +21,8 @@
 #include "msa/queue/spool_sql.h"
 
 #define CHECKPOINT_PAGES 2000 /* of 8 KB in the WAL */
+#define RESERVE_MAX	 (24 << 20) /* more than the WAL between two checkpoints */
+#define RESERVE_MIN	 (256 << 10)
 #define HEADERS_MAX      (64 << 10)
 
 /* Recipient states. WAITING: to be tried in the coming or current round; DEFERRED: tried in the current round. */
@@ -113,21 +116,17 @@ struct spool {
 	uint32_t records_n;
 	uint64_t outbox_row, outbox_last; /* newest in the transaction, newest committed */
 	int wal_pages;
+	char *reserve; /* path */
+	off_t reserve_size; /* 0: not kept now */
 };
 
 /* --- results --------------------------------------------------------------------------- */
 
 static enum queue_result failed(struct spool *s, int rc)
 {
-	int e = sqlite3_system_errno(s->db);
-
-	snprintf(s->why, sizeof(s->why), "%s%s%s", sqlite3_errmsg(s->db), e ? ": " : "", e ? strerrordesc_np(e) : "");
-	if (rc == SQLITE_FULL)
-		return QUEUE_FULL;
-	/* A file size limit and a quota come as I/O errors. */
-	if ((rc & 0xff) == SQLITE_IOERR && (e == ENOSPC || e == EFBIG || e == EDQUOT))
-		return QUEUE_FULL;
-	return QUEUE_ERROR;
+	snprintf(s->why, sizeof(s->why), "%s", sqlite3_errmsg(s->db));
+	/* A quota and a file size limit come as a write that failed. */
+	return rc == SQLITE_FULL || rc == SQLITE_IOERR_WRITE ? QUEUE_FULL : QUEUE_ERROR;
 }
 
 static enum queue_result run(struct spool *s, int q)
@@ -227,6 +226,9 @@ struct spool *spool_open(const char *path, const struct dsn_host *host, char **e
 	s->host.hostname = s->own.hostname = talloc_strdup(s, host->hostname);
 	s->host.postmaster = s->own.postmaster = talloc_strdup(s, host->postmaster);
 	s->host.smarthost = s->own.smarthost = talloc_strdup(s, host->smarthost);
+	s->reserve = talloc_asprintf(s, "%s.reserve", path);
+	if (!s->reserve)
+		fatal("out of memory");
 	s->db = sql_open(path, true, err);
 	if (!s->db || !migrate(s->db, path, err) || !instance(s, path, err) || !sql_prepare(s->db, sql, Q_N, s->st, err)) {
 		spool_close(s);
@@ -235,6 +237,7 @@ struct spool *spool_open(const char *path, const struct dsn_host *host, char **e
 	sqlite3_wal_hook(s->db, count_wal, s);
 	int64_t last = one_int(s->db, "SELECT ifnull(max(seq),0) FROM outbox");
 	s->outbox_last = last > 0 ? (uint64_t)last : 0;
+	(void)spool_reserve_keep(s);
 	return s;
 }
 
@@ -325,13 +328,42 @@ void spool_rollback(struct spool *s)
 		(void)sql_run(s->st[Q_ROLLBACK]);
 }
 
-void spool_checkpoint(struct spool *s)
+void spool_checkpoint(struct spool *s, bool anyway)
 {
-	if (s->wal_pages < CHECKPOINT_PAGES)
+	if (s->wal_pages < CHECKPOINT_PAGES && !anyway)
 		return;
 	/* A failure leaves everything in the WAL, where it is safe; the next commit tries again. */
 	if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) == SQLITE_OK)
 		s->wal_pages = 0;
+}
+
+/* A small disk gets a small reserve. */
+bool spool_reserve_keep(struct spool *s)
+{
+	int fd;
+	off_t size = RESERVE_MAX;
+
+	if (s->reserve_size)
+		return true;
+	fd = open(s->reserve, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return false;
+	while (size >= RESERVE_MIN && posix_fallocate(fd, 0, size) != 0)
+		size /= 2;
+	if (size >= RESERVE_MIN)
+		s->reserve_size = size;
+	else
+		(void)unlink(s->reserve);
+	close(fd);
+	return s->reserve_size > 0;
+}
+
+bool spool_reserve_use(struct spool *s)
+{
+	if (!s->reserve_size || unlink(s->reserve) != 0)
+		return false;
+	s->reserve_size = 0;
+	return true;
 }
 
 enum queue_result spool_record(struct spool *s, const uint8_t *record, size_t len)

@@ -35,8 +35,14 @@ enum queue_result spool_begin(struct spool *s);
 /* Stores the records gathered since spool_begin() in the outbox and syncs. */
 enum queue_result spool_commit(struct spool *s);
 void spool_rollback(struct spool *s);
-/* Moves the WAL into the database when it has grown enough; outside a transaction, between commits. */
-void spool_checkpoint(struct spool *s);
+/* Moves the WAL into the database when it has grown enough, or anyway; outside a transaction, between commits. */
+void spool_checkpoint(struct spool *s, bool anyway);
+/*
+ * Disk space kept back in <path>.reserve, so that mail can leave when the disk is full: a delete needs room before it makes any. keep():
+ * take it (again), false when the disk has not got it. use(): give it to the spool, false when it was given before.
+ */
+bool spool_reserve_keep(struct spool *s);
+bool spool_reserve_use(struct spool *s);
 /* Number of the newest outbox row that was committed; 0: none since spool_open() found none. */
 uint64_t spool_outbox_last(const struct spool *s);
 

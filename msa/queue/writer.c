@@ -32,6 +32,7 @@ struct writer {
 	void (*done)(struct op *op, void *arg);
 	void *arg;
 	pthread_t thread;
+	bool reserved; /* the thread's: the spool's reserve is kept */
 	int wake_fd; /* eventfd: completions for the main loop */
 	struct event *wake;
 
@@ -82,6 +83,21 @@ static enum queue_result transaction(struct spool *s, struct op *first, struct o
 	return r;
 }
 
+/* What must happen may use the reserve; then nothing new comes in until the disk has it again. */
+static enum queue_result alone(struct writer *w, struct op *op)
+{
+	if (!op->must && !w->reserved)
+		return QUEUE_FULL;
+	enum queue_result r = transaction(w->spool, op, NULL);
+	if (r == QUEUE_FULL && op->must && spool_reserve_use(w->spool)) {
+		w->reserved = false;
+		log_event(LOG_CRIT, "-", "queue", "disk-full", LS("action", "deliveries go on with the reserve, new mail is refused"));
+		spool_checkpoint(w->spool, true);
+		r = transaction(w->spool, op, NULL);
+	}
+	return r;
+}
+
 /* Find the ones that fail. Once something that must happen failed, everything of its kind after it waits behind it: order matters among them. */
 static void one_by_one(struct writer *w, struct list *batch, struct list *ok, struct list *kept)
 {
@@ -92,17 +108,22 @@ static void one_by_one(struct writer *w, struct list *batch, struct list *ok, st
 			push(kept, op);
 			continue;
 		}
-		op->result = transaction(w->spool, op, NULL);
+		op->result = alone(w, op);
 		push(op->result != QUEUE_OK && op->must ? kept : ok, op);
 	}
+	spool_checkpoint(w->spool, true);
 }
 
 static void run_batch(struct writer *w, struct list *batch, struct list *ok, struct list *kept)
 {
-	enum queue_result r = transaction(w->spool, batch->first, NULL);
 	struct op *op;
 
-	if (r != QUEUE_OK) {
+	if (!w->reserved)
+		w->reserved = spool_reserve_keep(w->spool);
+	enum queue_result r = w->reserved ? transaction(w->spool, batch->first, NULL) : QUEUE_FULL;
+	if (!w->reserved) {
+		one_by_one(w, batch, ok, kept);
+	} else if (r != QUEUE_OK) {
 		char why[sizeof(w->stats.why)];
 		snprintf(why, sizeof(why), "%s", spool_why(w->spool));
 		log_event(LOG_ERR, "-", "queue", "commit-failed", LS("why", why), LI("operations", batch->n));
@@ -198,7 +219,7 @@ static void *thread_main(void *arg)
 				push(&ok, op);
 		give_back(w, &ok, &kept);
 		pthread_mutex_unlock(&w->lock);
-		spool_checkpoint(w->spool);
+		spool_checkpoint(w->spool, false);
 		pthread_mutex_lock(&w->lock);
 	}
 	pthread_mutex_unlock(&w->lock);
@@ -234,7 +255,7 @@ struct writer *writer_start(struct event_base *base, struct spool *s, void (*don
 
 	if (!w)
 		fatal("out of memory");
-	*w = (struct writer){.spool = s, .done = done, .arg = arg, .deadline_ms = INT64_MAX};
+	*w = (struct writer){.spool = s, .done = done, .arg = arg, .deadline_ms = INT64_MAX, .reserved = spool_reserve_keep(s)};
 	w->stats.outbox_last = spool_outbox_last(s);
 	pthread_condattr_init(&mono);
 	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
