@@ -242,6 +242,7 @@ install: all
 	cp -R conf/lighttpd conf/sasl $(DESTDIR)$(PREFIX)/share/sekisho/conf/
 	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -D -m 644 conf/completion/sekishoctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sekishoctl
 	for u in conf/systemd/*.service conf/systemd/*.target; do sed 's|@PREFIX@|$(PREFIX)|g' $$u > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
 	install -m 644 conf/systemd/sekisho.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/sekisho.conf
 	install -m 644 conf/systemd/sekisho.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/sekisho.conf
