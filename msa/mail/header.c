@@ -80,7 +80,7 @@ static bool from_is_own(const struct header_editor *h)
 {
 	struct path p;
 
-	if (h->n_from != 1 || h->from_long)
+	if (h->n_from != 1 || h->from_long || h->from_len == 0)
 		return false;
 	return mailbox_list(h->from, h->from_len, &p) == 1 && path_owned(h->o.account, &p);
 }

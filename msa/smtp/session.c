@@ -16,7 +16,7 @@
 
 /* --- small tools ------------------------------------------------------------------------------ */
 
-static void vreply(struct smtp_step *out, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0))) vreply(struct smtp_step *out, const char *fmt, va_list ap)
 {
 	size_t room = sizeof(out->reply) - out->reply_len;
 	int n = vsnprintf(out->reply + out->reply_len, room, fmt, ap);

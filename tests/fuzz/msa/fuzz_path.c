@@ -1,0 +1,49 @@
+/* Addresses: what is taken has a canonical form that parses to itself, in <> and without. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "msa/mail/mailbox.h"
+#include "msa/mail/path.h"
+
+static void check(const struct path *p)
+{
+	char bracket[PATH_TEXT_MAX + 3];
+	struct path again;
+	const char *err;
+	size_t used;
+
+	if (p->null) {
+		if (p->text[0] || p->local[0] || p->domain[0])
+			abort();
+		return;
+	}
+	snprintf(bracket, sizeof(bracket), "<%s>", p->text);
+	if (!path_parse(bracket, strlen(bracket), &again, &used, &err) || used != strlen(bracket))
+		abort();
+	if (memcmp(&again, p, sizeof(again)) != 0)
+		abort();
+	for (const char *c = p->text; *c; c++)
+		if (*c < ' ' || *c > '~')
+			abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const char *s = (const char *)data, *err;
+	struct path p;
+	size_t used;
+
+	if (path_parse(s, size, &p, &used, &err)) {
+		if (used > size)
+			abort();
+		check(&p);
+	}
+	if (path_parse_mailbox(s, size, &p, &err))
+		check(&p);
+	if (mailbox_list(s, size, &p) == 1)
+		check(&p);
+	path_domain_ok(s, size);
+	return 0;
+}
