@@ -81,12 +81,13 @@ static bool put_policy(struct nfqd *d, bool everything, struct ksync_result *r)
 		return true;
 	}
 	d->full = false;
-	if (!ksync_full(d->ksync, d->sets, shared_policy(d->shared), utc, r)) {
+	if (!ksync_full(d->ksync, d->sets, shared_policy(d->shared), utc, clock_mono_ms(), r)) {
 		log_event(LOG_ERR, "-", "kernel", "sets-unreadable", LS("reason", strerror(errno)),
 			  LS("hint", "is the table of this version? run sekisho-rules load"));
 		return false;
 	}
 	d->compared_ms = clock_mono_ms();
+	d->others = false;
 	return true;
 }
 
@@ -227,9 +228,9 @@ void kernel_tick(struct nfqd *d)
 	if (!watch_table(d, &anew))
 		return;
 	watch_steps(d, mono);
-	bool changed = others_changed(d);
+	d->others |= others_changed(d);
 	int64_t age = mono - d->compared_ms;
-	if (anew || jumped || age >= COMPARE_MS || (changed && age >= COMPARE_SOON_MS))
+	if (anew || jumped || age >= COMPARE_MS || (d->others && age >= COMPARE_SOON_MS))
 		kernel_apply(d, true);
 	watch_edges(d, utc);
 	if (ksync_pending(d->ksync))

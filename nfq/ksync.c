@@ -46,7 +46,8 @@ struct ksync {
 	struct prefix *loose;
 	size_t n_loose;
 	struct ops ops, learned;
-	bool new_allow; /* since the last flush */
+	bool new_allow;	  /* since the last flush */
+	bool denied_read; /* the kernel's deny sets were read once */
 };
 
 struct ksync *ksync_new(void *ctx, size_t set_size)
@@ -170,14 +171,28 @@ static void remove_element(struct ksync *k, enum nftset_id set, const struct add
 	(void)amap_remove(k->mirror, key, set);
 }
 
+static enum nftset_id deny_set(const struct addr *key)
+{
+	return addr_is4(key) ? NFTSET_DENY4 : NFTSET_DENY6;
+}
+
+/* A deny element would stand in front of a verdict that allows. */
+static bool touches_loose(const struct ksync *k, const struct addr *key)
+{
+	struct prefix p = {*key, addr_is4(key) ? 32 : 64};
+	for (size_t i = 0; i < k->n_loose; i++)
+		if (prefix_contains(&k->loose[i], key) || prefix_contains(&p, &k->loose[i].a))
+			return true;
+	return false;
+}
+
 /* A learned refusal of a source that is exempt now. */
 static void undeny(struct ksync *k, const struct addr *a)
 {
 	struct addr key;
 	verdict_source_key(a, &key);
 	if (amap_remove(k->denied, &key, 0))
-		push(k, &k->ops, NFTSET_DELETE, addr_is4(&key) ? NFTSET_DENY4 : NFTSET_DENY6, &key,
-		     0);
+		push(k, &k->ops, NFTSET_DELETE, deny_set(&key), &key, 0);
 }
 
 static bool look_at(const struct addr *key, uint8_t tag, void *value, void *arg)
@@ -200,15 +215,16 @@ static bool look_at(const struct addr *key, uint8_t tag, void *value, void *arg)
 	return true; /* looked at: no longer dirty */
 }
 
-/* Prefixes wider than a host may hold learned hosts. */
+/* Prefixes wider than a host may hold learned hosts; loose ones have no element that comes first.
+ */
 static bool undeny_exempt(const struct addr *key, uint8_t tag, void *value, void *arg)
 {
 	struct look *l = arg;
 	(void)tag;
 	(void)value;
-	if (!policy_match(l->policy, key, l->utc_ms))
+	if (!policy_match(l->policy, key, l->utc_ms) && !touches_loose(l->k, key))
 		return false;
-	push(l->k, &l->k->ops, NFTSET_DELETE, addr_is4(key) ? NFTSET_DENY4 : NFTSET_DENY6, key, 0);
+	push(l->k, &l->k->ops, NFTSET_DELETE, deny_set(key), key, 0);
 	return true;
 }
 
@@ -232,10 +248,11 @@ static bool collect_loose(const struct policy_entry *e, void *arg)
 static struct ksync_result commit(struct look *l, struct nftset *n)
 {
 	struct ksync *k = l->k;
+	size_t loose_before = k->n_loose;
 	amap_each(k->dirty, look_at, l);
 	k->n_loose = 0;
 	policy_each(l->policy, collect_loose, l);
-	if (k->new_allow)
+	if (k->new_allow || k->n_loose > loose_before)
 		amap_each(k->denied, undeny_exempt, l);
 	k->new_allow = false;
 	struct ksync_result r = {.changed = k->ops.n};
@@ -273,7 +290,7 @@ struct ksync_result ksync_flush(struct ksync *k, struct nftset *n, const struct 
 struct reading {
 	struct ksync *k;
 	enum nftset_id set;
-	int64_t utc_ms;
+	int64_t utc_ms, mono_ms;
 };
 
 static void read_allow(const struct nftset_elem *e, void *arg)
@@ -296,6 +313,14 @@ static void read_throttle(const struct nftset_elem *e, void *arg)
 		push(r->k, &r->k->ops, NFTSET_DELETE, r->set + NFTSET_THROTTLE4_32, &e->src, 0);
 }
 
+static void read_denied(const struct nftset_elem *e, void *arg)
+{
+	const struct reading *r = arg;
+	int64_t *end = amap_put(r->k->denied, &e->src, 0, NULL);
+	if (end)
+		*end = r->mono_ms + e->left_ms;
+}
+
 static bool mark_entry(const struct policy_entry *e, void *arg)
 {
 	ksync_dirty(arg, &e->prefix);
@@ -303,10 +328,10 @@ static bool mark_entry(const struct policy_entry *e, void *arg)
 }
 
 bool ksync_full(struct ksync *k, struct nftset *n, const struct policy *policy, int64_t utc_ms,
-		struct ksync_result *r)
+		int64_t mono_ms, struct ksync_result *r)
 {
 	struct look l = {k, policy, utc_ms};
-	struct reading reading = {k, NFTSET_ALLOW4_32, utc_ms};
+	struct reading reading = {k, NFTSET_ALLOW4_32, utc_ms, mono_ms};
 	amap_clear(k->mirror);
 	amap_clear(k->dirty);
 	k->ops.n = 0;
@@ -314,6 +339,11 @@ bool ksync_full(struct ksync *k, struct nftset *n, const struct policy *policy, 
 		if (!nftset_dump(n, reading.set, read_allow, &reading) ||
 		    !nftset_dump(n, reading.set + NFTSET_THROTTLE4_32, read_throttle, &reading))
 			return false;
+	if (!k->denied_read && (!nftset_dump(n, NFTSET_DENY4, read_denied, &reading) ||
+				!nftset_dump(n, NFTSET_DENY6, read_denied, &reading)))
+		return false;
+	k->denied_read = true;
+	k->new_allow = true; /* whatever was learned is compared, too */
 	policy_each(policy, mark_entry, k);
 	*r = commit(&l, n);
 	return true;
@@ -326,19 +356,11 @@ void ksync_forget(struct ksync *k)
 	amap_clear(k->denied);
 	k->ops.n = 0;
 	k->learned.n = 0;
+	k->denied_read = false;
 }
 
 /* --- what was learned
  * ----------------------------------------------------------------------------------- */
-
-static bool touches_loose(const struct ksync *k, const struct addr *key)
-{
-	struct prefix p = {*key, addr_is4(key) ? 32 : 64};
-	for (size_t i = 0; i < k->n_loose; i++)
-		if (prefix_contains(&k->loose[i], key) || prefix_contains(&p, &k->loose[i].a))
-			return true;
-	return false;
-}
 
 void ksync_learn(struct ksync *k, const struct addr *key, int64_t mono_ms, int64_t timeout_ms)
 {

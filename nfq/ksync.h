@@ -38,10 +38,12 @@ bool ksync_pending(const struct ksync *k);
 /* Bring the kernel up to the policy, for what is dirty. utc_ms is now. */
 struct ksync_result ksync_flush(struct ksync *k, struct nftset *n, const struct policy *policy,
 				int64_t utc_ms);
-/* Compare everything: the sets are read, and what differs is changed. False with errno when they
- * cannot be read. */
+/*
+ * Compare everything: the sets are read, and what differs is changed. The deny sets are read the
+ * first time only. False with errno when they cannot be read.
+ */
 bool ksync_full(struct ksync *k, struct nftset *n, const struct policy *policy, int64_t utc_ms,
-		struct ksync_result *r);
+		int64_t mono_ms, struct ksync_result *r);
 /* The table is a new one: the kernel holds nothing. */
 void ksync_forget(struct ksync *k);
 

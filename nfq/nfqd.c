@@ -356,7 +356,6 @@ static void open_sources(struct nfqd *d)
 	d->stats = stats_new(NULL, STATS_MAX);
 	d->shared = shared_new(load_policy(d), &d->marks, d->wake_fd);
 	d->outbox = load_outbox(d);
-	answers_metrics(d);
 }
 
 /* Threads take the capabilities and the filter of the one that starts them: after the drop. */
@@ -408,8 +407,8 @@ static void start_feed(struct nfqd *d)
 						      .acked = on_acked,
 						      .request = answers_request,
 						      .state = on_state};
-	d->feed = feed_new(d->base, d->conf.common.run_dir, "nfqd",
-			   outbox_instance(d->outbox), held_version, &handlers, d);
+	d->feed = feed_new(d->base, d->conf.common.run_dir, "nfqd", outbox_instance(d->outbox),
+			   held_version, &handlers, d);
 }
 
 static void stop(struct nfqd *d)
@@ -442,6 +441,7 @@ int main(int argc, char **argv)
 	open_sources(&d);
 	drop_privileges(&d);
 	start_workers(&d);
+	answers_metrics(&d);
 	start_timers(&d);
 	proc_signals(d.base, on_stop, on_reload, &d);
 	proc_watchdog(d.base);

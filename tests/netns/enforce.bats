@@ -1,0 +1,299 @@
+#!/usr/bin/env bats
+# Port 25 of subscribers, with real packets over IPv4 and IPv6: closed, exempt, cut, and what happens when a
+# part is missing. The kernel rules, nfqd and acctd are the real ones.
+
+load enforce.bash
+
+setup_file() {
+	[ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
+	start_all
+}
+teardown_file() {
+	[ -z "${DIR:-}" ] || stop_all
+}
+# Each test begins closed, with nobody exempt, everything running.
+setup() {
+	[ -e "$DIR/pid.nfqd" ] || start_nfqd
+	[ -e "$DIR/pid.acctd" ] || start_acctd
+	soon 10 state_is running
+	ctl exempt list | cut -f 1 | while read -r p; do ctl exempt remove "$p" > /dev/null; done
+	arrived v4 > /dev/null
+	arrived v6 > /dev/null
+}
+
+@test "load is idempotent and keeps what the sets hold" {
+	rules status
+	ctl exempt add $SUB4
+	before=$(in_gw nft list chain inet sekisho smtp4 | grep -c .)
+	rules load
+	rules load
+	[ "$(in_gw nft list chain inet sekisho smtp4 | grep -c .)" = "$before" ]
+	in_gw nft get element inet sekisho allow4_32 "{ $SUB4 }"
+	greet $NET4
+	# One rule for the queue step, however often it was loaded.
+	for f in iptables-nft ip6tables-nft; do
+		n=$(in_gw $f -t mangle -S FORWARD | grep -c sekisho-queue-step || true)
+		in_gw nft list chain inet sekisho q > /dev/null 2>&1 && [ "$n" = 0 ] || [ "$n" = 1 ]
+	done
+	rules check
+}
+
+@test "a closed line is refused at once, counted, and nothing gets out" {
+	before=$(counter refused)
+	told4=$(told $SUB4) told6=$(told 2001:db8:1::)
+	for i in 1 2 3; do
+		refused $NET4
+		refused $NET6
+	done
+	[ "$(counter refused)" = $((before + 6)) ]
+	[ "$(arrived v4)" = 0 ]
+	[ "$(arrived v6)" = 0 ]
+	# Exactly so many are told to accounting, though all but the first met the deny set.
+	all_told() { [ "$(told $SUB4)" = $((told4 + 3)) ] && [ "$(told 2001:db8:1::)" = $((told6 + 3)) ]; }
+	soon 5 all_told
+}
+
+@test "the kernel learns: a refused source does not trouble the daemon again" {
+	refused $NET4 100.64.0.3 || true
+	soon 5 in_gw nft get element inet sekisho deny4 "{ 100.64.0.3 }"
+	judged() { ctl status --json | jq '[.nfqd.queues[].packets] | add'; }
+	before=$(judged)
+	for i in 1 2 3 4 5; do refused $NET4 100.64.0.3; done
+	[ "$(judged)" = "$before" ]
+}
+
+@test "other ports, own mail servers and the way in are untouched" {
+	greet $NET4 2525
+	greet $NET6 2525
+	greet 192.0.2.26
+	daemon inside ip netns exec "$NS_SUB" socat TCP6-LISTEN:25,ipv6only=0,fork,reuseaddr SYSTEM:'echo 220 inside'
+	soon 5 in_net socat -T2 - TCP:$SUB4:25,connect-timeout=2
+	in_net socat -T2 - "TCP:[$SUB6]:25,connect-timeout=2" < /dev/null
+	end inside
+}
+
+@test "an exemption is in force when the command returns; removing it closes the line again" {
+	refused $NET4
+	refused $NET6
+	ctl exempt add $SUB4 | grep -P 'in_force\tyes'
+	greet $NET4
+	refused $NET4 100.64.0.3
+	refused $NET6
+	ctl exempt add 2001:db8:1::/56 | grep -P 'in_force\tyes'
+	greet $NET6
+	ctl exempt remove $SUB4
+	ctl exempt remove 2001:db8:1::/56
+	refused $NET4
+	refused $NET6
+}
+
+@test "prefixes of every length" {
+	for p in 100.64.0.0/30 100.64.0.0/24 100.64.0.0/22 2001:db8:1::2 2001:db8:1::/124 2001:db8:1::/64 2001:db8:1::/61 \
+		2001:db8::/46 2001:db8::/32 2001:db8:1::/80; do
+		case $p in *:*) to=$NET6 ;; *) to=$NET4 ;; esac
+		ctl exempt add $p
+		greet $to || { echo "$p does not pass"; false; }
+		ctl exempt remove $p
+		refused $to || { echo "$p is not closed again"; false; }
+	done
+}
+
+@test "a longer prefix survives the removal of a shorter one, and the other way round" {
+	ctl exempt add 100.64.0.0/28
+	ctl exempt add $SUB4
+	ctl exempt remove 100.64.0.0/28
+	greet $NET4
+	refused $NET4 100.64.0.3
+	ctl exempt add 100.64.0.0/28
+	ctl exempt remove $SUB4
+	greet $NET4
+	greet $NET4 25 100.64.0.3
+}
+
+@test "an exemption that ends, ends by itself" {
+	ctl exempt add $SUB4 --expires +2s
+	greet $NET4
+	soon 4 refused $NET4
+}
+
+live_session() { # V ADDRESS PREFIX
+	ctl exempt add "$3"
+	daemon session ip netns exec "$NS_SUB" bash -c '
+		exec 3<> "/dev/tcp/$1/25"
+		read -ru 3 line && echo "$line"
+		while echo ping >&3 && read -rt 5 -u 3 line; do echo "$line"; read -rt 0.02 <> <(:); done
+		echo "cut: $?"' sh "$2"
+	soon 5 grep -q ping "$DIR/log.session"
+	ctl exempt remove "$3"
+	soon 2 grep -q cut "$DIR/log.session"
+	# A reset, not the five seconds of silence.
+	grep -qi 'reset by peer\|cut: 1$' "$DIR/log.session"
+	end session
+}
+@test "removing an exemption cuts the session that is open, IPv4" { live_session 4 $NET4 $SUB4; }
+@test "removing an exemption cuts the session that is open, IPv6" { live_session 6 $NET6 2001:db8:1::/64; }
+
+@test "a throttled line has its connections limited, and no more than that" {
+	ctl exempt add $SUB4 --class throttled
+	before=$(counter throttled)
+	greet $NET4
+	greet $NET4
+	refused $NET4
+	[ "$(counter throttled)" -gt "$before" ]
+	ctl exempt add $SUB4 --class full || { ctl exempt remove $SUB4 && ctl exempt add $SUB4; }
+	for i in 1 2 3 4 5; do greet $NET4; done
+	ctl exempt add 2001:db8:1::/64 --class throttled
+	greet $NET6
+	greet $NET6
+	refused $NET6
+}
+
+@test "exempt packets are counted by source" {
+	ctl exempt add $SUB4
+	before=$(counter passed)
+	greet $NET4
+	[ "$(counter passed)" -ge $((before + 4)) ]
+	empty() { [ -z "$(in_gw nft -j list set inet sekisho passed4 | jq '.nftables[].set? | .elem? // empty')" ]; }
+	soon 5 empty
+}
+
+@test "nfqd killed: exempt lines pass, the others are refused and counted, and told later" {
+	ctl exempt add $SUB4
+	soon 5 test -s "$DIR/state/nfq/policy"
+	told6=$(told 2001:db8:1::)
+	in_gw nft flush set inet sekisho deny6
+	end nfqd KILL
+	before=$(counter unfiltered)
+	greet $NET4
+	refused $NET4 100.64.0.3
+	refused $NET6
+	refused $NET6
+	[ "$(counter unfiltered)" = $((before + 3)) ] || [ "$(counter unfiltered)" = $((before + 2)) ]
+	[ "$(arrived v6)" = 0 ]
+	start_nfqd
+	both() { [ "$(told 2001:db8:1::)" = $((told6 + 2)) ]; }
+	soon 5 both
+	greet $NET4
+}
+
+@test "nfqd without acctd goes on with the last policy" {
+	ctl exempt add $SUB4
+	file_has_it() { grep -qaP '\x64\x40\x00\x02' "$DIR/state/nfq/policy"; }
+	soon 5 file_has_it
+	end nfqd
+	end acctd
+	in_gw nft flush set inet sekisho allow4_32
+	start_nfqd
+	soon 5 greet $NET4
+	refused $NET6
+	# What it counts meanwhile waits, and is told when acctd is back.
+	start_acctd
+	soon 10 state_is running
+	before=$(told 2001:db8:1::)
+	end acctd
+	for i in 1 2 3 4; do refused $NET6; done
+	end nfqd
+	test -s "$DIR/state/nfq/events"
+	start_acctd
+	start_nfqd
+	all() { [ "$(told 2001:db8:1::)" = $((before + 4)) ]; }
+	soon 10 all
+}
+
+@test "fail = open lets through what nobody judged, counted" {
+	end nfqd KILL
+	in_gw nft flush set inet sekisho deny4
+	in_gw nft flush set inet sekisho deny6
+	configure 'fail = open'
+	rules load
+	before=$(counter unfiltered)
+	greet $NET4
+	greet $NET6
+	[ "$(counter unfiltered)" -ge $((before + 8)) ]
+	start_nfqd
+	refused $NET4
+	refused $NET6
+	configure ''
+	rules load
+}
+
+@test "the table is taken away and comes back: nfqd says so, and fills it again" {
+	ctl exempt add $SUB4
+	rules unload
+	soon 5 state_is waiting-for-table
+	greet $NET6
+	run rules status
+	[ "$status" = 1 ]
+	rules load
+	soon 5 state_is running
+	soon 5 greet $NET4
+	refused $NET6
+}
+
+@test "the queue step is taken away: nfqd says so" {
+	in_gw nft list chain inet sekisho q > /dev/null 2>&1 && skip "the queue step is in the table here"
+	in_gw ip6tables-nft -t mangle -F FORWARD
+	soon 15 state_is no-queue-step
+	run rules status
+	[ "$status" = 1 ]
+	rules load
+	soon 10 state_is running
+}
+
+@test "a set that somebody emptied is filled again" {
+	ctl exempt add $SUB4
+	in_gw nft flush set inet sekisho allow4_32
+	soon 20 in_gw nft get element inet sekisho allow4_32 "{ $SUB4 }"
+}
+
+@test "a policy snapshot replaces what the kernel held" {
+	in_gw nft add element inet sekisho allow4_32 "{ 100.64.0.3 }"
+	end acctd
+	start_acctd
+	soon 10 refused $NET4 100.64.0.3
+}
+
+@test "explain says why" {
+	ctl exempt add $SUB4
+	ctl explain $SUB4 $NET4 | grep -P 'decision\tallow'
+	ctl explain 100.64.0.3 | grep -P 'decision\treject'
+	ctl explain 100.64.0.3 192.0.2.26 | grep -P 'decision\tnot-subject'
+}
+
+@test "a second nfqd does not start, and names the holder of the queue" {
+	run in_gw "$BIN/sekisho-nfqd" -c "$CONF"
+	[ "$status" = 71 ]
+	grep -q 'queue 25 is taken' <<< "$output"
+	grep -q 'sekisho-nfqd' <<< "$output"
+}
+
+@test "a reload with a mistake keeps the old state, and says why" {
+	cp "$CONF" "$DIR/good"
+	sed -i 's/interval = 200ms/interval = soon/' "$CONF"
+	kill -HUP "$(cat "$DIR/pid.nfqd")"
+	soon 5 grep -q reload-refused "$DIR/log.nfqd"
+	cp "$DIR/good" "$CONF"
+	kill -HUP "$(cat "$DIR/pid.nfqd")"
+	soon 5 grep -q ' reloaded' "$DIR/log.nfqd"
+	state_is running
+}
+
+@test "wrong configurations are refused by name" {
+	cp "$CONF" "$DIR/good"
+	for bad in 'mark_mask = "0x1"' 'queue_count = 65' 'fail = maybe' 'nonsense = 1'; do
+		configure "$bad"
+		run rules load
+		[ "$status" = 78 ] || { echo "$bad: $status $output"; cp "$DIR/good" "$CONF"; false; }
+		grep -q "$(cut -d ' ' -f 1 <<< "$bad")" <<< "$output"
+	done
+	cp "$DIR/good" "$CONF"
+}
+
+# Last: it takes everything away.
+@test "unload leaves nothing behind" {
+	end nfqd
+	rules unload
+	rules unload
+	[ -z "$(in_gw nft list ruleset)" ]
+	rules load
+}
