@@ -47,7 +47,8 @@ json_t *query_exemptions(struct query *q, bool all, int limit, const char **err)
  *   "owner","reports","held_messages"}]. state NULL: all that are not resolved; "all"; or one
  * state. subject_type is "account" or "line"; why is one sentence. */
 json_t *query_incidents(struct query *q, const char *state, int limit, const char **err);
-/* One of them, with "timeline":[{"t_ms","actor","what","text"}] oldest first, "reports":[...],
+/* One of them, with "timeline":[{"t_ms","actor","what","text"}] oldest first, "reports":[...] (the
+ * list in place of the number),
  * "messages":[last 20 of the account], "lines":[leases of the subscriber]. NULL with *err "not
  * found" when there is none. */
 json_t *query_incident(struct query *q, int64_t id, const char **err);
