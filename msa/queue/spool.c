@@ -28,7 +28,8 @@
 /* Recipient states. WAITING: to be tried in the coming or current round; DEFERRED: tried in the current round. */
 enum { R_WAITING = 0, R_DEFERRED = 1, R_DELIVERED = 2, R_BOUNCED = 3 };
 
-static const char *const migrations[] = {
+/* Each step once; a change of the schema is a new step at the end. */
+static const char step_1[] =
 	"CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
 	"CREATE TABLE message("
 	" key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, mail_from TEXT NOT NULL, mail_from_out TEXT NOT NULL,"
@@ -40,8 +41,8 @@ static const char *const migrations[] = {
 	" reply TEXT NOT NULL, PRIMARY KEY(message, idx)) STRICT, WITHOUT ROWID;"
 	"CREATE TABLE body(message INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;"
 	"CREATE TABLE outbox(seq INTEGER PRIMARY KEY AUTOINCREMENT, n INTEGER NOT NULL, records BLOB NOT NULL) STRICT;"
-	"CREATE TABLE account_hold(account TEXT PRIMARY KEY, why TEXT NOT NULL) STRICT, WITHOUT ROWID;",
-};
+	"CREATE TABLE account_hold(account TEXT PRIMARY KEY, why TEXT NOT NULL) STRICT, WITHOUT ROWID;";
+static const char *const migrations[] = {step_1};
 #define VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
 enum {
@@ -77,8 +78,8 @@ static const char *const sql[Q_N] = {
 	[Q_BEGIN] = "BEGIN IMMEDIATE",
 	[Q_COMMIT] = "COMMIT",
 	[Q_ROLLBACK] = "ROLLBACK",
-	[Q_ADD_MESSAGE] = "INSERT INTO message(key,id,account,mail_from,mail_from_out,size,body_8bit,received_ms,life_from_ms,next_ms,"
-			  "hold,src,src_port,attempts,last_reply) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?8,?8,?9,?10,?11,0,'')",
+	[Q_ADD_MESSAGE] = ("INSERT INTO message(key,id,account,mail_from,mail_from_out,size,body_8bit,received_ms,life_from_ms,next_ms,"
+			  "hold,src,src_port,attempts,last_reply) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?8,?8,?9,?10,?11,0,'')"),
 	[Q_ADD_RECIPIENT] = "INSERT INTO recipient(message,idx,address,state,status,reply) VALUES(?,?,?,0,'','')",
 	[Q_ADD_BODY] = "INSERT INTO body(message,data) VALUES(?,?)",
 	[Q_ADD_OUTBOX] = "INSERT INTO outbox(n,records) VALUES(?,?)",

@@ -28,12 +28,12 @@ static const char *const sql[Q_N] = {
 	[Q_RCPTS] = "SELECT idx,address FROM recipient WHERE message=? AND state=0 ORDER BY idx LIMIT ?",
 	[Q_OUTBOX] = "SELECT seq,n,records FROM outbox WHERE seq>? ORDER BY seq",
 	[Q_DETAIL] = "SELECT mail_from,last_reply,(SELECT count(*) FROM recipient WHERE message=key AND state<2) FROM message WHERE key=?",
-	[Q_DOMAINS] = "SELECT DISTINCT " DOMAIN_OF("address") " FROM recipient WHERE message=? AND state<2 ORDER BY 1 LIMIT 64",
+	[Q_DOMAINS] = ("SELECT DISTINCT " DOMAIN_OF("address") " FROM recipient WHERE message=? AND state<2 ORDER BY 1 LIMIT 64"),
 	[Q_RECIPIENTS] = "SELECT address,state,status,reply FROM recipient WHERE message=? ORDER BY idx",
 	[Q_HEADERS] = "SELECT substr(data,1,?2) FROM body WHERE message=?1",
-	[Q_DOMAIN] = "SELECT DISTINCT message FROM recipient WHERE state<2 AND " DOMAIN_OF("address") "=? ORDER BY message",
-	[Q_GRID] = "SELECT " DOMAIN_OF("address") ",received_ms,count(*),message.key FROM recipient JOIN message ON message.key=recipient.message "
-		   "WHERE recipient.state<2 GROUP BY recipient.message,1",
+	[Q_DOMAIN] = ("SELECT DISTINCT message FROM recipient WHERE state<2 AND " DOMAIN_OF("address") "=? ORDER BY message"),
+	[Q_GRID] = ("SELECT " DOMAIN_OF("address") ",received_ms,count(*),message.key FROM recipient JOIN message ON message.key=recipient.message "
+		   "WHERE recipient.state<2 GROUP BY recipient.message,1"),
 };
 
 struct spool_reader {

@@ -182,12 +182,12 @@ void relay_work_unreadable(struct relay *r, struct work *w)
 
 /* --- connections ------------------------------------------------------------------------------- */
 
-static struct conn *idle_conn(const struct relay *r)
+static struct peer *idle_peer(const struct relay *r)
 {
-	struct conn *c = r->conns;
+	struct peer *c = r->peers;
 
-	while (c && !conn_idle(c))
-		c = conn_next(c);
+	while (c && !peer_idle(c))
+		c = peer_next(c);
 	return c;
 }
 
@@ -196,40 +196,40 @@ static bool may_open(const struct relay *r)
 {
 	size_t most = r->host_said && !r->host_up ? 1 : r->cfg.connections;
 
-	return r->n_conns < most && r->n_coming_up < r->n_pending && !event_pending(r->resume, EV_TIMEOUT, NULL);
+	return r->n_peers < most && r->n_coming_up < r->n_pending && !event_pending(r->resume, EV_TIMEOUT, NULL);
 }
 
 static void pump(struct relay *r)
 {
-	struct conn *c;
+	struct peer *c;
 	struct work *w;
 
 	if (r->draining || !r->up)
 		return;
-	while (r->first && (c = idle_conn(r)) && (w = next_work(r)))
-		conn_give(c, w);
-	while (r->first && !idle_conn(r) && may_open(r))
-		conn_open(r);
+	while (r->first && (c = idle_peer(r)) && (w = next_work(r)))
+		peer_give(c, w);
+	while (r->first && !idle_peer(r) && may_open(r))
+		peer_open(r);
 }
 
 static void exit_when_done(struct relay *r)
 {
-	if (r->draining && !r->conns)
+	if (r->draining && !r->peers)
 		event_base_loopexit(r->base, NULL);
 }
 
-void relay_conn_ready(struct relay *r, struct conn *c)
+void relay_peer_ready(struct relay *r, struct peer *c)
 {
 	struct work *w;
 
 	if (r->draining) {
-		conn_quit(c);
+		peer_quit(c);
 		return;
 	}
 	r->pause_ms = 0;
 	tell_host(r, true, "connected");
-	if (conn_idle(c) && (w = next_work(r)))
-		conn_give(c, w);
+	if (peer_idle(c) && (w = next_work(r)))
+		peer_give(c, w);
 }
 
 /* One message tells the story of the failed connection; the others wait where they are. */
@@ -259,7 +259,7 @@ static void host_failed(struct relay *r, const char *why)
 	event_add(r->resume, &tv);
 }
 
-void relay_conn_gone(struct relay *r, struct work *w, bool came_up, const char *host_why)
+void relay_peer_gone(struct relay *r, struct work *w, bool came_up, const char *host_why)
 {
 	(void)came_up;
 	if (w) {
@@ -287,18 +287,18 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 /* Nothing new; what cannot be taken back is waited for. */
 static void drain(struct relay *r, const char *why)
 {
-	struct conn *next;
+	struct peer *next;
 
 	if (r->draining)
 		return;
 	r->draining = true;
-	log_event(LOG_INFO, "-", "relay", "stopping", LS("why", why), LI("pending", r->n_pending), LI("connections", r->n_conns));
-	for (struct conn *c = r->conns; c; c = next) {
-		next = conn_next(c);
-		if (conn_idle(c))
-			conn_quit(c);
-		else if (!conn_committed(c))
-			talloc_free(conn_abort(c));
+	log_event(LOG_INFO, "-", "relay", "stopping", LS("why", why), LI("pending", r->n_pending), LI("connections", r->n_peers));
+	for (struct peer *c = r->peers; c; c = next) {
+		next = peer_next(c);
+		if (peer_idle(c))
+			peer_quit(c);
+		else if (!peer_committed(c))
+			talloc_free(peer_abort(c));
 	}
 	while (r->first) {
 		struct work *w = r->first;
@@ -363,12 +363,12 @@ static bool on_recall(struct relay *r, struct wire_in *in)
 		talloc_free(w);
 		return true;
 	}
-	for (struct conn *c = r->conns; c; c = conn_next(c)) {
-		w = conn_work(c);
-		if (!w || strcmp(w->k.id, id) != 0 || conn_committed(c))
+	for (struct peer *c = r->peers; c; c = peer_next(c)) {
+		w = peer_work(c);
+		if (!w || strcmp(w->k.id, id) != 0 || peer_committed(c))
 			continue;
 		/* Closing without the final dot takes everything back. */
-		conn_abort(c);
+		peer_abort(c);
 		r->reserved -= w->tx.n;
 		tell_back(r, id, BACK_RECALLED);
 		talloc_free(w);

@@ -1,5 +1,5 @@
 /*
- * relay_int - what relay.c and conn.c share.
+ * relay_int - what relay.c and peer.c share.
  */
 #ifndef MSA_RELAY_INT_H
 #define MSA_RELAY_INT_H
@@ -25,7 +25,7 @@ struct work {
 	struct work *prev, *next; /* pending ones only */
 };
 
-struct conn;
+struct peer;
 
 struct relay {
 	struct event_base *base;
@@ -40,33 +40,33 @@ struct relay {
 	size_t reserved; /* journal records promised to transactions under way */
 	struct work *first, *last; /* pending, in order */
 	size_t n_pending;
-	struct conn *conns;
-	size_t n_conns, n_coming_up;
+	struct peer *peers;
+	size_t n_peers, n_coming_up;
 	bool host_up, host_said, no_tls;
 	int pause_ms; /* between tries of a host that is down; 0: it is up */
 	bool draining, up;
 };
 
-/* conn.c: one connection to the smart host */
-struct conn *conn_open(struct relay *r);
-struct conn *conn_next(const struct conn *c);
-bool conn_idle(const struct conn *c);
-struct work *conn_work(const struct conn *c);
+/* peer.c: one connection to the smart host */
+struct peer *peer_open(struct relay *r);
+struct peer *peer_next(const struct peer *c);
+bool peer_idle(const struct peer *c);
+struct work *peer_work(const struct peer *c);
 /* True once the final dot may be on its way: too late to break off. */
-bool conn_committed(const struct conn *c);
-/* c must be idle. The work is c's until conn_is_done() or conn_is_gone(). */
-void conn_give(struct conn *c, struct work *w);
+bool peer_committed(const struct peer *c);
+/* c must be idle. The work is c's until relay_work_done() or relay_peer_gone(). */
+void peer_give(struct peer *c, struct work *w);
 /* Close without any outcome, and free. Returns the work it had, or NULL. */
-struct work *conn_abort(struct conn *c);
-void conn_quit(struct conn *c);
+struct work *peer_abort(struct peer *c);
+void peer_quit(struct peer *c);
 
 /* relay.c: what becomes of it */
-void relay_conn_ready(struct relay *r, struct conn *c);
+void relay_peer_ready(struct relay *r, struct peer *c);
 /* Every recipient of w has its result. Takes w. */
 void relay_work_done(struct relay *r, struct work *w);
 /* The spool did not give it. Takes w. */
 void relay_work_unreadable(struct relay *r, struct work *w);
 /* A connection is closed and freed. w: nothing happened to it yet, NULL none. host_why not NULL: the host takes no mail now. */
-void relay_conn_gone(struct relay *r, struct work *w, bool came_up, const char *host_why);
+void relay_peer_gone(struct relay *r, struct work *w, bool came_up, const char *host_why);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * conn - the rim of one SMTP connection: socket, TLS, timeouts, streaming of the body. The protocol is in smtp_client.c.
+ * peer - the rim of one SMTP connection: socket, TLS, timeouts, streaming of the body. The protocol is in smtp_client.c.
  *
  * Purpose: move bytes between the smart host, the reply parser and the spool. Trusted with: an outgoing TCP connection, reading the spool.
  * Diagnostics: log lines `relay connected|closed` at debug level; failures of the host go to the parent. Known gaps: none.
@@ -25,7 +25,7 @@
 #define OUTPUT_AHEAD (128u << 10)
 #define IDLE_S	     5
 
-struct conn {
+struct peer {
 	struct relay *r;
 	struct bufferevent *bev;
 	struct smtp_client client;
@@ -33,39 +33,39 @@ struct conn {
 	struct work *work;
 	struct event *idle;
 	bool came_up, idling;
-	struct conn *prev, *next;
+	struct peer *prev, *next;
 };
 
-struct conn *conn_next(const struct conn *c)
+struct peer *peer_next(const struct peer *c)
 {
 	return c->next;
 }
 
-bool conn_idle(const struct conn *c)
+bool peer_idle(const struct peer *c)
 {
 	return c->idling;
 }
 
-struct work *conn_work(const struct conn *c)
+struct work *peer_work(const struct peer *c)
 {
 	return c->work;
 }
 
-bool conn_committed(const struct conn *c)
+bool peer_committed(const struct peer *c)
 {
 	return c->client.state == CLIENT_DOT;
 }
 
 /* --- the end ----------------------------------------------------------------------------- */
 
-static void free_conn(struct conn *c)
+static void free_peer(struct peer *c)
 {
 	struct relay *r = c->r;
 
-	*(c->prev ? &c->prev->next : &r->conns) = c->next;
+	*(c->prev ? &c->prev->next : &r->peers) = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
-	r->n_conns--;
+	r->n_peers--;
 	if (!c->came_up)
 		r->n_coming_up--;
 	event_free(c->idle);
@@ -73,16 +73,16 @@ static void free_conn(struct conn *c)
 	free(c);
 }
 
-struct work *conn_abort(struct conn *c)
+struct work *peer_abort(struct peer *c)
 {
 	struct work *w = c->work;
 
-	free_conn(c);
+	free_peer(c);
 	return w;
 }
 
 /* The connection is over. Settles or hands back what was on it. */
-static void over(struct conn *c, const char *why)
+static void over(struct peer *c, const char *why)
 {
 	struct relay *r = c->r;
 	struct work *w = c->work;
@@ -93,18 +93,18 @@ static void over(struct conn *c, const char *why)
 	bool settled = client_lost(&c->client, why);
 	memcpy(words, c->client.why, sizeof(words));
 	c->work = NULL;
-	free_conn(c);
+	free_peer(c);
 	if (w && settled) {
 		relay_work_done(r, w);
 		w = NULL;
 	}
-	relay_conn_gone(r, w, up, up ? NULL : words);
+	relay_peer_gone(r, w, up, up ? NULL : words);
 }
 
 /* --- the body ---------------------------------------------------------------------------- */
 
 /* One piece; *got 0 at the end. False: the spool cannot be read. */
-static bool add_piece(struct conn *c, struct evbuffer *out, size_t *got)
+static bool add_piece(struct peer *c, struct evbuffer *out, size_t *got)
 {
 	struct work *w = c->work;
 	static uint8_t raw[CHUNK];
@@ -122,7 +122,7 @@ static bool add_piece(struct conn *c, struct evbuffer *out, size_t *got)
 }
 
 /* False when the connection was given up. */
-static bool fill(struct conn *c)
+static bool fill(struct peer *c)
 {
 	struct evbuffer *out = bufferevent_get_output(c->bev);
 
@@ -131,8 +131,8 @@ static bool fill(struct conn *c)
 		if (!add_piece(c, out, &got)) {
 			struct relay *r = c->r;
 			/* Without the final dot nothing of it counts for the other side. */
-			relay_work_unreadable(r, conn_abort(c));
-			relay_conn_gone(r, NULL, true, NULL);
+			relay_work_unreadable(r, peer_abort(c));
+			relay_peer_gone(r, NULL, true, NULL);
 			return false;
 		}
 		if (got == 0)
@@ -143,14 +143,14 @@ static bool fill(struct conn *c)
 
 /* --- events ------------------------------------------------------------------------------ */
 
-static void set_timeouts(struct conn *c, int64_t ms)
+static void set_timeouts(struct peer *c, int64_t ms)
 {
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
 	bufferevent_set_timeouts(c->bev, &tv, &tv);
 }
 
-static void go_idle(struct conn *c)
+static void go_idle(struct peer *c)
 {
 	struct timeval tv = {.tv_sec = IDLE_S};
 
@@ -160,14 +160,14 @@ static void go_idle(struct conn *c)
 	}
 	c->idling = true;
 	event_add(c->idle, &tv);
-	relay_conn_ready(c->r, c);
+	relay_peer_ready(c->r, c);
 }
 
 static void on_read(struct bufferevent *bev, void *arg);
 static void on_write(struct bufferevent *bev, void *arg);
 static void on_event(struct bufferevent *bev, short what, void *arg);
 
-static void listen_to(struct conn *c)
+static void listen_to(struct peer *c)
 {
 	bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
 	bufferevent_setwatermark(c->bev, EV_WRITE, OUTPUT_AHEAD / 2, 0);
@@ -176,7 +176,7 @@ static void listen_to(struct conn *c)
 }
 
 /* What came with the 220 in clear text is dropped with the old buffers (RFC 3207 6). */
-static void start_tls(struct conn *c)
+static void start_tls(struct peer *c)
 {
 	int fd = dup(bufferevent_getfd(c->bev));
 	struct bufferevent *tls = fd < 0 ? NULL : relay_tls_new(c->r->base, fd);
@@ -194,7 +194,7 @@ static void start_tls(struct conn *c)
 	listen_to(c);
 }
 
-static void finished(struct conn *c)
+static void finished(struct peer *c)
 {
 	struct work *w = c->work;
 
@@ -204,7 +204,7 @@ static void finished(struct conn *c)
 }
 
 /* False when c is gone or its buffers have changed. */
-static bool act(struct conn *c, enum client_action a)
+static bool act(struct peer *c, enum client_action a)
 {
 	switch (a) {
 	case CLIENT_WAIT:
@@ -237,7 +237,7 @@ static bool act(struct conn *c, enum client_action a)
 
 static void on_read(struct bufferevent *bev, void *arg)
 {
-	struct conn *c = arg;
+	struct peer *c = arg;
 	struct evbuffer *in = bufferevent_get_input(bev);
 	size_t len, used;
 
@@ -255,14 +255,14 @@ static void on_read(struct bufferevent *bev, void *arg)
 
 static void on_write(struct bufferevent *bev, void *arg)
 {
-	struct conn *c = arg;
+	struct peer *c = arg;
 
 	(void)bev;
 	if (c->client.state == CLIENT_BODY)
 		fill(c);
 }
 
-static const char *reason(struct conn *c, short what)
+static const char *reason(struct peer *c, short what)
 {
 	if (what & BEV_EVENT_TIMEOUT)
 		return c->came_up ? "the next mail server did not answer in time" : "the next mail server could not be reached in time";
@@ -273,7 +273,7 @@ static const char *reason(struct conn *c, short what)
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
-	struct conn *c = arg;
+	struct peer *c = arg;
 	char why[128];
 
 	if (what & BEV_EVENT_CONNECTED) {
@@ -301,10 +301,10 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	conn_quit(arg);
+	peer_quit(arg);
 }
 
-void conn_quit(struct conn *c)
+void peer_quit(struct peer *c)
 {
 	c->idling = false;
 	event_del(c->idle);
@@ -312,7 +312,7 @@ void conn_quit(struct conn *c)
 	client_quit(&c->client, bufferevent_get_output(c->bev));
 }
 
-void conn_give(struct conn *c, struct work *w)
+void peer_give(struct peer *c, struct work *w)
 {
 	bug_on(!c->idling);
 	c->idling = false;
@@ -326,9 +326,9 @@ void conn_give(struct conn *c, struct work *w)
 	}
 }
 
-struct conn *conn_open(struct relay *r)
+struct peer *peer_open(struct relay *r)
 {
-	struct conn *c = calloc(1, sizeof(*c));
+	struct peer *c = calloc(1, sizeof(*c));
 	struct sockaddr_storage ss;
 	socklen_t len = addr_to_sockaddr(&r->host, r->port, &ss);
 	int one = 1, fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -342,11 +342,11 @@ struct conn *conn_open(struct relay *r)
 		fatal("out of memory");
 	client_init(&c->client, r->cfg.hostname, !r->no_tls);
 	reply_init(&c->parser);
-	c->next = r->conns;
+	c->next = r->peers;
 	if (c->next)
 		c->next->prev = c;
-	r->conns = c;
-	r->n_conns++;
+	r->peers = c;
+	r->n_peers++;
 	r->n_coming_up++;
 	listen_to(c);
 	if (fd >= 0)
