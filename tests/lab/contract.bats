@@ -15,7 +15,7 @@ teardown_file() {
 snapshot() {
 	ip netns list | awk '{print "netns", $1}' | sort
 	ip -o link show | awk -F': ' '{print "link", $2}' | sort
-	find /run/netns /etc/postfix /etc/nsd /etc/lighttpd /var/spool/postfix /var/mail -newer "$BATS_FILE_TMPDIR" 2>/dev/null | sort
+	find /run/netns/ /etc/postfix /etc/nsd /etc/lighttpd /var/spool/postfix /var/mail -mindepth 1 -newer "$BATS_FILE_TMPDIR" 2>/dev/null | sort
 	ps -eo args | grep -F "$LAB_DIR" | grep -vE 'grep|bats' | sort
 }
 
