@@ -1,7 +1,8 @@
 /*
  * batvkeys - see batvkeys.h.
  *
- * Trusted with: the tag keys, in memory and in their file (mode 0600). A key never appears in a log, an error or an answer.
+ * Trusted with: the tag keys, in memory and in their file (mode 0600). A key never appears in a
+ * log, an error or an answer.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -19,7 +20,7 @@
 #define FILE_MAX  65536
 #define LINE_ROOM (16 + 2 * BATV_KEY_MAX)
 
-/* --- the file ------------------------------------------------------------------------------------- */
+/* --- the file --- */
 
 static bool parse_hex(const char *s, size_t len, uint8_t *out, size_t *n)
 {
@@ -36,7 +37,8 @@ static bool parse_hex(const char *s, size_t len, uint8_t *out, size_t *n)
 	return true;
 }
 
-static bool parse_key(const char *s, size_t len, struct batv_keys *out, int number, const char **err)
+static bool parse_key(const char *s, size_t len, struct batv_keys *out, int number,
+		      const char **err)
 {
 	uint8_t *key = out->k[number].key;
 	size_t n = len;
@@ -75,7 +77,8 @@ static bool parse_line(const char *s, size_t len, struct batv_keys *out, const c
 	return parse_key(s + 2, len - 2, out, s[0] - '0', err);
 }
 
-bool batv_keys_parse(const char *text, size_t len, struct batv_keys *out, int *line, const char **err)
+bool batv_keys_parse(const char *text, size_t len, struct batv_keys *out, int *line,
+		     const char **err)
 {
 	const char *end = text + len;
 
@@ -172,7 +175,7 @@ bool batv_keys_load(void *ctx, const char *path, struct batv_keys *out, char **e
 	return ok;
 }
 
-/* --- questions ----------------------------------------------------------------------------------------- */
+/* --- questions --- */
 
 struct question {
 	const char *path;
@@ -208,9 +211,11 @@ static bool get_address(const json_t *v, struct path *p, const char **err)
 static json_t *sign(struct question *q)
 {
 	static const char *const why[] = {
-	    [BATV_SIGNED] = "", [BATV_NULL] = "the null sender is never tagged",
+	    [BATV_SIGNED] = "",
+	    [BATV_NULL] = "the null sender is never tagged",
 	    [BATV_TOO_LONG] = "the local part would be longer than 64 octets with a tag",
-	    [BATV_ALREADY] = "the address is tagged already", [BATV_NO_KEY] = "there is no such key"};
+	    [BATV_ALREADY] = "the address is tagged already",
+	    [BATV_NO_KEY] = "there is no such key"};
 	const json_t *key = json_object_get(q->args, "key");
 	int number = json_is_integer(key) ? (int)json_integer_value(key) : -1;
 	struct path p, tagged;
@@ -219,7 +224,8 @@ static json_t *sign(struct question *q)
 
 	if (!get_address(json_object_get(q->args, "address"), &p, &err))
 		return no(q, err);
-	if (json_is_integer(key) && (json_integer_value(key) < 0 || json_integer_value(key) >= BATV_KEYS))
+	if (json_is_integer(key) &&
+	    (json_integer_value(key) < 0 || json_integer_value(key) >= BATV_KEYS))
 		return no(q, why[BATV_NO_KEY]);
 	r = batv_sign(q->keys, &p, number, q->now_ms, &tagged);
 	return r == BATV_SIGNED ? json_pack("{s:s}", "tagged", tagged.text) : no(q, why[r]);
@@ -232,10 +238,11 @@ static json_t *verify_one(struct question *q, const json_t *v)
 	struct path p;
 
 	if (!get_address(v, &p, &err))
-		return json_pack("{s:s,s:b,s:n,s:s}", "address", text, "valid", 0, "original", "reason", err);
+		return json_pack("{s:s,s:b,s:n,s:s}", "address", text, "valid", 0, "original",
+				 "reason", err);
 	batv_verify(q->keys, &p, q->now_ms, &r);
-	return json_pack("{s:s,s:b,s:s,s:s}", "address", text, "valid", r.reason == BATV_VALID, "original", r.original.text,
-			 "reason", batv_reason_name(r.reason));
+	return json_pack("{s:s,s:b,s:s,s:s}", "address", text, "valid", r.reason == BATV_VALID,
+			 "original", r.original.text, "reason", batv_reason_name(r.reason));
 }
 
 static json_t *verify(struct question *q)
@@ -260,11 +267,11 @@ static json_t *explain(struct question *q)
 	if (!get_address(json_object_get(q->args, "address"), &p, &err))
 		return no(q, err);
 	batv_verify(q->keys, &p, q->now_ms, &r);
-	return json_pack("{s:s,s:s,s:b,s:s,s:o,s:o,s:i,s:s}", "address", p.text, "form", batv_form(&p), "valid",
-			 r.reason == BATV_VALID, "original", r.original.text, "key",
-			 r.key < 0 ? json_null() : json_integer(r.key), "expiry_day",
-			 r.key < 0 ? json_null() : json_integer(r.expiry_day), "today", batv_day(q->now_ms), "reason",
-			 batv_reason_text(r.reason));
+	return json_pack("{s:s,s:s,s:b,s:s,s:o,s:o,s:i,s:s}", "address", p.text, "form",
+			 batv_form(&p), "valid", r.reason == BATV_VALID, "original",
+			 r.original.text, "key", r.key < 0 ? json_null() : json_integer(r.key),
+			 "expiry_day", r.key < 0 ? json_null() : json_integer(r.expiry_day),
+			 "today", batv_day(q->now_ms), "reason", batv_reason_text(r.reason));
 }
 
 static json_t *rotate(struct question *q)
@@ -279,14 +286,19 @@ static json_t *rotate(struct question *q)
 	return out;
 }
 
-json_t *batv_request(const char *path, struct batv_keys *keys, const char *op, const json_t *args, int64_t now_ms, bool *ok)
+json_t *batv_request(const char *path, struct batv_keys *keys, const char *op, const json_t *args,
+		     int64_t now_ms, bool *ok)
 {
 	static const struct {
 		const char *op;
 		json_t *(*run)(struct question *q);
-	} ops[] = {{"batv.sign", sign}, {"batv.verify", verify}, {"batv.explain", explain}, {"batv.rotate", rotate}};
+	} ops[] = {{"batv.sign", sign},
+		   {"batv.verify", verify},
+		   {"batv.explain", explain},
+		   {"batv.rotate", rotate}};
 	const json_t *at = json_object_get(args, "at_ms");
-	struct question q = {path, keys, args, json_is_integer(at) ? json_integer_value(at) : now_ms, true};
+	struct question q = {path, keys, args,
+			     json_is_integer(at) ? json_integer_value(at) : now_ms, true};
 	json_t *out;
 
 	if (q.now_ms < 0) {

@@ -13,53 +13,91 @@
 #include "msa/config.h"
 
 #define O(field) offsetof(struct msa_config, field)
-#define DAY      (INT64_C(86400) * 1000)
-#define MB       (INT64_C(1) << 20)
+#define DAY	 (INT64_C(86400) * 1000)
+#define MB	 (INT64_C(1) << 20)
 
 const struct conf_key msa_keys[] = {
     CONF_COMMON_ROWS,
-    {"msa", "hostname", CONF_STRING, O(hostname), "", 0, 0, NULL, false, "this server's name; empty: the system's", false},
-    {"msa", "listen_submission", CONF_LIST, O(listen_submission), "0.0.0.0:587 [::]:587", 0, 0, NULL, false, "submission with STARTTLS", false},
-    {"msa", "listen_submissions", CONF_LIST, O(listen_submissions), "0.0.0.0:465 [::]:465", 0, 0, NULL, false, "submission with TLS from the first byte", false},
-    {"msa", "tls_cert", CONF_PATH, O(tls_cert), "/etc/sekisho/tls/cert.pem", 0, 0, NULL, true, "certificate chain, PEM; read again on reload", false},
-    {"msa", "tls_key", CONF_PATH, O(tls_key), "/etc/sekisho/tls/key.pem", 0, 0, NULL, true, "its key, PEM", false},
-    {"msa", "metrics", CONF_STRING, O(metrics), "127.0.0.1:9426", 0, 0, NULL, false, "where GET /metrics is answered; empty: nowhere", false},
+    {"msa", "hostname", CONF_STRING, O(hostname), "", 0, 0, NULL, false,
+     "this server's name; empty: the system's", false},
+    {"msa", "listen_submission", CONF_LIST, O(listen_submission), "0.0.0.0:587 [::]:587", 0, 0,
+     NULL, false, "submission with STARTTLS", false},
+    {"msa", "listen_submissions", CONF_LIST, O(listen_submissions), "0.0.0.0:465 [::]:465", 0, 0,
+     NULL, false, "submission with TLS from the first byte", false},
+    {"msa", "tls_cert", CONF_PATH, O(tls_cert), "/etc/sekisho/tls/cert.pem", 0, 0, NULL, true,
+     "certificate chain, PEM; read again on reload", false},
+    {"msa", "tls_key", CONF_PATH, O(tls_key), "/etc/sekisho/tls/key.pem", 0, 0, NULL, true,
+     "its key, PEM", false},
+    {"msa", "metrics", CONF_STRING, O(metrics), "127.0.0.1:9426", 0, 0, NULL, false,
+     "where GET /metrics is answered; empty: nowhere", false},
 
-    {"msa", "auth_mechanisms", CONF_LIST, O(auth_mechanisms), "SCRAM-SHA-256 PLAIN LOGIN", 0, 0, NULL, false, "offered in AUTH, best first", false},
-    {"msa", "auth_workers", CONF_INT, O(auth_workers), "2", 1, 64, NULL, false, "processes that check passwords", false},
-    {"msa", "sasl_realm", CONF_STRING, O(sasl_realm), "", 0, 0, NULL, false, "completes a bare login, and is the mail domain; empty: hostname", false},
-    {"msa", "sasldb", CONF_PATH, O(sasldb), "/etc/sekisho/sasldb2", 0, 0, NULL, false, "Cyrus SASL's own password database", false},
-    {"msa", "sasl_conf_path", CONF_PATH, O(sasl_conf_path), "", 0, 0, NULL, false, "folder with a Cyrus SASL sekisho.conf, used instead of sasldb", false},
+    {"msa", "auth_mechanisms", CONF_LIST, O(auth_mechanisms), "SCRAM-SHA-256 PLAIN LOGIN", 0, 0,
+     NULL, false, "offered in AUTH, best first", false},
+    {"msa", "auth_workers", CONF_INT, O(auth_workers), "2", 1, 64, NULL, false,
+     "processes that check passwords", false},
+    {"msa", "sasl_realm", CONF_STRING, O(sasl_realm), "", 0, 0, NULL, false,
+     "completes a bare login, and is the mail domain; empty: hostname", false},
+    {"msa", "sasldb", CONF_PATH, O(sasldb), "/etc/sekisho/sasldb2", 0, 0, NULL, false,
+     "Cyrus SASL's own password database", false},
+    {"msa", "sasl_conf_path", CONF_PATH, O(sasl_conf_path), "", 0, 0, NULL, false,
+     "folder with a Cyrus SASL sekisho.conf, used instead of sasldb", false},
 
-    {"msa", "mail_from", CONF_ENUM, O(mail_from), "owned", 0, 0, "rewrite|owned|any", true, "envelope senders an account may use", false},
-    {"msa", "sender", CONF_ENUM, O(sender), "when-different", 0, 0, "when-different|always|off", true, "when Sender: names the account", false},
-    {"msa", "batv", CONF_BOOL, O(batv), "true", 0, 0, NULL, true, "tag envelope senders (prvs=)", false},
-    {"msa", "batv_keys", CONF_PATH, O(batv_keys), "", 0, 0, NULL, false, "tag keys; made when missing; empty: STATE_DIR/msa/batv.keys", false},
-    {"msa", "limiter_down", CONF_ENUM, O(limiter_down), "defer", 0, 0, "defer|accept", true, "when sekisho-ratelimitd does not answer", false},
-    {"msa", "limiter_deadline", CONF_DURATION, O(limiter_deadline), "500ms", 10, 30000, NULL, false, "how long it may take", false},
+    {"msa", "mail_from", CONF_ENUM, O(mail_from), "owned", 0, 0, "rewrite|owned|any", true,
+     "envelope senders an account may use", false},
+    {"msa", "sender", CONF_ENUM, O(sender), "when-different", 0, 0, "when-different|always|off",
+     true, "when Sender: names the account", false},
+    {"msa", "batv", CONF_BOOL, O(batv), "true", 0, 0, NULL, true, "tag envelope senders (prvs=)",
+     false},
+    {"msa", "batv_keys", CONF_PATH, O(batv_keys), "", 0, 0, NULL, false,
+     "tag keys; made when missing; empty: STATE_DIR/msa/batv.keys", false},
+    {"msa", "limiter_down", CONF_ENUM, O(limiter_down), "defer", 0, 0, "defer|accept", true,
+     "when sekisho-ratelimitd does not answer", false},
+    {"msa", "limiter_deadline", CONF_DURATION, O(limiter_deadline), "500ms", 10, 30000, NULL, false,
+     "how long it may take", false},
 
-    {"msa", "max_message", CONF_SIZE, O(max_message), "25M", 1024, 1024 * MB, NULL, true, "octets a message", false},
-    {"msa", "max_recipients", CONF_INT, O(max_recipients), "100", 1, 10000, NULL, true, "recipients a message", false},
-    {"msa", "max_hops", CONF_INT, O(max_hops), "50", 5, 1000, NULL, true, "Received: fields a message may come with", false},
-    {"msa", "max_sessions", CONF_INT, O(max_sessions), "1000", 1, 100000, NULL, true, "sessions at once", false},
-    {"msa", "max_sessions_per_client", CONF_INT, O(max_sessions_per_client), "100", 1, 100000, NULL, true, "of one address", false},
-    {"msa", "max_in_flight", CONF_SIZE, O(max_in_flight), "256M", MB, 1024 * 1024 * MB, NULL, true, "memory for messages being received", false},
-    {"msa", "max_commands", CONF_INT, O(max_commands), "10000", 10, 100000000, NULL, true, "commands a session", false},
-    {"msa", "max_errors", CONF_INT, O(max_errors), "20", 1, 10000, NULL, true, "errors a session", false},
-    {"msa", "max_auth_failures", CONF_INT, O(max_auth_failures), "3", 1, 100, NULL, true, "failed logins a session", false},
-    {"msa", "idle_timeout", CONF_DURATION, O(idle_timeout), "5m", 1000, DAY, NULL, true, "without a byte", false},
-    {"msa", "session_timeout", CONF_DURATION, O(session_timeout), "1h", 10000, DAY, NULL, true, "longest session", false},
-    {"msa", "stop_timeout", CONF_DURATION, O(stop_timeout), "10s", 0, 300000, NULL, true, "for messages under way when stopping", false},
+    {"msa", "max_message", CONF_SIZE, O(max_message), "25M", 1024, 1024 * MB, NULL, true,
+     "octets a message", false},
+    {"msa", "max_recipients", CONF_INT, O(max_recipients), "100", 1, 10000, NULL, true,
+     "recipients a message", false},
+    {"msa", "max_hops", CONF_INT, O(max_hops), "50", 5, 1000, NULL, true,
+     "Received: fields a message may come with", false},
+    {"msa", "max_sessions", CONF_INT, O(max_sessions), "1000", 1, 100000, NULL, true,
+     "sessions at once", false},
+    {"msa", "max_sessions_per_client", CONF_INT, O(max_sessions_per_client), "100", 1, 100000, NULL,
+     true, "of one address", false},
+    {"msa", "max_in_flight", CONF_SIZE, O(max_in_flight), "256M", MB, 1024 * 1024 * MB, NULL, true,
+     "memory for messages being received", false},
+    {"msa", "max_commands", CONF_INT, O(max_commands), "10000", 10, 100000000, NULL, true,
+     "commands a session", false},
+    {"msa", "max_errors", CONF_INT, O(max_errors), "20", 1, 10000, NULL, true, "errors a session",
+     false},
+    {"msa", "max_auth_failures", CONF_INT, O(max_auth_failures), "3", 1, 100, NULL, true,
+     "failed logins a session", false},
+    {"msa", "idle_timeout", CONF_DURATION, O(idle_timeout), "5m", 1000, DAY, NULL, true,
+     "without a byte", false},
+    {"msa", "session_timeout", CONF_DURATION, O(session_timeout), "1h", 10000, DAY, NULL, true,
+     "longest session", false},
+    {"msa", "stop_timeout", CONF_DURATION, O(stop_timeout), "10s", 0, 300000, NULL, true,
+     "for messages under way when stopping", false},
 
-    {"msa", "smarthost", CONF_STRING, O(smarthost), "127.0.0.1:25", 0, 0, NULL, false, "where mail is delivered to, ADDRESS:PORT", false},
-    {"msa", "postmaster", CONF_STRING, O(postmaster), "", 0, 0, NULL, false, "sender of our notifications; empty: postmaster@REALM", false},
-    {"msa", "retry_min", CONF_DURATION, O(retry_min), "5m", 1000, DAY, NULL, false, "first retry", false},
-    {"msa", "retry_max", CONF_DURATION, O(retry_max), "4h", 1000, 7 * DAY, NULL, false, "longest wait between retries", false},
-    {"msa", "lifetime", CONF_DURATION, O(lifetime), "5d", 1000, 60 * DAY, NULL, false, "then the sender gets a failure notice", false},
-    {"msa", "max_queue", CONF_SIZE, O(max_queue), "4G", MB, 0x7fffffffffffffff, NULL, false, "octets of the whole queue", false},
-    {"msa", "max_held_per_account", CONF_INT, O(max_held_per_account), "10000", 1, 100000000, NULL, false, "messages", false},
-    {"msa", "relay_connections", CONF_INT, O(relay_connections), "20", 1, 1000, NULL, false, "deliveries at once", false},
-    {"msa", "relay_timeout", CONF_DURATION, O(relay_timeout), "5m", 1000, 3600000, NULL, false, "of each step with the smart host", false},
+    {"msa", "smarthost", CONF_STRING, O(smarthost), "127.0.0.1:25", 0, 0, NULL, false,
+     "where mail is delivered to, ADDRESS:PORT", false},
+    {"msa", "postmaster", CONF_STRING, O(postmaster), "", 0, 0, NULL, false,
+     "sender of our notifications; empty: postmaster@REALM", false},
+    {"msa", "retry_min", CONF_DURATION, O(retry_min), "5m", 1000, DAY, NULL, false, "first retry",
+     false},
+    {"msa", "retry_max", CONF_DURATION, O(retry_max), "4h", 1000, 7 * DAY, NULL, false,
+     "longest wait between retries", false},
+    {"msa", "lifetime", CONF_DURATION, O(lifetime), "5d", 1000, 60 * DAY, NULL, false,
+     "then the sender gets a failure notice", false},
+    {"msa", "max_queue", CONF_SIZE, O(max_queue), "4G", MB, 0x7fffffffffffffff, NULL, false,
+     "octets of the whole queue", false},
+    {"msa", "max_held_per_account", CONF_INT, O(max_held_per_account), "10000", 1, 100000000, NULL,
+     false, "messages", false},
+    {"msa", "relay_connections", CONF_INT, O(relay_connections), "20", 1, 1000, NULL, false,
+     "deliveries at once", false},
+    {"msa", "relay_timeout", CONF_DURATION, O(relay_timeout), "5m", 1000, 3600000, NULL, false,
+     "of each step with the smart host", false},
 };
 const size_t msa_n_keys = sizeof(msa_keys) / sizeof(*msa_keys);
 
@@ -89,7 +127,9 @@ static bool check_mechs(void *ctx, struct msa_config *c, char **err)
 		const char *m = known_mech(c->auth_mechanisms.items[i]);
 
 		if (!m) {
-			*err = talloc_asprintf(ctx, "msa.auth_mechanisms: %s is not known; SCRAM-SHA-256, PLAIN and LOGIN are",
+			*err = talloc_asprintf(ctx,
+					       "msa.auth_mechanisms: %s is not known; "
+					       "SCRAM-SHA-256, PLAIN and LOGIN are",
 					       c->auth_mechanisms.items[i]);
 			return false;
 		}
@@ -142,20 +182,25 @@ static bool check(void *ctx, struct msa_config *c, char **err)
 	if (!path_domain_ok(c->hostname, strlen(c->hostname)))
 		*err = talloc_asprintf(ctx, "msa.hostname: \"%s\" is not a host name", c->hostname);
 	else if (!path_domain_ok(c->sasl_realm, strlen(c->sasl_realm)))
-		*err = talloc_asprintf(ctx, "msa.sasl_realm: \"%s\" is not a domain", c->sasl_realm);
+		*err =
+		    talloc_asprintf(ctx, "msa.sasl_realm: \"%s\" is not a domain", c->sasl_realm);
 	else if (!path_parse_mailbox(c->postmaster, strlen(c->postmaster), &p, &why))
-		*err = talloc_asprintf(ctx, "msa.postmaster: \"%s\" is not an address: %s", c->postmaster, why);
+		*err = talloc_asprintf(ctx, "msa.postmaster: \"%s\" is not an address: %s",
+				       c->postmaster, why);
 	else if (!host_port(c->smarthost))
-		*err = talloc_asprintf(ctx, "msa.smarthost: \"%s\" is not ADDRESS:PORT", c->smarthost);
+		*err =
+		    talloc_asprintf(ctx, "msa.smarthost: \"%s\" is not ADDRESS:PORT", c->smarthost);
 	else if (c->listen_submission.n + c->listen_submissions.n == 0)
-		*err = talloc_strdup(ctx, "msa.listen_submission and msa.listen_submissions are both empty");
+		*err = talloc_strdup(
+		    ctx, "msa.listen_submission and msa.listen_submissions are both empty");
 	else if (c->retry_min > c->retry_max)
 		*err = talloc_strdup(ctx, "msa.retry_min is longer than msa.retry_max");
 	else if (c->max_message > c->max_in_flight)
 		*err = talloc_strdup(ctx, "msa.max_message is larger than msa.max_in_flight");
 	else
 		return check_listen(ctx, &c->listen_submission, "listen_submission", err) &&
-		       check_listen(ctx, &c->listen_submissions, "listen_submissions", err) && check_mechs(ctx, c, err);
+		       check_listen(ctx, &c->listen_submissions, "listen_submissions", err) &&
+		       check_mechs(ctx, c, err);
 	return false;
 }
 
@@ -196,7 +241,8 @@ struct msa_config *msa_config_load(void *ctx, const char *file, char **err)
 	return c;
 }
 
-bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct msa_config *fresh, char **err)
+bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct msa_config *fresh,
+			   char **err)
 {
 	return conf_may_reload(ctx, msa_keys, msa_n_keys, old, fresh, err);
 }

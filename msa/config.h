@@ -42,12 +42,13 @@ struct msa_config {
 };
 
 /*
- * Load and check; what is left empty is filled in (hostname, realm, postmaster, batv_keys). A new struct under ctx, NULL with *err (talloc'd under ctx), one line that
- * says what to change.
+ * Load and check; what is left empty is filled in (hostname, realm, postmaster, batv_keys). A new
+ * struct under ctx, NULL with *err (talloc'd under ctx), one line that says what to change.
  */
 struct msa_config *msa_config_load(void *ctx, const char *file, char **err);
 /* False when fresh differs from old in a key that needs a restart: *err names it. */
-bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct msa_config *fresh, char **err);
+bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct msa_config *fresh,
+			   char **err);
 /* Views into c, for those who copy. */
 void msa_config_queue(const struct msa_config *c, struct queue_config *out);
 void msa_config_auth(const struct msa_config *c, struct auth_config *out);

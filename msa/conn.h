@@ -1,5 +1,6 @@
 /*
- * conn - one client connection: bytes to session steps, and what the steps want from the rest of the process.
+ * conn - one client connection: bytes to session steps, and what the steps want from the rest of
+ * the process.
  */
 #ifndef MSA_CONN_H
 #define MSA_CONN_H
@@ -13,7 +14,8 @@
 struct conn;
 
 /* Take over the connected socket fd. It frees itself when the session is over. */
-void conn_new(struct server *srv, int fd, const struct addr *client, uint16_t port, bool implicit_tls);
+void conn_new(struct server *srv, int fd, const struct addr *client, uint16_t port,
+	      bool implicit_tls);
 /* End it now, whatever it does. */
 void conn_free(struct conn *c);
 /* The server is stopping: idle ones end with 421, others after their message. */

@@ -19,7 +19,7 @@
 #include "msa/conn.h"
 #include "msa/io.h"
 
-#define BACKLOG       1024
+#define BACKLOG	      1024
 #define ACCEPT_REST_S 1
 
 struct listener {
@@ -39,7 +39,8 @@ struct io {
 	void *done_arg;
 };
 
-/* --- connections that are open ------------------------------------------------------------------- */
+/* --- connections that are open -------------------------------------------------------------------
+ */
 
 void io_add(struct server *srv, struct conn *c)
 {
@@ -99,12 +100,14 @@ static const char *why_not(const struct server *srv, const struct addr *client)
 		return "Too many sessions; try again later";
 	for (struct conn *c = srv->io->conns; c; c = conn_link(c)->next)
 		mine += same_client(conn_client(c), client);
-	return mine >= srv->cfg->max_sessions_per_client ? "Too many sessions from your address" : NULL;
+	return mine >= srv->cfg->max_sessions_per_client ? "Too many sessions from your address"
+							 : NULL;
 }
 
-/* --- listeners --------------------------------------------------------------------------------------- */
+/* --- listeners --- */
 
-static void turn_away(struct server *srv, int fd, const struct addr *client, bool implicit_tls, const char *why)
+static void turn_away(struct server *srv, int fd, const struct addr *client, bool implicit_tls,
+		      const char *why)
 {
 	char text[512];
 	int n = snprintf(text, sizeof(text), "421 4.7.0 %s %s\r\n", srv->cfg->hostname, why);
@@ -112,12 +115,14 @@ static void turn_away(struct server *srv, int fd, const struct addr *client, boo
 	metric_add(srv->count[COUNT_SESSIONS_TURNED_AWAY], 1);
 	log_event(LOG_INFO, "-", "io", "turned-away", LA("client", client), LS("why", why));
 	/* Best effort, and only where the client reads plain text at this point. */
-	if (!implicit_tls && n > 0 && (size_t)n < sizeof(text) && send(fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (!implicit_tls && n > 0 && (size_t)n < sizeof(text) &&
+	    send(fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		log_event(LOG_DEBUG, "-", "io", "turned-away-silently", LA("client", client));
 	close(fd);
 }
 
-static void accepted(struct evconnlistener *ev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
+static void accepted(struct evconnlistener *ev, evutil_socket_t fd, struct sockaddr *sa, int len,
+		     void *arg)
 {
 	struct listener *l = arg;
 	struct addr client;
@@ -182,12 +187,14 @@ static struct evconnlistener *bind_one(struct server *srv, struct listener *l, c
 		bug("msa: %s passed the configuration check", text);
 	len = addr_to_sockaddr(&a, port, &ss);
 	return evconnlistener_new_bind(srv->base, accepted, l,
-				       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE | LEV_OPT_DISABLED |
+				       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
+					   LEV_OPT_REUSEABLE | LEV_OPT_DISABLED |
 					   (ss.ss_family == AF_INET6 ? LEV_OPT_BIND_IPV6ONLY : 0),
 				       BACKLOG, (const struct sockaddr *)&ss, (int)len);
 }
 
-static bool bind_list(struct server *srv, const struct conf_list *list, bool implicit_tls, char **err)
+static bool bind_list(struct server *srv, const struct conf_list *list, bool implicit_tls,
+		      char **err)
 {
 	for (size_t i = 0; i < list->n; i++) {
 		struct listener *l = &srv->io->listeners[srv->io->n_listeners];
@@ -195,12 +202,14 @@ static bool bind_list(struct server *srv, const struct conf_list *list, bool imp
 		*l = (struct listener){.srv = srv, .implicit_tls = implicit_tls};
 		l->ev = bind_one(srv, l, list->items[i]);
 		if (!l->ev) {
-			*err = talloc_asprintf(srv->cfg, "cannot listen on %s: %s", list->items[i], strerror(errno));
+			*err = talloc_asprintf(srv->cfg, "cannot listen on %s: %s", list->items[i],
+					       strerror(errno));
 			return false;
 		}
 		evconnlistener_set_error_cb(l->ev, accept_failed);
 		srv->io->n_listeners++;
-		log_event(LOG_INFO, "-", "io", "listening", LS("address", list->items[i]), LS("tls", implicit_tls ? "implicit" : "starttls"));
+		log_event(LOG_INFO, "-", "io", "listening", LS("address", list->items[i]),
+			  LS("tls", implicit_tls ? "implicit" : "starttls"));
 	}
 	return true;
 }
@@ -211,8 +220,9 @@ bool io_listen(struct server *srv, char **err)
 
 	srv->io = io;
 	io->rest = event_new(srv->base, -1, 0, rested, io);
-	io->listeners = talloc_zero_array(io, struct listener,
-					  (unsigned)(srv->cfg->listen_submission.n + srv->cfg->listen_submissions.n));
+	io->listeners = talloc_zero_array(
+	    io, struct listener,
+	    (unsigned)(srv->cfg->listen_submission.n + srv->cfg->listen_submissions.n));
 	return bind_list(srv, &srv->cfg->listen_submission, false, err) &&
 	       bind_list(srv, &srv->cfg->listen_submissions, true, err);
 }
@@ -222,7 +232,7 @@ void io_start(struct server *srv)
 	set_enabled(srv->io, true);
 }
 
-/* --- stopping -------------------------------------------------------------------------------------------- */
+/* --- stopping --- */
 
 static void close_listeners(struct io *io)
 {

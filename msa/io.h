@@ -13,13 +13,14 @@
 
 struct conn;
 
-/* Binds every address configured; nothing is accepted before io_start(). False: *err (talloc'd under srv->cfg) names the address. */
+/* Binds every address configured; nothing is accepted before io_start(). False: *err (talloc'd
+ * under srv->cfg) names the address. */
 bool io_listen(struct server *srv, char **err);
 void io_start(struct server *srv);
 
 /*
- * Stop: close the listeners, end idle sessions with 421, let the others finish their message until deadline_ms have passed.
- * done() is called once, when the last connection is gone.
+ * Stop: close the listeners, end idle sessions with 421, let the others finish their message until
+ * deadline_ms have passed. done() is called once, when the last connection is gone.
  */
 void io_stop(struct server *srv, int64_t deadline_ms, void (*done)(void *arg), void *arg);
 void io_free(struct server *srv);

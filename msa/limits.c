@@ -81,14 +81,16 @@ static void release(struct limits *l, const char *account)
 
 static void on_penalty(const struct rl_penalty *p, void *arg)
 {
-	static const char *const stages[] = {[RL_NORMAL] = "normal", [RL_HOLD] = "hold", [RL_SUSPEND] = "suspend"};
+	static const char *const stages[] = {
+	    [RL_NORMAL] = "normal", [RL_HOLD] = "hold", [RL_SUSPEND] = "suspend"};
 	struct limits *l = arg;
 	struct penalty *mine;
 	bool there;
 	size_t i = place(l, p->account, &there);
 
 	if (!there || l->p[i].stage != p->stage)
-		log_event(LOG_NOTICE, p->account, "limits", stages[p->stage] ? stages[p->stage] : "penalty", LS("rule", p->rule),
+		log_event(LOG_NOTICE, p->account, "limits",
+			  stages[p->stage] ? stages[p->stage] : "penalty", LS("rule", p->rule),
 			  LS("why", p->why), LS("actor", p->actor));
 	if (p->stage == RL_NORMAL) {
 		release(l, p->account);
@@ -126,13 +128,17 @@ static void on_state(bool connected, void *arg)
 
 	if (connected)
 		l->connection++;
-	log_event(connected ? LOG_INFO : LOG_WARNING, "-", "limits", connected ? "connected" : "disconnected");
+	log_event(connected ? LOG_INFO : LOG_WARNING, "-", "limits",
+		  connected ? "connected" : "disconnected");
 }
 
-struct limits *limits_new(struct event_base *base, const char *run_dir, int deadline_ms, struct queue *q,
-			  void (*suspended)(const char *account, const char *why, void *arg), void *arg)
+struct limits *limits_new(struct event_base *base, const char *run_dir, int deadline_ms,
+			  struct queue *q,
+			  void (*suspended)(const char *account, const char *why, void *arg),
+			  void *arg)
 {
-	static const struct rl_handlers handlers = {.penalty = on_penalty, .synced = on_synced, .state = on_state};
+	static const struct rl_handlers handlers = {
+	    .penalty = on_penalty, .synced = on_synced, .state = on_state};
 	struct limits *l = talloc_zero(NULL, struct limits);
 
 	l->q = q;

@@ -1,8 +1,8 @@
 /*
  * limits - the penalties in force, kept in step with sekisho-ratelimitd.
  *
- * A penalty goes to the queue at once (held mail is held there) and is remembered here, so that a suspended account is refused at login.
- * What was in force stays in force while ratelimitd is away.
+ * A penalty goes to the queue at once (held mail is held there) and is remembered here, so that a
+ * suspended account is refused at login. What was in force stays in force while ratelimitd is away.
  */
 #ifndef MSA_LIMITS_H
 #define MSA_LIMITS_H
@@ -17,8 +17,10 @@
 struct limits;
 
 /* suspended() is called when an account becomes suspended. Never NULL. */
-struct limits *limits_new(struct event_base *base, const char *run_dir, int deadline_ms, struct queue *q,
-			  void (*suspended)(const char *account, const char *why, void *arg), void *arg);
+struct limits *limits_new(struct event_base *base, const char *run_dir, int deadline_ms,
+			  struct queue *q,
+			  void (*suspended)(const char *account, const char *why, void *arg),
+			  void *arg);
 struct rl *limits_rl(struct limits *l); /* for rl_ask() */
 bool limits_connected(const struct limits *l);
 /* Why an account is suspended, NULL when it is not; valid until the next penalty. */

@@ -1,7 +1,8 @@
 /*
  * message - see message.h.
  *
- * A message that cannot be accepted any more (too large, too much in flight, a bare LF) is read on to its end without being kept.
+ * A message that cannot be accepted any more (too large, too much in flight, a bare LF) is read on
+ * to its end without being kept.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +102,8 @@ struct message *message_new(void *ctx, const struct message_opts *o)
 	return m;
 }
 
-bool message_feed(struct message *m, const uint8_t *in, size_t len, size_t *used, struct smtp_data_end *end)
+bool message_feed(struct message *m, const uint8_t *in, size_t len, size_t *used,
+		  struct smtp_data_end *end)
 {
 	if (!dot_feed(&m->dot, in, len, used, unstuffed, m))
 		return false;

@@ -1,5 +1,6 @@
 /*
- * message - the message a connection is receiving: dots unstuffed, header edited, in memory and counted.
+ * message - the message a connection is receiving: dots unstuffed, header edited, in memory and
+ * counted.
  */
 #ifndef MSA_MESSAGE_H
 #define MSA_MESSAGE_H
@@ -17,16 +18,18 @@ struct message;
 
 struct message_opts {
 	struct header_opts header; /* strings are copied where they must live on */
-	int64_t size_hint;         /* as declared */
-	int64_t max;               /* bytes the client may send; above it nothing is kept */
-	int64_t *in_flight;        /* bytes of all messages of the process */
+	int64_t size_hint;	   /* as declared */
+	int64_t max;		   /* bytes the client may send; above it nothing is kept */
+	int64_t *in_flight;	   /* bytes of all messages of the process */
 	int64_t max_in_flight;
 };
 
 /* Freed with talloc_free(): its bytes leave *in_flight. */
 struct message *message_new(void *ctx, const struct message_opts *o);
-/* Bytes from the wire; *used as dot_feed(). True when the message is complete; end is then filled. */
-bool message_feed(struct message *m, const uint8_t *in, size_t len, size_t *used, struct smtp_data_end *end);
+/* Bytes from the wire; *used as dot_feed(). True when the message is complete; end is then filled.
+ */
+bool message_feed(struct message *m, const uint8_t *in, size_t len, size_t *used,
+		  struct smtp_data_end *end);
 /* The finished message; only when end was clean. */
 const uint8_t *message_data(const struct message *m, size_t *len);
 const struct header_editor *message_header(const struct message *m);

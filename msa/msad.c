@@ -1,12 +1,15 @@
 /*
- * sekisho-msad - the submission server: 587 and 465, AUTH, identity, a durable queue, delivery to a smart host.
+ * sekisho-msad - the submission server: 587 and 465, AUTH, identity, a durable queue, delivery to a
+ * smart host.
  *
- * This file brings the process up and down and connects its parts; the walk of a message is io → conn → smtp/session → message →
- * queue → relay. Roles of the same program: `-x auth` checks passwords (msa/auth), `-x relay` delivers (msa/relay).
+ * This file brings the process up and down and connects its parts; the walk of a message is io →
+ * conn → smtp/session → message → queue → relay. Roles of the same program: `-x auth` checks
+ * passwords (msa/auth), `-x relay` delivers (msa/relay).
  *
- * Trusted with: the ports 587 and 465, the TLS and tag keys, the spool. Keeps no capability once the ports are bound. execve(2) stays
- * allowed, so that a role that died can be started again.
- * Failure policy: a dead auth worker → 454 4.7.0; limiter away → limiter_down; accounting away → events wait in the spool.
+ * Trusted with: the ports 587 and 465, the TLS and tag keys, the spool. Keeps no capability once
+ * the ports are bound. execve(2) stays allowed, so that a role that died can be started again.
+ * Failure policy: a dead auth worker → 454 4.7.0; limiter away → limiter_down; accounting away →
+ * events wait in the spool.
  */
 #include <errno.h>
 #include <string.h>
@@ -29,23 +32,33 @@ struct daemon {
 	void *top; /* configurations live here */
 };
 
-/* --- metrics and status ----------------------------------------------------------------------- */
+/* --- metrics and status --- */
 
 static const struct {
 	const char *name, *labels, *help, *key; /* key: in msad.status */
 } counts[COUNTS] = {
     [COUNT_SESSIONS] = {"sekisho_msa_sessions_total", NULL, "Sessions begun.", "sessions_total"},
-    [COUNT_SESSIONS_TURNED_AWAY] = {"sekisho_msa_sessions_turned_away_total", NULL, "Connections over a bound.", "turned_away"},
+    [COUNT_SESSIONS_TURNED_AWAY] = {"sekisho_msa_sessions_turned_away_total", NULL,
+				    "Connections over a bound.", "turned_away"},
     [COUNT_COMMANDS] = {"sekisho_msa_commands_total", NULL, "Command lines read.", "commands"},
-    [COUNT_TLS_FAILED] = {"sekisho_msa_tls_failures_total", NULL, "TLS handshakes that failed.", "tls_failures"},
-    [COUNT_AUTH_OK] = {"sekisho_msa_auth_total", "result=\"ok\"", "AUTH exchanges ended.", "auth_ok"},
-    [COUNT_AUTH_FAILED] = {"sekisho_msa_auth_total", "result=\"failed\"", "AUTH exchanges ended.", "auth_failed"},
-    [COUNT_AUTH_UNAVAILABLE] = {"sekisho_msa_auth_unavailable_total", NULL, "AUTH exchanges nobody could answer.", "auth_unavailable"},
-    [COUNT_ACCEPTED] = {"sekisho_msa_messages_total", "result=\"accepted\"", "Messages by what became of them.", "accepted"},
-    [COUNT_HELD] = {"sekisho_msa_messages_total", "result=\"held\"", "Messages by what became of them.", "held"},
-    [COUNT_REFUSED] = {"sekisho_msa_refusals_total", "class=\"5xx\"", "Recipients and messages refused.", "refused"},
-    [COUNT_DEFERRED] = {"sekisho_msa_refusals_total", "class=\"4xx\"", "Recipients and messages refused.", "deferred"},
-    [COUNT_LIMITER_DOWN] = {"sekisho_msa_limiter_down_total", NULL, "Questions the limiter did not answer in time.", "limiter_down"},
+    [COUNT_TLS_FAILED] = {"sekisho_msa_tls_failures_total", NULL, "TLS handshakes that failed.",
+			  "tls_failures"},
+    [COUNT_AUTH_OK] = {"sekisho_msa_auth_total", "result=\"ok\"", "AUTH exchanges ended.",
+		       "auth_ok"},
+    [COUNT_AUTH_FAILED] = {"sekisho_msa_auth_total", "result=\"failed\"", "AUTH exchanges ended.",
+			   "auth_failed"},
+    [COUNT_AUTH_UNAVAILABLE] = {"sekisho_msa_auth_unavailable_total", NULL,
+				"AUTH exchanges nobody could answer.", "auth_unavailable"},
+    [COUNT_ACCEPTED] = {"sekisho_msa_messages_total", "result=\"accepted\"",
+			"Messages by what became of them.", "accepted"},
+    [COUNT_HELD] = {"sekisho_msa_messages_total", "result=\"held\"",
+		    "Messages by what became of them.", "held"},
+    [COUNT_REFUSED] = {"sekisho_msa_refusals_total", "class=\"5xx\"",
+		       "Recipients and messages refused.", "refused"},
+    [COUNT_DEFERRED] = {"sekisho_msa_refusals_total", "class=\"4xx\"",
+			"Recipients and messages refused.", "deferred"},
+    [COUNT_LIMITER_DOWN] = {"sekisho_msa_limiter_down_total", NULL,
+			    "Questions the limiter did not answer in time.", "limiter_down"},
 };
 
 static struct {
@@ -55,14 +68,21 @@ static struct {
 static void metrics_setup(struct server *srv)
 {
 	for (int i = 0; i < COUNTS; i++)
-		srv->count[i] = metric_new(METRIC_COUNTER, counts[i].name, counts[i].labels, counts[i].help);
+		srv->count[i] =
+		    metric_new(METRIC_COUNTER, counts[i].name, counts[i].labels, counts[i].help);
 	gauges.sessions = metric_new(METRIC_GAUGE, "sekisho_msa_sessions", NULL, "Sessions open.");
-	gauges.in_flight = metric_new(METRIC_GAUGE, "sekisho_msa_in_flight_bytes", NULL, "Bytes of messages being received.");
-	gauges.workers = metric_new(METRIC_GAUGE, "sekisho_msa_auth_workers", NULL, "Auth processes that are up.");
-	gauges.restarts = metric_new(METRIC_COUNTER, "sekisho_msa_auth_restarts_total", NULL, "Auth processes started again.");
-	gauges.penalties = metric_new(METRIC_GAUGE, "sekisho_msa_penalties", NULL, "Accounts held or suspended.");
-	gauges.limiter = metric_new(METRIC_GAUGE, "sekisho_msa_limiter_connected", NULL, "1 while sekisho-ratelimitd is there.");
-	gauges.feed = metric_new(METRIC_GAUGE, "sekisho_msa_feed_connected", NULL, "1 while sekisho-acctd is there.");
+	gauges.in_flight = metric_new(METRIC_GAUGE, "sekisho_msa_in_flight_bytes", NULL,
+				      "Bytes of messages being received.");
+	gauges.workers = metric_new(METRIC_GAUGE, "sekisho_msa_auth_workers", NULL,
+				    "Auth processes that are up.");
+	gauges.restarts = metric_new(METRIC_COUNTER, "sekisho_msa_auth_restarts_total", NULL,
+				     "Auth processes started again.");
+	gauges.penalties =
+	    metric_new(METRIC_GAUGE, "sekisho_msa_penalties", NULL, "Accounts held or suspended.");
+	gauges.limiter = metric_new(METRIC_GAUGE, "sekisho_msa_limiter_connected", NULL,
+				    "1 while sekisho-ratelimitd is there.");
+	gauges.feed = metric_new(METRIC_GAUGE, "sekisho_msa_feed_connected", NULL,
+				 "1 while sekisho-acctd is there.");
 }
 
 static void metrics_refresh(void *arg)
@@ -82,11 +102,12 @@ static json_t *status(struct server *srv)
 {
 	bool ok = true;
 	json_t *stats = queue_request(srv->queue, "queue.stats", NULL, &ok);
-	json_t *o = json_pack("{s:s,s:I,s:I,s:I,s:i,s:i,s:b,s:I}", "version", SEKISHO_VERSION, "started_ms",
-			      (json_int_t)srv->started_ms, "sessions", (json_int_t)io_sessions(srv), "in_flight",
-			      (json_int_t)srv->in_flight, "auth_workers", auth_workers_up(srv->auth), "auth_workers_wanted",
-			      (int)srv->cfg->auth_workers, "limiter", limits_connected(srv->limits), "penalties",
-			      (json_int_t)limits_penalties(srv->limits));
+	json_t *o = json_pack("{s:s,s:I,s:I,s:I,s:i,s:i,s:b,s:I}", "version", SEKISHO_VERSION,
+			      "started_ms", (json_int_t)srv->started_ms, "sessions",
+			      (json_int_t)io_sessions(srv), "in_flight", (json_int_t)srv->in_flight,
+			      "auth_workers", auth_workers_up(srv->auth), "auth_workers_wanted",
+			      (int)srv->cfg->auth_workers, "limiter", limits_connected(srv->limits),
+			      "penalties", (json_int_t)limits_penalties(srv->limits));
 
 	for (int i = 0; i < COUNTS; i++)
 		json_object_set_new(o, counts[i].key, json_integer(metric_get(srv->count[i])));
@@ -96,7 +117,7 @@ static json_t *status(struct server *srv)
 	return o;
 }
 
-/* --- the feed to accounting ------------------------------------------------------------------------ */
+/* --- the feed to accounting --- */
 
 static bool on_outbox(uint64_t seq, uint32_t n, const uint8_t *records, size_t len, void *arg)
 {
@@ -116,7 +137,8 @@ static void on_feed(bool connected, void *arg)
 {
 	struct server *srv = arg;
 
-	log_event(connected ? LOG_INFO : LOG_WARNING, "-", "feed", connected ? "connected" : "disconnected");
+	log_event(connected ? LOG_INFO : LOG_WARNING, "-", "feed",
+		  connected ? "connected" : "disconnected");
 	if (connected)
 		queue_outbox_kick(srv->queue);
 }
@@ -132,11 +154,12 @@ static void on_request(struct feed_request *r, const char *op, const json_t *arg
 	else if (strncmp(op, "queue.", 6) == 0)
 		result = queue_request(srv->queue, op, args, &ok);
 	else
-		result = batv_request(srv->cfg->batv_keys, &srv->batv, op, args, clock_utc_ms(), &ok);
+		result =
+		    batv_request(srv->cfg->batv_keys, &srv->batv, op, args, clock_utc_ms(), &ok);
 	feed_reply(r, ok, result);
 }
 
-/* --- signals ------------------------------------------------------------------------------------------- */
+/* --- signals --- */
 
 static void stopped(void *arg)
 {
@@ -199,7 +222,8 @@ static void on_reload(void *arg)
 	if (reload(d, &err))
 		log_event(LOG_NOTICE, "-", "msad", "reloaded");
 	else
-		log_event(LOG_ERR, "-", "msad", "reload-failed", LS("error", err), LS("state", "the old configuration stays"));
+		log_event(LOG_ERR, "-", "msad", "reload-failed", LS("error", err),
+			  LS("state", "the old configuration stays"));
 	talloc_free(err);
 	proc_ready(NULL);
 }
@@ -209,7 +233,7 @@ static void on_suspended(const char *account, const char *why, void *arg)
 	io_suspend(arg, account, why);
 }
 
-/* --- up and down -------------------------------------------------------------------------------------------- */
+/* --- up and down --- */
 
 /* Each session is a descriptor: take what the hard limit allows. */
 static void raise_files(void)
@@ -220,7 +244,8 @@ static void raise_files(void)
 		return;
 	r.rlim_cur = r.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &r) != 0)
-		log_event(LOG_WARNING, "-", "msad", "few-descriptors", LS("error", strerror(errno)));
+		log_event(LOG_WARNING, "-", "msad", "few-descriptors",
+			  LS("error", strerror(errno)));
 }
 
 /* What needs root, or must not be readable afterwards: ports, certificate, folders. */
@@ -264,7 +289,8 @@ static void start_queue(struct server *srv)
 
 static void start_parts(struct daemon *d)
 {
-	static const struct feed_handlers handlers = {.acked = on_acked, .request = on_request, .state = on_feed};
+	static const struct feed_handlers handlers = {
+	    .acked = on_acked, .request = on_request, .state = on_feed};
 	struct server *srv = &d->srv;
 	const char *run_dir = srv->cfg->common.run_dir, *why;
 	struct auth_config ac;
@@ -277,8 +303,10 @@ static void start_parts(struct daemon *d)
 	if (!srv->auth)
 		fatal("the auth processes do not start: %s", why);
 	start_queue(srv);
-	srv->limits = limits_new(srv->base, run_dir, (int)srv->cfg->limiter_deadline, srv->queue, on_suspended, srv);
-	srv->feed = feed_new(srv->base, run_dir, "msad", queue_instance(srv->queue), NULL, &handlers, srv);
+	srv->limits = limits_new(srv->base, run_dir, (int)srv->cfg->limiter_deadline, srv->queue,
+				 on_suspended, srv);
+	srv->feed =
+	    feed_new(srv->base, run_dir, "msad", queue_instance(srv->queue), NULL, &handlers, srv);
 }
 
 static void down(struct daemon *d)
@@ -334,7 +362,8 @@ int main(int argc, char **argv)
 	proc_watchdog(d.srv.base);
 	io_start(&d.srv);
 	proc_ready("submission is open");
-	log_event(LOG_NOTICE, "-", "msad", "ready", LS("hostname", d.srv.cfg->hostname), LS("realm", d.srv.cfg->sasl_realm));
+	log_event(LOG_NOTICE, "-", "msad", "ready", LS("hostname", d.srv.cfg->hostname),
+		  LS("realm", d.srv.cfg->sasl_realm));
 	event_base_dispatch(d.srv.base);
 	down(&d);
 	event_base_free(d.srv.base);

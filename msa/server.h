@@ -37,7 +37,8 @@ enum msa_count {
 
 struct server {
 	struct event_base *base;
-	struct msa_config *cfg; /* the newest; a connection keeps a reference to the one it began with */
+	struct msa_config
+	    *cfg; /* the newest; a connection keeps a reference to the one it began with */
 	struct tls *tls;
 	struct auth *auth;
 	struct limits *limits;

@@ -5,7 +5,8 @@
 
 #include "msa/tell.h"
 
-/* Copies what fits; a cut text stays whole characters only where it is ASCII, which all of these are. */
+/* Copies what fits; a cut text stays whole characters only where it is ASCII, which all of these
+ * are. */
 static void copy(char *to, size_t cap, const char *from)
 {
 	size_t n = strlen(from);
@@ -26,7 +27,8 @@ static void head(const struct tell_from *from, enum event_kind kind, struct even
 	e->src_port = from->port;
 }
 
-void tell_note(const struct tell_from *from, const struct smtp_session *s, const struct smtp_note *note, struct event *out)
+void tell_note(const struct tell_from *from, const struct smtp_session *s,
+	       const struct smtp_note *note, struct event *out)
 {
 	if (note->what == SMTP_NOTE_LOGIN) {
 		head(from, EVENT_LOGIN, out);
@@ -74,7 +76,8 @@ static void add_domain(char *list, size_t cap, const char *domain)
 	memcpy(list + used, domain, n + 1);
 }
 
-void tell_message(const struct tell_from *from, const struct smtp_session *s, const struct tell_message *m, struct event *out)
+void tell_message(const struct tell_from *from, const struct smtp_session *s,
+		  const struct tell_message *m, struct event *out)
 {
 	const struct smtp_tx *tx = s->tx;
 
@@ -86,7 +89,8 @@ void tell_message(const struct tell_from *from, const struct smtp_session *s, co
 	COPY(out->u.message.mail_from, tx->from.text);
 	COPY(out->u.message.message_id, m->message_id);
 	for (uint32_t i = 0; i < tx->n_rcpts; i++)
-		add_domain(out->u.message.rcpt_domains, sizeof(out->u.message.rcpt_domains), domain_of(tx->rcpts[i].address));
+		add_domain(out->u.message.rcpt_domains, sizeof(out->u.message.rcpt_domains),
+			   domain_of(tx->rcpts[i].address));
 	out->u.message.rcpts = tx->n_rcpts;
 	out->u.message.size = m->size;
 	out->u.message.held = m->held;

@@ -18,7 +18,8 @@ struct tell_from {
 };
 
 /* EVENT_LOGIN or EVENT_REFUSE of a note; texts are cut to their fields. */
-void tell_note(const struct tell_from *from, const struct smtp_session *s, const struct smtp_note *note, struct event *out);
+void tell_note(const struct tell_from *from, const struct smtp_session *s,
+	       const struct smtp_note *note, struct event *out);
 
 struct tell_message {
 	const char *token, *message_id;
@@ -27,6 +28,7 @@ struct tell_message {
 };
 
 /* EVENT_MESSAGE of the session's transaction. */
-void tell_message(const struct tell_from *from, const struct smtp_session *s, const struct tell_message *m, struct event *out);
+void tell_message(const struct tell_from *from, const struct smtp_session *s,
+		  const struct tell_message *m, struct event *out);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * tls - see tls.h.
  *
- * Trusted with: the server's private key. It is read at start and on SIGHUP, by the user the daemon runs as then.
- * Diagnostics: text for the caller to log. Known gaps: one certificate (no SNI choice), no client certificates.
+ * Trusted with: the server's private key. It is read at start and on SIGHUP, by the user the daemon
+ * runs as then. Diagnostics: text for the caller to log. Known gaps: one certificate (no SNI
+ * choice), no client certificates.
  */
 #include <errno.h>
 #include <string.h>
@@ -53,8 +54,9 @@ static SSL_CTX *new_ctx(void)
 		fatal("cannot set up TLS: OpenSSL refuses a context");
 	SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION);
 	SSL_CTX_set_cipher_list(c, ciphers);
-	SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-				   SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_PRIORITIZE_CHACHA);
+	SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+				   SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF |
+				   SSL_OP_PRIORITIZE_CHACHA);
 	SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_session_id_context(c, (const uint8_t *)"sekisho", 7);
 	return c;
@@ -91,7 +93,8 @@ struct bufferevent *tls_accept(struct event_base *base, struct tls *t, int fd)
 
 	if (!ssl)
 		return NULL;
-	bev = bufferevent_openssl_socket_new(base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
+	bev = bufferevent_openssl_socket_new(base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING,
+					     BEV_OPT_CLOSE_ON_FREE);
 	if (!bev)
 		SSL_free(ssl);
 	return bev;
@@ -135,7 +138,8 @@ void tls_scram_work(const char *text)
 {
 	uint8_t out[32];
 
-	if (PKCS5_PBKDF2_HMAC(text, (int)strlen(text), (const uint8_t *)"salt", 4, 4096, EVP_sha256(), sizeof(out), out) != 1)
+	if (PKCS5_PBKDF2_HMAC(text, (int)strlen(text), (const uint8_t *)"salt", 4, 4096,
+			      EVP_sha256(), sizeof(out), out) != 1)
 		bug("PBKDF2 failed");
 	OPENSSL_cleanse(out, sizeof(out));
 }

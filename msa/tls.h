@@ -1,5 +1,6 @@
 /*
- * tls - the server's certificate and connections, and the digests that others here need (OpenSSL has its home in this file).
+ * tls - the server's certificate and connections, and the digests that others here need (OpenSSL
+ * has its home in this file).
  */
 #ifndef MSA_TLS_H
 #define MSA_TLS_H
@@ -13,14 +14,15 @@
 struct tls; /* one loaded certificate; connections made with it outlive it */
 
 /*
- * Load certificate chain and key (PEM), TLS 1.2 and up, checked to belong together. NULL: *err (talloc'd under ctx) names the file and
- * why.
+ * Load certificate chain and key (PEM), TLS 1.2 and up, checked to belong together. NULL: *err
+ * (talloc'd under ctx) names the file and why.
  */
 struct tls *tls_load(void *ctx, const char *cert, const char *key, char **err);
 void tls_free(struct tls *t);
 
 /*
- * A server-side TLS bufferevent over the connected socket fd, which it closes when freed. NULL when out of memory: fd is still the caller's.
+ * A server-side TLS bufferevent over the connected socket fd, which it closes when freed. NULL when
+ * out of memory: fd is still the caller's.
  */
 struct bufferevent *tls_accept(struct event_base *base, struct tls *t, int fd);
 /* Of an established connection; static text, e.g. "TLSv1.3", "TLS_AES_256_GCM_SHA384". */

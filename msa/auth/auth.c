@@ -55,7 +55,8 @@ struct auth_exchange {
 
 extern char **environ;
 
-/* --- workers ------------------------------------------------------------------------------------- */
+/* --- workers -------------------------------------------------------------------------------------
+ */
 
 static bool send_config(struct worker *w)
 {
@@ -93,12 +94,14 @@ static int spawn(const char *exe, int fd, pid_t *pid)
 	return r;
 }
 
-static void worker_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, size_t len, void *arg);
+static void worker_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, size_t len,
+			 void *arg);
 static void worker_closed(struct ipc_conn *c, const char *reason, void *arg);
 
 static bool worker_start(struct worker *w, const char **err)
 {
-	static const struct ipc_handlers handlers = {.frame = worker_frame, .closed = worker_closed};
+	static const struct ipc_handlers handlers = {.frame = worker_frame,
+						     .closed = worker_closed};
 	int fd[2], r;
 
 	w->started_ms = clock_mono_ms();
@@ -168,7 +171,8 @@ static void worker_down(struct worker *w, const char *why)
 
 	kill(w->pid, SIGKILL);
 	waitpid(w->pid, &status, 0);
-	log_event(LOG_WARNING, "-", "auth", "worker-ended", LI("pid", w->pid), LI("status", status), LS("reason", why));
+	log_event(LOG_WARNING, "-", "auth", "worker-ended", LI("pid", w->pid), LI("status", status),
+		  LS("reason", why));
 	w->conn = NULL;
 	while (w->exchanges) {
 		struct auth_exchange *x = w->exchanges;
@@ -230,7 +234,8 @@ static void on_answer(struct worker *w, struct wire_in *in, const char **bad)
 	explicit_bzero(challenge, sizeof(challenge));
 }
 
-static void worker_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, size_t len, void *arg)
+static void worker_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, size_t len,
+			 void *arg)
 {
 	struct worker *w = arg;
 	const char *bad = NULL;
@@ -314,7 +319,7 @@ int64_t auth_restarts(const struct auth *a)
 	return a->restarts;
 }
 
-/* --- exchanges ---------------------------------------------------------------------------------------- */
+/* --- exchanges --- */
 
 static struct worker *least_busy(struct auth *a)
 {
@@ -381,7 +386,8 @@ static void ask(struct auth_exchange *x, uint16_t type, struct wire_out *o)
 	explicit_bzero(o->buf, o->cap);
 }
 
-struct auth_exchange *auth_start(struct auth *a, const char *mech, const char *initial, size_t len, auth_cb *cb, void *arg)
+struct auth_exchange *auth_start(struct auth *a, const char *mech, const char *initial, size_t len,
+				 auth_cb *cb, void *arg)
 {
 	struct auth_exchange *x = talloc_zero(NULL, struct auth_exchange);
 	struct worker *w = least_busy(a);

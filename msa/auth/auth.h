@@ -1,9 +1,10 @@
 /*
  * auth - who is logging in, answered by processes of their own.
  *
- * N workers run Cyrus SASL (`sekisho-msad -x auth`, re-executed over fd 3); an exchange stays with the worker it began with. A
- * worker that dies or does not answer within AUTH_DEADLINE_MS is killed and started anew; its exchanges end as
- * unavailable, nobody else notices. Passwords pass through as the base64 text they came in and are wiped with the buffers.
+ * N workers run Cyrus SASL (`sekisho-msad -x auth`, re-executed over fd 3); an exchange stays with
+ * the worker it began with. A worker that dies or does not answer within AUTH_DEADLINE_MS is killed
+ * and started anew; its exchanges end as unavailable, nobody else notices. Passwords pass through
+ * as the base64 text they came in and are wiped with the buffers.
  */
 #ifndef MSA_AUTH_AUTH_H
 #define MSA_AUTH_AUTH_H
@@ -13,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define AUTH_DEADLINE_MS 20000
+#define AUTH_DEADLINE_MS   20000
 #define AUTH_CHALLENGE_MAX 1900 /* base64 text; fits one reply */
 
 /* What a worker needs to know; strings are copied. */
@@ -30,7 +31,7 @@ struct auth_config {
 
 enum auth_result {
 	AUTH_CONTINUE = 1,    /* text: challenge, base64 */
-	AUTH_OK = 2,          /* account */
+	AUTH_OK = 2,	      /* account */
 	AUTH_FAILED = 3,      /* wrong password or name; detail says which, for the log only */
 	AUTH_MALFORMED = 4,   /* not base64 or not what the mechanism allows */
 	AUTH_UNAVAILABLE = 5, /* no worker, or the database is out of reach */
@@ -39,7 +40,8 @@ enum auth_result {
 struct auth_answer {
 	enum auth_result result;
 	const char *challenge;
-	const char *account; /* canonical user@realm; when not OK, who it was about if known, else "" */
+	const char
+	    *account; /* canonical user@realm; when not OK, who it was about if known, else "" */
 	const char *detail;
 };
 
@@ -48,7 +50,8 @@ struct auth_exchange;
 
 typedef void auth_cb(const struct auth_answer *a, void *arg);
 
-/* Starts the workers. NULL with *err (static or strerror text). Call before privileges are dropped. */
+/* Starts the workers. NULL with *err (static or strerror text). Call before privileges are dropped.
+ */
 struct auth *auth_new(struct event_base *base, const struct auth_config *cfg, const char **err);
 int auth_workers_up(const struct auth *a);
 int64_t auth_restarts(const struct auth *a);
@@ -56,11 +59,12 @@ int64_t auth_restarts(const struct auth *a);
 void auth_free(struct auth *a);
 
 /*
- * Begin an exchange. initial is NULL when there is no initial response, else base64 text ("" for an empty one). cb is called
- * once for each start or step, never from inside them. After any answer but AUTH_CONTINUE the exchange is over; it is freed by
- * auth_end() in every case.
+ * Begin an exchange. initial is NULL when there is no initial response, else base64 text ("" for an
+ * empty one). cb is called once for each start or step, never from inside them. After any answer
+ * but AUTH_CONTINUE the exchange is over; it is freed by auth_end() in every case.
  */
-struct auth_exchange *auth_start(struct auth *a, const char *mech, const char *initial, size_t len, auth_cb *cb, void *arg);
+struct auth_exchange *auth_start(struct auth *a, const char *mech, const char *initial, size_t len,
+				 auth_cb *cb, void *arg);
 void auth_step(struct auth_exchange *x, const char *data, size_t len);
 void auth_end(struct auth_exchange *x);
 
@@ -69,11 +73,11 @@ int auth_main(void);
 
 /* --- frames between the two (lib/ipc over fd 3, fields of lib/wire) --- */
 enum auth_frame {
-	AUTH_F_CONFIG = 1, /* > str hostname, realm, sasldb, conf_path, mechs, user: first, once */
-	AUTH_F_START = 2,  /* > u64 id, str mech, u8 has initial, bytes base64 */
-	AUTH_F_STEP = 3,   /* > u64 id, bytes base64 */
-	AUTH_F_END = 4,    /* > u64 id: forget it */
-	AUTH_F_READY = 16, /* < (empty): configured, privileges dropped */
+	AUTH_F_CONFIG = 1,  /* > str hostname, realm, sasldb, conf_path, mechs, user: first, once */
+	AUTH_F_START = 2,   /* > u64 id, str mech, u8 has initial, bytes base64 */
+	AUTH_F_STEP = 3,    /* > u64 id, bytes base64 */
+	AUTH_F_END = 4,	    /* > u64 id: forget it */
+	AUTH_F_READY = 16,  /* < (empty): configured, privileges dropped */
 	AUTH_F_ANSWER = 17, /* < u64 id, u8 result, str challenge, str account, str detail */
 };
 
@@ -87,8 +91,10 @@ struct sasl_exchange;
 /* Once. False: *err is static or the library's text. */
 bool auth_cyrus_init(const struct auth_mech_config *cfg, const char **err);
 struct sasl_exchange *auth_cyrus_new(void);
-/* mech not NULL: start. data is base64, NULL for no initial response. out's strings live until the next call with x. */
-void auth_cyrus_step(struct sasl_exchange *x, const char *mech, const char *data, size_t len, struct auth_answer *out);
+/* mech not NULL: start. data is base64, NULL for no initial response. out's strings live until the
+ * next call with x. */
+void auth_cyrus_step(struct sasl_exchange *x, const char *mech, const char *data, size_t len,
+		     struct auth_answer *out);
 void auth_cyrus_free(struct sasl_exchange *x);
 
 #endif

@@ -2,11 +2,12 @@
  * auth_cyrus - AUTH mechanisms by Cyrus SASL; the only file that knows it.
  *
  * Trusted with: passwords in clear, decoded, for the length of one call; wiped after it.
- * Without a configuration folder the options are given by callback: auxprop with sasldb at the configured path. With one, Cyrus
- * reads sekisho.conf there and only mech_list is ours.
+ * Without a configuration folder the options are given by callback: auxprop with sasldb at the
+ * configured path. With one, Cyrus reads sekisho.conf there and only mech_list is ours.
  *
- * An unknown user looks like a known one: Cyrus ends SCRAM at once when there is no such user, so a decoy challenge is given
- * here instead, stable for each name as a real one is, and the next message fails.
+ * An unknown user looks like a known one: Cyrus ends SCRAM at once when there is no such user, so a
+ * decoy challenge is given here instead, stable for each name as a real one is, and the next
+ * message fails.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -42,9 +43,11 @@ struct sasl_exchange {
 static struct auth_mech_config config;
 static uint8_t decoy_key[32];
 
-/* --- what Cyrus asks us ------------------------------------------------------------------------ */
+/* --- what Cyrus asks us ------------------------------------------------------------------------
+ */
 
-static int getopt_cb(void *ctx, const char *plugin, const char *option, const char **result, unsigned *len)
+static int getopt_cb(void *ctx, const char *plugin, const char *option, const char **result,
+		     unsigned *len)
 {
 	const struct {
 		const char *name, *value;
@@ -59,7 +62,8 @@ static int getopt_cb(void *ctx, const char *plugin, const char *option, const ch
 	(void)ctx;
 	(void)plugin;
 	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
-		if (strcmp(options[i].name, option) != 0 || !(options[i].always || config.conf_path[0] == '\0'))
+		if (strcmp(options[i].name, option) != 0 ||
+		    !(options[i].always || config.conf_path[0] == '\0'))
 			continue;
 		*result = options[i].value;
 		if (len)
@@ -80,8 +84,8 @@ static int log_cb(void *ctx, int level, const char *message)
 }
 
 /* user -> user@realm; the domain in lower case. Only what can be a mailbox is a name. */
-static int canon_cb(sasl_conn_t *conn, void *ctx, const char *in, unsigned len, unsigned flags, const char *realm,
-		    char *out, unsigned max, unsigned *out_len)
+static int canon_cb(sasl_conn_t *conn, void *ctx, const char *in, unsigned len, unsigned flags,
+		    const char *realm, char *out, unsigned max, unsigned *out_len)
 {
 	struct sasl_exchange *x = ctx;
 	char text[PATH_TEXT_MAX + 1];
@@ -108,7 +112,7 @@ static int canon_cb(sasl_conn_t *conn, void *ctx, const char *in, unsigned len, 
 	return SASL_OK;
 }
 
-/* --- life -------------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 bool auth_cyrus_init(const struct auth_mech_config *cfg, const char **err)
 {
@@ -160,7 +164,8 @@ static int new_conn(struct sasl_exchange *x)
 {
 	sasl_security_properties_t props = {.security_flags = SASL_SEC_NOANONYMOUS};
 	sasl_ssf_t ssf = 256; /* TLS is on, always */
-	int r = sasl_server_new("smtp", config.hostname, config.realm, NULL, NULL, x->callbacks, 0, &x->conn);
+	int r = sasl_server_new("smtp", config.hostname, config.realm, NULL, NULL, x->callbacks, 0,
+				&x->conn);
 
 	if (r == SASL_OK)
 		r = sasl_setprop(x->conn, SASL_SSF_EXTERNAL, &ssf);
@@ -169,16 +174,18 @@ static int new_conn(struct sasl_exchange *x)
 	return r;
 }
 
-/* --- one step ------------------------------------------------------------------------------------------- */
+/* --- one step --- */
 
 static bool set_challenge(struct sasl_exchange *x, const char *out, unsigned len)
 {
 	unsigned n;
 
-	return sasl_encode64(out ? out : "", len, x->challenge, sizeof(x->challenge), &n) == SASL_OK;
+	return sasl_encode64(out ? out : "", len, x->challenge, sizeof(x->challenge), &n) ==
+	       SASL_OK;
 }
 
-/* A SCRAM challenge for a user that does not exist; false when the client's message has no nonce. */
+/* A SCRAM challenge for a user that does not exist; false when the client's message has no nonce.
+ */
 static bool decoy(struct sasl_exchange *x, const char *first, size_t len)
 {
 	const char *r = memmem(first, len, ",r=", 3), *end;
@@ -233,16 +240,20 @@ static void take_account(struct sasl_exchange *x, struct auth_answer *out)
 	const void *user = NULL;
 
 	/* What canon_cb() made of it; the library must agree. */
-	if (sasl_getprop(x->conn, SASL_USERNAME, &user) != SASL_OK || !user || strcmp(user, x->account) != 0) {
+	if (sasl_getprop(x->conn, SASL_USERNAME, &user) != SASL_OK || !user ||
+	    strcmp(user, x->account) != 0) {
 		out->result = AUTH_FAILED;
 		out->detail = "no user name";
 	}
 }
 
-static void finish(struct sasl_exchange *x, int r, const char *server, unsigned server_len, const char *in, size_t in_len,
-		   struct auth_answer *out)
+static void finish(struct sasl_exchange *x, int r, const char *server, unsigned server_len,
+		   const char *in, size_t in_len, struct auth_answer *out)
 {
 	out->result = result_of(r);
+	/* A decoy cannot tell one bad answer from another, so nobody is told. */
+	if (x->scram && x->started && out->result == AUTH_MALFORMED)
+		out->result = AUTH_FAILED;
 	if (r == SASL_NOUSER && x->scram && !x->started && decoy(x, in, in_len))
 		out->result = AUTH_CONTINUE;
 	else if (r == SASL_CONTINUE && !set_challenge(x, server, server_len))
@@ -254,11 +265,14 @@ static void finish(struct sasl_exchange *x, int r, const char *server, unsigned 
 	if (out->result == AUTH_CONTINUE || out->result == AUTH_OK)
 		return;
 	snprintf(x->detail, sizeof(x->detail), "%s",
-		 r == SASL_NOUSER || x->decoy ? "unknown user" : x->conn ? sasl_errdetail(x->conn) : sasl_errstring(r, NULL, NULL));
+		 r == SASL_NOUSER || x->decoy ? "unknown user"
+		 : x->conn		      ? sasl_errdetail(x->conn)
+					      : sasl_errstring(r, NULL, NULL));
 	out->detail = x->detail;
 }
 
-void auth_cyrus_step(struct sasl_exchange *x, const char *mech, const char *data, size_t len, struct auth_answer *out)
+void auth_cyrus_step(struct sasl_exchange *x, const char *mech, const char *data, size_t len,
+		     struct auth_answer *out)
 {
 	char in[DECODED_MAX];
 	const char *server = NULL;
@@ -280,7 +294,8 @@ void auth_cyrus_step(struct sasl_exchange *x, const char *mech, const char *data
 	if (x->decoy)
 		r = SASL_NOUSER;
 	else if (r == SASL_OK && mech)
-		r = sasl_server_start(x->conn, mech, data ? in : NULL, in_len, &server, &server_len);
+		r = sasl_server_start(x->conn, mech, data ? in : NULL, in_len, &server,
+				      &server_len);
 	else if (r == SASL_OK)
 		r = sasl_server_step(x->conn, in, in_len, &server, &server_len);
 	finish(x, r, server, server_len, in, in_len, out);

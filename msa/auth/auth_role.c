@@ -1,9 +1,10 @@
 /*
  * auth_role - the process that checks passwords: `sekisho-msad -x auth`, fd 3 its parent.
  *
- * Trusted with: passwords, read access to the password database; no network, no children. Its configuration comes as the first frame, so
- * that it can be started again after the parent has given up its privileges and can no longer read files of root. It ends
- * when the parent's end of fd 3 closes; signals meant for the parent are ignored.
+ * Trusted with: passwords, read access to the password database; no network, no children. Its
+ * configuration comes as the first frame, so that it can be started again after the parent has
+ * given up its privileges and can no longer read files of root. It ends when the parent's end of fd
+ * 3 closes; signals meant for the parent are ignored.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -63,7 +64,8 @@ static bool configure(struct role *r, struct wire_in *in)
 	wire_get_str(in, r->user, sizeof(r->user));
 	if (!wire_done(in))
 		return false;
-	r->cfg = (struct auth_mech_config){r->text[0], r->text[1], r->text[2], r->text[3], r->text[4]};
+	r->cfg =
+	    (struct auth_mech_config){r->text[0], r->text[1], r->text[2], r->text[3], r->text[4]};
 	become(r);
 	if (!auth_cyrus_init(&r->cfg, &err))
 		fatal("Cyrus SASL does not start: %s", err);
@@ -107,7 +109,8 @@ static void answer(struct ipc_conn *c, uint64_t id, const struct auth_answer *a)
 		log_event(LOG_ERR, "-", "auth", "parent-stuck");
 }
 
-static void step(struct role *r, struct ipc_conn *c, struct live *l, const char *mech, const uint8_t *data, size_t len)
+static void step(struct role *r, struct ipc_conn *c, struct live *l, const char *mech,
+		 const uint8_t *data, size_t len)
 {
 	struct auth_answer a;
 	uint64_t id = l->id;

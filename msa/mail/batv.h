@@ -1,10 +1,11 @@
 /*
  * batv - Bounce Address Tag Validation, the PRVS scheme: prvs=KDDDSSSSSS=local@domain.
  *
- * K is the key's number, DDD the day (days since 1970 mod 1000) on which the tag expires, SSSSSS the first three bytes, in hex, of
- * HMAC-SHA1(key, K DDD local "@" domain). The MAC covers the address in lower case, so that a bounce whose case was folded on the way
- * still verifies; for an address in lower case that is exactly what Exim and batv-tools make. A local part that needs quoting is tagged inside
- * its quotes.
+ * K is the key's number, DDD the day (days since 1970 mod 1000) on which the tag expires, SSSSSS
+ * the first three bytes, in hex, of HMAC-SHA1(key, K DDD local "@" domain). The MAC covers the
+ * address in lower case, so that a bounce whose case was folded on the way still verifies; for an
+ * address in lower case that is exactly what Exim and batv-tools make. A local part that needs
+ * quoting is tagged inside its quotes.
  *
  * Pure, but for the keys' memory; the keys' file is msa/batvkeys.
  */
@@ -17,10 +18,10 @@
 
 #include "msa/mail/path.h"
 
-#define BATV_KEY_MIN       16 /* of a keys file; bytes */
-#define BATV_KEY_MAX       64
+#define BATV_KEY_MIN	   16 /* of a keys file; bytes */
+#define BATV_KEY_MAX	   64
 #define BATV_LIFETIME_DAYS 7
-#define BATV_KEYS          10
+#define BATV_KEYS	   10
 
 struct batv_keys {
 	struct {
@@ -32,8 +33,8 @@ struct batv_keys {
 
 enum batv_reason {
 	BATV_VALID = 0,
-	BATV_EXPIRED,     /* our tag, but its day is over */
-	BATV_FORGED,      /* the MAC is wrong */
+	BATV_EXPIRED,	  /* our tag, but its day is over */
+	BATV_FORGED,	  /* the MAC is wrong */
 	BATV_NOT_TAGGED,  /* no prvs tag of this form */
 	BATV_UNKNOWN_KEY, /* no key of that number */
 };
@@ -41,8 +42,8 @@ enum batv_reason {
 struct batv_result {
 	enum batv_reason reason;
 	struct path original; /* without the tag; as given when not tagged */
-	int key;              /* -1 when not tagged */
-	int expiry_day;       /* 0..999, -1 when not tagged */
+	int key;	      /* -1 when not tagged */
+	int expiry_day;	      /* 0..999, -1 when not tagged */
 };
 
 /* The day a tag made or judged at t belongs to, 0..999. */
@@ -51,17 +52,21 @@ int batv_day(int64_t utc_ms);
 enum batv_sign { BATV_SIGNED = 0, BATV_NULL, BATV_TOO_LONG, BATV_ALREADY, BATV_NO_KEY };
 
 /*
- * Tag address with key number key (-1: the newest), to expire BATV_LIFETIME_DAYS after now. Not BATV_SIGNED: out is the address unchanged, and
- * the result says why: the null sender and a tagged address are left alone, and a local part must keep within 64 octets.
+ * Tag address with key number key (-1: the newest), to expire BATV_LIFETIME_DAYS after now. Not
+ * BATV_SIGNED: out is the address unchanged, and the result says why: the null sender and a tagged
+ * address are left alone, and a local part must keep within 64 octets.
  */
-enum batv_sign batv_sign(const struct batv_keys *keys, const struct path *address, int key, int64_t now_ms, struct path *out);
-void batv_verify(const struct batv_keys *keys, const struct path *address, int64_t now_ms, struct batv_result *out);
+enum batv_sign batv_sign(const struct batv_keys *keys, const struct path *address, int key,
+			 int64_t now_ms, struct path *out);
+void batv_verify(const struct batv_keys *keys, const struct path *address, int64_t now_ms,
+		 struct batv_result *out);
 
 /* "valid", "expired", "forged", "not tagged", "unknown key". */
 const char *batv_reason_name(enum batv_reason r);
 /* One sentence. */
 const char *batv_reason_text(enum batv_reason r);
-/* What kind of tag an address seems to carry, ours or not: "prvs", "prvs-suffix", "btv1", "msprvs1", "plus-prvs", "srs", "none". */
+/* What kind of tag an address seems to carry, ours or not: "prvs", "prvs-suffix", "btv1",
+ * "msprvs1", "plus-prvs", "srs", "none". */
 const char *batv_form(const struct path *address);
 void batv_wipe(struct batv_keys *keys);
 

@@ -1,10 +1,10 @@
 /*
  * header - see header.h.
  *
- * Works on physical lines. The start of a line is held back only until its name is known (NAME_MAX bytes at most: a longer
- * run without a colon is no field); then the line is passed or dropped as it comes. The bodies of From: and Message-ID: are
- * copied aside, bounded. "Sender :" with blanks before the colon is the same field (RFC 5322 4.5, obsolete syntax), so
- * that it does not slip by.
+ * Works on physical lines. The start of a line is held back only until its name is known (NAME_MAX
+ * bytes at most: a longer run without a colon is no field); then the line is passed or dropped as
+ * it comes. The bodies of From: and Message-ID: are copied aside, bounded. "Sender :" with blanks
+ * before the colon is the same field (RFC 5322 4.5, obsolete syntax), so that it does not slip by.
  *
  * Fuzzed by tests/fuzz/msa/fuzz_header.c: any split gives the same output.
  */
@@ -24,9 +24,9 @@ static const struct {
 	const char *name;
 	enum field field;
 } fields[] = {
-    {"Return-Path", F_DROP}, {"Bcc", F_DROP},   {"Resent-Bcc", F_DROP},       {"X-Sekisho-Trace", F_DROP},
-    {"Sender", F_SENDER},    {"From", F_FROM},  {"Message-ID", F_MESSAGE_ID}, {"Date", F_DATE},
-    {"Received", F_RECEIVED},
+    {"Return-Path", F_DROP},	  {"Bcc", F_DROP},	{"Resent-Bcc", F_DROP},
+    {"X-Sekisho-Trace", F_DROP},  {"Sender", F_SENDER}, {"From", F_FROM},
+    {"Message-ID", F_MESSAGE_ID}, {"Date", F_DATE},	{"Received", F_RECEIVED},
 };
 
 struct header_editor {
@@ -35,9 +35,9 @@ struct header_editor {
 	void *arg;
 	enum { H_NAME, H_LINE, H_BODY } state;
 	enum field field; /* of the current line, kept for its folded lines */
-	bool any_field;   /* a folded line may follow */
-	bool cr;          /* the last byte of the current line was CR */
-	char *name;       /* start of a line whose field is not known yet */
+	bool any_field;	  /* a folded line may follow */
+	bool cr;	  /* the last byte of the current line was CR */
+	char *name;	  /* start of a line whose field is not known yet */
 	size_t name_len;
 	char *from; /* bodies of every From: field */
 	size_t from_len;
@@ -48,7 +48,8 @@ struct header_editor {
 	bool id_done;
 };
 
-struct header_editor *header_new(void *ctx, const struct header_opts *opts, header_out *out, void *arg)
+struct header_editor *header_new(void *ctx, const struct header_opts *opts, header_out *out,
+				 void *arg)
 {
 	struct header_editor *h = talloc_zero(ctx, struct header_editor);
 
@@ -68,7 +69,8 @@ static void put(struct header_editor *h, const char *s)
 	h->out(s, strlen(s), h->arg);
 }
 
-static void put_field(struct header_editor *h, const char *before, const char *value, const char *after)
+static void put_field(struct header_editor *h, const char *before, const char *value,
+		      const char *after)
 {
 	put(h, before);
 	put(h, value);
@@ -88,7 +90,8 @@ static bool from_is_own(const struct header_editor *h)
 /* The section is over: what is still missing goes in here. */
 static void add_missing(struct header_editor *h)
 {
-	bool wanted = h->o.sender == SENDER_ALWAYS || (h->o.sender == SENDER_WHEN_DIFFERENT && !from_is_own(h));
+	bool wanted = h->o.sender == SENDER_ALWAYS ||
+		      (h->o.sender == SENDER_WHEN_DIFFERENT && !from_is_own(h));
 
 	h->sender_added = wanted;
 	if (wanted)

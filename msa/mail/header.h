@@ -1,12 +1,13 @@
 /*
  * header - edits the header section of a message as it streams by.
  *
- * Added on top: the Received: field given and X-Sekisho-Trace:. Removed wherever they stand, with their folded lines: Return-Path, Bcc,
- * Resent-Bcc, Sender, X-Sekisho-Trace. Added at the end of the section: Sender: (see below), Message-ID: and Date: when missing. Every
- * other byte passes unchanged and in order, whatever its value and however it is folded; the body is never looked at.
+ * Added on top: the Received: field given and X-Sekisho-Trace:. Removed wherever they stand, with
+ * their folded lines: Return-Path, Bcc, Resent-Bcc, Sender, X-Sekisho-Trace. Added at the end of
+ * the section: Sender: (see below), Message-ID: and Date: when missing. Every other byte passes
+ * unchanged and in order, whatever its value and however it is folded; the body is never looked at.
  *
- * The section ends at the first empty line, or before the first line that is no field (an empty line is then put in, so that the rest
- * is body); RFC 5322 2.1, 3.6.
+ * The section ends at the first empty line, or before the first line that is no field (an empty
+ * line is then put in, so that the rest is body); RFC 5322 2.1, 3.6.
  */
 #ifndef MSA_MAIL_HEADER_H
 #define MSA_MAIL_HEADER_H
@@ -22,10 +23,10 @@ enum sender_mode { SENDER_WHEN_DIFFERENT, SENDER_ALWAYS, SENDER_OFF };
 struct header_opts {
 	const struct path *account; /* who is authenticated */
 	enum sender_mode sender;    /* OFF: the client's Sender: is left alone */
-	const char *received;       /* complete, with CRLF */
-	const char *trace;          /* token */
-	const char *message_id;     /* without <>, used when there is none */
-	const char *date;           /* RFC 5322, used when there is none */
+	const char *received;	    /* complete, with CRLF */
+	const char *trace;	    /* token */
+	const char *message_id;	    /* without <>, used when there is none */
+	const char *date;	    /* RFC 5322, used when there is none */
 };
 
 struct header_editor;
@@ -33,15 +34,17 @@ struct header_editor;
 typedef void header_out(const void *data, size_t len, void *arg);
 
 /* opts and what it points to must live until header_end(). Freed with ctx (talloc). */
-struct header_editor *header_new(void *ctx, const struct header_opts *opts, header_out *out, void *arg);
+struct header_editor *header_new(void *ctx, const struct header_opts *opts, header_out *out,
+				 void *arg);
 /* Message bytes: CRLF lines, no bare CR or LF, dots unstuffed. */
 void header_feed(struct header_editor *h, const uint8_t *data, size_t len);
 /* The message is complete. */
 void header_end(struct header_editor *h);
 
 /* After the section has ended. */
-const char *header_message_id(const struct header_editor *h); /* with <>, cut at 256 characters, printable; the client's or ours */
-unsigned header_hops(const struct header_editor *h);          /* Received: fields that were there */
+const char *header_message_id(const struct header_editor *h); /* with <>, cut at 256 characters,
+								 printable; the client's or ours */
+unsigned header_hops(const struct header_editor *h);	      /* Received: fields that were there */
 bool header_sender_added(const struct header_editor *h);
 
 #endif

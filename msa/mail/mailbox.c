@@ -1,8 +1,9 @@
 /*
  * mailbox - see mailbox.h.
  *
- * One pass: comments and folding white space are skipped, quoted strings are kept whole, and the text outside and inside
- * angle brackets is collected separately. Fuzzed by tests/fuzz/msa/fuzz_header.c.
+ * One pass: comments and folding white space are skipped, quoted strings are kept whole, and the
+ * text outside and inside angle brackets is collected separately. Fuzzed by
+ * tests/fuzz/msa/fuzz_header.c.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -16,10 +17,10 @@ struct scan {
 	char spec[SPEC_MAX]; /* candidate addr-spec of the mailbox being read */
 	size_t spec_len;
 	bool too_long;
-	bool angle;    /* inside <> */
+	bool angle;	/* inside <> */
 	bool had_angle; /* <...> seen: nothing but comments may follow */
-	bool blank;    /* white space since the last character of spec */
-	bool words;    /* more than one word outside <>: a display name, not an address */
+	bool blank;	/* white space since the last character of spec */
+	bool words;	/* more than one word outside <>: a display name, not an address */
 };
 
 static bool is_wsp(char c)
@@ -47,8 +48,10 @@ static bool skip_comment(struct scan *s)
 
 static void put(struct scan *s, char c)
 {
-	/* White space is allowed around "@" and "." (obs-local-part); between words it makes a phrase. */
-	if (s->blank && s->spec_len > 0 && !strchr("@.", c) && !strchr("@.", s->spec[s->spec_len - 1]))
+	/* White space is allowed around "@" and "." (obs-local-part); between words it makes a
+	 * phrase. */
+	if (s->blank && s->spec_len > 0 && !strchr("@.", c) &&
+	    !strchr("@.", s->spec[s->spec_len - 1]))
 		s->words = true;
 	s->blank = false;
 	if (s->spec_len == SPEC_MAX)

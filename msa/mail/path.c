@@ -128,7 +128,8 @@ bool path_make(const char *local, size_t local_len, const char *domain, struct p
 }
 
 /* Reads a local part at *i; its unescaped bytes go to local. */
-static bool read_local(const char *s, size_t len, size_t *i, char *local, size_t *n, const char **err)
+static bool read_local(const char *s, size_t len, size_t *i, char *local, size_t *n,
+		       const char **err)
 {
 	size_t start = *i;
 
@@ -187,7 +188,8 @@ static size_t domain_span(const char *s, size_t len, size_t i)
 	return i - start;
 }
 
-static bool read_mailbox(const char *s, size_t len, size_t *i, struct path *out, bool bare_ok, const char **err)
+static bool read_mailbox(const char *s, size_t len, size_t *i, struct path *out, bool bare_ok,
+			 const char **err)
 {
 	char local[PATH_LOCAL_MAX + 1], domain[PATH_DOMAIN_MAX + 1];
 	size_t n, d;
@@ -197,7 +199,8 @@ static bool read_mailbox(const char *s, size_t len, size_t *i, struct path *out,
 	if (*i == len || s[*i] != '@') {
 		if (bare_ok && n == 10 && strncasecmp(local, "postmaster", 10) == 0)
 			return path_make(local, n, "", out);
-		*err = *i < len && (s[*i] & 0x80) ? "non-ASCII address: SMTPUTF8 is not offered" : "the domain is missing";
+		*err = *i < len && (s[*i] & 0x80) ? "non-ASCII address: SMTPUTF8 is not offered"
+						  : "the domain is missing";
 		return false;
 	}
 	(*i)++;
@@ -282,5 +285,6 @@ bool path_owned(const struct path *account, const struct path *p)
 
 	if (p->null || n == 0 || strcmp(account->domain, p->domain) != 0)
 		return false;
-	return strncasecmp(account->local, p->local, n) == 0 && (p->local[n] == '\0' || p->local[n] == '+');
+	return strncasecmp(account->local, p->local, n) == 0 &&
+	       (p->local[n] == '\0' || p->local[n] == '+');
 }

@@ -12,17 +12,19 @@
 #define RECEIVED_MAX 2048
 
 struct received {
-	const char *helo;   /* what the client said; made safe here */
+	const char *helo; /* what the client said; made safe here */
 	struct addr client;
-	const char *host;   /* this server */
-	const char *with;   /* "ESMTPSA" */
-	const char *tls_version, *tls_cipher; /* "TLSv1.3", "TLS_AES_256_GCM_SHA384"; NULL without TLS */
+	const char *host; /* this server */
+	const char *with; /* "ESMTPSA" */
+	const char *tls_version,
+	    *tls_cipher; /* "TLSv1.3", "TLS_AES_256_GCM_SHA384"; NULL without TLS */
 	const char *queue_id;
-	const char *rcpt;   /* the one recipient, or NULL: several are not told of each other */
-	int64_t t_ms;       /* UTC */
+	const char *rcpt; /* the one recipient, or NULL: several are not told of each other */
+	int64_t t_ms;	  /* UTC */
 };
 
-/* Writes the folded field with its last CRLF; returns its length. No line is longer than 998 octets. */
+/* Writes the folded field with its last CRLF; returns its length. No line is longer than 998
+ * octets. */
 size_t received_format(const struct received *r, char buf[static RECEIVED_MAX]);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * commands - what each SMTP command does in a session; the table at the end says when it may come.
  *
- * Check, then proceed: a handler either replies, or asks for something (step.want) and is finished in its _proceed()
- * half once session.c has got the answer. See session.h.
+ * Check, then proceed: a handler either replies, or asks for something (step.want) and is finished
+ * in its _proceed() half once session.c has got the answer. See session.h.
  */
 #include <ctype.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 
 #include "msa/smtp/session.h"
 
-/* --- EHLO, HELO, STARTTLS ------------------------------------------------------------------- */
+/* --- EHLO, HELO, STARTTLS --- */
 
 static bool take_name(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out)
 {
@@ -20,7 +20,8 @@ static bool take_name(struct smtp_session *s, const struct smtp_command *c, stru
 	for (size_t i = 0; ok && i < c->arg_len; i++)
 		ok = (unsigned char)c->arg[i] > ' ' && c->arg[i] != 0x7f;
 	if (!ok) {
-		smtp_error(s, out, "501 5.5.4 %s needs your host name or address literal", smtp_verb_name(c->verb));
+		smtp_error(s, out, "501 5.5.4 %s needs your host name or address literal",
+			   smtp_verb_name(c->verb));
 		return false;
 	}
 	memcpy(s->helo, c->arg, c->arg_len);
@@ -77,7 +78,8 @@ static void starttls(struct smtp_session *s, const struct smtp_command *c, struc
 	smtp_want(s, out, SMTP_WANT_TLS);
 }
 
-/* --- AUTH (RFC 4954) ---------------------------------------------------------------------------- */
+/* --- AUTH (RFC 4954) ----------------------------------------------------------------------------
+ */
 
 static const char *known_mech(const struct smtp_policy *p, const char *name, size_t len)
 {
@@ -145,7 +147,7 @@ void smtp_auth_line(struct smtp_session *s, const char *line, size_t len, struct
 	smtp_want(s, out, SMTP_WANT_AUTH);
 }
 
-/* --- MAIL ------------------------------------------------------------------------------------------ */
+/* --- MAIL --- */
 
 static bool mail_allowed(struct smtp_session *s, struct smtp_step *out)
 {
@@ -190,7 +192,8 @@ static bool value_is(const struct smtp_param *p, const char *v)
 }
 
 /* One parameter of MAIL; false when it was refused. */
-static bool mail_param(struct smtp_session *s, struct smtp_tx *tx, const struct smtp_param *p, struct smtp_step *out)
+static bool mail_param(struct smtp_session *s, struct smtp_tx *tx, const struct smtp_param *p,
+		       struct smtp_step *out)
 {
 	if (smtp_param_is(p, "SIZE")) {
 		if (p->value && parse_size(p->value, p->value_len, &tx->size))
@@ -206,12 +209,14 @@ static bool mail_param(struct smtp_session *s, struct smtp_tx *tx, const struct 
 			return true;
 		smtp_error(s, out, "501 5.5.4 AUTH needs a mailbox or <>");
 	} else {
-		smtp_error(s, out, "555 5.5.4 Parameter %.*s is not known", (int)(p->key_len > 64 ? 64 : p->key_len), p->key);
+		smtp_error(s, out, "555 5.5.4 Parameter %.*s is not known",
+			   (int)(p->key_len > 64 ? 64 : p->key_len), p->key);
 	}
 	return false;
 }
 
-static bool mail_params(struct smtp_session *s, struct smtp_tx *tx, const char *p, const char *end, struct smtp_step *out)
+static bool mail_params(struct smtp_session *s, struct smtp_tx *tx, const char *p, const char *end,
+			struct smtp_step *out)
 {
 	struct smtp_param param;
 	int r;
@@ -225,21 +230,24 @@ static bool mail_params(struct smtp_session *s, struct smtp_tx *tx, const char *
 			return false;
 	if (r == 0)
 		return true;
-	smtp_error(s, out, "501 5.5.4 Not a parameter: keyword=value is expected after the address");
+	smtp_error(s, out,
+		   "501 5.5.4 Not a parameter: keyword=value is expected after the address");
 	return false;
 }
 
 /* May this account use that sender? Rewrites it if so configured; false when it was refused. */
 static bool mail_identity(struct smtp_session *s, struct smtp_tx *tx, struct smtp_step *out)
 {
-	if (tx->from.null || s->policy->mail_from == MAIL_FROM_ANY || path_owned(&s->account_path, &tx->from))
+	if (tx->from.null || s->policy->mail_from == MAIL_FROM_ANY ||
+	    path_owned(&s->account_path, &tx->from))
 		return true;
 	if (s->policy->mail_from == MAIL_FROM_REWRITE) {
 		tx->from = s->account_path;
 		return true;
 	}
 	smtp_note_refuse(out, "5.7.1", "sender address not owned", 0);
-	smtp_error(s, out, "553 5.7.1 <%s> is not an address of this account; send as <%s>", tx->from.text, s->account);
+	smtp_error(s, out, "553 5.7.1 <%s> is not an address of this account; send as <%s>",
+		   tx->from.text, s->account);
 	return false;
 }
 
@@ -266,7 +274,8 @@ static void mail(struct smtp_session *s, const struct smtp_command *c, struct sm
 	}
 	tx = talloc_zero(s, struct smtp_tx);
 	if (!path_parse(p, (size_t)(end - p), &tx->from, &used, &err)) {
-		smtp_error(s, out, "%s Sender: %s", path_code(p, (size_t)(end - p), "501 5.1.7"), err);
+		smtp_error(s, out, "%s Sender: %s", path_code(p, (size_t)(end - p), "501 5.1.7"),
+			   err);
 	} else if (!tx->from.null && tx->from.domain[0] == '\0') {
 		smtp_error(s, out, "501 5.1.7 Sender: the domain is missing");
 	} else if (mail_params(s, tx, p + used, end, out) && mail_identity(s, tx, out)) {
@@ -277,7 +286,8 @@ static void mail(struct smtp_session *s, const struct smtp_command *c, struct sm
 			return;
 		}
 		smtp_note_refuse(out, "5.3.4", "declared size over the limit", 0);
-		smtp_error(s, out, "552 5.3.4 At most %lld octets a message", (long long)s->policy->max_message);
+		smtp_error(s, out, "552 5.3.4 At most %lld octets a message",
+			   (long long)s->policy->max_message);
 	}
 	talloc_free(tx);
 }
@@ -291,7 +301,7 @@ void smtp_mail_proceed(struct smtp_session *s, struct smtp_step *out)
 		smtp_reply(out, "250 2.1.0 <%s> sender ok", s->tx->from.text);
 }
 
-/* --- RCPT -------------------------------------------------------------------------------------------- */
+/* --- RCPT --- */
 
 static bool rcpt_allowed(struct smtp_session *s, struct smtp_step *out)
 {
@@ -301,11 +311,13 @@ static bool rcpt_allowed(struct smtp_session *s, struct smtp_step *out)
 	}
 	if (s->tx->n_rcpts >= s->policy->max_rcpts) {
 		smtp_count_refused(s, "4.5.3", "too many recipients in one message");
-		smtp_reply(out, "452 4.5.3 At most %lld recipients a message; send the rest separately",
+		smtp_reply(out,
+			   "452 4.5.3 At most %lld recipients a message; send the rest separately",
 			   (long long)s->policy->max_rcpts);
 		return false;
 	}
-	/* A null sender is for disposition notifications, which have one recipient (RFC 8098 2.1). */
+	/* A null sender is for disposition notifications, which have one recipient (RFC 8098 2.1).
+	 */
 	if (s->tx->from.null && s->tx->n_rcpts > 0) {
 		smtp_count_refused(s, "5.7.1", "null sender with several recipients");
 		smtp_error(s, out, "550 5.7.1 Mail from <> may have one recipient only");
@@ -314,7 +326,8 @@ static bool rcpt_allowed(struct smtp_session *s, struct smtp_step *out)
 	return true;
 }
 
-static bool rcpt_parse(struct smtp_session *s, const struct smtp_command *c, struct path *path, struct smtp_step *out)
+static bool rcpt_parse(struct smtp_session *s, const struct smtp_command *c, struct path *path,
+		       struct smtp_step *out)
 {
 	const char *p = after_word(c, "TO:"), *end = c->arg + c->arg_len, *err;
 	struct smtp_param param;
@@ -330,7 +343,8 @@ static bool rcpt_parse(struct smtp_session *s, const struct smtp_command *c, str
 			   path->null ? "the null address takes no mail" : err);
 		return false;
 	}
-	if (path->domain[0] == '\0' && !path_make("postmaster", 10, s->policy->local_domain, path)) {
+	if (path->domain[0] == '\0' &&
+	    !path_make("postmaster", 10, s->policy->local_domain, path)) {
 		smtp_error(s, out, "501 5.1.3 Recipient: the domain is missing");
 		return false;
 	}
@@ -342,7 +356,9 @@ static bool rcpt_parse(struct smtp_session *s, const struct smtp_command *c, str
 		smtp_error(s, out, "555 5.5.4 Parameter %.*s is not known",
 			   (int)(param.key_len > 64 ? 64 : param.key_len), param.key);
 	else
-		smtp_error(s, out, "501 5.5.4 Not a parameter: keyword=value is expected after the address");
+		smtp_error(
+		    s, out,
+		    "501 5.5.4 Not a parameter: keyword=value is expected after the address");
 	return false;
 }
 
@@ -381,7 +397,7 @@ void smtp_rcpt_proceed(struct smtp_session *s, struct smtp_step *out)
 	smtp_reply(out, "250 2.1.5 <%s> recipient ok", s->tx->rcpts[s->tx->n_rcpts - 1].address);
 }
 
-/* --- DATA and the small ones ---------------------------------------------------------------------------- */
+/* --- DATA and the small ones --- */
 
 static void data(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out)
 {
@@ -443,10 +459,12 @@ static void help(struct smtp_session *s, const struct smtp_command *c, struct sm
 {
 	(void)s;
 	(void)c;
-	smtp_reply(out, "214 2.0.0 Mail submission, RFC 6409: EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, QUIT");
+	smtp_reply(
+	    out,
+	    "214 2.0.0 Mail submission, RFC 6409: EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, QUIT");
 }
 
-/* --- the table -------------------------------------------------------------------------------------------- */
+/* --- the table --- */
 
 enum {
 	PLAIN_OK = 1, /* allowed before TLS */
@@ -461,7 +479,7 @@ static const struct {
     [SMTP_EHLO] = {ehlo, PLAIN_OK | ANON_OK | EARLY_OK},
     [SMTP_HELO] = {helo, PLAIN_OK | ANON_OK | EARLY_OK},
     [SMTP_STARTTLS] = {starttls, PLAIN_OK | ANON_OK | EARLY_OK}, /* gsasl says no EHLO first */
-    [SMTP_AUTH] = {auth, PLAIN_OK | ANON_OK | EARLY_OK}, /* has its own, better replies */
+    [SMTP_AUTH] = {auth, PLAIN_OK | ANON_OK | EARLY_OK},	 /* has its own, better replies */
     [SMTP_MAIL] = {mail, 0},
     [SMTP_RCPT] = {rcpt, 0},
     [SMTP_DATA] = {data, 0},

@@ -1,6 +1,6 @@
 /*
- * data - see data.h. Shown right for every split by tests/unit/msa/test_smtp_data.c; fuzzed against a whole-buffer
- * reference by tests/fuzz/msa/fuzz_dot.c.
+ * data - see data.h. Shown right for every split by tests/unit/msa/test_smtp_data.c; fuzzed against
+ * a whole-buffer reference by tests/fuzz/msa/fuzz_dot.c.
  */
 #include <string.h>
 
@@ -124,8 +124,10 @@ bool dot_feed(struct dot *d, const uint8_t *in, size_t len, size_t *used,
 
 const char *dot_fault_name(enum dot_fault f)
 {
-	static const char *const names[] = {
-	    [DOT_CLEAN] = "none", [DOT_BARE_CR] = "bare CR", [DOT_BARE_LF] = "bare LF", [DOT_NUL] = "NUL"};
+	static const char *const names[] = {[DOT_CLEAN] = "none",
+					    [DOT_BARE_CR] = "bare CR",
+					    [DOT_BARE_LF] = "bare LF",
+					    [DOT_NUL] = "NUL"};
 
 	return names[f];
 }

@@ -1,9 +1,9 @@
 /*
  * data - the bytes between DATA's 354 and <CRLF>.<CRLF>: end found, dots unstuffed, faults noticed.
  *
- * Only the exact sequence CR LF . CR LF ends the message (RFC 5321 4.1.1.4); a bare CR, a bare LF or a NUL makes the whole
- * message faulty, and reading goes on to the real end, so that nothing inside it can be taken for commands. Any
- * split of the input gives the same result.
+ * Only the exact sequence CR LF . CR LF ends the message (RFC 5321 4.1.1.4); a bare CR, a bare LF
+ * or a NUL makes the whole message faulty, and reading goes on to the real end, so that nothing
+ * inside it can be taken for commands. Any split of the input gives the same result.
  */
 #ifndef MSA_SMTP_DATA_H
 #define MSA_SMTP_DATA_H
@@ -21,8 +21,8 @@ struct dot {
 
 void dot_init(struct dot *d);
 /*
- * Take bytes; *used is how many belong to the message (all, unless the end was found: the rest are commands). out is called with
- * unstuffed runs, CRLF included. True when the end was found.
+ * Take bytes; *used is how many belong to the message (all, unless the end was found: the rest are
+ * commands). out is called with unstuffed runs, CRLF included. True when the end was found.
  */
 bool dot_feed(struct dot *d, const uint8_t *in, size_t len, size_t *used,
 	      void (*out)(const uint8_t *data, size_t len, void *arg), void *arg);

@@ -16,7 +16,8 @@ static enum smtp_line_result finish(struct smtp_line *l, enum smtp_line_result r
 	return r;
 }
 
-enum smtp_line_result smtp_line_feed(struct smtp_line *l, size_t max, const uint8_t *in, size_t len, size_t *used)
+enum smtp_line_result smtp_line_feed(struct smtp_line *l, size_t max, const uint8_t *in, size_t len,
+				     size_t *used)
 {
 	if (l->done) {
 		l->len = 0;
@@ -26,7 +27,9 @@ enum smtp_line_result smtp_line_feed(struct smtp_line *l, size_t max, const uint
 		uint8_t c = in[(*used)++];
 
 		if (l->cr)
-			return finish(l, c != '\n' ? SMTP_LINE_BAD : l->skip ? SMTP_LINE_LONG : SMTP_LINE_OK);
+			return finish(l, c != '\n' ? SMTP_LINE_BAD
+					 : l->skip ? SMTP_LINE_LONG
+						   : SMTP_LINE_OK);
 		if (c == '\r') {
 			l->cr = true;
 			continue;
@@ -51,8 +54,8 @@ static const struct {
 	enum smtp_verb verb;
 } verbs[] = {
     {"EHLO", SMTP_EHLO}, {"HELO", SMTP_HELO}, {"STARTTLS", SMTP_STARTTLS}, {"AUTH", SMTP_AUTH},
-    {"MAIL", SMTP_MAIL}, {"RCPT", SMTP_RCPT}, {"DATA", SMTP_DATA},         {"RSET", SMTP_RSET},
-    {"NOOP", SMTP_NOOP}, {"QUIT", SMTP_QUIT}, {"VRFY", SMTP_VRFY},         {"HELP", SMTP_HELP},
+    {"MAIL", SMTP_MAIL}, {"RCPT", SMTP_RCPT}, {"DATA", SMTP_DATA},	   {"RSET", SMTP_RSET},
+    {"NOOP", SMTP_NOOP}, {"QUIT", SMTP_QUIT}, {"VRFY", SMTP_VRFY},	   {"HELP", SMTP_HELP},
 };
 
 static enum smtp_verb verb_of(const char *s, size_t len)
@@ -110,7 +113,7 @@ int smtp_param_next(const char **p, const char *end, struct smtp_param *out)
 	out->key_len = (size_t)(s - out->key);
 	if (s < end && *s == '=') {
 		out->value = ++s;
-		while (s < end && *s > ' ' && *s != 0x7f && *s != '=')
+		while (s<end && * s> ' ' && *s != 0x7f && *s != '=')
 			s++;
 		out->value_len = (size_t)(s - out->value);
 		if (out->value_len == 0)

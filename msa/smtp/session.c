@@ -2,8 +2,8 @@
  * session - see session.h; the commands themselves are in commands.c.
  *
  * Trusted with: what the client says, and the password bytes passing by (never copied here).
- * Diagnostics: notes for accounting in each step. Tested by tests/unit/msa/test_smtp_session.c without sockets.
- * Known gaps: no CHUNKING, DSN, SMTPUTF8, REQUIRETLS.
+ * Diagnostics: notes for accounting in each step. Tested by tests/unit/msa/test_smtp_session.c
+ * without sockets. Known gaps: no CHUNKING, DSN, SMTPUTF8, REQUIRETLS.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,9 +14,10 @@
 
 #include "msa/smtp/session.h"
 
-/* --- small tools ------------------------------------------------------------------------------ */
+/* --- small tools --- */
 
-static void __attribute__((format(printf, 2, 0))) vreply(struct smtp_step *out, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0)))
+vreply(struct smtp_step *out, const char *fmt, va_list ap)
 {
 	size_t room = sizeof(out->reply) - out->reply_len;
 	int n = vsnprintf(out->reply + out->reply_len, room, fmt, ap);
@@ -105,9 +106,10 @@ static void begin(struct smtp_session *s, struct smtp_step *out)
 	smtp_want(s, out, SMTP_WANT_LINE);
 }
 
-/* --- life of a session ------------------------------------------------------------------------------ */
+/* --- life of a session --- */
 
-struct smtp_session *smtp_session_new(void *ctx, const struct smtp_policy *policy, bool tls, int64_t mono_ms)
+struct smtp_session *smtp_session_new(void *ctx, const struct smtp_policy *policy, bool tls,
+				      int64_t mono_ms)
 {
 	struct smtp_session *s = talloc_zero(ctx, struct smtp_session);
 
@@ -135,7 +137,8 @@ void smtp_close(struct smtp_session *s, const char *code, const char *text, stru
 	smtp_want(s, out, SMTP_WANT_CLOSE);
 }
 
-void smtp_session_abort(struct smtp_session *s, const char *code, const char *text, struct smtp_step *out)
+void smtp_session_abort(struct smtp_session *s, const char *code, const char *text,
+			struct smtp_step *out)
 {
 	begin(s, out);
 	smtp_close(s, code, text, out);
@@ -155,12 +158,15 @@ bool smtp_session_idle(const struct smtp_session *s)
 
 size_t smtp_session_line_max(const struct smtp_session *s)
 {
-	/* AUTH with an initial response is a command line, and as long as any line of the exchange (RFC 4954 4). */
-	return s->state == SMTP_S_AUTHING || (s->state == SMTP_S_READY && s->tls && !s->account[0]) ? SMTP_AUTH_LINE_MAX
-											       : SMTP_LINE_MAX;
+	/* AUTH with an initial response is a command line, and as long as any line of the exchange
+	 * (RFC 4954 4). */
+	return s->state == SMTP_S_AUTHING || (s->state == SMTP_S_READY && s->tls && !s->account[0])
+		   ? SMTP_AUTH_LINE_MAX
+		   : SMTP_LINE_MAX;
 }
 
-void smtp_session_line(struct smtp_session *s, const char *line, size_t len, int64_t mono_ms, struct smtp_step *out)
+void smtp_session_line(struct smtp_session *s, const char *line, size_t len, int64_t mono_ms,
+		       struct smtp_step *out)
 {
 	struct smtp_command c;
 
@@ -186,7 +192,8 @@ void smtp_session_bad_line(struct smtp_session *s, enum smtp_line_result how, st
 	begin(s, out);
 	if (how == SMTP_LINE_LONG) {
 		if (s->state == SMTP_S_AUTHING)
-			smtp_session_auth(s, SMTP_AUTH_MALFORMED, "500 5.5.6 Line too long", "", "line too long", out);
+			smtp_session_auth(s, SMTP_AUTH_MALFORMED, "500 5.5.6 Line too long", "",
+					  "line too long", out);
 		else
 			smtp_error(s, out, "500 5.5.2 Line too long");
 		return;
@@ -208,7 +215,7 @@ void smtp_session_tls(struct smtp_session *s, struct smtp_step *out)
 	smtp_set_state(s, SMTP_S_GREET);
 }
 
-/* --- AUTH ---------------------------------------------------------------------------------------------- */
+/* --- AUTH --- */
 
 static void note_login(struct smtp_step *out, bool ok, const char *account, const char *detail)
 {
@@ -232,7 +239,8 @@ static void auth_done(struct smtp_session *s, const char *account, struct smtp_s
 {
 	const char *err;
 
-	if (strlen(account) > PATH_TEXT_MAX || !path_parse_mailbox(account, strlen(account), &s->account_path, &err)) {
+	if (strlen(account) > PATH_TEXT_MAX ||
+	    !path_parse_mailbox(account, strlen(account), &s->account_path, &err)) {
 		note_login(out, false, "", "the account is not a mailbox");
 		auth_failed(s, out);
 		smtp_reply(out, "535 5.7.8 Authentication failed");
@@ -243,8 +251,8 @@ static void auth_done(struct smtp_session *s, const char *account, struct smtp_s
 	smtp_reply(out, "235 2.7.0 Authentication successful");
 }
 
-void smtp_session_auth(struct smtp_session *s, enum smtp_auth_result r, const char *text, const char *account,
-		       const char *detail, struct smtp_step *out)
+void smtp_session_auth(struct smtp_session *s, enum smtp_auth_result r, const char *text,
+		       const char *account, const char *detail, struct smtp_step *out)
 {
 	begin(s, out);
 	s->auth_data = NULL;
@@ -273,7 +281,7 @@ void smtp_session_auth(struct smtp_session *s, enum smtp_auth_result r, const ch
 		smtp_reply(out, "%s", text);
 }
 
-/* --- answers of the queue and the limiter ---------------------------------------------------------------------- */
+/* --- answers of the queue and the limiter --- */
 
 void smtp_session_room(struct smtp_session *s, enum queue_result r, struct smtp_step *out)
 {
@@ -299,7 +307,8 @@ static void rcpt_take_back(struct smtp_session *s)
 	struct smtp_tx *tx = s->tx;
 
 	tx->n_rcpts--;
-	TALLOC_FREE(tx->rcpts[tx->n_rcpts].address); /* a macro: evaluates its argument more than once */
+	TALLOC_FREE(
+	    tx->rcpts[tx->n_rcpts].address); /* a macro: evaluates its argument more than once */
 }
 
 static long long seconds(int64_t ms)
@@ -315,10 +324,12 @@ static const char *refusal(const struct rl_verdict *v, const char **status)
 }
 
 /* The same at RCPT and after DATA, but for the code of a limit. */
-static void reply_refused(struct smtp_session *s, const struct rl_verdict *v, const char *limit_code, struct smtp_step *out)
+static void reply_refused(struct smtp_session *s, const struct rl_verdict *v,
+			  const char *limit_code, struct smtp_step *out)
 {
 	if (v->answer == RL_LIMIT)
-		smtp_reply(out, "%s 4.7.1 %s; try again in %lld s", limit_code, v->why, seconds(v->retry_ms));
+		smtp_reply(out, "%s 4.7.1 %s; try again in %lld s", limit_code, v->why,
+			   seconds(v->retry_ms));
 	else if (v->answer == RL_REFUSE)
 		smtp_error(s, out, "550 5.7.1 This account is suspended: %s", v->why);
 	else
@@ -331,7 +342,8 @@ static bool passes(const struct smtp_session *s, const struct rl_verdict *v)
 	       (v->answer == RL_DOWN && s->policy->limiter_down == LIMITER_ACCEPT);
 }
 
-static void charge_refused(struct smtp_session *s, const struct rl_verdict *v, struct smtp_step *out)
+static void charge_refused(struct smtp_session *s, const struct rl_verdict *v,
+			   struct smtp_step *out)
 {
 	const char *status, *reason = refusal(v, &status);
 
@@ -370,7 +382,7 @@ void smtp_session_verdict(struct smtp_session *s, const struct rl_verdict *v, st
 	smtp_rcpt_proceed(s, out);
 }
 
-/* --- the message --------------------------------------------------------------------------------------------------- */
+/* --- the message --- */
 
 void smtp_session_data(struct smtp_session *s, const struct smtp_data_end *d, struct smtp_step *out)
 {
@@ -385,15 +397,19 @@ void smtp_session_data(struct smtp_session *s, const struct smtp_data_end *d, st
 	smtp_set_state(s, SMTP_S_READY);
 	if (d->fault != DOT_CLEAN) {
 		smtp_note_refuse(out, "5.6.0", dot_fault_name(d->fault), n);
-		smtp_error(s, out, "550 5.6.0 The message has a %s in it: lines must end with CR LF", dot_fault_name(d->fault));
+		smtp_error(s, out,
+			   "550 5.6.0 The message has a %s in it: lines must end with CR LF",
+			   dot_fault_name(d->fault));
 	} else if (d->size > s->policy->max_message) {
 		smtp_note_refuse(out, "5.3.4", "size over the limit", n);
-		smtp_error(s, out, "552 5.3.4 At most %lld octets a message", (long long)s->policy->max_message);
+		smtp_error(s, out, "552 5.3.4 At most %lld octets a message",
+			   (long long)s->policy->max_message);
 	} else if (d->no_memory) {
 		smtp_reply(out, "452 4.3.1 Too much mail is coming in just now; try again later");
 	} else {
 		smtp_note_refuse(out, "5.4.6", "too many Received: fields", n);
-		smtp_error(s, out, "554 5.4.6 Too many hops: the mail seems to go round in a circle");
+		smtp_error(s, out,
+			   "554 5.4.6 Too many hops: the mail seems to go round in a circle");
 	}
 	smtp_tx_drop(s, out);
 }

@@ -1,9 +1,11 @@
 /*
- * session - one submission session as a pure state machine: a command in, a reply and what is wanted next out.
+ * session - one submission session as a pure state machine: a command in, a reply and what is
+ * wanted next out.
  *
- * No sockets, no clock, no processes: each call gets what happened and fills a step, and the caller (msa/conn.c, or a test) does what
- * step.want says and comes back with the call named there. Nothing else may be called in between, but for
- * smtp_session_abort(). RFC 5321, 6409 (submission), 3207 (STARTTLS), 4954 (AUTH), 1870 (SIZE), 6152 (8BITMIME), 2034 and 3463 (codes).
+ * No sockets, no clock, no processes: each call gets what happened and fills a step, and the caller
+ * (msa/conn.c, or a test) does what step.want says and comes back with the call named there.
+ * Nothing else may be called in between, but for smtp_session_abort(). RFC 5321, 6409 (submission),
+ * 3207 (STARTTLS), 4954 (AUTH), 1870 (SIZE), 6152 (8BITMIME), 2034 and 3463 (codes).
  *
  *   state       what has happened                          what may come
  *   GREET       connected, or TLS has just come up         EHLO
@@ -35,42 +37,51 @@ enum limiter_down { LIMITER_DEFER, LIMITER_ACCEPT };
 /* What is configured; shared by sessions, unchanged while they use it. */
 struct smtp_policy {
 	const char *hostname;
-	const char *local_domain;     /* completes <Postmaster> */
-	const char *const *mechs;     /* offered in AUTH, in order */
+	const char *local_domain; /* completes <Postmaster> */
+	const char *const *mechs; /* offered in AUTH, in order */
 	size_t n_mechs;
-	int64_t max_message;          /* bytes */
-	int64_t max_rcpts;            /* a message */
-	int64_t max_commands;         /* a session */
-	int64_t max_errors;           /* a session */
-	int64_t max_auth_failures;    /* a session */
-	int64_t session_ms;           /* longest life of a session; a message under way is finished */
-	int max_hops;                 /* Received: fields */
+	int64_t max_message;	   /* bytes */
+	int64_t max_rcpts;	   /* a message */
+	int64_t max_commands;	   /* a session */
+	int64_t max_errors;	   /* a session */
+	int64_t max_auth_failures; /* a session */
+	int64_t session_ms;	   /* longest life of a session; a message under way is finished */
+	int max_hops;		   /* Received: fields */
 	enum mail_from_mode mail_from;
 	enum limiter_down limiter_down;
 };
 
-enum smtp_state { SMTP_S_GREET, SMTP_S_READY, SMTP_S_AUTHING, SMTP_S_MAIL, SMTP_S_RCPT, SMTP_S_DATA, SMTP_S_CLOSED };
+enum smtp_state {
+	SMTP_S_GREET,
+	SMTP_S_READY,
+	SMTP_S_AUTHING,
+	SMTP_S_MAIL,
+	SMTP_S_RCPT,
+	SMTP_S_DATA,
+	SMTP_S_CLOSED
+};
 
 enum smtp_want {
 	SMTP_WANT_LINE = 0, /* next line: smtp_session_line(), or smtp_session_bad_line() */
-	SMTP_WANT_TLS,      /* flush, drop what was pipelined, handshake: smtp_session_tls() */
-	SMTP_WANT_AUTH,     /* give auth_mech (not NULL: start) and auth_data to the authenticator: smtp_session_auth() */
-	SMTP_WANT_ROOM,     /* does the queue take tx->size bytes more: smtp_session_room() */
-	SMTP_WANT_CHECK,    /* would the limiter let tx->rcpts' newest pass: smtp_session_verdict() */
-	SMTP_WANT_DATA,     /* message bytes until the final dot: smtp_session_data() */
-	SMTP_WANT_CHARGE,   /* the limiter counts the message: smtp_session_verdict() */
-	SMTP_WANT_SUBMIT,   /* into the queue, on hold if tx->hold: smtp_session_submitted() */
-	SMTP_WANT_CLOSE,    /* flush and close */
+	SMTP_WANT_TLS,	    /* flush, drop what was pipelined, handshake: smtp_session_tls() */
+	SMTP_WANT_AUTH,	    /* give auth_mech (not NULL: start) and auth_data to the authenticator:
+			       smtp_session_auth() */
+	SMTP_WANT_ROOM,	    /* does the queue take tx->size bytes more: smtp_session_room() */
+	SMTP_WANT_CHECK,  /* would the limiter let tx->rcpts' newest pass: smtp_session_verdict() */
+	SMTP_WANT_DATA,	  /* message bytes until the final dot: smtp_session_data() */
+	SMTP_WANT_CHARGE, /* the limiter counts the message: smtp_session_verdict() */
+	SMTP_WANT_SUBMIT, /* into the queue, on hold if tx->hold: smtp_session_submitted() */
+	SMTP_WANT_CLOSE,  /* flush and close */
 };
 
 /* Something accounting wants to know; the caller adds account, client, time, session. */
 struct smtp_note {
 	enum { SMTP_NOTE_NONE = 0, SMTP_NOTE_LOGIN, SMTP_NOTE_REFUSE } what;
-	bool ok;          /* LOGIN */
+	bool ok;			     /* LOGIN */
 	char account[EVENT_ACCOUNT_MAX + 1]; /* LOGIN: who tried */
-	char status[16];  /* REFUSE: enhanced code */
+	char status[16];		     /* REFUSE: enhanced code */
 	char reason[EVENT_TEXT_MAX + 1];
-	uint32_t rcpts;   /* REFUSE */
+	uint32_t rcpts; /* REFUSE */
 };
 
 #define SMTP_REPLY_MAX 2048
@@ -90,7 +101,7 @@ struct smtp_rcpt {
 /* One message under way; everything in it is freed with it. */
 struct smtp_tx {
 	struct path from; /* as it will be used: rewritten if so configured */
-	int64_t size;     /* as declared, 0 unknown */
+	int64_t size;	  /* as declared, 0 unknown */
 	bool body_8bit, hold;
 	struct smtp_rcpt *rcpts;
 	uint32_t n_rcpts;
@@ -102,16 +113,16 @@ struct smtp_session {
 	enum smtp_state state;
 	enum smtp_want want;
 	bool tls, esmtp;
-	bool stopping;               /* the server is going down: 421 when nothing is under way */
-	const char *suspended;       /* set by the caller when the account is suspended meanwhile: why */
+	bool stopping;	       /* the server is going down: 421 when nothing is under way */
+	const char *suspended; /* set by the caller when the account is suspended meanwhile: why */
 	char helo[256];
 	char account[PATH_TEXT_MAX + 1]; /* "" before AUTH */
 	struct path account_path;
 	char mech[24];
-	const char *auth_mech;       /* for SMTP_WANT_AUTH; NULL: a further line */
-	const char *auth_data;       /* base64 as it came; NULL: no initial response */
+	const char *auth_mech; /* for SMTP_WANT_AUTH; NULL: a further line */
+	const char *auth_data; /* base64 as it came; NULL: no initial response */
 	size_t auth_len;
-	enum smtp_verb pending;      /* the command that SMTP_WANT_ROOM belongs to */
+	enum smtp_verb pending; /* the command that SMTP_WANT_ROOM belongs to */
 	struct smtp_tx *tx;
 	int64_t started_ms;
 	int64_t commands, errors, auth_failures;
@@ -124,42 +135,49 @@ struct smtp_session {
 };
 
 /* talloc'd under ctx. tls: the connection began with TLS. */
-struct smtp_session *smtp_session_new(void *ctx, const struct smtp_policy *policy, bool tls, int64_t mono_ms);
+struct smtp_session *smtp_session_new(void *ctx, const struct smtp_policy *policy, bool tls,
+				      int64_t mono_ms);
 
 void smtp_session_open(struct smtp_session *s, struct smtp_step *out); /* the greeting */
-void smtp_session_line(struct smtp_session *s, const char *line, size_t len, int64_t mono_ms, struct smtp_step *out);
+void smtp_session_line(struct smtp_session *s, const char *line, size_t len, int64_t mono_ms,
+		       struct smtp_step *out);
 /* SMTP_LINE_LONG or SMTP_LINE_BAD */
-void smtp_session_bad_line(struct smtp_session *s, enum smtp_line_result how, struct smtp_step *out);
+void smtp_session_bad_line(struct smtp_session *s, enum smtp_line_result how,
+			   struct smtp_step *out);
 void smtp_session_tls(struct smtp_session *s, struct smtp_step *out);
 
 enum smtp_auth_result {
-	SMTP_AUTH_CONTINUE,    /* text is the challenge, base64 */
-	SMTP_AUTH_OK,          /* text is the account */
-	SMTP_AUTH_FAILED,      /* wrong, whatever was: the client is not told */
-	SMTP_AUTH_MALFORMED,   /* not base64, too long, cancelled: text is the reply with its codes */
+	SMTP_AUTH_CONTINUE,  /* text is the challenge, base64 */
+	SMTP_AUTH_OK,	     /* text is the account */
+	SMTP_AUTH_FAILED,    /* wrong, whatever was: the client is not told */
+	SMTP_AUTH_MALFORMED, /* not base64, too long, cancelled: text is the reply with its codes */
 	SMTP_AUTH_UNAVAILABLE, /* our trouble */
 	SMTP_AUTH_SUSPENDED,   /* right, but the account is suspended: text is why */
 };
 
-/* account: who it was about, also when it failed ("" unknown). detail: for the note and the log, never for the client. */
-void smtp_session_auth(struct smtp_session *s, enum smtp_auth_result r, const char *text, const char *account,
-		       const char *detail, struct smtp_step *out);
+/* account: who it was about, also when it failed ("" unknown). detail: for the note and the log,
+ * never for the client. */
+void smtp_session_auth(struct smtp_session *s, enum smtp_auth_result r, const char *text,
+		       const char *account, const char *detail, struct smtp_step *out);
 void smtp_session_room(struct smtp_session *s, enum queue_result r, struct smtp_step *out);
-void smtp_session_verdict(struct smtp_session *s, const struct rl_verdict *v, struct smtp_step *out);
+void smtp_session_verdict(struct smtp_session *s, const struct rl_verdict *v,
+			  struct smtp_step *out);
 
 struct smtp_data_end {
 	enum dot_fault fault;
-	int64_t size;   /* bytes as the client sent them, unstuffed */
+	int64_t size; /* bytes as the client sent them, unstuffed */
 	unsigned hops;
 	bool no_memory; /* dropped because too much was in flight */
 };
-void smtp_session_data(struct smtp_session *s, const struct smtp_data_end *d, struct smtp_step *out);
+void smtp_session_data(struct smtp_session *s, const struct smtp_data_end *d,
+		       struct smtp_step *out);
 void smtp_session_submitted(struct smtp_session *s, enum queue_result r, struct smtp_step *out);
 
 /* Nothing is under way: a 421 may be said now. */
 bool smtp_session_idle(const struct smtp_session *s);
 /* 421 with the given enhanced code and text; the session is over. */
-void smtp_session_abort(struct smtp_session *s, const char *code, const char *text, struct smtp_step *out);
+void smtp_session_abort(struct smtp_session *s, const char *code, const char *text,
+			struct smtp_step *out);
 /* The connection is gone: only step.note matters. */
 void smtp_session_gone(struct smtp_session *s, struct smtp_step *out);
 /* The longest line that may come next, for smtp_line_feed(). */
@@ -169,8 +187,10 @@ size_t smtp_session_line_max(const struct smtp_session *s);
 
 void smtp_reply(struct smtp_step *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* smtp_reply() that counts as an error of the client; too many end the session. */
-void smtp_error(struct smtp_session *s, struct smtp_step *out, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void smtp_note_refuse(struct smtp_step *out, const char *status, const char *reason, uint32_t rcpts);
+void smtp_error(struct smtp_session *s, struct smtp_step *out, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void smtp_note_refuse(struct smtp_step *out, const char *status, const char *reason,
+		      uint32_t rcpts);
 /* One recipient refused; told with the transaction's end. */
 void smtp_count_refused(struct smtp_session *s, const char *status, const char *reason);
 /* 421, without touching what is in out already. */

@@ -1,4 +1,5 @@
-/* Tags and keys files: what we sign verifies, and comes back as it was; a keys file never yields a short key. */
+/* Tags and keys files: what we sign verifies, and comes back as it was; a keys file never yields a
+ * short key. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

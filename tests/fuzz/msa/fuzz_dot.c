@@ -1,4 +1,5 @@
-/* The end of DATA: against a reference that looks at the whole input at once, for several splits. */
+/* The end of DATA: against a reference that looks at the whole input at once, for several splits.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,8 @@ static void out(const uint8_t *data, size_t len, void *arg)
 	s->len += len;
 }
 
-/* Where the message ends: after the first CRLF . CRLF, the DATA command's own CRLF counting; 0: it does not. */
+/* Where the message ends: after the first CRLF . CRLF, the DATA command's own CRLF counting; 0: it
+ * does not. */
 static size_t reference_end(const uint8_t *p, size_t n)
 {
 	if (n >= 3 && memcmp(p, ".\r\n", 3) == 0)
@@ -34,7 +36,8 @@ static size_t reference_end(const uint8_t *p, size_t n)
 static int reference_fault(const uint8_t *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (p[i] == 0 || (p[i] == '\n' && (i == 0 || p[i - 1] != '\r')) || (p[i] == '\r' && i + 1 < n && p[i + 1] != '\n'))
+		if (p[i] == 0 || (p[i] == '\n' && (i == 0 || p[i - 1] != '\r')) ||
+		    (p[i] == '\r' && i + 1 < n && p[i + 1] != '\n'))
 			return 1;
 	return 0;
 }
@@ -66,7 +69,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	run(data, size, size + 1, &whole);
 	for (size_t step = 1; step <= 7; step += 3) {
 		run(data, size, step, &parts);
-		if (parts.len > whole.len + size || (whole.len && memcmp(parts.buf, whole.buf, parts.len < whole.len ? parts.len : whole.len)))
+		if (parts.len > whole.len + size ||
+		    (whole.len &&
+		     memcmp(parts.buf, whole.buf, parts.len < whole.len ? parts.len : whole.len)))
 			abort();
 	}
 	free(whole.buf);

@@ -1,4 +1,5 @@
-/* The header editor: any split gives the same output; the account's Sender: is there when it must be, a client's never. */
+/* The header editor: any split gives the same output; the account's Sender: is there when it must
+ * be, a client's never. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,8 @@ static void out(const void *data, size_t len, void *arg)
 	s->len += len;
 }
 
-static void edit(const uint8_t *data, size_t size, size_t step, enum sender_mode mode, struct sink *s)
+static void edit(const uint8_t *data, size_t size, size_t step, enum sender_mode mode,
+		 struct sink *s)
 {
 	struct path account;
 	const struct header_opts o = {&account, mode, "Received: x\r\n", "0123", "q@h", "today"};
@@ -39,7 +41,8 @@ static void edit(const uint8_t *data, size_t size, size_t step, enum sender_mode
 	for (size_t at = 0; at < size; at += step)
 		header_feed(h, data + at, step < size - at ? step : size - at);
 	header_end(h);
-	if (strlen(header_message_id(h)) > 258 || (mode == SENDER_ALWAYS && !header_sender_added(h)))
+	if (strlen(header_message_id(h)) > 258 ||
+	    (mode == SENDER_ALWAYS && !header_sender_added(h)))
 		abort();
 	talloc_free(h);
 }

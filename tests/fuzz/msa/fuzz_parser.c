@@ -1,4 +1,5 @@
-/* Lines and commands: splitting the input changes nothing, and what a command points to lies inside its line. */
+/* Lines and commands: splitting the input changes nothing, and what a command points to lies inside
+ * its line. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,8 @@ static void params(const char *p, const char *end)
 	struct smtp_param param;
 
 	while (smtp_param_next(&p, end, &param) == 1)
-		if (param.key + param.key_len > end || (param.value && param.value + param.value_len > end) || p > end)
+		if (param.key + param.key_len > end ||
+		    (param.value && param.value + param.value_len > end) || p > end)
 			abort();
 }
 
@@ -49,7 +51,8 @@ static struct seen run(const uint8_t *data, size_t size, size_t step)
 
 	smtp_line_wipe(&l);
 	for (size_t at = 0; at < size; at += used) {
-		enum smtp_line_result r = smtp_line_feed(&l, 200, data + at, step < size - at ? step : size - at, &used);
+		enum smtp_line_result r =
+		    smtp_line_feed(&l, 200, data + at, step < size - at ? step : size - at, &used);
 
 		if (r == SMTP_LINE_MORE)
 			continue;

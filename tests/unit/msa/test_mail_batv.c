@@ -1,4 +1,5 @@
-/* batv: published vectors, the wrap of the day counter, and every bug known of other implementations. */
+/* batv: published vectors, the wrap of the day counter, and every bug known of other
+ * implementations. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +17,7 @@
 #include "msa/mail/batv.h"
 
 #define N(a) (sizeof(a) / sizeof *(a))
-#define DAY (INT64_C(86400) * 1000)
+#define DAY  (INT64_C(86400) * 1000)
 
 static struct batv_keys keys;
 
@@ -73,9 +74,12 @@ static enum batv_reason verify(const char *text, int64_t now)
 static void test_vectors(void **state)
 {
 	(void)state;
-	assert_string_equal(sign("userx@test.ex", 0, signing_day(891)), "prvs=08918d5b80=userx@test.ex");
-	assert_string_equal(sign("userx@test.ex", 1, signing_day(891)), "prvs=1891ef2d7e=userx@test.ex");
-	assert_string_equal(sign("userx@test.ex", -1, signing_day(891)), "prvs=08918d5b80=userx@test.ex");
+	assert_string_equal(sign("userx@test.ex", 0, signing_day(891)),
+			    "prvs=08918d5b80=userx@test.ex");
+	assert_string_equal(sign("userx@test.ex", 1, signing_day(891)),
+			    "prvs=1891ef2d7e=userx@test.ex");
+	assert_string_equal(sign("userx@test.ex", -1, signing_day(891)),
+			    "prvs=08918d5b80=userx@test.ex");
 	assert_int_equal(verify("prvs=08918d5b80=userx@test.ex", signing_day(891)), BATV_VALID);
 	assert_int_equal(verify("prvs=1891ef2d7e=userx@test.ex", signing_day(891)), BATV_VALID);
 }
@@ -85,7 +89,8 @@ static void test_indimail_example(void **state)
 {
 	(void)state;
 	set_key(0, "1632203830");
-	assert_string_equal(sign("test@example.com", 0, signing_day(891)), "prvs=08914f4d4b=test@example.com");
+	assert_string_equal(sign("test@example.com", 0, signing_day(891)),
+			    "prvs=08914f4d4b=test@example.com");
 	assert_int_equal(verify("prvs=0891a9abd5=test@example.com", signing_day(891)), BATV_FORGED);
 }
 
@@ -106,7 +111,8 @@ static void test_reasons(void **state)
 	assert_int_equal(verify("prvs=08918d5b80=userx@test.ex", now - DAY), BATV_EXPIRED);
 }
 
-/* Valid on the day of signing and the seven after it, and on no other of the following 3000 days but every thousandth's eight. */
+/* Valid on the day of signing and the seven after it, and on no other of the following 3000 days
+ * but every thousandth's eight. */
 static void test_window(void **state)
 {
 	(void)state;
@@ -116,10 +122,12 @@ static void test_window(void **state)
 
 		snprintf(tag, sizeof(tag), "%s", sign("userx@test.ex", -1, t0));
 		for (int d = 0; d < 3000; d++) {
-			bool want = d % 1000 <= 7, got = verify(tag, t0 + d * DAY + d % 86400) == BATV_VALID;
+			bool want = d % 1000 <= 7,
+			     got = verify(tag, t0 + d * DAY + d % 86400) == BATV_VALID;
 
 			if (got != want)
-				fail_msg("signed on day %d, judged %d days later: %d", start, d, got);
+				fail_msg("signed on day %d, judged %d days later: %d", start, d,
+					 got);
 		}
 	}
 }
@@ -171,10 +179,13 @@ static void test_case(void **state)
 
 static void test_not_hex(void **state)
 {
-	static const char *const tags[] = {"prvs=0891zzzzzz=userx@test.ex", "prvs=0891zz5b80=userx@test.ex", "prvs=x8918d5b80=userx@test.ex",
-					   "prvs=089x8d5b80=userx@test.ex", "prvs=08918d5b8=userx@test.ex", "prvs=08918d5b80@test.ex",
-					   "prvs=08918d5b800=userx@test.ex", "prvs=@test.ex", "prvs=userx=08918d5b80@test.ex",
-					   "btv1==0891=userx@test.ex", "prvs=-8918d5b80=userx@test.ex"};
+	static const char *const tags[] = {
+	    "prvs=0891zzzzzz=userx@test.ex",  "prvs=0891zz5b80=userx@test.ex",
+	    "prvs=x8918d5b80=userx@test.ex",  "prvs=089x8d5b80=userx@test.ex",
+	    "prvs=08918d5b8=userx@test.ex",   "prvs=08918d5b80@test.ex",
+	    "prvs=08918d5b800=userx@test.ex", "prvs=@test.ex",
+	    "prvs=userx=08918d5b80@test.ex",  "btv1==0891=userx@test.ex",
+	    "prvs=-8918d5b80=userx@test.ex"};
 
 	(void)state;
 	for (size_t i = 0; i < N(tags); i++)
@@ -224,7 +235,8 @@ static void test_left_alone(void **state)
 		memset(text, 'a', (size_t)n);
 		snprintf(text + n, sizeof(text) - (size_t)n, "@b.ex");
 		p = address(text);
-		assert_int_equal(batv_sign(&keys, &p, -1, 0, &out), n <= 48 ? BATV_SIGNED : BATV_TOO_LONG);
+		assert_int_equal(batv_sign(&keys, &p, -1, 0, &out),
+				 n <= 48 ? BATV_SIGNED : BATV_TOO_LONG);
 		if (n > 48)
 			assert_string_equal(out.text, text);
 	}
@@ -235,10 +247,14 @@ static void test_forms(void **state)
 	static const struct {
 		const char *address, *form;
 	} forms[] = {
-	    {"prvs=08918d5b80=userx@test.ex", "prvs"},        {"prvs=userx=08918d5b80@test.ex", "prvs-suffix"},
-	    {"btv1==0378a2e3dcb==user@x.example", "btv1"},     {"msprvs1=16789abc=bounces@x.example", "msprvs1"},
-	    {"user+prvs=08918d5b80@x.example", "plus-prvs"},   {"SRS0=ab=cd=x.example=user@y.example", "srs"},
-	    {"user@x.example", "none"},                        {"prvs=0496644b8b=u@x.example", "prvs"},
+	    {"prvs=08918d5b80=userx@test.ex", "prvs"},
+	    {"prvs=userx=08918d5b80@test.ex", "prvs-suffix"},
+	    {"btv1==0378a2e3dcb==user@x.example", "btv1"},
+	    {"msprvs1=16789abc=bounces@x.example", "msprvs1"},
+	    {"user+prvs=08918d5b80@x.example", "plus-prvs"},
+	    {"SRS0=ab=cd=x.example=user@y.example", "srs"},
+	    {"user@x.example", "none"},
+	    {"prvs=0496644b8b=u@x.example", "prvs"},
 	    {"prvs=061b0cdbb=u@x.example", "prvs"},
 	};
 
@@ -250,7 +266,7 @@ static void test_forms(void **state)
 	}
 }
 
-/* --- the keys file ------------------------------------------------------------------------------------ */
+/* --- the keys file --- */
 
 static void test_keys_parse(void **state)
 {
@@ -259,7 +275,8 @@ static void test_keys_parse(void **state)
 		int line, newest;
 	} files[] = {
 	    {"0 0123456789abcdef\n", NULL, 0, 0},
-	    {"# a comment\n\n3 0123456789abcdef\n1 hex:000102030405060708090a0b0c0d0e0f\n", NULL, 0, 1},
+	    {"# a comment\n\n3 0123456789abcdef\n1 hex:000102030405060708090a0b0c0d0e0f\n", NULL, 0,
+	     1},
 	    {"0 0123456789abcdef", NULL, 0, 0},
 	    {"0 0123456789abcdef\r\n", NULL, 0, 0},
 	    {"", "no key", 1, 0},
@@ -268,7 +285,8 @@ static void test_keys_parse(void **state)
 	    {"0 hex:0011\n", "16 to 64", 1, 0},
 	    {"0 hex:000102030405060708090a0b0c0d0e0g\n", "16 to 64", 1, 0},
 	    {"0 0123456789 abcdef\n", "16 to 64", 1, 0},
-	    {"0 01234567890123456789012345678901234567890123456789012345678901234\n", "16 to 64", 1, 0},
+	    {"0 01234567890123456789012345678901234567890123456789012345678901234\n", "16 to 64", 1,
+	     0},
 	    {"10 0123456789abcdef\n", "one digit", 1, 0},
 	    {"x 0123456789abcdef\n", "one digit", 1, 0},
 	    {"0\n", "one digit", 1, 0},
@@ -327,7 +345,7 @@ static void test_keys_file(void **state)
 	talloc_free(err);
 }
 
-/* --- questions over the feed --------------------------------------------------------------------------- */
+/* --- questions over the feed --- */
 
 static void test_requests(void **state)
 {
@@ -335,7 +353,8 @@ static void test_requests(void **state)
 		const char *op, *args, *want; /* a subset of the answer, or a string it contains */
 		bool ok;
 	} q[] = {
-	    {"batv.sign", "{'address':'userx@test.ex','at_ms':1804982400000}", "{'tagged':'prvs=0898", true},
+	    {"batv.sign", "{'address':'userx@test.ex','at_ms':1804982400000}",
+	     "{'tagged':'prvs=0898", true},
 	    {"batv.sign", "{'address':'<>'}", "null sender", false},
 	    {"batv.sign", "{'address':'x'}", "domain is missing", false},
 	    {"batv.sign", "{}", "missing", false},
@@ -343,8 +362,10 @@ static void test_requests(void **state)
 	    {"batv.sign", "{'address':'a@b.ex','at_ms':-5}", "1970", false},
 	    {"batv.verify", "{'addresses':['userx@test.ex','nonsense',7]}", "not tagged", true},
 	    {"batv.verify", "{'address':'userx@test.ex'}", "addresses is missing", false},
-	    {"batv.explain", "{'address':'prvs=userx=08918d5b80@test.ex'}", "'form': 'prvs-suffix'", true},
-	    {"batv.explain", "{'address':'prvs=08918d5b80=userx@test.ex','at_ms':0}", "'expiry_day': 891", true},
+	    {"batv.explain", "{'address':'prvs=userx=08918d5b80@test.ex'}", "'form': 'prvs-suffix'",
+	     true},
+	    {"batv.explain", "{'address':'prvs=08918d5b80=userx@test.ex','at_ms':0}",
+	     "'expiry_day': 891", true},
 	    {"batv.nonsense", "{}", "does not know", false},
 	};
 

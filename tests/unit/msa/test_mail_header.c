@@ -13,12 +13,12 @@
 #include "msa/mail/mailbox.h"
 #include "msa/mail/received.h"
 
-#define N(a) (sizeof(a) / sizeof *(a))
-#define TOP "Received: x\r\nX-Sekisho-Trace: 0123\r\n"
+#define N(a)   (sizeof(a) / sizeof *(a))
+#define TOP    "Received: x\r\nX-Sekisho-Trace: 0123\r\n"
 #define SENDER "Sender: <user01@isp.example>\r\n"
-#define ID "Message-ID: <q@smtp.isp.example>\r\n"
-#define DATE "Date: Sun, 22 Nov 2026 13:08:10 +0000\r\n"
-#define OWN "From: user01@isp.example\r\nMessage-ID: <1@c>\r\nDate: today\r\n"
+#define ID     "Message-ID: <q@smtp.isp.example>\r\n"
+#define DATE   "Date: Sun, 22 Nov 2026 13:08:10 +0000\r\n"
+#define OWN    "From: user01@isp.example\r\nMessage-ID: <1@c>\r\nDate: today\r\n"
 
 struct sink {
 	char *buf;
@@ -41,9 +41,14 @@ static void out(const void *data, size_t len, void *arg)
 
 static struct path account;
 
-static void edit_all(const char *in, size_t len, size_t step, enum sender_mode mode, struct sink *s, char id[260], unsigned *hops)
+static void edit_all(const char *in, size_t len, size_t step, enum sender_mode mode, struct sink *s,
+		     char id[260], unsigned *hops)
 {
-	const struct header_opts o = {&account, mode, "Received: x\r\n", "0123", "q@smtp.isp.example",
+	const struct header_opts o = {&account,
+				      mode,
+				      "Received: x\r\n",
+				      "0123",
+				      "q@smtp.isp.example",
 				      "Sun, 22 Nov 2026 13:08:10 +0000"};
 	struct header_editor *h;
 
@@ -62,40 +67,56 @@ static const struct {
 	enum sender_mode mode;
 } cases[] = {
     {OWN "\r\nbody\r\n", TOP OWN "\r\nbody\r\n", SENDER_WHEN_DIFFERENT},
-    {OWN "\r\nSender: x\r\nBcc: y\r\n", TOP OWN "\r\nSender: x\r\nBcc: y\r\n", SENDER_WHEN_DIFFERENT},
+    {OWN "\r\nSender: x\r\nBcc: y\r\n", TOP OWN "\r\nSender: x\r\nBcc: y\r\n",
+     SENDER_WHEN_DIFFERENT},
     /* From: of somebody else, of several, missing, twice, in disguise */
     {"From: boss@isp.example\r\nMessage-ID: <1@c>\r\nDate: today\r\n\r\n",
-     TOP "From: boss@isp.example\r\nMessage-ID: <1@c>\r\nDate: today\r\n" SENDER "\r\n", SENDER_WHEN_DIFFERENT},
+     TOP "From: boss@isp.example\r\nMessage-ID: <1@c>\r\nDate: today\r\n" SENDER "\r\n",
+     SENDER_WHEN_DIFFERENT},
     {"from: user01@isp.example, b@c.example\r\nmessage-id: <1@c>\r\nDATE: today\r\n\r\n",
-     TOP "from: user01@isp.example, b@c.example\r\nmessage-id: <1@c>\r\nDATE: today\r\n" SENDER "\r\n", SENDER_WHEN_DIFFERENT},
+     TOP "from: user01@isp.example, b@c.example\r\nmessage-id: <1@c>\r\nDATE: today\r\n" SENDER
+	 "\r\n",
+     SENDER_WHEN_DIFFERENT},
     {"Subject: x\r\n\r\n", TOP "Subject: x\r\n" SENDER ID DATE "\r\n", SENDER_WHEN_DIFFERENT},
     {"From: user01@isp.example\r\nFrom: a@b.example\r\nMessage-ID: <1@c>\r\nDate: t\r\n\r\n",
-     TOP "From: user01@isp.example\r\nFrom: a@b.example\r\nMessage-ID: <1@c>\r\nDate: t\r\n" SENDER "\r\n", SENDER_WHEN_DIFFERENT},
-    {"From: \"user01@isp.example\" <a@b.example>\r\nMessage-ID: <1@c>\r\nDate: t\r\n\r\n",
-     TOP "From: \"user01@isp.example\" <a@b.example>\r\nMessage-ID: <1@c>\r\nDate: t\r\n" SENDER "\r\n", SENDER_WHEN_DIFFERENT},
-    {"From:\r\n =?utf-8?q?J=C3=B6rg?=\r\n <User01+x@ISP.example> (me)\r\nMessage-ID: <1@c>\r\nDate: t\r\n\r\n",
-     TOP "From:\r\n =?utf-8?q?J=C3=B6rg?=\r\n <User01+x@ISP.example> (me)\r\nMessage-ID: <1@c>\r\nDate: t\r\n\r\n",
+     TOP "From: user01@isp.example\r\nFrom: a@b.example\r\nMessage-ID: <1@c>\r\nDate: t\r\n" SENDER
+	 "\r\n",
      SENDER_WHEN_DIFFERENT},
-    /* a client's own Sender:, Return-Path, Bcc and trace are removed, with folds and odd spelling */
-    {OWN "Sender: forged@x\r\n more\r\n\tand more\r\nTo: a@b\r\n\r\n", TOP OWN "To: a@b\r\n\r\n", SENDER_WHEN_DIFFERENT},
-    {OWN "SENDER \t: forged@x\r\nbcc: a@b\r\n ,c@d\r\nReturn-Path: <x>\r\nX-sekisho-TRACE: 9\r\nResent-Bcc: z\r\nX: 1\r\n\r\n",
+    {"From: \"user01@isp.example\" <a@b.example>\r\nMessage-ID: <1@c>\r\nDate: t\r\n\r\n",
+     TOP "From: \"user01@isp.example\" <a@b.example>\r\nMessage-ID: <1@c>\r\nDate: t\r\n" SENDER
+	 "\r\n",
+     SENDER_WHEN_DIFFERENT},
+    {"From:\r\n =?utf-8?q?J=C3=B6rg?=\r\n <User01+x@ISP.example> (me)\r\nMessage-ID: "
+     "<1@c>\r\nDate: t\r\n\r\n",
+     TOP "From:\r\n =?utf-8?q?J=C3=B6rg?=\r\n <User01+x@ISP.example> (me)\r\nMessage-ID: "
+	 "<1@c>\r\nDate: t\r\n\r\n",
+     SENDER_WHEN_DIFFERENT},
+    /* a client's own Sender:, Return-Path, Bcc and trace are removed, with folds and odd spelling
+     */
+    {OWN "Sender: forged@x\r\n more\r\n\tand more\r\nTo: a@b\r\n\r\n", TOP OWN "To: a@b\r\n\r\n",
+     SENDER_WHEN_DIFFERENT},
+    {OWN "SENDER \t: forged@x\r\nbcc: a@b\r\n ,c@d\r\nReturn-Path: <x>\r\nX-sekisho-TRACE: "
+	 "9\r\nResent-Bcc: z\r\nX: 1\r\n\r\n",
      TOP OWN "X: 1\r\n\r\n", SENDER_WHEN_DIFFERENT},
     {"Bcc: a@b\r\n" OWN "\r\n", TOP OWN "\r\n", SENDER_WHEN_DIFFERENT},
-    {OWN "Bccs: a\r\nX-Bcc: b\r\nSenders: c\r\n\r\n", TOP OWN "Bccs: a\r\nX-Bcc: b\r\nSenders: c\r\n\r\n", SENDER_WHEN_DIFFERENT},
+    {OWN "Bccs: a\r\nX-Bcc: b\r\nSenders: c\r\n\r\n",
+     TOP OWN "Bccs: a\r\nX-Bcc: b\r\nSenders: c\r\n\r\n", SENDER_WHEN_DIFFERENT},
     /* modes */
     {OWN "\r\n", TOP OWN SENDER "\r\n", SENDER_ALWAYS},
     {OWN "Sender: x@y\r\n\r\n", TOP OWN SENDER "\r\n", SENDER_ALWAYS},
-    {"From: a@b\r\nSender: x@y\r\nMessage-ID: <1>\r\nDate: t\r\n\r\n", TOP "From: a@b\r\nSender: x@y\r\nMessage-ID: <1>\r\nDate: t\r\n\r\n",
-     SENDER_OFF},
+    {"From: a@b\r\nSender: x@y\r\nMessage-ID: <1>\r\nDate: t\r\n\r\n",
+     TOP "From: a@b\r\nSender: x@y\r\nMessage-ID: <1>\r\nDate: t\r\n\r\n", SENDER_OFF},
     /* no header at all, no body, a line that is no field, a fold with nothing before it */
     {"\r\nbody\r\n", TOP SENDER ID DATE "\r\nbody\r\n", SENDER_WHEN_DIFFERENT},
     {"", TOP SENDER ID DATE, SENDER_WHEN_DIFFERENT},
     {OWN, TOP OWN, SENDER_WHEN_DIFFERENT},
-    {OWN "no field here\r\nTo: x\r\n", TOP OWN "\r\nno field here\r\nTo: x\r\n", SENDER_WHEN_DIFFERENT},
+    {OWN "no field here\r\nTo: x\r\n", TOP OWN "\r\nno field here\r\nTo: x\r\n",
+     SENDER_WHEN_DIFFERENT},
     {" fold\r\n" OWN, TOP SENDER ID DATE "\r\n fold\r\n" OWN, SENDER_WHEN_DIFFERENT},
     {OWN ": nothing\r\n\r\n", TOP OWN "\r\n: nothing\r\n\r\n", SENDER_WHEN_DIFFERENT},
     {OWN "Subj", TOP OWN "\r\nSubj", SENDER_WHEN_DIFFERENT},
-    {OWN "X: \xff\x80\xfe\r\n \r\n \t\r\nY: 2\r\n\r\n\xff", TOP OWN "X: \xff\x80\xfe\r\n \r\n \t\r\nY: 2\r\n\r\n\xff", SENDER_WHEN_DIFFERENT},
+    {OWN "X: \xff\x80\xfe\r\n \r\n \t\r\nY: 2\r\n\r\n\xff",
+     TOP OWN "X: \xff\x80\xfe\r\n \r\n \t\r\nY: 2\r\n\r\n\xff", SENDER_WHEN_DIFFERENT},
 };
 
 static void test_header_cases(void **state)
@@ -107,9 +128,11 @@ static void test_header_cases(void **state)
 	(void)state;
 	for (size_t i = 0; i < N(cases); i++)
 		for (size_t step = 1; step <= strlen(cases[i].in) + 1; step++) {
-			edit_all(cases[i].in, strlen(cases[i].in), step, cases[i].mode, &s, id, &hops);
+			edit_all(cases[i].in, strlen(cases[i].in), step, cases[i].mode, &s, id,
+				 &hops);
 			if (strcmp(s.buf, cases[i].out) != 0)
-				fail_msg("case %zu step %zu:\n%s---\n%s", i, step, s.buf, cases[i].out);
+				fail_msg("case %zu step %zu:\n%s---\n%s", i, step, s.buf,
+					 cases[i].out);
 		}
 	free(s.buf);
 }
@@ -125,7 +148,8 @@ static void test_header_facts(void **state)
 	    {"Message-Id:<a@b> (x)\r\n\r\n", "<a@b>", 0},
 	    {"Message-ID: \r\n\r\n", "", 0},
 	    {"X: 1\r\n\r\n", "<q@smtp.isp.example>", 0},
-	    {"Received: a\r\n b\r\nReceived : c\r\nX: 1\r\n\r\nReceived: d\r\n", "<q@smtp.isp.example>", 2},
+	    {"Received: a\r\n b\r\nReceived : c\r\nX: 1\r\n\r\nReceived: d\r\n",
+	     "<q@smtp.isp.example>", 2},
 	};
 	struct sink s = {NULL, 0, 0};
 	char id[260];
@@ -140,12 +164,15 @@ static void test_header_facts(void **state)
 	free(s.buf);
 }
 
-/* Random headers of kept and dropped fields: the output is the input without the dropped ones, between what is added. */
+/* Random headers of kept and dropped fields: the output is the input without the dropped ones,
+ * between what is added. */
 static void test_header_property(void **state)
 {
-	static const char *const kept[] = {"X-A: 1\r\n", "Subject: \xc3\xb6 \xff\r\n folded\r\n", "To: a@b,\r\n\tc@d\r\n", "Received: q\r\n",
+	static const char *const kept[] = {"X-A: 1\r\n", "Subject: \xc3\xb6 \xff\r\n folded\r\n",
+					   "To: a@b,\r\n\tc@d\r\n", "Received: q\r\n",
 					   "List-Id : x\r\n \r\n"};
-	static const char *const gone[] = {"Sender: f@g\r\n", "BCC: x\r\n y\r\n", "Return-path:<>\r\n", "X-Sekisho-Trace: 77\r\n\tz\r\n"};
+	static const char *const gone[] = {"Sender: f@g\r\n", "BCC: x\r\n y\r\n",
+					   "Return-path:<>\r\n", "X-Sekisho-Trace: 77\r\n\tz\r\n"};
 	struct sink s = {NULL, 0, 0};
 	unsigned rnd = 12345, hops;
 	char id[260];
@@ -157,7 +184,8 @@ static void test_header_property(void **state)
 
 		for (int i = 0; i < 20; i++) {
 			rnd = rnd * 1103515245 + 12345;
-			const char *f = rnd >> 16 & 1 ? kept[(rnd >> 20) % N(kept)] : gone[(rnd >> 20) % N(gone)];
+			const char *f = rnd >> 16 & 1 ? kept[(rnd >> 20) % N(kept)]
+						      : gone[(rnd >> 20) % N(gone)];
 
 			strncat(in, f, sizeof(in) - strlen(in) - 1);
 			if (rnd >> 16 & 1)
@@ -209,7 +237,8 @@ static void test_mailbox(void **state)
 	    {"<a@b.example>", 1, "a@b.example"},
 	    {"Joe Q. Public <john.q@b.example>", 1, "john.q@b.example"},
 	    {"\"Giant; \\\"Big\\\" Box\" <a@b.example>", 1, "a@b.example"},
-	    {"Pete(A nice \\) chap) <pete(his account)@silly.test(his host)>", 1, "pete@silly.test"},
+	    {"Pete(A nice \\) chap) <pete(his account)@silly.test(his host)>", 1,
+	     "pete@silly.test"},
 	    {"a@b.example (comment (nested) x)", 1, "a@b.example"},
 	    {" \r\n a@b.example\r\n", 1, "a@b.example"},
 	    {"\"a b\"@c.example", 1, "\"a b\"@c.example"},
@@ -254,8 +283,13 @@ static void test_mailbox(void **state)
 static void test_received(void **state)
 {
 	char buf[RECEIVED_MAX];
-	struct received r = {.helo = "me.example", .host = "smtp.isp.example", .with = "ESMTPSA", .tls_version = "TLSv1.3",
-			     .tls_cipher = "TLS_AES_256_GCM_SHA384", .queue_id = "0123456789abcdef", .rcpt = "a@b.example",
+	struct received r = {.helo = "me.example",
+			     .host = "smtp.isp.example",
+			     .with = "ESMTPSA",
+			     .tls_version = "TLSv1.3",
+			     .tls_cipher = "TLS_AES_256_GCM_SHA384",
+			     .queue_id = "0123456789abcdef",
+			     .rcpt = "a@b.example",
 			     .t_ms = INT64_C(1795352890000)};
 	const char *err;
 	size_t len;
@@ -264,23 +298,26 @@ static void test_received(void **state)
 	assert_true(addr_parse("192.0.2.1", &r.client, &err));
 	len = received_format(&r, buf);
 	assert_int_equal(len, strlen(buf));
-	assert_string_equal(buf, "Received: from me.example ([192.0.2.1])\r\n"
-				 "\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r\n"
-				 "\tby smtp.isp.example (Sekisho) with ESMTPSA id 0123456789abcdef\r\n"
-				 "\tfor <a@b.example>;\r\n"
-				 "\tSun, 22 Nov 2026 13:08:10 +0000\r\n");
+	assert_string_equal(buf,
+			    "Received: from me.example ([192.0.2.1])\r\n"
+			    "\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r\n"
+			    "\tby smtp.isp.example (Sekisho) with ESMTPSA id 0123456789abcdef\r\n"
+			    "\tfor <a@b.example>;\r\n"
+			    "\tSun, 22 Nov 2026 13:08:10 +0000\r\n");
 }
 
 static void test_received_variants(void **state)
 {
 	char buf[RECEIVED_MAX], helo[300];
-	struct received r = {.helo = "evil)\r\nX: y (", .host = "h", .with = "ESMTPSA", .queue_id = "q", .t_ms = 0};
+	struct received r = {
+	    .helo = "evil)\r\nX: y (", .host = "h", .with = "ESMTPSA", .queue_id = "q", .t_ms = 0};
 	const char *err;
 
 	(void)state;
 	assert_true(addr_parse("2001:db8::1", &r.client, &err));
 	received_format(&r, buf);
-	assert_string_equal(buf, "Received: from evil???X:?y?? ([IPv6:2001:db8::1])\r\n\tby h (Sekisho) with ESMTPSA id q;\r\n"
+	assert_string_equal(buf, "Received: from evil???X:?y?? ([IPv6:2001:db8::1])\r\n\tby h "
+				 "(Sekisho) with ESMTPSA id q;\r\n"
 				 "\tThu, 01 Jan 1970 00:00:00 +0000\r\n");
 	memset(helo, 'a', sizeof(helo) - 1);
 	helo[sizeof(helo) - 1] = '\0';
@@ -300,12 +337,9 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_header_cases),
-	    cmocka_unit_test(test_header_facts),
-	    cmocka_unit_test(test_header_property),
-	    cmocka_unit_test(test_header_huge),
-	    cmocka_unit_test(test_mailbox),
-	    cmocka_unit_test(test_received),
+	    cmocka_unit_test(test_header_cases),      cmocka_unit_test(test_header_facts),
+	    cmocka_unit_test(test_header_property),   cmocka_unit_test(test_header_huge),
+	    cmocka_unit_test(test_mailbox),	      cmocka_unit_test(test_received),
 	    cmocka_unit_test(test_received_variants),
 	};
 

@@ -9,8 +9,8 @@
 #include "msa/mail/path.h"
 
 #define N(a) (sizeof(a) / sizeof *(a))
-#define A10 "aaaaaaaaaa"
-#define A64 A10 A10 A10 A10 A10 A10 "aaaa"
+#define A10  "aaaaaaaaaa"
+#define A64  A10 A10 A10 A10 A10 A10 "aaaa"
 
 static void test_path_parse(void **state)
 {
@@ -88,7 +88,8 @@ static void test_path_parse(void **state)
 /* A canonical address parses to itself. */
 static void test_path_canonical(void **state)
 {
-	static const char *const texts[] = {"a@b", "\"a b\"@c.example", "\"\\\\\"@c.example", "a.b@[127.0.0.1]"};
+	static const char *const texts[] = {"a@b", "\"a b\"@c.example", "\"\\\\\"@c.example",
+					    "a.b@[127.0.0.1]"};
 
 	(void)state;
 	for (size_t i = 0; i < N(texts); i++) {
@@ -102,7 +103,9 @@ static void test_path_canonical(void **state)
 
 static void test_path_parse_mailbox(void **state)
 {
-	static const char *const refused[] = {"", "a", "postmaster", "<a@b.example>", "a@b.example ", "a@b.example>", " a@b.example", "@"};
+	static const char *const refused[] = {
+	    "", "a", "postmaster", "<a@b.example>", "a@b.example ", "a@b.example>", " a@b.example",
+	    "@"};
 	struct path p;
 	const char *err;
 
@@ -134,8 +137,10 @@ static void test_path_owned(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < N(cases); i++) {
-		assert_true(path_parse_mailbox(cases[i].account, strlen(cases[i].account), &a, &err));
-		assert_true(path_parse_mailbox(cases[i].address, strlen(cases[i].address), &p, &err));
+		assert_true(
+		    path_parse_mailbox(cases[i].account, strlen(cases[i].account), &a, &err));
+		assert_true(
+		    path_parse_mailbox(cases[i].address, strlen(cases[i].address), &p, &err));
 		if (path_owned(&a, &p) != cases[i].owned)
 			fail_msg("%s", cases[i].address);
 		assert_false(path_owned(&a, &null));
@@ -154,10 +159,8 @@ static void test_path_domain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_path_parse),
-	    cmocka_unit_test(test_path_canonical),
-	    cmocka_unit_test(test_path_parse_mailbox),
-	    cmocka_unit_test(test_path_owned),
+	    cmocka_unit_test(test_path_parse),	       cmocka_unit_test(test_path_canonical),
+	    cmocka_unit_test(test_path_parse_mailbox), cmocka_unit_test(test_path_owned),
 	    cmocka_unit_test(test_path_domain),
 	};
 

@@ -43,7 +43,8 @@ static const struct {
     {S("a\r\n."), S("a\r\n"), SIZE_MAX, DOT_CLEAN},
     {S("a\r\n.\r"), S("a\r\n"), SIZE_MAX, DOT_CLEAN},
     {S("\xff\x80\x01\r\n.\r\n"), S("\xff\x80\x01\r\n"), 0, DOT_CLEAN},
-    /* What smugglers try: none of these ends the message before its real end, and all are faulty. */
+    /* What smugglers try: none of these ends the message before its real end, and all are faulty.
+     */
     {S("a\n.\n.\r\n"), NULL, 0, SIZE_MAX, DOT_BARE_LF},
     {S("a\n.\r\nMAIL FROM:<x@y>\r\n.\r\nQ"), NULL, 0, 1, DOT_BARE_LF},
     {S("a\r\n.\nMAIL FROM:<x@y>\r\n.\r\nQ"), NULL, 0, 1, DOT_BARE_LF},
@@ -78,7 +79,8 @@ static void feed(size_t i, size_t first, size_t step)
 		n = step;
 	}
 	if (done != (cases[i].rest != SIZE_MAX) || d.fault != cases[i].fault)
-		fail_msg("case %zu split %zu/%zu: done %d, %s", i, first, step, done, dot_fault_name(d.fault));
+		fail_msg("case %zu split %zu/%zu: done %d, %s", i, first, step, done,
+			 dot_fault_name(d.fault));
 	if (done)
 		assert_int_equal(cases[i].in_len - at, cases[i].rest);
 	if (!cases[i].text)

@@ -15,7 +15,7 @@ static const struct {
 	const char *in;
 	size_t len, max;
 	enum smtp_line_result r[4]; /* of each line; SMTP_LINE_MORE ends */
-	const char *line[4];        /* where OK */
+	const char *line[4];	    /* where OK */
 } lines[] = {
     {S("NOOP\r\n"), 64, {SMTP_LINE_OK}, {"NOOP"}},
     {S("\r\n"), 64, {SMTP_LINE_OK}, {""}},
@@ -75,12 +75,15 @@ static void test_line_bounds(void **state)
 	big[sizeof(big) - 2] = '\r';
 	big[sizeof(big) - 1] = '\n';
 	smtp_line_wipe(&l);
-	assert_int_equal(smtp_line_feed(&l, SMTP_AUTH_LINE_MAX, big, sizeof(big), &used), SMTP_LINE_LONG);
+	assert_int_equal(smtp_line_feed(&l, SMTP_AUTH_LINE_MAX, big, sizeof(big), &used),
+			 SMTP_LINE_LONG);
 	assert_int_equal(used, sizeof(big));
 	/* exactly the longest line */
 	size_t skip = 100;
 
-	assert_int_equal(smtp_line_feed(&l, SMTP_AUTH_LINE_MAX, big + skip, sizeof(big) - skip, &used), SMTP_LINE_OK);
+	assert_int_equal(
+	    smtp_line_feed(&l, SMTP_AUTH_LINE_MAX, big + skip, sizeof(big) - skip, &used),
+	    SMTP_LINE_OK);
 	assert_int_equal(l.len, SMTP_AUTH_LINE_MAX - 2);
 }
 
@@ -109,8 +112,10 @@ static void test_commands(void **state)
 		struct smtp_command c;
 
 		smtp_command_parse(cases[i].line, strlen(cases[i].line), &c);
-		if (c.verb != cases[i].verb || c.arg_len != strlen(cases[i].arg) || memcmp(c.arg, cases[i].arg, c.arg_len) != 0)
-			fail_msg("%s: verb %d arg %.*s", cases[i].line, (int)c.verb, (int)c.arg_len, c.arg);
+		if (c.verb != cases[i].verb || c.arg_len != strlen(cases[i].arg) ||
+		    memcmp(c.arg, cases[i].arg, c.arg_len) != 0)
+			fail_msg("%s: verb %d arg %.*s", cases[i].line, (int)c.verb, (int)c.arg_len,
+				 c.arg);
 	}
 }
 
@@ -121,20 +126,13 @@ static void test_params(void **state)
 		int n; /* parameters; -1: refused */
 		const char *last;
 	} cases[] = {
-	    {"", 0, NULL},
-	    {"   ", 0, NULL},
-	    {" SIZE=10", 1, "10"},
-	    {" SIZE=10 BODY=8BITMIME", 2, "8BITMIME"},
-	    {" AUTH=<>", 1, "<>"},
-	    {" SMTPUTF8", 1, NULL},
-	    {"SIZE=10", -1, NULL},
-	    {" =10", -1, NULL},
-	    {" SIZE=", -1, NULL},
-	    {" SIZE=1=2", -1, NULL},
-	    {" -X=1", -1, NULL},
-	    {" A_B=1", -1, NULL},
-	    {" A\x80=1", -1, NULL},
-	    {" A=\t", -1, NULL},
+	    {"", 0, NULL},	    {"   ", 0, NULL},
+	    {" SIZE=10", 1, "10"},  {" SIZE=10 BODY=8BITMIME", 2, "8BITMIME"},
+	    {" AUTH=<>", 1, "<>"},  {" SMTPUTF8", 1, NULL},
+	    {"SIZE=10", -1, NULL},  {" =10", -1, NULL},
+	    {" SIZE=", -1, NULL},   {" SIZE=1=2", -1, NULL},
+	    {" -X=1", -1, NULL},    {" A_B=1", -1, NULL},
+	    {" A\x80=1", -1, NULL}, {" A=\t", -1, NULL},
 	};
 
 	(void)state;

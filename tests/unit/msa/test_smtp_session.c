@@ -33,7 +33,9 @@ static const char *const mechs[] = {"SCRAM-SHA-256", "PLAIN", "LOGIN"};
 static void start(struct world *w, bool tls)
 {
 	memset(w, 0, sizeof(*w));
-	w->policy = (struct smtp_policy){"mx.test", "isp.example", mechs, 3, 10000, 3, 1000, 5, 3, 60000, 50, MAIL_FROM_OWNED, LIMITER_DEFER};
+	w->policy = (struct smtp_policy){
+	    "mx.test", "isp.example",	mechs,	      3, 10000, 3, 1000, 5, 3, 60000,
+	    50,	       MAIL_FROM_OWNED, LIMITER_DEFER};
 	w->auth = SMTP_AUTH_OK;
 	w->auth_text = "user01@isp.example";
 	w->s = smtp_session_new(NULL, &w->policy, tls, 0);
@@ -69,7 +71,8 @@ static void settle(struct world *w)
 		assert_int_equal(w->s->want, w->step.want);
 		switch (w->step.want) {
 		case SMTP_WANT_AUTH:
-			smtp_session_auth(w->s, w->auth, w->auth_text, "user01@isp.example", "a detail", &w->step);
+			smtp_session_auth(w->s, w->auth, w->auth_text, "user01@isp.example",
+					  "a detail", &w->step);
 			break;
 		case SMTP_WANT_ROOM:
 			smtp_session_room(w->s, w->room, &w->step);
@@ -124,7 +127,7 @@ static void logged_in(struct world *w)
 	expect(w, "AUTH PLAIN AGEAYg==", "235 2.7.0 ");
 }
 
-/* --- order and TLS ------------------------------------------------------------------------------------- */
+/* --- order and TLS --- */
 
 static void test_before_ehlo(void **state)
 {
@@ -145,13 +148,16 @@ static void test_before_ehlo(void **state)
 
 static void test_plain_text(void **state)
 {
-	static const char *const refused[] = {"MAIL FROM:<user01@isp.example>", "RCPT TO:<a@b>", "DATA", "VRFY x"};
+	static const char *const refused[] = {"MAIL FROM:<user01@isp.example>", "RCPT TO:<a@b>",
+					      "DATA", "VRFY x"};
 	struct world w;
 
 	(void)state;
 	start(&w, false);
 	w.policy.max_errors = 100;
-	expect(&w, "EHLO me", "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 10000\r\n250-8BITMIME\r\n250-STARTTLS\r\n250 ENHANCEDSTATUSCODES\r\n");
+	expect(&w, "EHLO me",
+	       "250-mx.test\r\n250-PIPELINING\r\n250-SIZE "
+	       "10000\r\n250-8BITMIME\r\n250-STARTTLS\r\n250 ENHANCEDSTATUSCODES\r\n");
 	for (size_t i = 0; i < N(refused); i++)
 		expect(&w, refused[i], "530 5.7.0 ");
 	expect(&w, "AUTH PLAIN AGEAYg==", "538 5.7.11 ");
@@ -163,8 +169,9 @@ static void test_plain_text(void **state)
 	smtp_session_tls(w.s, &w.step);
 	/* what was said before is forgotten */
 	expect(&w, "AUTH PLAIN AGEAYg==", "503 5.5.1 ");
-	expect(&w, "EHLO me", "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 10000\r\n250-8BITMIME\r\n"
-			      "250-AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n250 ENHANCEDSTATUSCODES\r\n");
+	expect(&w, "EHLO me",
+	       "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 10000\r\n250-8BITMIME\r\n"
+	       "250-AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n250 ENHANCEDSTATUSCODES\r\n");
 	expect(&w, "STARTTLS", "503 5.5.1 ");
 	stop(&w);
 }
@@ -187,7 +194,7 @@ static void test_helo_has_no_extensions(void **state)
 	stop(&w);
 }
 
-/* --- AUTH -------------------------------------------------------------------------------------------------- */
+/* --- AUTH --- */
 
 static void test_relay_needs_auth(void **state)
 {
@@ -335,7 +342,7 @@ static void test_auth_lines(void **state)
 	stop(&w);
 }
 
-/* --- MAIL ------------------------------------------------------------------------------------------------------ */
+/* --- MAIL --- */
 
 static void test_mail_syntax(void **state)
 {
@@ -363,7 +370,8 @@ static void test_mail_syntax(void **state)
 	    {"MAIL FROM:<User01@ISP.example> SIZE=10000 BODY=8bitmime AUTH=<>", "250 2.1.0 "},
 	    {"MAIL FROM:<user01+news@isp.example> BODY=7BIT", "250 2.1.0 "},
 	    {"MAIL FROM:<>", "250 2.1.0 "},
-	    {"MAIL FROM:<boss@isp.example>", "553 5.7.1 <boss@isp.example> is not an address of this account; send as <user01@isp.example>\r\n"},
+	    {"MAIL FROM:<boss@isp.example>", "553 5.7.1 <boss@isp.example> is not an address of "
+					     "this account; send as <user01@isp.example>\r\n"},
 	    {"MAIL FROM:<user01@other.example>", "553 5.7.1 "},
 	};
 	struct world w;
@@ -401,7 +409,7 @@ static void test_mail_modes(void **state)
 	stop(&w);
 }
 
-/* --- RCPT -------------------------------------------------------------------------------------------------------- */
+/* --- RCPT --- */
 
 static void test_rcpt(void **state)
 {
@@ -471,7 +479,8 @@ static void test_rcpt_limits(void **state)
 	logged_in(&w);
 	expect(&w, "MAIL FROM:<user01@isp.example>", "250");
 	w.check = (struct rl_verdict){RL_LIMIT, 1500, "31 messages in 1m, limit 30"};
-	expect(&w, "RCPT TO:<a@b.example>", "450 4.7.1 31 messages in 1m, limit 30; try again in 2 s\r\n");
+	expect(&w, "RCPT TO:<a@b.example>",
+	       "450 4.7.1 31 messages in 1m, limit 30; try again in 2 s\r\n");
 	w.check = (struct rl_verdict){RL_REFUSE, 0, "burst"};
 	expect(&w, "RCPT TO:<a@b.example>", "550 5.7.1 This account is suspended: burst\r\n");
 	w.check = (struct rl_verdict){RL_DOWN, 0, ""};
@@ -480,7 +489,8 @@ static void test_rcpt_limits(void **state)
 	w.policy.limiter_down = LIMITER_ACCEPT;
 	expect(&w, "RCPT TO:<a@b.example>", "250");
 	w.check = (struct rl_verdict){RL_HELD, 0, "burst"};
-	expect(&w, "RCPT TO:<b@b.example>", "250 2.1.5 <b@b.example> recipient ok\r\n"); /* learns nothing */
+	expect(&w, "RCPT TO:<b@b.example>",
+	       "250 2.1.5 <b@b.example> recipient ok\r\n"); /* learns nothing */
 	assert_int_equal(w.s->tx->n_rcpts, 2);
 	expect(&w, "RSET", "250");
 	assert_int_equal(w.note.rcpts, 3);
@@ -488,7 +498,7 @@ static void test_rcpt_limits(void **state)
 	stop(&w);
 }
 
-/* --- DATA ------------------------------------------------------------------------------------------------------------ */
+/* --- DATA --- */
 
 static void with_rcpt(struct world *w)
 {
@@ -559,7 +569,9 @@ static void test_charge(void **state)
 	} cases[] = {
 	    {{RL_OK, 0, ""}, LIMITER_DEFER, "250 "},
 	    {{RL_HELD, 0, "burst"}, LIMITER_DEFER, "250 2.0.0 Ok: queued as 0123456789abcdef\r\n"},
-	    {{RL_LIMIT, 61000, "too many"}, LIMITER_DEFER, "451 4.7.1 too many; try again in 61 s\r\n"},
+	    {{RL_LIMIT, 61000, "too many"},
+	     LIMITER_DEFER,
+	     "451 4.7.1 too many; try again in 61 s\r\n"},
 	    {{RL_REFUSE, 0, "burst"}, LIMITER_DEFER, "550 5.7.1 "},
 	    {{RL_DOWN, 0, ""}, LIMITER_DEFER, "451 4.3.0 "},
 	    {{RL_DOWN, 0, ""}, LIMITER_ACCEPT, "250 "},
@@ -616,7 +628,7 @@ static void test_queue_trouble(void **state)
 	stop(&w);
 }
 
-/* --- bounds ---------------------------------------------------------------------------------------------------------------- */
+/* --- bounds --- */
 
 static void test_too_many_errors(void **state)
 {
@@ -696,7 +708,8 @@ static void test_suspended_meanwhile(void **state)
 	(void)state;
 	logged_in(&w);
 	w.s->suspended = "This account is suspended: spam";
-	expect(&w, "MAIL FROM:<user01@isp.example>", "421 4.7.0 mx.test This account is suspended: spam\r\n");
+	expect(&w, "MAIL FROM:<user01@isp.example>",
+	       "421 4.7.0 mx.test This account is suspended: spam\r\n");
 	stop(&w);
 }
 

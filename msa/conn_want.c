@@ -1,0 +1,288 @@
+/*
+ * conn_want - what a session asks of the authenticator, the limiter and the queue, and their
+ * answers.
+ *
+ * Diagnostics: `smtp` lines: login, login-failed, refused, accepted, accepted-held.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <talloc.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/proc.h"
+
+#include "msa/conn_int.h"
+#include "msa/mail/received.h"
+#include "msa/tell.h"
+
+void conn_count(struct conn *c, enum msa_count what)
+{
+	metric_add(c->srv->count[what], 1);
+}
+
+void conn_random_hex(char *out, size_t n)
+{
+	static const char hex[] = "0123456789abcdef";
+	uint8_t b[32];
+
+	bug_on(n > 2 * sizeof(b));
+	if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
+		fatal_errno("getrandom");
+	for (size_t i = 0; i < n; i++)
+		out[i] = hex[b[i / 2] >> (i % 2 ? 0 : 4) & 15];
+	out[n] = '\0';
+}
+
+/* --- notes for accounting --- */
+
+static struct tell_from tell_from(const struct conn *c)
+{
+	return (struct tell_from){c->id, c->client, c->port, clock_utc_ms()};
+}
+
+static void note_login(struct conn *c)
+{
+	const struct smtp_note *n = &c->step.note;
+
+	log_event(n->ok ? LOG_INFO : LOG_NOTICE, c->id, "smtp", n->ok ? "login" : "login-failed",
+		  LS("account", n->account), LS("mech", c->s->mech), LA("client", &c->client),
+		  LS("reason", n->reason));
+	conn_count(c, n->ok ? COUNT_AUTH_OK : COUNT_AUTH_FAILED);
+}
+
+static void note_refuse(struct conn *c)
+{
+	const struct smtp_note *n = &c->step.note;
+
+	log_event(LOG_INFO, c->id, "smtp", "refused", LS("account", c->s->account),
+		  LS("status", n->status), LS("reason", n->reason), LI("rcpts", n->rcpts));
+	conn_count(c, n->status[0] == '4' ? COUNT_DEFERRED : COUNT_REFUSED);
+}
+
+void conn_take_note(struct conn *c)
+{
+	struct tell_from from;
+	struct event e;
+
+	if (c->step.note.what == SMTP_NOTE_NONE)
+		return;
+	from = tell_from(c);
+	tell_note(&from, c->s, &c->step.note, &e);
+	queue_event(c->srv->queue, &e);
+	if (c->step.note.what == SMTP_NOTE_LOGIN)
+		note_login(c);
+	else
+		note_refuse(c);
+	c->step.note.what = SMTP_NOTE_NONE;
+}
+
+void conn_drop_auth(struct conn *c)
+{
+	if (c->auth)
+		auth_end(c->auth);
+	c->auth = NULL;
+	c->auth_waiting = false;
+}
+
+/* --- what a step wants --- */
+
+static void answered_auth(const struct auth_answer *a, void *arg)
+{
+	static const enum smtp_auth_result results[] = {
+	    [AUTH_CONTINUE] = SMTP_AUTH_CONTINUE,	[AUTH_OK] = SMTP_AUTH_OK,
+	    [AUTH_FAILED] = SMTP_AUTH_FAILED,		[AUTH_MALFORMED] = SMTP_AUTH_MALFORMED,
+	    [AUTH_UNAVAILABLE] = SMTP_AUTH_UNAVAILABLE,
+	};
+	struct conn *c = arg;
+	enum smtp_auth_result r = results[a->result];
+	const char *text = a->challenge, *suspended = NULL;
+
+	c->auth_waiting = false;
+	if (r == SMTP_AUTH_OK) {
+		text = a->account;
+		suspended = limits_suspended(c->srv->limits, a->account);
+	} else if (r == SMTP_AUTH_MALFORMED) {
+		text = "501 5.5.2 This is not what the mechanism expects";
+	} else if (r == SMTP_AUTH_UNAVAILABLE) {
+		conn_count(c, COUNT_AUTH_UNAVAILABLE);
+	}
+	if (suspended)
+		smtp_session_auth(c->s, SMTP_AUTH_SUSPENDED, suspended, a->account, "suspended",
+				  &c->step);
+	else
+		smtp_session_auth(c->s, r, text, a->account, a->detail, &c->step);
+	conn_act(c);
+	conn_turn(c);
+}
+
+void conn_want_auth(struct conn *c)
+{
+	struct smtp_session *s = c->s;
+
+	c->auth_waiting = true;
+	if (s->auth_mech)
+		c->auth = auth_start(c->srv->auth, s->auth_mech, s->auth_data, s->auth_len,
+				     answered_auth, c);
+	else
+		auth_step(c->auth, s->auth_data, s->auth_len);
+}
+
+void conn_want_room(struct conn *c)
+{
+	struct smtp_session *s = c->s;
+	enum queue_result r = queue_may_accept(c->srv->queue, s->account, (uint64_t)s->tx->size);
+
+	if (r == QUEUE_OK && c->srv->in_flight + s->tx->size > c->cfg->max_in_flight)
+		r = QUEUE_FULL;
+	smtp_session_room(s, r, &c->step);
+}
+
+void conn_begin_message(struct conn *c)
+{
+	struct smtp_tx *tx = c->s->tx;
+	char *received = talloc_array(tx, char, RECEIVED_MAX), *date = talloc_array(tx, char, 40);
+	struct received r;
+	struct message_opts o;
+
+	c->received_ms = clock_utc_ms();
+	queue_new_id(c->srv->queue, c->received_ms, tx->queue_id);
+	conn_random_hex(c->token, TOKEN_LEN);
+	r = (struct received){
+	    .helo = c->s->helo,
+	    .client = c->client,
+	    .host = c->cfg->hostname,
+	    .with = "ESMTPSA",
+	    .tls_version = tls_version(c->bev),
+	    .tls_cipher = tls_cipher(c->bev),
+	    .queue_id = tx->queue_id,
+	    .rcpt = tx->n_rcpts == 1 ? tx->rcpts[0].address : NULL,
+	    .t_ms = c->received_ms,
+	};
+	received_format(&r, received);
+	o = (struct message_opts){
+	    .header = {.account = &c->s->account_path,
+		       .sender = (enum sender_mode)c->cfg->sender,
+		       .received = received,
+		       .trace = c->token,
+		       .message_id = talloc_asprintf(tx, "%s@%s", tx->queue_id, c->cfg->hostname),
+		       .date = clock_format_5322(c->received_ms, date)},
+	    .size_hint = tx->size,
+	    .max = c->cfg->max_message,
+	    .in_flight = &c->srv->in_flight,
+	    .max_in_flight = c->cfg->max_in_flight,
+	};
+	c->msg = message_new(tx, &o);
+}
+
+static void answered_limit(const struct rl_verdict *v, void *arg)
+{
+	struct conn *c = arg;
+
+	c->rl = NULL;
+	if (v->answer == RL_DOWN)
+		conn_count(c, COUNT_LIMITER_DOWN);
+	smtp_session_verdict(c->s, v, &c->step);
+	conn_act(c);
+	conn_turn(c);
+}
+
+void conn_want_limit(struct conn *c, bool charge)
+{
+	struct smtp_tx *tx = c->s->tx;
+	uint64_t *hash = talloc_array(tx, uint64_t, tx->n_rcpts);
+
+	for (uint32_t i = 0; i < tx->n_rcpts; i++)
+		hash[i] = tx->rcpts[i].hash;
+	c->ask = (struct rl_ask){
+	    .account = c->s->account,
+	    .client = c->client,
+	    .t_ms = clock_utc_ms(),
+	    .charge = charge,
+	    .messages = 1,
+	    .rcpts = tx->n_rcpts,
+	    .rcpt_hash = charge ? hash : NULL,
+	    .n_hash = charge ? tx->n_rcpts : 0,
+	};
+	c->rl = rl_ask(limits_rl(c->srv->limits), &c->ask, answered_limit, c);
+	if (!charge)
+		talloc_free(hash);
+}
+
+/* --- into the queue --- */
+
+static void log_accepted(struct conn *c)
+{
+	struct smtp_tx *tx = c->s->tx;
+	size_t len;
+
+	message_data(c->msg, &len);
+	log_event(LOG_INFO, tx->queue_id, "smtp", tx->hold ? "accepted-held" : "accepted",
+		  LS("session", c->id), LS("account", c->s->account), LS("from", tx->from.text),
+		  LI("rcpts", tx->n_rcpts), LI("size", len), LA("client", &c->client),
+		  LS("trace", c->token),
+		  LS("sender", header_sender_added(message_header(c->msg)) ? "added" : "-"));
+	conn_count(c, tx->hold ? COUNT_HELD : COUNT_ACCEPTED);
+}
+
+static void submitted(enum queue_result r, void *arg)
+{
+	struct ticket *t = arg;
+	struct conn *c = t->c;
+
+	talloc_free(t);
+	if (!c)
+		return;
+	c->ticket = NULL;
+	if (r == QUEUE_OK)
+		log_accepted(c);
+	else
+		rl_refund(limits_rl(c->srv->limits), &c->ask);
+	c->msg = NULL; /* goes with the transaction */
+	smtp_session_submitted(c->s, r, &c->step);
+	conn_act(c);
+	conn_turn(c);
+}
+
+/* The sender as it will leave: tagged when it is of the account's own domain, which is ours to
+ * verify. */
+static void sender_out(struct conn *c, struct path *out)
+{
+	const struct path *from = &c->s->tx->from;
+
+	*out = *from;
+	if (c->cfg->batv && !from->null && strcmp(from->domain, c->s->account_path.domain) == 0)
+		batv_sign(&c->srv->batv, from, -1, c->received_ms, out);
+}
+
+void conn_want_submit(struct conn *c)
+{
+	struct smtp_tx *tx = c->s->tx;
+	struct queue_rcpt *rcpts = talloc_array(tx, struct queue_rcpt, tx->n_rcpts);
+	struct tell_from from = tell_from(c);
+	struct tell_message tm = {.token = c->token,
+				  .message_id = header_message_id(message_header(c->msg)),
+				  .held = tx->hold};
+	struct queue_msg m = {.account = c->s->account,
+			      .mail_from = tx->from.text,
+			      .rcpts = rcpts,
+			      .n_rcpts = tx->n_rcpts,
+			      .body_8bit = tx->body_8bit,
+			      .received_ms = c->received_ms};
+	struct path out;
+	struct event e;
+
+	for (uint32_t i = 0; i < tx->n_rcpts; i++)
+		rcpts[i].address = tx->rcpts[i].address;
+	m.data = message_data(c->msg, &m.len);
+	snprintf(m.id, sizeof(m.id), "%s", tx->queue_id);
+	sender_out(c, &out);
+	m.mail_from_out = out.text;
+	tm.size = m.len;
+	tell_message(&from, c->s, &tm, &e);
+	m.event = &e;
+	c->ticket = talloc_zero(NULL, struct ticket);
+	c->ticket->c = c;
+	queue_submit(c->srv->queue, &m, tx->hold, submitted, c->ticket);
+}
