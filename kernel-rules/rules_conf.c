@@ -89,12 +89,6 @@ bool rules_conf_check(const struct rules_conf *c, char err[static 256])
 	struct prefix p;
 	const char *why;
 	char text[128];
-	if (c->subscriber_interfaces.n == 0) {
-		(void)snprintf(err, 256,
-			       "kernel-rules.subscriber_interfaces is empty: name the "
-			       "interfaces that subscribers are behind");
-		return false;
-	}
 	for (size_t i = 0; i < c->subscriber_interfaces.n; i++)
 		if (!interface_valid(c->subscriber_interfaces.items[i])) {
 			(void)snprintf(err, 256,

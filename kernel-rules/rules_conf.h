@@ -40,7 +40,7 @@ struct rules_marks {
  */
 bool rules_parse_mask(const char *text, struct rules_marks *out, const char **err);
 
-/* What the tables of keys cannot say. False: err (at least 256 bytes) says what to change. */
+/* What the table of keys cannot say. False: err (at least 256 bytes) says what to change. */
 bool rules_conf_check(const struct rules_conf *c, char err[static 256]);
 /* The last queue number: queue_count 0 means one queue a CPU. */
 unsigned rules_queue_last(const struct rules_conf *c);

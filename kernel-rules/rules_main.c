@@ -63,6 +63,11 @@ static int choose(struct run *r)
 	int status = read_conf(r);
 	if (status != 0)
 		return status;
+	/* Valid, as the sample is; but rules for nobody would close nothing. */
+	if (r->conf.subscriber_interfaces.n == 0)
+		return complain("kernel-rules.subscriber_interfaces is empty: name the interfaces "
+				"that subscribers are behind",
+				EX_CONFIG);
 	if (!loader_choose(r->ctx, &r->conf, &r->native, &r->why, &err))
 		return complain(err, EX_UNAVAILABLE);
 	return 0;

@@ -178,6 +178,7 @@ live_session() { # V ADDRESS PREFIX
 
 @test "nfqd without acctd goes on with the last policy" {
 	ctl exempt add $SUB4
+	before=$(told 2001:db8:1::)
 	file_has_it() { grep -qaP '\x64\x40\x00\x02' "$DIR/state/nfq/policy"; }
 	soon 5 file_has_it
 	end nfqd
@@ -189,14 +190,15 @@ live_session() { # V ADDRESS PREFIX
 	# What it counts meanwhile waits, and is told when acctd is back.
 	start_acctd
 	soon 10 state_is running
-	before=$(told 2001:db8:1::)
+	first() { [ "$(told 2001:db8:1::)" = $((before + 1)) ]; }
+	soon 10 first
 	end acctd
 	for i in 1 2 3 4; do refused $NET6; done
 	end nfqd
 	test -s "$DIR/state/nfq/events"
 	start_acctd
 	start_nfqd
-	all() { [ "$(told 2001:db8:1::)" = $((before + 4)) ]; }
+	all() { [ "$(told 2001:db8:1::)" = $((before + 5)) ]; }
 	soon 10 all
 }
 
@@ -286,6 +288,10 @@ live_session() { # V ADDRESS PREFIX
 		[ "$status" = 78 ] || { echo "$bad: $status $output"; cp "$DIR/good" "$CONF"; false; }
 		grep -q "$(cut -d ' ' -f 1 <<< "$bad")" <<< "$output"
 	done
+	configure ''
+	sed -i 's/{"sub0"}/{}/' "$CONF"
+	run rules load
+	[ "$status" = 78 ] && grep -q subscriber_interfaces <<< "$output"
 	cp "$DIR/good" "$CONF"
 }
 
