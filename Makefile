@@ -144,6 +144,8 @@ $(foreach d,$(dirs_$(1)),$(D)/$(d)/%.o): private CF = $$(cflags_$(1))
 endef
 $(foreach c,$(components),$(eval $(call component,$(c))))
 
+$(D)/accounting/store.o: $(wildcard accounting/schema/*.sql) # built in
+
 $(D)/%.o: %.c $(stamp)
 	$(say) CC $<
 	@mkdir -p $(@D)

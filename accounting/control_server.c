@@ -444,16 +444,17 @@ int control_server_connections(const struct control_server *cs)
 
 void control_server_free(struct control_server *cs)
 {
-	struct client *cl;
-	struct call *k;
 	if (!cs)
 		return;
 	ipc_listener_free(cs->listener);
-	while ((cl = LIST_FIRST(&cs->clients)) != NULL) {
+	for (struct client *cl = LIST_FIRST(&cs->clients), *next; cl; cl = next) {
+		next = LIST_NEXT(cl, link);
 		ipc_free(cl->conn, true);
 		free_client(cl);
 	}
-	while ((k = LIST_FIRST(&cs->calls)) != NULL)
+	for (struct call *k = LIST_FIRST(&cs->calls), *next; k; k = next) {
+		next = LIST_NEXT(k, link);
 		free_call(k);
+	}
 	free(cs);
 }

@@ -57,7 +57,7 @@ struct peer {
 	uint64_t version;
 	bool pumping;
 	struct change *changes;
-	size_t n_changes;
+	size_t n_changes, cap_changes;
 	LIST_ENTRY(peer) link;
 };
 
@@ -112,17 +112,13 @@ static void on_request_late(evutil_socket_t none, short what, void *arg)
 	finish_request(r, false, false, NULL);
 }
 
-/* Callbacks may begin new requests: look from the start after each. */
+/* Of one peer, NULL: of all. A callback may begin a new request: those come before these. */
 static void drop_requests(struct feed_server *fs, const struct peer *p)
 {
-	struct request *r;
-again:
-	LIST_FOREACH(r, &fs->requests, link)
-	{
-		if (!p || r->peer == p) {
+	for (struct request *r = LIST_FIRST(&fs->requests), *next; r; r = next) {
+		next = LIST_NEXT(r, link);
+		if (!p || r->peer == p)
 			finish_request(r, false, false, NULL);
-			goto again;
-		}
 	}
 }
 
@@ -378,7 +374,7 @@ static bool end_pump(struct peer *p)
 	free(p->changes);
 	p->snapshot = NULL;
 	p->changes = NULL;
-	p->n_changes = 0;
+	p->n_changes = p->cap_changes = 0;
 	p->pumping = false;
 	return ok;
 }
@@ -417,14 +413,15 @@ static void queue_change(struct peer *p, const struct change *c)
 		stall(p);
 		return;
 	}
-	if ((p->n_changes & (p->n_changes - 1)) == 0) {
-		size_t cap = p->n_changes ? 2 * p->n_changes : 1;
+	if (p->n_changes == p->cap_changes) {
+		size_t cap = p->cap_changes ? 2 * p->cap_changes : 16;
 		struct change *list = realloc(p->changes, cap * sizeof *list);
 		if (!list)
 			fatal("out of memory");
 		p->changes = list;
+		p->cap_changes = cap;
 	}
-	p->changes[p->n_changes++] = *c;
+	memcpy(&p->changes[p->n_changes++], c, sizeof *c);
 }
 
 static void on_policy(uint64_t version, enum policy_op op, const struct policy_entry *e, void *arg)
@@ -610,14 +607,14 @@ json_t *feed_server_status(const struct feed_server *fs)
 void feed_server_free(struct feed_server *fs)
 {
 	static const struct store_hooks none;
-	struct peer *p;
 	if (!fs)
 		return;
 	store_flush(fs->store); /* and acknowledge what it held */
 	store_hooks(fs->store, &none, NULL);
 	ipc_listener_free(fs->listener);
 	drop_requests(fs, NULL);
-	while ((p = LIST_FIRST(&fs->peers)) != NULL) {
+	for (struct peer *p = LIST_FIRST(&fs->peers), *next; p; p = next) {
+		next = LIST_NEXT(p, link);
 		ipc_free(p->conn, true);
 		free_peer(p);
 	}

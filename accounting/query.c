@@ -117,7 +117,7 @@ static json_t *empty_chart(int64_t start_ms)
 	for (int i = 0; i < CHART_ROWS; i++)
 		json_array_append_new(
 		    chart, json_pack("{s:I, s:i, s:i, s:i, s:i}", "t_ms",
-				     (json_int_t)(start_ms + (int64_t)i * CHART_MS), "blocked", 0,
+				     (json_int_t)start_ms + (json_int_t)i * CHART_MS, "blocked", 0,
 				     "accepted", 0, "held", 0, "refused", 0));
 	return chart;
 }

@@ -15,15 +15,14 @@
 #include "lib/proc.h"
 #include "accounting/store_int.h"
 
-/* The file's bytes and a NUL. The Makefile cannot see that this object depends on it: touch store.c
- * when one is added. */
+/* The file's bytes and a NUL. The Makefile has a row that says that store.o depends on them. */
 #define EMBED(symbol, file)                                                                        \
 	__asm__(".pushsection .rodata\n"                                                           \
 		".global " #symbol "\n" #symbol ":\n"                                              \
 		".incbin \"" file "\"\n"                                                           \
 		".byte 0\n"                                                                        \
 		".popsection\n");                                                                  \
-	extern const char symbol[] __attribute__((visibility("hidden")))
+	extern const char(symbol)[] __attribute__((visibility("hidden")))
 
 EMBED(store_schema_0001, "accounting/schema/0001.sql");
 
