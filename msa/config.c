@@ -73,6 +73,8 @@ const struct conf_key msa_keys[] = {
      false},
     {"msa", "max_auth_failures", CONF_INT, O(max_auth_failures), "3", 1, 100, NULL, true,
      "failed logins a session", false},
+    {"msa", "login_timeout", CONF_DURATION, O(login_timeout), "2m", 1000, DAY, NULL, true,
+     "a session must be logged in after this", false},
     {"msa", "idle_timeout", CONF_DURATION, O(idle_timeout), "5m", 1000, DAY, NULL, true,
      "without a byte", false},
     {"msa", "session_timeout", CONF_DURATION, O(session_timeout), "1h", 10000, DAY, NULL, true,

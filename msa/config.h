@@ -30,7 +30,7 @@ struct msa_config {
 	int64_t max_message, max_recipients, max_hops;
 	int64_t max_sessions, max_sessions_per_client, max_in_flight;
 	int64_t max_commands, max_errors, max_auth_failures;
-	int64_t idle_timeout, session_timeout, stop_timeout, limiter_deadline;
+	int64_t login_timeout, idle_timeout, session_timeout, stop_timeout, limiter_deadline;
 
 	char *smarthost, *postmaster;
 	int64_t retry_min, retry_max, lifetime, max_queue, max_held_per_account;

@@ -348,22 +348,46 @@ static void use_bev(struct conn *c, struct bufferevent *bev)
 	bufferevent_enable(bev, EV_READ | EV_WRITE);
 }
 
+static void arm(struct conn *c, int64_t ms)
+{
+	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+
+	event_add(c->timer, &tv);
+}
+
+/* The time to log in is up; before TLS is there, nobody would read a reply. */
+static void login_late(struct conn *c)
+{
+	if (c->s->tls && !c->tls_up) {
+		c->why = "login timeout";
+		conn_free(c);
+		return;
+	}
+	arm(c, OVERTIME_MS);
+	abort_session(c, "4.4.2", "Log in sooner; connect again", "login timeout");
+}
+
+/* First the time to log in, then that of the session, then overtime for a message under way. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
-	const struct timeval tv = {OVERTIME_MS / 1000, 0};
 	struct conn *c = arg;
 
 	(void)fd;
 	(void)what;
-	if (c->overtime) {
-		c->why = "session timeout";
+	if (c->overtime || c->closing) {
+		c->why = c->why ? c->why : "session timeout";
 		conn_free(c);
-		return;
+	} else if (!c->login_over && !c->s->account[0] && !waiting(c)) {
+		login_late(c);
+	} else if (!c->login_over) {
+		c->login_over = true;
+		arm(c, c->cfg->session_timeout);
+	} else {
+		c->overtime = true;
+		arm(c, OVERTIME_MS);
+		if (!waiting(c) && smtp_session_idle(c->s))
+			conn_act(c);
 	}
-	c->overtime = true;
-	event_add(c->timer, &tv);
-	if (!waiting(c) && smtp_session_idle(c->s))
-		conn_act(c);
 }
 
 /* --- beginning --- */
@@ -390,10 +414,7 @@ void conn_new(struct server *srv, int fd, const struct addr *client, uint16_t po
 	c->s = smtp_session_new(c, &c->cfg->policy, implicit_tls, clock_mono_ms());
 	c->again = event_new(srv->base, -1, 0, on_again, c);
 	c->timer = event_new(srv->base, -1, 0, on_timer, c);
-	const struct timeval longest = {c->cfg->session_timeout / 1000,
-					c->cfg->session_timeout % 1000 * 1000};
-
-	event_add(c->timer, &longest);
+	arm(c, c->cfg->login_timeout);
 	use_bev(c, bev);
 	io_add(srv, c);
 	conn_count(c, COUNT_SESSIONS);

@@ -31,6 +31,7 @@ struct conn {
 	struct ticket *ticket;
 	struct addr client;
 	uint16_t port;
+	bool login_over; /* login_timeout has passed, and a login was there */
 	bool auth_waiting, tls_next, closing, lingering, overtime, tls_up;
 	char id[17], token[TOKEN_LEN + 1];
 	const char *why; /* how it ended */

@@ -337,13 +337,14 @@ static int role(const char *name)
 
 int main(int argc, char **argv)
 {
-	struct daemon d = {.top = talloc_new(NULL)};
+	struct daemon d = {.top = NULL};
 	char *err = NULL;
 
 	if (argc == 3 && strcmp(argv[1], "-x") == 0)
 		return role(argv[2]);
 	proc_args(argc, argv, "sekisho-msad", "mail submission server of Sekisho", &d.args);
 	wipe_buffers();
+	d.top = talloc_new(NULL);
 	d.srv.cfg = msa_config_load(d.top, d.args.conf_file, &err);
 	if (!d.srv.cfg)
 		fatal_config("%s", err);

@@ -323,6 +323,58 @@ served() { in_ns openssl s_client -connect 127.0.0.1:465 < /dev/null 2>/dev/null
 	[ "$status" = 0 ]
 }
 
+# A penalty as sekisho-acctd would set it (docs/protocols/ratelimit.md): STAGE 0 released, 2 hold, 3 suspended.
+penalty() { # ACCOUNT STAGE WHY
+	perl -MIO::Socket::UNIX -MTime::HiRes=time -e '
+		my $s = IO::Socket::UNIX->new(Peer => shift) or die "connect: $!";
+		my ($account, $stage, $why) = @ARGV;
+		my $p = pack("nN/aCq>N/aN/aN/a", 3, $account, $stage, int(time * 1000), "operator", $why, "test");
+		print $s pack("N", length $p), $p;' "$DIR/run/ratelimitd.sock" "$@"
+}
+
+@test "an account on hold sends into the queue and learns nothing; a suspended one is told at login and at MAIL" {
+	penalty user04@isp.example 2 "40 recipients in 1m"
+	wait_until logged 'user04@isp.example limits hold'
+	run mail --au user04 --ap secret04 -f user04@isp.example --header "Subject: held-$$"
+	[[ $output == *"250 2.0.0 Ok: queued as "* ]]
+	logged 'accepted-held .*account=user04@isp.example'
+	in_ns perl -MIO::Socket::SSL -e '
+		my $s = IO::Socket::SSL->new(PeerAddr => "127.0.0.1:465", SSL_verify_mode => 0) or die;
+		$s->print("EHLO me\r\n"); while (<$s>) { last if /^250 / }
+		$s->print("AUTH PLAIN AHVzZXIwNABzZWNyZXQwNA==\r\n"); $| = 1; print while <$s>;' > "$DIR/suspended" 2>&1 3>&- &
+	open=$!
+	wait_until grep -q '^235' "$DIR/suspended"
+	! delivered "held-$$"
+	penalty user04@isp.example 3 "stolen password"
+	wait "$open" # an idle session is ended at once
+	grep -q '^421 4.7.0 smtp.isp.example This account is suspended: stolen password' "$DIR/suspended"
+	run mail --au user04 --ap secret04 -f user04@isp.example
+	[[ $output == *"535 5.7.8 This account is suspended: stolen password"* ]]
+	penalty user04@isp.example 0 "all clear"
+	arrived "held-$$"
+	run mail --au user04 --ap secret04 -f user04@isp.example
+	[ "$status" = 0 ]
+}
+
+@test "who does not log in, or does not speak at all, is sent away" {
+	stop_msad
+	configure 'login_timeout = 1s'
+	start_msad
+	run in_ns timeout 10 socat -t10 -u TCP:127.0.0.1:587 -
+	[[ $output == *"421 4.4.2 smtp.isp.example Log in sooner"* ]]
+	run in_ns timeout 10 socat -t10 -u TCP:127.0.0.1:465 - # no handshake
+	[ "$status" = 0 ]
+	logged 'why="login timeout"'
+	stop_msad
+	configure 'idle_timeout = 1s'
+	start_msad
+	run in_ns timeout 10 socat -t10 -u TCP:127.0.0.1:587 -
+	[[ $output == *"421 4.4.2 smtp.isp.example Idle for too long"* ]]
+	stop_msad
+	configure ""
+	start_msad
+}
+
 @test "SIGTERM: an idle session hears 421, the process ends with 0" {
 	in_ns perl -MIO::Socket::SSL -e '
 		my $s = IO::Socket::SSL->new(PeerAddr => "127.0.0.1:465", SSL_verify_mode => 0) or die;
