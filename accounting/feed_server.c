@@ -226,7 +226,8 @@ static void on_closed(struct ipc_conn *c, const char *reason, void *arg)
 {
 	struct peer *p = arg;
 	(void)c;
-	log_event(LOG_NOTICE, p->hello ? p->program : "-", "feed", "closed", LS("reason", reason));
+	log_event(p->hello ? LOG_NOTICE : LOG_DEBUG, p->hello ? p->program : "-", "feed", "closed",
+		  LS("reason", reason));
 	free_peer(p);
 }
 
@@ -421,7 +422,7 @@ static void queue_change(struct peer *p, const struct change *c)
 		p->changes = list;
 		p->cap_changes = cap;
 	}
-	memcpy(&p->changes[p->n_changes++], c, sizeof *c);
+	p->changes[p->n_changes++] = *c;
 }
 
 static void on_policy(uint64_t version, enum policy_op op, const struct policy_entry *e, void *arg)
