@@ -246,6 +246,11 @@ install: all
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -D -m 644 conf/completion/sekishoctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sekishoctl
 	for u in conf/systemd/*.service conf/systemd/*.target; do sed 's|@PREFIX@|$(PREFIX)|g' $$u > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
+	[ -e $(DESTDIR)$(SYSCONFDIR)/sekisho/lighttpd.conf ] || sed -e 's|@BIND@|127.0.0.1|' -e 's|@PORT@|8443|' \
+	    -e 's|@CERT@|$(SYSCONFDIR)/sekisho/tls/cert.pem|' -e 's|@KEY@|$(SYSCONFDIR)/sekisho/tls/key.pem|' \
+	    -e 's|@CGI@|$(PREFIX)/lib/sekisho/sekisho.cgi|' -e 's|@STATIC@|$(PREFIX)/share/sekisho/static|' \
+	    -e 's|@CONF@|$(SYSCONFDIR)/sekisho/sekisho.conf|' -e 's|@STATE@|/var/cache/sekisho-web|' \
+	    conf/lighttpd/lighttpd.conf.in > $(DESTDIR)$(SYSCONFDIR)/sekisho/lighttpd.conf
 	install -m 644 conf/systemd/sekisho.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/sekisho.conf
 	install -m 644 conf/systemd/sekisho.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/sekisho.conf
 	[ -e $(DESTDIR)$(SYSCONFDIR)/sekisho/sekisho.conf ] || install -m 640 conf/sekisho.conf $(DESTDIR)$(SYSCONFDIR)/sekisho/sekisho.conf
