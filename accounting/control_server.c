@@ -429,7 +429,7 @@ struct control_server *control_server_new(struct event_base *base, const char *r
 	cs->m_failed = metric_new(METRIC_COUNTER, "sekisho_accounting_requests_failed_total", NULL,
 				  "Requests that were answered with an error.");
 	/* Anybody may connect: what they may do is decided by who they are. */
-	cs->listener = ipc_listen(base, path, 0666, on_accepted, cs, err);
+	cs->listener = ipc_listen(base, path, 0660, on_accepted, cs, err);
 	free(path);
 	if (cs->listener)
 		return cs;
