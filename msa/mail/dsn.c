@@ -1,9 +1,11 @@
 /*
  * dsn - tell a sender what could not be delivered.
  *
- * Purpose: a notice that people can read (first part), programs can read (second part), and that carries the failed message's
- * headers with its trace token (third part). Trusted with: nothing; replies, addresses and headers are foreign text and are reduced to printable
- * ASCII before they are placed. Diagnostics: none. Known gaps: English only; the body of the failed message is not returned.
+ * Purpose: a notice that people can read (first part), programs can read (second part), and that
+ * carries the failed message's headers with its trace token (third part). Trusted with: nothing;
+ * replies, addresses and headers are foreign text and are reduced to printable ASCII before they
+ * are placed. Diagnostics: none. Known gaps: English only; the body of the failed message is not
+ * returned.
  */
 #include <string.h>
 #include <talloc.h>
@@ -13,7 +15,7 @@
 #include "msa/mail/dsn.h"
 
 #define LINE_MAX_OCTETS 990
-#define TEXT_MAX        600 /* of one foreign text in one field */
+#define TEXT_MAX	600 /* of one foreign text in one field */
 
 struct out {
 	char *s; /* talloc string */
@@ -97,11 +99,13 @@ static void for_people(struct out *o, const struct dsn *d)
 	part(o, d, "text/plain; charset=us-ascii");
 	LINE(o, "This is the mail system at ", d->host->hostname, ".");
 	text(o, "\r\n");
-	LINE(o, "The message you sent on ", clock_format_5322(d->received_ms, when), " could not be");
+	LINE(o, "The message you sent on ", clock_format_5322(d->received_ms, when),
+	     " could not be");
 	text(o, "delivered to the recipients below, and will not be tried again.\r\n");
 	for (size_t i = 0; i < d->n; i++) {
 		LINE(o, "\r\n  <", d->failures[i].address, ">");
-		LINE(o, d->failures[i].remote ? "    the other server said: " : "    ", d->failures[i].reply);
+		LINE(o, d->failures[i].remote ? "    the other server said: " : "    ",
+		     d->failures[i].reply);
 	}
 	text(o, "\r\nIf you need help, answer to this message and keep the text below.\r\n");
 }
@@ -122,11 +126,13 @@ static void for_programs(struct out *o, const struct dsn *d)
 		LINE(o, "Status: ", f->status);
 		if (f->remote)
 			LINE(o, "Remote-MTA: x-address; ", d->host->smarthost);
-		LINE(o, f->remote ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: x-sekisho; ", f->reply);
+		LINE(o, f->remote ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: x-sekisho; ",
+		     f->reply);
 	}
 }
 
-/* Up to the empty line that ends the header section; long lines are cut, so that none can break the notice. */
+/* Up to the empty line that ends the header section; long lines are cut, so that none can break the
+ * notice. */
 static void headers(struct out *o, const struct dsn *d)
 {
 	size_t column = 0;

@@ -1,8 +1,9 @@
 /*
  * index - the spool's messages in memory.
  *
- * Purpose: answer "what is due?", "what does this account have here?" and "which one is it?" without the disk.
- * Trusted with: ids, accounts, times. Diagnostics: none. Known gaps: about 200 bytes a message; a million of them is the practical bound.
+ * Purpose: answer "what is due?", "what does this account have here?" and "which one is it?"
+ * without the disk. Trusted with: ids, accounts, times. Diagnostics: none. Known gaps: about 200
+ * bytes a message; a million of them is the practical bound.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,8 @@ static void *zalloc(size_t n, size_t size)
 
 static size_t hash(const char *s)
 {
-	uint64_t h = 14695981039346656037u; /* FNV-1a; ids and accounts are ours, not an attacker's choice of bucket */
+	uint64_t h = 14695981039346656037u; /* FNV-1a; ids and accounts are ours, not an attacker's
+					       choice of bucket */
 
 	for (; *s; s++)
 		h = (h ^ (uint8_t)*s) * 1099511628211u;
@@ -45,11 +47,11 @@ struct index *index_new(void)
 	struct index *ix = zalloc(1, sizeof(*ix));
 
 	ix->ids_cap = 1024;
-	ix->ids = zalloc(ix->ids_cap, sizeof(*ix->ids));
+	ix->ids = zalloc(ix->ids_cap, sizeof(void *));
 	ix->accounts_cap = 256;
-	ix->accounts = zalloc(ix->accounts_cap, sizeof(*ix->accounts));
+	ix->accounts = zalloc(ix->accounts_cap, sizeof(void *));
 	ix->heap_cap = 1024;
-	ix->heap = zalloc(ix->heap_cap, sizeof(*ix->heap));
+	ix->heap = zalloc(ix->heap_cap, sizeof(void *));
 	return ix;
 }
 
@@ -113,8 +115,8 @@ static void heap_fix(struct index *ix, size_t pos)
 static void heap_insert(struct index *ix, struct msg *m)
 {
 	if (ix->heap_n + 1 >= ix->heap_cap) {
-		struct msg **bigger = zalloc(ix->heap_cap * 2, sizeof(*bigger));
-		memcpy(bigger, ix->heap, ix->heap_cap * sizeof(*bigger));
+		struct msg **bigger = zalloc(ix->heap_cap * 2, sizeof(void *));
+		memcpy(bigger, ix->heap, ix->heap_cap * sizeof(void *));
 		free(ix->heap);
 		ix->heap = bigger;
 		ix->heap_cap *= 2;
@@ -140,7 +142,7 @@ static void heap_delete(struct index *ix, struct msg *m)
 static void ids_grow(struct index *ix)
 {
 	size_t cap = ix->ids_cap * 2;
-	struct msg **t = zalloc(cap, sizeof(*t));
+	struct msg **t = zalloc(cap, sizeof(void *));
 
 	for (struct msg *m = ix->first; m; m = m->next) {
 		size_t h = hash(m->id) & (cap - 1);
@@ -163,7 +165,7 @@ struct msg *index_find(const struct index *ix, const char *id)
 static void accounts_grow(struct index *ix)
 {
 	size_t cap = ix->accounts_cap * 2;
-	struct account **t = zalloc(cap, sizeof(*t));
+	struct account **t = zalloc(cap, sizeof(void *));
 
 	for (size_t i = 0; i < ix->accounts_cap; i++)
 		for (struct account *a = ix->accounts[i], *next; a; a = next) {
@@ -261,7 +263,8 @@ void index_set_state(struct index *ix, struct msg *m, enum msg_state s)
 	index_update(ix, m);
 }
 
-struct msg *index_add(struct index *ix, const char *id, int64_t key, const char *account, uint64_t size, int64_t received_ms)
+struct msg *index_add(struct index *ix, const char *id, int64_t key, const char *account,
+		      uint64_t size, int64_t received_ms)
 {
 	struct msg *m = zalloc(1, sizeof(*m));
 	struct account *a = index_account(ix, account, true);

@@ -1,8 +1,9 @@
 /*
- * index - every message of the spool in memory: found by id, by account, in order of arrival and by when it is due.
+ * index - every message of the spool in memory: found by id, by account, in order of arrival and by
+ * when it is due.
  *
- * Small facts only; envelope and body stay on disk. Single-threaded, no I/O, no clock. Out of memory ends the process (fatal): the
- * spool has everything.
+ * Small facts only; envelope and body stay on disk. Single-threaded, no I/O, no clock. Out of
+ * memory ends the process (fatal): the spool has everything.
  */
 #ifndef MSA_QUEUE_INDEX_H
 #define MSA_QUEUE_INDEX_H
@@ -18,9 +19,9 @@ enum { HOLD_PENALTY = 1, HOLD_OPERATOR = 2 };
 
 enum msg_state {
 	MSG_COMMITTING, /* not yet known to be on disk */
-	MSG_READY,      /* waits for its time, or is held */
-	MSG_ACTIVE,     /* with the relay role */
-	MSG_SETTLING,   /* its outcome is being committed */
+	MSG_READY,	/* waits for its time, or is held */
+	MSG_ACTIVE,	/* with the relay role */
+	MSG_SETTLING,	/* its outcome is being committed */
 };
 
 /* What an operator asked for while the message was with the relay. */
@@ -36,14 +37,14 @@ struct msg {
 	int64_t received_ms, life_from_ms, next_ms;
 	uint32_t attempts;
 	uint32_t settling; /* outcomes under way to the disk */
-	uint8_t hold;      /* HOLD_ bits */
-	uint8_t state;     /* enum msg_state; change with index_set_state() */
-	uint8_t wish;      /* enum msg_wish */
+	uint8_t hold;	   /* HOLD_ bits */
+	uint8_t state;	   /* enum msg_state; change with index_set_state() */
+	uint8_t wish;	   /* enum msg_wish */
 	bool counted_held, counted_active;
-	size_t heap_pos;                          /* 0: not in the heap */
+	size_t heap_pos; /* 0: not in the heap */
 	struct msg *hash_next;
-	struct msg *prev, *next;                  /* by key */
-	struct msg *account_prev, *account_next;  /* of one account, by key */
+	struct msg *prev, *next;		 /* by key */
+	struct msg *account_prev, *account_next; /* of one account, by key */
 };
 
 struct account {
@@ -70,12 +71,14 @@ void index_free(struct index *ix);
 /* NULL when there is none. */
 struct msg *index_find(const struct index *ix, const char *id);
 /* The caller has made sure that id and key are new. State MSG_COMMITTING, no hold. */
-struct msg *index_add(struct index *ix, const char *id, int64_t key, const char *account, uint64_t size, int64_t received_ms);
+struct msg *index_add(struct index *ix, const char *id, int64_t key, const char *account,
+		      uint64_t size, int64_t received_ms);
 void index_remove(struct index *ix, struct msg *m);
 
 /* NULL when it has neither mail nor a hold, unless create. */
 struct account *index_account(struct index *ix, const char *name, bool create);
-/* why is copied. Its messages leave or enter the schedule at once. An account without mail and hold is forgotten: a must not be used afterwards when !held. */
+/* why is copied. Its messages leave or enter the schedule at once. An account without mail and hold
+ * is forgotten: a must not be used afterwards when !held. */
 void index_hold_account(struct index *ix, struct account *a, bool held, const char *why);
 /* Calls fn for each account that is held or has mail. fn must not remove accounts. */
 void index_each_account(struct index *ix, void (*fn)(struct account *a, void *arg), void *arg);

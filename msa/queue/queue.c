@@ -1,9 +1,11 @@
 /*
  * queue - accepted mail between 250 and delivery, on the main loop.
  *
- * Purpose: hand messages to the writer, keep the index true, decide what is delivered when, offer the outbox to accounting.
- * Trusted with: <state_dir>/msa through spool and relay role. Diagnostics: log lines under the queue id, metrics sekisho_msa_queue_*.
- * Known gaps: one smart host, so one schedule; what a bounce or delete asked of a message that is being delivered is not remembered across a restart.
+ * Purpose: hand messages to the writer, keep the index true, decide what is delivered when, offer
+ * the outbox to accounting. Trusted with: <state_dir>/msa through spool and relay role.
+ * Diagnostics: log lines under the queue id, metrics sekisho_msa_queue_*. Known gaps: one smart
+ * host, so one schedule; what a bounce or delete asked of a message that is being delivered is not
+ * remembered across a restart.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,11 +20,11 @@
 
 #include "msa/queue/queue_int.h"
 
-#define HOUSEKEEPING_MS     5000
-#define DISK_LOOK_MS        1000
-#define DISK_RESERVE        (16u << 20)
-#define OUTBOX_OUTSTANDING  256
-#define EXPIRE_AT_ONCE      200
+#define HOUSEKEEPING_MS	   5000
+#define DISK_LOOK_MS	   1000
+#define DISK_RESERVE	   (16u << 20)
+#define OUTBOX_OUTSTANDING 256
+#define EXPIRE_AT_ONCE	   200
 
 /* --- small things ------------------------------------------------------------------------ */
 
@@ -52,7 +54,8 @@ static int64_t id_time(const char *id)
 	return v;
 }
 
-/* 9 digits of milliseconds, 3 that count within one, 4 that nobody can guess. A clock set back does not set ids back. */
+/* 9 digits of milliseconds, 3 that count within one, 4 that nobody can guess. A clock set back does
+ * not set ids back. */
 void queue_new_id(struct queue *q, int64_t now_ms, char out[static QUEUE_ID_LEN + 1])
 {
 	if (now_ms > q->id_ms) {
@@ -121,7 +124,8 @@ enum queue_result queue_may_accept(struct queue *q, const char *account, uint64_
 		return QUEUE_ERROR;
 	if (a && a->n_held >= (size_t)q->cfg.max_held_per_account)
 		return QUEUE_FULL;
-	if (size > (uint64_t)q->cfg.max_bytes || used + INDEX_OVERHEAD > (uint64_t)q->cfg.max_bytes - size)
+	if (size > (uint64_t)q->cfg.max_bytes ||
+	    used + INDEX_OVERHEAD > (uint64_t)q->cfg.max_bytes - size)
 		return QUEUE_FULL;
 	look_at_disk(q, now);
 	/* Twice: once in the WAL, once in the database. */
@@ -170,20 +174,21 @@ static void submit_copy(struct submit_op *o, const struct queue_msg *m)
 	struct queue_rcpt *rcpts = talloc_array(o, struct queue_rcpt, m->n_rcpts);
 
 	o->m = (struct spool_message){
-		.id = talloc_strdup(o, m->id),
-		.account = talloc_strdup(o, m->account),
-		.mail_from = talloc_strdup(o, m->mail_from),
-		.mail_from_out = talloc_strdup(o, m->mail_from_out),
-		.rcpts = rcpts,
-		.n_rcpts = m->n_rcpts,
-		.data = talloc_memdup(o, m->data, m->len),
-		.len = m->len,
-		.body_8bit = m->body_8bit,
-		.received_ms = m->received_ms,
+	    .id = talloc_strdup(o, m->id),
+	    .account = talloc_strdup(o, m->account),
+	    .mail_from = talloc_strdup(o, m->mail_from),
+	    .mail_from_out = talloc_strdup(o, m->mail_from_out),
+	    .rcpts = rcpts,
+	    .n_rcpts = m->n_rcpts,
+	    .data = talloc_memdup(o, m->data, m->len),
+	    .len = m->len,
+	    .body_8bit = m->body_8bit,
+	    .received_ms = m->received_ms,
 	};
 	for (uint32_t i = 0; rcpts && i < m->n_rcpts; i++)
 		rcpts[i].address = talloc_strdup(o, m->rcpts[i].address);
-	/* A message too large for memory is refused in apply(); a few bytes that are not there end the process. */
+	/* A message too large for memory is refused in apply(); a few bytes that are not there end
+	 * the process. */
 	if (!o->m.id || !o->m.account || !o->m.mail_from || !o->m.mail_from_out || !rcpts)
 		fatal("out of memory");
 }
@@ -200,7 +205,8 @@ static void submit_event(struct submit_op *o, const struct event *e, bool held)
 	bug_on(o->record_len == 0);
 }
 
-void queue_submit(struct queue *q, const struct queue_msg *m, bool hold, void (*cb)(enum queue_result r, void *arg), void *arg)
+void queue_submit(struct queue *q, const struct queue_msg *m, bool hold,
+		  void (*cb)(enum queue_result r, void *arg), void *arg)
 {
 	struct submit_op *o = talloc_zero(NULL, struct submit_op);
 	struct msg *im;
@@ -225,8 +231,17 @@ void queue_submit(struct queue *q, const struct queue_msg *m, bool hold, void (*
 
 void queue_event(struct queue *q, const struct event *e)
 {
-	/* The outbox has a bound: what belongs to no message gives way first, then messages (queue_may_accept). */
-	if (!q->closing && q->outbox_bytes < (uint64_t)q->cfg.max_bytes / 2)
+	/* The outbox has a bound: what belongs to no message gives way first, then messages
+	 * (queue_may_accept). */
+	bool full = q->outbox_bytes >= (uint64_t)q->cfg.max_bytes / 2;
+
+	if (full != q->outbox_full)
+		log_event(full ? LOG_ERR : LOG_NOTICE, "-", "queue",
+			  full ? "outbox-full" : "outbox-has-room", LI("bytes", q->outbox_bytes));
+	q->outbox_full = full;
+	if (full)
+		metric_add(q->metric.events_lost, 1);
+	else if (!q->closing)
 		queue_op_record(q, e);
 }
 
@@ -238,7 +253,8 @@ void queue_hold_account(struct queue *q, const char *account, const char *why)
 
 	if (a->held && strcmp(a->why, why) == 0)
 		return;
-	log_event(LOG_NOTICE, "-", "queue", "hold", LS("account", account), LI("messages", a->n), LS("why", why));
+	log_event(LOG_NOTICE, "-", "queue", "hold", LS("account", account), LI("messages", a->n),
+		  LS("why", why));
 	index_hold_account(q->ix, a, true, why);
 	queue_op_hold_account(q, account, why);
 	for (const struct msg *m = a->first; m; m = m->account_next)
@@ -254,7 +270,8 @@ static void release(struct queue *q, struct account *a)
 
 	if (!c)
 		fatal("out of memory");
-	log_event(LOG_NOTICE, "-", "queue", "release", LS("account", a->name), LI("messages", a->n));
+	log_event(LOG_NOTICE, "-", "queue", "release", LS("account", a->name),
+		  LI("messages", a->n));
 	queue_op_hold_account(q, a->name, NULL);
 	for (struct msg *m = a->first; m; m = m->account_next) {
 		m->hold &= (uint8_t)~HOLD_PENALTY;
@@ -341,7 +358,8 @@ static void offer_outbox(struct queue *q)
 {
 	uint64_t after = q->outbox_offered > q->outbox_acked ? q->outbox_offered : q->outbox_acked;
 
-	if (!q->h.outbox || q->outbox_blocked || after >= writer_stats(q->writer).outbox_last || after - q->outbox_acked >= OUTBOX_OUTSTANDING)
+	if (!q->h.outbox || q->outbox_blocked || after >= writer_stats(q->writer).outbox_last ||
+	    after - q->outbox_acked >= OUTBOX_OUTSTANDING)
 		return;
 	if (!spool_read_outbox(q->reader, after, offer_row, q))
 		log_event(LOG_ERR, "-", "queue", "outbox-unreadable", LI("after", after));
@@ -382,7 +400,8 @@ void queue_apply_wish(struct queue *q, struct msg *m)
 		return;
 	m->wish = WISH_NONE;
 	if (w == WISH_DELETE)
-		queue_op_settle_all(q, m, "5.7.0", "deleted by the operator; the sender was not told", true);
+		queue_op_settle_all(q, m, "5.7.0",
+				    "deleted by the operator; the sender was not told", true);
 	else
 		queue_op_settle_all(q, m, "5.7.0", "returned by the operator", false);
 }
@@ -394,11 +413,15 @@ static void expire(struct queue *q, int64_t now)
 
 	if (!q->relay.host_down_ms || now - q->relay.host_down_ms < 60000)
 		return;
-	for (struct msg *m = index_first(q->ix), *next; m && left && now - m->received_ms >= q->cfg.lifetime_ms; m = next) {
+	for (struct msg *m = index_first(q->ix), *next;
+	     m && left && now - m->received_ms >= q->cfg.lifetime_ms; m = next) {
 		next = m->next;
-		if (m->state != MSG_READY || index_is_held(m) || now - m->life_from_ms < q->cfg.lifetime_ms)
+		if (m->state != MSG_READY || index_is_held(m) ||
+		    now - m->life_from_ms < q->cfg.lifetime_ms)
 			continue;
-		queue_op_settle_all(q, m, "5.4.7", "given up after too long: the next mail server could not be reached", false);
+		queue_op_settle_all(
+		    q, m, "5.4.7",
+		    "given up after too long: the next mail server could not be reached", false);
 		left--;
 	}
 }
@@ -426,7 +449,8 @@ static void refresh_metrics(struct queue *q)
 	metric_set(q->metric.held, (int64_t)c.held);
 	metric_set(q->metric.active, (int64_t)c.active);
 	metric_set(q->metric.bytes, (int64_t)c.bytes);
-	metric_set(q->metric.oldest, index_first(q->ix) ? index_first(q->ix)->received_ms / 1000 : 0);
+	metric_set(q->metric.oldest,
+		   index_first(q->ix) ? index_first(q->ix)->received_ms / 1000 : 0);
 	metric_set(q->metric.commits, (int64_t)s.commits);
 	metric_set(q->metric.operations, (int64_t)s.ops);
 	metric_set(q->metric.failures, (int64_t)s.failures);
@@ -439,7 +463,8 @@ static void arm_timer(struct queue *q, int64_t now)
 	int64_t wait = q->relay.ready ? index_next(q->ix) : INT64_MAX;
 
 	/* What is due already waits for the relay's window, not for time. */
-	wait = wait == INT64_MAX || wait <= now || wait - now > HOUSEKEEPING_MS ? HOUSEKEEPING_MS : wait - now;
+	wait = wait == INT64_MAX || wait <= now || wait - now > HOUSEKEEPING_MS ? HOUSEKEEPING_MS
+										: wait - now;
 	struct timeval tv = {.tv_sec = wait / 1000, .tv_usec = wait % 1000 * 1000};
 	event_add(q->timer, &tv);
 }
@@ -486,24 +511,32 @@ static void load_hold(const char *account, const char *why, void *arg)
 
 static void make_metrics(struct queue *q)
 {
-#define M(what, type, name, help) q->metric.what = metric_new(type, "sekisho_msa_queue_" name, NULL, help)
+#define M(what, type, name, help)                                                                  \
+	q->metric.what = metric_new(type, "sekisho_msa_queue_" name, NULL, help)
 	M(queued, METRIC_GAUGE, "messages", "Messages in the spool.");
 	M(held, METRIC_GAUGE, "held", "Messages on hold.");
 	M(active, METRIC_GAUGE, "active", "Messages with the relay role.");
 	M(bytes, METRIC_GAUGE, "bytes", "Bytes of the messages in the spool.");
-	M(oldest, METRIC_GAUGE, "oldest_timestamp_seconds", "Arrival of the oldest message; 0 when empty.");
+	M(oldest, METRIC_GAUGE, "oldest_timestamp_seconds",
+	  "Arrival of the oldest message; 0 when empty.");
 	M(commits, METRIC_COUNTER, "commits_total", "Transactions of the spool.");
-	M(operations, METRIC_COUNTER, "operations_total", "Operations in them; more a commit means better sharing of syncs.");
+	M(operations, METRIC_COUNTER, "operations_total",
+	  "Operations in them; more a commit means better sharing of syncs.");
 	M(failures, METRIC_COUNTER, "commit_failures_total", "Transactions that failed.");
 	M(outbox, METRIC_GAUGE, "outbox_batches", "Event batches accounting has not acknowledged.");
+	M(events_lost, METRIC_COUNTER, "events_lost_total",
+	  "Events of no message that the full outbox did not take.");
 	M(accepted, METRIC_COUNTER, "accepted_total", "Messages stored for a session.");
 	M(delivered, METRIC_COUNTER, "delivered_total", "Recipients the smart host took.");
 	M(bounced, METRIC_COUNTER, "bounced_total", "Recipients that failed for good.");
-	M(deferred, METRIC_COUNTER, "deferred_total", "Attempts on a recipient that failed for now.");
+	M(deferred, METRIC_COUNTER, "deferred_total",
+	  "Attempts on a recipient that failed for now.");
 	M(notices, METRIC_COUNTER, "notices_total", "Failure notices made.");
-	M(double_bounces, METRIC_COUNTER, "double_bounces_total", "Failures of mail from the null sender, told to nobody.");
+	M(double_bounces, METRIC_COUNTER, "double_bounces_total",
+	  "Failures of mail from the null sender, told to nobody.");
 	M(relay_starts, METRIC_COUNTER, "relay_starts_total", "Starts of the relay role.");
-	M(host_up, METRIC_GAUGE, "smarthost_up", "1 when the last connection to the smart host worked.");
+	M(host_up, METRIC_GAUGE, "smarthost_up",
+	  "1 when the last connection to the smart host worked.");
 #undef M
 }
 
@@ -517,7 +550,8 @@ static void copy_config(struct queue *q, const struct queue_config *c)
 	q->cfg.exe = talloc_strdup(q, c->exe ? c->exe : "/proc/self/exe");
 	q->dir = talloc_asprintf(q, "%s/msa", c->state_dir);
 	q->spool_path = talloc_asprintf(q, "%s/spool.db", q->dir);
-	if (!q->cfg.state_dir || !q->cfg.hostname || !q->cfg.smarthost || !q->cfg.postmaster || !q->cfg.exe || !q->dir || !q->spool_path)
+	if (!q->cfg.state_dir || !q->cfg.hostname || !q->cfg.smarthost || !q->cfg.postmaster ||
+	    !q->cfg.exe || !q->dir || !q->spool_path)
 		fatal("out of memory");
 }
 
@@ -530,11 +564,13 @@ static bool open_spool(struct queue *q, char **err)
 		return false;
 	}
 	q->spool = spool_open(q->spool_path, &host, err);
-	return q->spool && spool_load(q->spool, load_message, load_hold, q, err) && (q->reader = spool_reader_open(q->spool_path, err)) &&
+	return q->spool && spool_load(q->spool, load_message, load_hold, q, err) &&
+	       (q->reader = spool_reader_open(q->spool_path, err)) &&
 	       (q->writer = writer_start(q->base, q->spool, op_done, q, err));
 }
 
-struct queue *queue_open(struct event_base *base, const struct queue_config *cfg, const struct queue_handlers *h, void *arg, char **err)
+struct queue *queue_open(struct event_base *base, const struct queue_config *cfg,
+			 const struct queue_handlers *h, void *arg, char **err)
 {
 	struct queue *q = talloc_zero(NULL, struct queue);
 
@@ -558,8 +594,8 @@ struct queue *queue_open(struct event_base *base, const struct queue_config *cfg
 	if (!q->kick || !q->timer)
 		fatal("out of memory");
 	struct index_counts c = index_counts(q->ix);
-	log_event(LOG_INFO, "-", "queue", "opened", LI("messages", c.queued), LI("held", c.held), LI("bytes", c.bytes),
-		  LS("instance", queue_instance(q)));
+	log_event(LOG_INFO, "-", "queue", "opened", LI("messages", c.queued), LI("held", c.held),
+		  LI("bytes", c.bytes), LS("instance", queue_instance(q)));
 	queue_kick(q);
 	return q;
 }

@@ -1,13 +1,16 @@
 /*
  * queue - accepted mail: durable before 250, held or due, handed to delivery, gone when done.
  *
- * Owner of the spool (<state_dir>/msa/spool.db), of its one writer thread (group commit: every session waiting shares one fsync), of the event outbox, of the
- * schedule, and of the relay role, the process that delivers. The session side sees only this header. All calls and callbacks are on the
- * main loop's thread.
+ * Owner of the spool (<state_dir>/msa/spool.db), of its one writer thread (group commit: every
+ * session waiting shares one fsync), of the event outbox, of the schedule, and of the relay role,
+ * the process that delivers. The session side sees only this header. All calls and callbacks are on
+ * the main loop's thread.
  *
- * Order in msad: sockets and keys, proc_drop(), proc_seccomp(true), queue_open(), queue_start(): the writer thread and the relay role inherit what was
- * dropped (a seccomp filter and capabilities are a thread's own), spool files belong to the daemon's user, and a relay that died can
- * be started again (execve stays allowed). `sekisho-msad -x relay` calls relay_main() before anything else reads arguments.
+ * Order in msad: sockets and keys, proc_drop(), proc_seccomp(true), queue_open(), queue_start():
+ * the writer thread and the relay role inherit what was dropped (a seccomp filter and capabilities
+ * are a thread's own), spool files belong to the daemon's user, and a relay that died can be
+ * started again (execve stays allowed). `sekisho-msad -x relay` calls relay_main() before anything
+ * else reads arguments.
  */
 #ifndef MSA_QUEUE_H
 #define MSA_QUEUE_H
@@ -31,72 +34,86 @@ struct queue_rcpt {
 
 struct queue_msg {
 	char id[QUEUE_ID_LEN + 1]; /* from queue_new_id() */
-	const char *account;       /* "" for our own notifications */
-	const char *mail_from;     /* untagged; "" is the null sender */
-	const char *mail_from_out; /* what MAIL FROM will carry, fixed now: the tag is the same in every retry */
+	const char *account;	   /* "" for our own notifications */
+	const char *mail_from;	   /* untagged; "" is the null sender */
+	const char *mail_from_out; /* what MAIL FROM will carry, fixed now: the tag is the same in
+				      every retry */
 	const struct queue_rcpt *rcpts;
 	uint32_t n_rcpts;
-	const uint8_t *data; /* the whole message, CRLF lines, not dot-stuffed, headers already final */
+	const uint8_t
+	    *data; /* the whole message, CRLF lines, not dot-stuffed, headers already final */
 	size_t len;
-	bool body_8bit;      /* BODY=8BITMIME was said */
+	bool body_8bit; /* BODY=8BITMIME was said */
 	int64_t received_ms;
-	const struct event *event; /* EVENT_MESSAGE, stored in the same commit; NULL for notifications */
+	const struct event
+	    *event; /* EVENT_MESSAGE, stored in the same commit; NULL for notifications */
 };
 
 enum queue_result {
-	QUEUE_OK = 0,     /* on disk: say 250 */
-	QUEUE_FULL = 1,   /* disk or limits: 452 4.3.1 */
-	QUEUE_ERROR = 2,  /* I/O error: 451 4.3.0 */
+	QUEUE_OK = 0,	 /* on disk: say 250 */
+	QUEUE_FULL = 1,	 /* disk or limits: 452 4.3.1 */
+	QUEUE_ERROR = 2, /* I/O error: 451 4.3.0 */
 };
 
 struct queue_config {
-	const char *state_dir;       /* the spool goes to <state_dir>/msa */
+	const char *state_dir; /* the spool goes to <state_dir>/msa */
 	const char *hostname;
-	const char *smarthost;       /* "ADDRESS:PORT", "[v6]:PORT" */
-	const char *postmaster;      /* From: of our notifications */
+	const char *smarthost;		    /* "ADDRESS:PORT", "[v6]:PORT" */
+	const char *postmaster;		    /* From: of our notifications */
 	int64_t retry_min_ms, retry_max_ms; /* back-off doubles from min to max, with jitter */
-	int64_t lifetime_ms;         /* then a failure notice */
-	int64_t max_bytes;           /* of the whole spool */
-	int64_t max_held_per_account; /* messages; above it queue_may_accept() says no */
-	int connections;             /* deliveries at once */
-	int64_t timeout_ms;          /* of each step with the smart host */
-	bool start_relay;            /* false: -n and tests without delivery */
-	const char *exe;             /* program to re-exec as `-x relay`; NULL: /proc/self/exe */
+	int64_t lifetime_ms;		    /* then a failure notice */
+	int64_t max_bytes;		    /* of the whole spool */
+	int64_t max_held_per_account;	    /* messages; above it queue_may_accept() says no */
+	int connections;		    /* deliveries at once */
+	int64_t timeout_ms;		    /* of each step with the smart host */
+	bool start_relay;		    /* false: -n and tests without delivery */
+	const char *exe; /* program to re-exec as `-x relay`; NULL: /proc/self/exe */
 };
 
 struct queue_handlers {
-	/* Outbox: a batch for accounting, in order; call queue_outbox_acked() later. False: not now (asked again on queue_outbox_kick()). */
+	/* Outbox: a batch for accounting, in order; call queue_outbox_acked() later. False: not now
+	 * (asked again on queue_outbox_kick()). */
 	bool (*outbox)(uint64_t seq, uint32_t n, const uint8_t *records, size_t len, void *arg);
 };
 
-/* Opens (creates, migrates, recovers) the spool. NULL with *err (malloc'd). cfg strings are copied. */
-struct queue *queue_open(struct event_base *base, const struct queue_config *cfg, const struct queue_handlers *h, void *arg, char **err);
+/* Opens (creates, migrates, recovers) the spool. NULL with *err (malloc'd). cfg strings are copied.
+ */
+struct queue *queue_open(struct event_base *base, const struct queue_config *cfg,
+			 const struct queue_handlers *h, void *arg, char **err);
 /* Start the relay role (no-op when cfg.start_relay is false); it is started again when it dies. */
 bool queue_start(struct queue *q, char **err);
 /* A name for the life of this spool's outbox numbering, for feed_new(). */
 const char *queue_instance(const struct queue *q);
 void queue_new_id(struct queue *q, int64_t now_ms, char out[static QUEUE_ID_LEN + 1]);
 
-/* Cheap, before DATA: QUEUE_FULL when the disk or the spool's own bound would not take size more bytes. */
+/* Cheap, before DATA: QUEUE_FULL when the disk or the spool's own bound would not take size more
+ * bytes. */
 enum queue_result queue_may_accept(struct queue *q, const char *account, uint64_t size);
 /*
- * Copies what it needs from m before it returns. cb once, from the main loop (never from inside this call), when it is on disk or has failed. hold: goes in held. The account's penalty at the
+ * Copies what it needs from m before it returns. cb once, from the main loop (never from inside
+ * this call), when it is on disk or has failed. hold: goes in held. The account's penalty at the
  * time of the commit counts too.
  */
-void queue_submit(struct queue *q, const struct queue_msg *m, bool hold, void (*cb)(enum queue_result r, void *arg), void *arg);
-/* Store an event that belongs to no message (login, refusal) in the outbox with the next commit; nobody waits. */
+void queue_submit(struct queue *q, const struct queue_msg *m, bool hold,
+		  void (*cb)(enum queue_result r, void *arg), void *arg);
+/* Store an event that belongs to no message (login, refusal) in the outbox with the next commit;
+ * nobody waits. */
 void queue_event(struct queue *q, const struct event *e);
 
-/* Penalties, from ratelimit/rl. Held: out of delivery at once, what is in flight and not yet past MAIL FROM included. */
+/* Penalties, from ratelimit/rl. Held: out of delivery at once, what is in flight and not yet past
+ * MAIL FROM included. */
 void queue_hold_account(struct queue *q, const char *account, const char *why);
 void queue_release_account(struct queue *q, const char *account);
-void queue_holds_synced(struct queue *q, const char *const *held, size_t n); /* these and no others */
+void queue_holds_synced(struct queue *q, const char *const *held,
+			size_t n); /* these and no others */
 
-void queue_outbox_kick(struct queue *q);              /* the feed is (back) up: offer from the oldest unacknowledged on */
+void queue_outbox_kick(
+    struct queue *q); /* the feed is (back) up: offer from the oldest unacknowledged on */
 void queue_outbox_acked(struct queue *q, uint64_t seq); /* delete up to seq */
 
-/* "queue.list" "queue.show" "queue.hold" "queue.release" "queue.retry" "queue.bounce" "queue.delete" "queue.grid" "queue.stats":
- * docs/protocols/control.md. A new reference; *ok false: a string saying why. */
+/* "queue.list" "queue.show" "queue.hold" "queue.release" "queue.retry" "queue.bounce"
+ * "queue.delete" "queue.grid" "queue.stats": docs/protocols/control.md. A new reference; *ok false:
+ * a string saying why. */
 json_t *queue_request(struct queue *q, const char *op, const json_t *args, bool *ok);
 
 /* Finish the commit under way, stop the relay after its current replies (bounded, 5 s), close. */

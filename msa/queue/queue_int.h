@@ -22,12 +22,12 @@ struct qop {
 /* The relay role as its parent sees it (queue_relay.c). */
 struct relay_child {
 	struct ipc_conn *conn; /* NULL: none */
-	pid_t pid;             /* 0: none */
-	bool ready;            /* it told its journal; it takes work */
+	pid_t pid;	       /* 0: none */
+	bool ready;	       /* it told its journal; it takes work */
 	uint32_t window;
-	uint64_t commit_seq;   /* to be told with the next RELAY_COMMITTED; 0: nothing new */
+	uint64_t commit_seq; /* to be told with the next RELAY_COMMITTED; 0: nothing new */
 	bool host_up;
-	int64_t host_down_ms;  /* UTC, since when; 0: up or never tried */
+	int64_t host_down_ms; /* UTC, since when; 0: up or never tried */
 	char host_why[RELAY_REPLY_MAX + 1];
 	int64_t started_mono_ms;
 	int respawn_ms;
@@ -56,15 +56,16 @@ struct queue {
 	uint32_t id_n;
 
 	uint64_t outbox_offered, outbox_acked;
-	bool outbox_blocked, outbox_forgetting;
+	bool outbox_blocked, outbox_forgetting, outbox_full;
 	uint64_t outbox_bytes; /* at the last look */
 
 	int64_t disk_checked_mono_ms, full_probe_mono_ms;
 	uint64_t disk_free; /* bytes */
 
 	struct {
-		struct metric *queued, *held, *active, *bytes, *oldest, *commits, *operations, *failures, *outbox, *accepted, *delivered, *bounced,
-		    *deferred, *notices, *double_bounces, *relay_starts, *host_up;
+		struct metric *queued, *held, *active, *bytes, *oldest, *commits, *operations,
+		    *failures, *outbox, *accepted, *delivered, *bounced, *deferred, *notices,
+		    *double_bounces, *relay_starts, *events_lost, *host_up;
 	} metric;
 };
 
@@ -75,16 +76,20 @@ uint32_t queue_random(void);
 void queue_apply_wish(struct queue *q, struct msg *m);
 
 /* queue_ops.c: each hands one operation to the writer. */
-void queue_op_settle(struct queue *q, struct msg *m, const struct relay_outcome *o); /* m NULL: unknown, only the order counts */
+void queue_op_settle(struct queue *q, struct msg *m,
+		     const struct relay_outcome *o); /* m NULL: unknown, only the order counts */
 /* The same fate for everybody still waiting; quiet: the sender is not told. */
-void queue_op_settle_all(struct queue *q, struct msg *m, const char *status, const char *reply, bool quiet);
-void queue_op_hold_account(struct queue *q, const char *account, const char *why); /* why NULL: release */
+void queue_op_settle_all(struct queue *q, struct msg *m, const char *status, const char *reply,
+			 bool quiet);
+void queue_op_hold_account(struct queue *q, const char *account,
+			   const char *why); /* why NULL: release */
 struct queue_change {
 	int64_t key;
 	uint8_t hold;
 };
 /* next_ms -1: only the hold bits; life_from_ms -1: it stays. */
-void queue_op_update(struct queue *q, const struct queue_change *changes, size_t n, int64_t next_ms, int64_t life_from_ms);
+void queue_op_update(struct queue *q, const struct queue_change *changes, size_t n, int64_t next_ms,
+		     int64_t life_from_ms);
 void queue_op_forget(struct queue *q, uint64_t seq);
 void queue_op_record(struct queue *q, const struct event *e);
 

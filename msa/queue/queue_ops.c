@@ -1,8 +1,10 @@
 /*
- * queue_ops - what the main thread asks of the writer's thread, and what it does when that is on disk.
+ * queue_ops - what the main thread asks of the writer's thread, and what it does when that is on
+ * disk.
  *
- * Purpose: each change is one struct: its apply() runs in the transaction, its done() afterwards on the main loop.
- * Trusted with: nothing of its own. Diagnostics: log lines of final outcomes. Known gaps: none.
+ * Purpose: each change is one struct: its apply() runs in the transaction, its done() afterwards on
+ * the main loop. Trusted with: nothing of its own. Diagnostics: log lines of final outcomes. Known
+ * gaps: none.
  */
 #include <string.h>
 #include <talloc.h>
@@ -14,11 +16,12 @@
 #include "msa/queue/queue_int.h"
 #include "msa/queue/schedule.h"
 
-#define LINGER_RESULT_MS 20   /* outcomes and records share a sync with whoever comes */
+#define LINGER_RESULT_MS 20 /* outcomes and records share a sync with whoever comes */
 #define LINGER_RECORD_MS 100
 #define LINGER_FORGET_MS 1000
 
-static void *new_op(size_t size, enum queue_result (*apply)(struct spool *s, struct op *op), void (*done)(struct queue *q, struct qop *o), int linger_ms)
+static void *new_op(size_t size, enum queue_result (*apply)(struct spool *s, struct op *op),
+		    void (*done)(struct queue *q, struct qop *o), int linger_ms)
 {
 	struct qop *o = talloc_zero_size(NULL, size);
 
@@ -57,11 +60,13 @@ static void count_outcomes(struct queue *q, const struct settle_op *o)
 	metric_add(q->metric.double_bounces, o->t.double_bounce);
 	for (uint32_t i = 0; i < o->t.n; i++) {
 		static const char *const names[] = {"", "delivered", "bounced", "deferred"};
-		log_event(LOG_INFO, o->id, "queue", names[o->rcpts[i].result], LI("recipient", o->rcpts[i].idx), LS("status", o->rcpts[i].status),
+		log_event(LOG_INFO, o->id, "queue", names[o->rcpts[i].result],
+			  LI("recipient", o->rcpts[i].idx), LS("status", o->rcpts[i].status),
 			  LS("reply", o->rcpts[i].reply));
 	}
 	if (o->t.double_bounce)
-		log_event(LOG_WARNING, o->id, "queue", "double-bounce", LI("recipients", o->t.bounced), LS("reply", o->rcpts[0].reply),
+		log_event(LOG_WARNING, o->id, "queue", "double-bounce",
+			  LI("recipients", o->t.bounced), LS("reply", o->rcpts[0].reply),
 			  LS("action", "nobody is told: the sender is the null sender"));
 }
 
@@ -70,7 +75,8 @@ static void add_notice(struct queue *q, const struct settle_op *o)
 	struct msg *m = index_add(q->ix, o->t.dsn_id, o->t.dsn_key, "", o->t.dsn_size, o->t.now_ms);
 
 	index_set_state(q->ix, m, MSG_READY);
-	log_event(LOG_INFO, o->t.dsn_id, "queue", "notice", LS("about", o->id), LI("size", o->t.dsn_size));
+	log_event(LOG_INFO, o->t.dsn_id, "queue", "notice", LS("about", o->id),
+		  LI("size", o->t.dsn_size));
 }
 
 static void settle_done(struct queue *q, struct qop *qo)
@@ -100,7 +106,8 @@ static void settle_done(struct queue *q, struct qop *qo)
 	queue_kick(q);
 }
 
-static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct relay_rcpt *rcpts, uint32_t n)
+static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct relay_rcpt *rcpts,
+				    uint32_t n)
 {
 	struct settle_op *o = new_op(sizeof(*o), settle_apply, settle_done, LINGER_RESULT_MS);
 	int64_t now = clock_utc_ms();
@@ -108,14 +115,19 @@ static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct
 	o->rcpts = talloc_memdup(o, rcpts, sizeof(*rcpts) * (n ? n : 1));
 	if (!o->rcpts)
 		fatal("out of memory");
-	o->t = (struct spool_settle){.rcpts = o->rcpts, .n = n, .now_ms = now, .lifetime_ms = q->cfg.lifetime_ms, .dsn_key = ++q->last_key};
+	o->t = (struct spool_settle){.rcpts = o->rcpts,
+				     .n = n,
+				     .now_ms = now,
+				     .lifetime_ms = q->cfg.lifetime_ms,
+				     .dsn_key = ++q->last_key};
 	queue_new_id(q, now, o->t.dsn_id);
 	if (m) {
 		memcpy(o->id, m->id, sizeof(o->id));
 		o->known = true;
 		o->t.key = m->key;
 		o->t.attempt = m->attempts;
-		o->t.retry_at_ms = now + schedule_delay(q->cfg.retry_min_ms, q->cfg.retry_max_ms, m->attempts + 1, queue_random());
+		o->t.retry_at_ms = now + schedule_delay(q->cfg.retry_min_ms, q->cfg.retry_max_ms,
+							m->attempts + 1, queue_random());
 		m->settling++;
 		index_set_state(q->ix, m, MSG_SETTLING);
 	}
@@ -132,7 +144,8 @@ void queue_op_settle(struct queue *q, struct msg *m, const struct relay_outcome 
 	writer_put(q->writer, &o->q.op);
 }
 
-void queue_op_settle_all(struct queue *q, struct msg *m, const char *status, const char *reply, bool quiet)
+void queue_op_settle_all(struct queue *q, struct msg *m, const char *status, const char *reply,
+			 bool quiet)
 {
 	struct relay_rcpt all = {.result = RELAY_BOUNCED};
 
@@ -155,7 +168,8 @@ static enum queue_result hold_apply(struct spool *s, struct op *op)
 {
 	struct hold_op *o = (struct hold_op *)op;
 
-	return o->why ? spool_hold_account(s, o->account, o->why) : spool_release_account(s, o->account);
+	return o->why ? spool_hold_account(s, o->account, o->why)
+		      : spool_release_account(s, o->account);
 }
 
 static void nothing_done(struct queue *q, struct qop *o)
@@ -190,11 +204,13 @@ static enum queue_result update_apply(struct spool *s, struct op *op)
 	enum queue_result r = QUEUE_OK;
 
 	for (size_t i = 0; r == QUEUE_OK && i < o->n; i++)
-		r = spool_update(s, o->changes[i].key, o->changes[i].hold, o->next_ms, o->life_from_ms);
+		r = spool_update(s, o->changes[i].key, o->changes[i].hold, o->next_ms,
+				 o->life_from_ms);
 	return r;
 }
 
-void queue_op_update(struct queue *q, const struct queue_change *changes, size_t n, int64_t next_ms, int64_t life_from_ms)
+void queue_op_update(struct queue *q, const struct queue_change *changes, size_t n, int64_t next_ms,
+		     int64_t life_from_ms)
 {
 	for (size_t i = 0; i < n; i += CHANGES_AT_ONCE) {
 		struct update_op *o = new_op(sizeof(*o), update_apply, nothing_done, 0);

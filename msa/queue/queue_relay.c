@@ -1,9 +1,10 @@
 /*
- * queue_relay - the relay role as seen by its parent: start it, hand it what is due, take its outcomes.
+ * queue_relay - the relay role as seen by its parent: start it, hand it what is due, take its
+ * outcomes.
  *
- * Purpose: at most `window` messages are with the role; one that dies is started again, and what it had is taken back when its successor has
- * told the journal. Trusted with: fork and exec of our own program. Diagnostics: log lines relay started/ended, host up/down.
- * Known gaps: none.
+ * Purpose: at most `window` messages are with the role; one that dies is started again, and what it
+ * had is taken back when its successor has told the journal. Trusted with: fork and exec of our own
+ * program. Diagnostics: log lines relay started/ended, host up/down. Known gaps: none.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +23,7 @@
 
 #define RESPAWN_MIN_MS 100
 #define RESPAWN_MAX_MS 5000
-#define STOP_MS        5000
+#define STOP_MS	       5000
 
 static void spawn(struct queue *q);
 
@@ -74,7 +75,8 @@ static bool take_ready(struct queue *q, struct wire_in *r)
 		index_set_state(q->ix, m, MSG_READY);
 		queue_apply_wish(q, m);
 	}
-	log_event(LOG_INFO, "-", "queue", "relay-ready", LI("pid", q->relay.pid), LI("window", q->relay.window));
+	log_event(LOG_INFO, "-", "queue", "relay-ready", LI("pid", q->relay.pid),
+		  LI("window", q->relay.window));
 	return true;
 }
 
@@ -86,7 +88,8 @@ static bool take_host(struct queue *q, struct wire_in *r)
 	if (!wire_done(r))
 		return false;
 	if (up != q->relay.host_up || (!up && !q->relay.host_down_ms))
-		log_event(up ? LOG_NOTICE : LOG_ERR, "-", "queue", up ? "smarthost-up" : "smarthost-down", LS("address", q->cfg.smarthost),
+		log_event(up ? LOG_NOTICE : LOG_ERR, "-", "queue",
+			  up ? "smarthost-up" : "smarthost-down", LS("address", q->cfg.smarthost),
 			  LS("why", q->relay.host_why));
 	q->relay.host_up = up;
 	if (up)
@@ -105,7 +108,8 @@ static void reap(struct relay_child *c)
 			c->old[i] = 0;
 }
 
-/* Leaves the pid to be reaped; a full list means children that will not die, and those are init's in the end. */
+/* Leaves the pid to be reaped; a full list means children that will not die, and those are init's
+ * in the end. */
 static void forget_child(struct relay_child *c)
 {
 	for (size_t i = 0; i < sizeof(c->old) / sizeof(c->old[0]); i++)
@@ -123,22 +127,28 @@ static void ended(struct queue *q, const char *reason)
 {
 	struct relay_child *c = &q->relay;
 
-	log_event(q->closing ? LOG_INFO : LOG_WARNING, "-", "queue", "relay-ended", LI("pid", c->pid), LS("reason", reason));
+	log_event(q->closing ? LOG_INFO : LOG_WARNING, "-", "queue", "relay-ended",
+		  LI("pid", c->pid), LS("reason", reason));
 	forget_child(c);
 	if (q->closing)
 		return;
-	struct timeval tv = {.tv_sec = c->respawn_ms / 1000, .tv_usec = c->respawn_ms % 1000 * 1000};
+	struct timeval tv = {.tv_sec = c->respawn_ms / 1000,
+			     .tv_usec = c->respawn_ms % 1000 * 1000};
 	event_add(c->respawn, &tv);
 	c->respawn_ms = c->respawn_ms * 2 > RESPAWN_MAX_MS ? RESPAWN_MAX_MS : c->respawn_ms * 2;
 }
 
-/* The role reads foreign bytes; what it says is checked, and one that talks nonsense is replaced. */
+/* The role reads foreign bytes; what it says is checked, and one that talks nonsense is replaced.
+ */
 static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, size_t len, void *arg)
 {
 	static const struct {
 		uint16_t type;
 		bool (*take)(struct queue *q, struct wire_in *r);
-	} table[] = {{RELAY_OUTCOME, take_outcome}, {RELAY_BACK, take_back}, {RELAY_READY, take_ready}, {RELAY_HOST, take_host}};
+	} table[] = {{RELAY_OUTCOME, take_outcome},
+		     {RELAY_BACK, take_back},
+		     {RELAY_READY, take_ready},
+		     {RELAY_HOST, take_host}};
 	struct queue *q = arg;
 	struct wire_in r;
 	bool ok = false;
@@ -148,7 +158,8 @@ static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, siz
 		if (table[i].type == type)
 			ok = table[i].take(q, &r);
 	if (!ok) {
-		log_event(LOG_CRIT, "-", "queue", "relay-malformed", LI("frame", type), LI("pid", q->relay.pid));
+		log_event(LOG_CRIT, "-", "queue", "relay-malformed", LI("frame", type),
+			  LI("pid", q->relay.pid));
 		kill(q->relay.pid, SIGKILL);
 		ended(q, "malformed frame");
 		ipc_free(c, false);
@@ -174,7 +185,8 @@ static void on_respawn(evutil_socket_t fd, short what, void *arg)
 /* In the child of a process with threads: nothing but system calls until exec. */
 static _Noreturn void become_relay(const char *exe, int fd)
 {
-	char *const argv[] = {(char *)(uintptr_t)"sekisho-msad", (char *)(uintptr_t)"-x", (char *)(uintptr_t)"relay", NULL};
+	char *const argv[] = {(char *)(uintptr_t) "sekisho-msad", (char *)(uintptr_t) "-x",
+			      (char *)(uintptr_t) "relay", NULL};
 	sigset_t none;
 
 	if (fd == 3)
@@ -190,7 +202,8 @@ static _Noreturn void become_relay(const char *exe, int fd)
 
 static void send_config(struct queue *q)
 {
-	struct relay_config c = {.connections = (uint32_t)q->cfg.connections, .timeout_ms = q->cfg.timeout_ms};
+	struct relay_config c = {.connections = (uint32_t)q->cfg.connections,
+				 .timeout_ms = q->cfg.timeout_ms};
 	uint8_t buf[sizeof(c) + 64];
 	struct wire_out w;
 
@@ -235,8 +248,8 @@ static void spawn(struct queue *q)
 
 bool relay_start(struct queue *q, char **err)
 {
-	if (strlen(q->cfg.state_dir) >= sizeof(((struct relay_config *)0)->state_dir) || strlen(q->cfg.hostname) >= 256 ||
-	    strlen(q->cfg.smarthost) >= 64) {
+	if (strlen(q->cfg.state_dir) >= sizeof(((struct relay_config *)0)->state_dir) ||
+	    strlen(q->cfg.hostname) >= 256 || strlen(q->cfg.smarthost) >= 64) {
 		*err = strdup("state_dir, hostname or smarthost is too long");
 		return false;
 	}
@@ -267,7 +280,8 @@ void relay_dispatch(struct queue *q, int64_t now_ms)
 {
 	struct msg *m;
 
-	while (q->relay.ready && !q->closing && index_counts(q->ix).active < q->relay.window && (m = index_due(q->ix, now_ms))) {
+	while (q->relay.ready && !q->closing && index_counts(q->ix).active < q->relay.window &&
+	       (m = index_due(q->ix, now_ms))) {
 		if (!send_work(q, m))
 			return;
 		index_set_state(q->ix, m, MSG_ACTIVE);

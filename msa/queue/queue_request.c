@@ -1,9 +1,11 @@
 /*
  * queue_request - what operators ask of the queue: docs/protocols/control.md, queue.*.
  *
- * Purpose: select messages, show them, change them. A change is in the spool before it is answered. Trusted with: nothing of its own; args are
- * foreign and checked. Diagnostics: the error text says what to change. Known gaps: a list reads the disk on the main loop, at most 2 s;
- * bounce and delete of a message under delivery wait for its outcome and are forgotten when msad ends before it.
+ * Purpose: select messages, show them, change them. A change is in the spool before it is answered.
+ * Trusted with: nothing of its own; args are foreign and checked. Diagnostics: the error text says
+ * what to change. Known gaps: a list reads the disk on the main loop, at most 2 s; bounce and
+ * delete of a message under delivery wait for its outcome and are forgotten when msad ends before
+ * it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,7 @@
 
 #define LIST_DEFAULT 100
 #define LIST_MAX     1000
-#define IDS_MAX      10000
+#define IDS_MAX	     10000
 #define SYNC_MS	     2000
 
 struct ask {
@@ -48,7 +50,8 @@ static const char *state_name(const struct ask *a, const struct msg *m)
 
 static bool is_state(const char *s)
 {
-	return strcmp(s, "due") == 0 || strcmp(s, "held") == 0 || strcmp(s, "deferred") == 0 || strcmp(s, "active") == 0;
+	return strcmp(s, "due") == 0 || strcmp(s, "held") == 0 || strcmp(s, "deferred") == 0 ||
+	       strcmp(s, "active") == 0;
 }
 
 static bool take_text(struct ask *a, const char *key, const json_t *v, const char **out)
@@ -76,12 +79,14 @@ static bool take_ids(struct ask *a, const json_t *v)
 	const json_t *id;
 
 	if (!json_is_array(v) || json_array_size(v) > IDS_MAX) {
-		a->err = talloc_asprintf(a, "ids must be an array of at most %d queue ids", IDS_MAX);
+		a->err =
+		    talloc_asprintf(a, "ids must be an array of at most %d queue ids", IDS_MAX);
 		return false;
 	}
-	json_array_foreach(v, i, id)
+	json_array_foreach (v, i, id)
 		if (!json_is_string(id) || !queue_id_valid(json_string_value(id))) {
-			a->err = "ids holds something that is not a queue id (16 characters, 0-9 and a-z)";
+			a->err = "ids holds something that is not a queue id (16 characters, 0-9 "
+				 "and a-z)";
 			return false;
 		}
 	a->ids = v;
@@ -121,7 +126,7 @@ static bool take_args(struct ask *a, bool list)
 	const char *key;
 	json_t *v;
 
-	json_object_foreach((json_t *)(uintptr_t)a->args, key, v)
+	json_object_foreach ((json_t *)(uintptr_t)a->args, key, v)
 		if (!take_arg(a, key, v, list))
 			return false;
 	if (!list && !a->any && !a->everything)
@@ -156,9 +161,11 @@ static void add_key(int64_t key, void *arg)
 
 static bool wanted(const struct ask *a, const struct msg *m, const struct keys *domain)
 {
-	return m->state != MSG_COMMITTING && (!a->account || strcmp(a->account, m->account->name) == 0) &&
+	return m->state != MSG_COMMITTING &&
+	       (!a->account || strcmp(a->account, m->account->name) == 0) &&
 	       (!a->state || strcmp(a->state, state_name(a, m)) == 0) &&
-	       (!a->domain || (domain->n && bsearch(&m->key, domain->v, domain->n, sizeof(int64_t), by_key)));
+	       (!a->domain ||
+		(domain->n && bsearch(&m->key, domain->v, domain->n, sizeof(int64_t), by_key)));
 }
 
 static void add_found(struct ask *a, struct msg *m)
@@ -183,13 +190,13 @@ static void look_up(struct ask *a, const struct keys *domain)
 	size_t i, kept = 0;
 	const json_t *id;
 
-	json_array_foreach(a->ids, i, id) {
+	json_array_foreach (a->ids, i, id) {
 		struct msg *m = index_find(a->q->ix, json_string_value(id));
 		if (m && wanted(a, m, domain))
 			add_found(a, m);
 	}
 	if (a->n)
-		qsort(a->found, a->n, sizeof(*a->found), by_arrival);
+		qsort(a->found, a->n, sizeof(void *), by_arrival);
 	for (i = 0; i < a->n; i++)
 		if (kept == 0 || a->found[kept - 1] != a->found[i])
 			a->found[kept++] = a->found[i];
@@ -283,7 +290,8 @@ static json_t *list(struct ask *a)
 
 	a->limit = LIST_DEFAULT;
 	if (take_args(a, true) && find(a))
-		for (size_t i = 0; i < a->n && !a->err && (int64_t)json_array_size(rows) < a->limit; i++)
+		for (size_t i = 0; i < a->n && !a->err && (int64_t)json_array_size(rows) < a->limit;
+		     i++)
 			if ((o = describe(a, a->found[i])))
 				json_array_append_new(rows, o);
 	o = json_object();
@@ -401,10 +409,12 @@ static json_t *change(struct ask *a, bool (*one)(struct ask *a, struct msg *m), 
 			c[changed++] = (struct queue_change){a->found[i]->key, a->found[i]->hold};
 	if (!a->dry_run && changed) {
 		if (p != SETTLED_BY_ITSELF)
-			queue_op_update(a->q, c, changed, p == HOLD_ONLY ? -1 : a->now, p == NEW_LIFE ? a->now : -1);
+			queue_op_update(a->q, c, changed, p == HOLD_ONLY ? -1 : a->now,
+					p == NEW_LIFE ? a->now : -1);
 		queue_kick(a->q);
 		if (!writer_sync(a->q->writer, SYNC_MS))
-			a->err = "taken, but the spool cannot be written now (is the disk full?); it is tried again until it can";
+			a->err = "taken, but the spool cannot be written now (is the disk full?); "
+				 "it is tried again until it can";
 	}
 	json_t *o = json_object();
 	json_object_set_new(o, "matched", json_integer((json_int_t)a->n));
@@ -447,7 +457,8 @@ static json_t *delete_(struct ask *a)
 static const struct {
 	const char *name;
 	int64_t below_ms;
-} buckets[BUCKETS] = {{"5m", 300000}, {"20m", 1200000}, {"1h", 3600000}, {"6h", 21600000}, {"1d", 86400000}, {"older", INT64_MAX}};
+} buckets[BUCKETS] = {{"5m", 300000},	{"20m", 1200000}, {"1h", 3600000},
+		      {"6h", 21600000}, {"1d", 86400000}, {"older", INT64_MAX}};
 
 struct grid {
 	const struct ask *a;
@@ -455,12 +466,13 @@ struct grid {
 	struct grid_row {
 		char *domain;
 		int64_t total, counts[BUCKETS];
-	} *rows;
+	} * rows;
 	size_t n;
 	json_t *by_name; /* domain -> number of its row */
 };
 
-static void grid_row(int64_t key, const char *domain, int64_t received_ms, uint32_t rcpts, void *arg)
+static void grid_row(int64_t key, const char *domain, int64_t received_ms, uint32_t rcpts,
+		     void *arg)
 {
 	struct grid *g = arg;
 
@@ -554,8 +566,9 @@ static const struct {
 	const char *op;
 	json_t *(*fn)(struct ask *a);
 } table[] = {
-	{"queue.list", list},	{"queue.show", show},	  {"queue.hold", hold},	 {"queue.release", release}, {"queue.retry", retry},
-	{"queue.bounce", bounce}, {"queue.delete", delete_}, {"queue.grid", grid}, {"queue.stats", stats},
+    {"queue.list", list},	{"queue.show", show},	{"queue.hold", hold},
+    {"queue.release", release}, {"queue.retry", retry}, {"queue.bounce", bounce},
+    {"queue.delete", delete_},	{"queue.grid", grid},	{"queue.stats", stats},
 };
 
 json_t *queue_request(struct queue *q, const char *op, const json_t *args, bool *ok)

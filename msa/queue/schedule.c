@@ -1,8 +1,9 @@
 /*
  * schedule - back-off and lifetime.
  *
- * Purpose: doubling back-off with jitter, so that mail deferred together does not come back together.
- * Trusted with: nothing. Diagnostics: none. Known gaps: one schedule for every destination; there is one smart host.
+ * Purpose: doubling back-off with jitter, so that mail deferred together does not come back
+ * together. Trusted with: nothing. Diagnostics: none. Known gaps: one schedule for every
+ * destination; there is one smart host.
  */
 #include "msa/queue/schedule.h"
 
@@ -14,7 +15,8 @@ int64_t schedule_delay(int64_t min_ms, int64_t max_ms, uint32_t attempts, uint32
 		d = d > max_ms / 2 ? max_ms : d * 2;
 	if (d > max_ms)
 		d = max_ms;
-	/* Hours fit many times over: max_ms is bounded by the configuration, 2^50 leaves room for the factor. */
+	/* Hours fit many times over: max_ms is bounded by the configuration, 2^50 leaves room for
+	 * the factor. */
 	if (d > (int64_t)1 << 50)
 		d = (int64_t)1 << 50;
 	d = d / 4 * 3 + d / 2 * (int64_t)(random % 1025) / 1024;

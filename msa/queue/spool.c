@@ -1,9 +1,10 @@
 /*
  * spool - the writing side of the queue on disk.
  *
- * Purpose: messages, recipients, holds and the event outbox change together, in transactions that are synced before anybody is told.
- * Trusted with: <state_dir>/msa/spool.db. Diagnostics: enum queue_result and spool_why().
- * Known gaps: none of the body is compressed; freed pages are reused but the file does not shrink.
+ * Purpose: messages, recipients, holds and the event outbox change together, in transactions that
+ * are synced before anybody is told. Trusted with: <state_dir>/msa/spool.db. Diagnostics: enum
+ * queue_result and spool_why(). Known gaps: none of the body is compressed; freed pages are reused
+ * but the file does not shrink.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,125 +17,91 @@
 
 #include "lib/proc.h"
 
-#include "msa/queue/schedule.h"
-#include "msa/queue/spool.h"
-#include "msa/queue/spool_sql.h"
+#include "msa/queue/spool_int.h"
 
-#define CHECKPOINT_PAGES 2000 /* of 8 KB in the WAL */
+#define CHECKPOINT_PAGES 2000	    /* of 8 KB in the WAL */
 #define RESERVE_MAX	 (24 << 20) /* more than the WAL between two checkpoints */
 #define RESERVE_MIN	 (256 << 10)
-#define HEADERS_MAX      (64 << 10)
-
-/* Recipient states. WAITING: to be tried in the coming or current round; DEFERRED: tried in the current round. */
-enum { R_WAITING = 0, R_DEFERRED = 1, R_DELIVERED = 2, R_BOUNCED = 3 };
 
 /* Each step once; a change of the schema is a new step at the end. */
 static const char step_1[] =
-	"CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
-	"CREATE TABLE message("
-	" key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, mail_from TEXT NOT NULL, mail_from_out TEXT NOT NULL,"
-	" size INTEGER NOT NULL, body_8bit INTEGER NOT NULL, received_ms INTEGER NOT NULL, life_from_ms INTEGER NOT NULL,"
-	" next_ms INTEGER NOT NULL, attempts INTEGER NOT NULL, hold INTEGER NOT NULL, last_reply TEXT NOT NULL,"
-	" src BLOB NOT NULL, src_port INTEGER NOT NULL) STRICT;"
-	"CREATE TABLE recipient("
-	" message INTEGER NOT NULL, idx INTEGER NOT NULL, address TEXT NOT NULL, state INTEGER NOT NULL, status TEXT NOT NULL,"
-	" reply TEXT NOT NULL, PRIMARY KEY(message, idx)) STRICT, WITHOUT ROWID;"
-	"CREATE TABLE body(message INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;"
-	"CREATE TABLE outbox(seq INTEGER PRIMARY KEY AUTOINCREMENT, n INTEGER NOT NULL, records BLOB NOT NULL) STRICT;"
-	"CREATE TABLE account_hold(account TEXT PRIMARY KEY, why TEXT NOT NULL) STRICT, WITHOUT ROWID;";
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE message("
+    " key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, mail_from TEXT NOT "
+    "NULL, mail_from_out TEXT NOT NULL,"
+    " size INTEGER NOT NULL, body_8bit INTEGER NOT NULL, received_ms INTEGER NOT NULL, "
+    "life_from_ms INTEGER NOT NULL,"
+    " next_ms INTEGER NOT NULL, attempts INTEGER NOT NULL, hold INTEGER NOT NULL, last_reply TEXT "
+    "NOT NULL,"
+    " src BLOB NOT NULL, src_port INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE recipient("
+    " message INTEGER NOT NULL, idx INTEGER NOT NULL, address TEXT NOT NULL, state INTEGER NOT "
+    "NULL, status TEXT NOT NULL,"
+    " reply TEXT NOT NULL, PRIMARY KEY(message, idx)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE body(message INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;"
+    "CREATE TABLE outbox(seq INTEGER PRIMARY KEY AUTOINCREMENT, n INTEGER NOT NULL, records BLOB "
+    "NOT NULL) STRICT;"
+    "CREATE TABLE account_hold(account TEXT PRIMARY KEY, why TEXT NOT NULL) STRICT, WITHOUT ROWID;";
 static const char *const migrations[] = {step_1};
 #define VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
-enum {
-	Q_BEGIN,
-	Q_COMMIT,
-	Q_ROLLBACK,
-	Q_ADD_MESSAGE,
-	Q_ADD_RECIPIENT,
-	Q_ADD_BODY,
-	Q_ADD_OUTBOX,
-	Q_GET_MESSAGE,
-	Q_DONE_RECIPIENT,
-	Q_DEFER_RECIPIENT,
-	Q_WAITING,
-	Q_COUNT,
-	Q_NEW_ROUND,
-	Q_SET_MESSAGE,
-	Q_HEADERS,
-	Q_DEL_MESSAGE,
-	Q_DEL_RECIPIENTS,
-	Q_DEL_BODY,
-	Q_HOLD,
-	Q_RELEASE,
-	Q_UPDATE_HOLD,
-	Q_UPDATE_TIMES,
-	Q_FORGET,
-	Q_LOAD,
-	Q_LOAD_HOLDS,
-	Q_N
-};
-
 static const char *const sql[Q_N] = {
-	[Q_BEGIN] = "BEGIN IMMEDIATE",
-	[Q_COMMIT] = "COMMIT",
-	[Q_ROLLBACK] = "ROLLBACK",
-	[Q_ADD_MESSAGE] = ("INSERT INTO message(key,id,account,mail_from,mail_from_out,size,body_8bit,received_ms,life_from_ms,next_ms,"
-			  "hold,src,src_port,attempts,last_reply) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?8,?8,?9,?10,?11,0,'')"),
-	[Q_ADD_RECIPIENT] = "INSERT INTO recipient(message,idx,address,state,status,reply) VALUES(?,?,?,0,'','')",
-	[Q_ADD_BODY] = "INSERT INTO body(message,data) VALUES(?,?)",
-	[Q_ADD_OUTBOX] = "INSERT INTO outbox(n,records) VALUES(?,?)",
-	[Q_GET_MESSAGE] = "SELECT id,account,mail_from,attempts,next_ms,received_ms,life_from_ms,src,src_port FROM message WHERE key=?",
-	[Q_DONE_RECIPIENT] = "UPDATE recipient SET state=?3,status=?4,reply=?5 WHERE message=?1 AND idx=?2 AND state<2 RETURNING address",
-	[Q_DEFER_RECIPIENT] = "UPDATE recipient SET state=?3,status=?4,reply=?5 WHERE message=?1 AND idx=?2 AND state=0 RETURNING address",
-	[Q_WAITING] = "SELECT idx FROM recipient WHERE message=? AND state<2 AND idx>=? ORDER BY idx LIMIT 1",
-	[Q_COUNT] = "SELECT count(*) FILTER (WHERE state=0), count(*) FILTER (WHERE state=1) FROM recipient WHERE message=?",
-	[Q_NEW_ROUND] = "UPDATE recipient SET state=0 WHERE message=? AND state=1",
-	[Q_SET_MESSAGE] = "UPDATE message SET next_ms=?2,attempts=?3,last_reply=CASE WHEN ?4='' THEN last_reply ELSE ?4 END WHERE key=?1",
-	[Q_HEADERS] = "SELECT substr(data,1,?2) FROM body WHERE message=?1",
-	[Q_DEL_MESSAGE] = "DELETE FROM message WHERE key=?",
-	[Q_DEL_RECIPIENTS] = "DELETE FROM recipient WHERE message=?",
-	[Q_DEL_BODY] = "DELETE FROM body WHERE message=?",
-	[Q_HOLD] = "INSERT INTO account_hold(account,why) VALUES(?,?) ON CONFLICT(account) DO UPDATE SET why=excluded.why",
-	[Q_RELEASE] = "DELETE FROM account_hold WHERE account=?",
-	[Q_UPDATE_HOLD] = "UPDATE message SET hold=?2 WHERE key=?1",
-	[Q_UPDATE_TIMES] = "UPDATE message SET hold=?2,next_ms=?3,life_from_ms=CASE WHEN ?4<0 THEN life_from_ms ELSE ?4 END WHERE key=?1",
-	[Q_FORGET] = "DELETE FROM outbox WHERE seq<=?",
-	[Q_LOAD] = "SELECT key,id,account,size,received_ms,life_from_ms,next_ms,attempts,hold FROM message ORDER BY key",
-	[Q_LOAD_HOLDS] = "SELECT account,why FROM account_hold ORDER BY account",
-};
-
-struct spool {
-	sqlite3 *db;
-	sqlite3_stmt *st[Q_N];
-	char instance[SPOOL_INSTANCE_MAX];
-	char why[256];
-	struct {
-		char *hostname, *postmaster, *smarthost;
-	} own;
-	struct dsn_host host;
-	uint8_t *records; /* for the outbox, of the transaction under way */
-	size_t records_len, records_cap;
-	uint32_t records_n;
-	uint64_t outbox_row, outbox_last; /* newest in the transaction, newest committed */
-	int wal_pages;
-	char *reserve; /* path */
-	off_t reserve_size; /* 0: not kept now */
+    [Q_BEGIN] = "BEGIN IMMEDIATE",
+    [Q_COMMIT] = "COMMIT",
+    [Q_ROLLBACK] = "ROLLBACK",
+    [Q_ADD_MESSAGE] = ("INSERT INTO "
+		       "message(key,id,account,mail_from,mail_from_out,size,body_8bit,received_ms,"
+		       "life_from_ms,next_ms,"
+		       "hold,src,src_port,attempts,last_reply) "
+		       "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?8,?8,?9,?10,?11,0,'')"),
+    [Q_ADD_RECIPIENT] =
+	"INSERT INTO recipient(message,idx,address,state,status,reply) VALUES(?,?,?,0,'','')",
+    [Q_ADD_BODY] = "INSERT INTO body(message,data) VALUES(?,?)",
+    [Q_ADD_OUTBOX] = "INSERT INTO outbox(n,records) VALUES(?,?)",
+    [Q_GET_MESSAGE] =
+	"SELECT id,account,mail_from,attempts,next_ms,received_ms,life_from_ms,src,src_port FROM "
+	"message WHERE key=?",
+    [Q_DONE_RECIPIENT] = "UPDATE recipient SET state=?3,status=?4,reply=?5 WHERE message=?1 AND "
+			 "idx=?2 AND state<2 RETURNING address",
+    [Q_DEFER_RECIPIENT] = "UPDATE recipient SET state=?3,status=?4,reply=?5 WHERE message=?1 AND "
+			  "idx=?2 AND state=0 RETURNING address",
+    [Q_WAITING] =
+	"SELECT idx FROM recipient WHERE message=? AND state<2 AND idx>=? ORDER BY idx LIMIT 1",
+    [Q_COUNT] = "SELECT count(*) FILTER (WHERE state=0), count(*) FILTER (WHERE state=1) FROM "
+		"recipient WHERE message=?",
+    [Q_NEW_ROUND] = "UPDATE recipient SET state=0 WHERE message=? AND state=1",
+    [Q_SET_MESSAGE] = "UPDATE message SET next_ms=?2,attempts=?3,last_reply=CASE WHEN ?4='' THEN "
+		      "last_reply ELSE ?4 END WHERE key=?1",
+    [Q_HEADERS] = "SELECT substr(data,1,?2) FROM body WHERE message=?1",
+    [Q_DEL_MESSAGE] = "DELETE FROM message WHERE key=?",
+    [Q_DEL_RECIPIENTS] = "DELETE FROM recipient WHERE message=?",
+    [Q_DEL_BODY] = "DELETE FROM body WHERE message=?",
+    [Q_HOLD] = "INSERT INTO account_hold(account,why) VALUES(?,?) ON CONFLICT(account) DO UPDATE "
+	       "SET why=excluded.why",
+    [Q_RELEASE] = "DELETE FROM account_hold WHERE account=?",
+    [Q_UPDATE_HOLD] = "UPDATE message SET hold=?2 WHERE key=?1",
+    [Q_UPDATE_TIMES] = "UPDATE message SET hold=?2,next_ms=?3,life_from_ms=CASE WHEN ?4<0 THEN "
+		       "life_from_ms ELSE ?4 END WHERE key=?1",
+    [Q_FORGET] = "DELETE FROM outbox WHERE seq<=?",
+    [Q_LOAD] = "SELECT key,id,account,size,received_ms,life_from_ms,next_ms,attempts,hold FROM "
+	       "message ORDER BY key",
+    [Q_LOAD_HOLDS] = "SELECT account,why FROM account_hold ORDER BY account",
 };
 
 /* --- results --------------------------------------------------------------------------- */
 
-static enum queue_result failed(struct spool *s, int rc)
+enum queue_result spool_failed(struct spool *s, int rc)
 {
 	snprintf(s->why, sizeof(s->why), "%s", sqlite3_errmsg(s->db));
 	/* A quota and a file size limit come as a write that failed. */
 	return rc == SQLITE_FULL || rc == SQLITE_IOERR_WRITE ? QUEUE_FULL : QUEUE_ERROR;
 }
 
-static enum queue_result run(struct spool *s, int q)
+enum queue_result spool_run(struct spool *s, int q)
 {
 	int rc = sql_run(s->st[q]);
 
-	return rc == SQLITE_DONE ? QUEUE_OK : failed(s, rc);
+	return rc == SQLITE_DONE ? QUEUE_OK : spool_failed(s, rc);
 }
 
 const char *spool_why(const struct spool *s)
@@ -170,12 +137,17 @@ static bool migrate(sqlite3 *db, const char *path, char **err)
 	int64_t v = one_int(db, "PRAGMA user_version");
 
 	if (v < 0 || v > VERSION) {
-		if (asprintf(err, "%s was made by a newer version of sekisho-msad: install that version again", path) < 0)
+		if (asprintf(err,
+			     "%s was made by a newer version of sekisho-msad: install that version "
+			     "again",
+			     path) < 0)
 			*err = NULL;
 		return false;
 	}
 	for (; v < VERSION; v++) {
-		char *script = sqlite3_mprintf("BEGIN IMMEDIATE; %s PRAGMA user_version=%d; COMMIT;", migrations[v], (int)v + 1);
+		char *script =
+		    sqlite3_mprintf("BEGIN IMMEDIATE; %s PRAGMA user_version=%d; COMMIT;",
+				    migrations[v], (int)v + 1);
 		int rc = script ? sqlite3_exec(db, script, NULL, NULL, NULL) : SQLITE_NOMEM;
 		sqlite3_free(script);
 		if (rc != SQLITE_OK) {
@@ -197,9 +169,11 @@ static bool instance(struct spool *s, const char *path, char **err)
 		bug("getrandom failed");
 	for (size_t i = 0; i < sizeof(b); i++)
 		snprintf(hex + 2 * i, 3, "%02x", b[i]);
-	q = sqlite3_mprintf("INSERT INTO meta(key,value) VALUES('instance','%s') ON CONFLICT DO NOTHING", hex);
+	q = sqlite3_mprintf(
+	    "INSERT INTO meta(key,value) VALUES('instance','%s') ON CONFLICT DO NOTHING", hex);
 	bool ok = q && sqlite3_exec(s->db, q, NULL, NULL, NULL) == SQLITE_OK &&
-		  sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key='instance'", -1, &st, NULL) == SQLITE_OK &&
+		  sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key='instance'", -1, &st,
+				     NULL) == SQLITE_OK &&
 		  sqlite3_step(st) == SQLITE_ROW;
 	if (ok)
 		snprintf(s->instance, sizeof(s->instance), "%s", sql_text(st, 0));
@@ -231,7 +205,8 @@ struct spool *spool_open(const char *path, const struct dsn_host *host, char **e
 	if (!s->reserve)
 		fatal("out of memory");
 	s->db = sql_open(path, true, err);
-	if (!s->db || !migrate(s->db, path, err) || !instance(s, path, err) || !sql_prepare(s->db, sql, Q_N, s->st, err)) {
+	if (!s->db || !migrate(s->db, path, err) || !instance(s, path, err) ||
+	    !sql_prepare(s->db, sql, Q_N, s->st, err)) {
 		spool_close(s);
 		return NULL;
 	}
@@ -255,20 +230,21 @@ void spool_close(struct spool *s)
 static void load_row(sqlite3_stmt *st, struct spool_row *r)
 {
 	*r = (struct spool_row){
-		.key = sqlite3_column_int64(st, 0),
-		.account = sql_text(st, 2),
-		.size = (uint64_t)sqlite3_column_int64(st, 3),
-		.received_ms = sqlite3_column_int64(st, 4),
-		.life_from_ms = sqlite3_column_int64(st, 5),
-		.next_ms = sqlite3_column_int64(st, 6),
-		.attempts = (uint32_t)sqlite3_column_int64(st, 7),
-		.hold = (uint8_t)sqlite3_column_int64(st, 8),
+	    .key = sqlite3_column_int64(st, 0),
+	    .account = sql_text(st, 2),
+	    .size = (uint64_t)sqlite3_column_int64(st, 3),
+	    .received_ms = sqlite3_column_int64(st, 4),
+	    .life_from_ms = sqlite3_column_int64(st, 5),
+	    .next_ms = sqlite3_column_int64(st, 6),
+	    .attempts = (uint32_t)sqlite3_column_int64(st, 7),
+	    .hold = (uint8_t)sqlite3_column_int64(st, 8),
 	};
 	snprintf(r->id, sizeof(r->id), "%s", sql_text(st, 1));
 }
 
 bool spool_load(struct spool *s, void (*message)(const struct spool_row *r, void *arg),
-		void (*hold)(const char *account, const char *why, void *arg), void *arg, char **err)
+		void (*hold)(const char *account, const char *why, void *arg), void *arg,
+		char **err)
 {
 	struct spool_row r;
 	int rc;
@@ -281,7 +257,8 @@ bool spool_load(struct spool *s, void (*message)(const struct spool_row *r, void
 	}
 	if (rc == SQLITE_DONE)
 		while ((rc = sqlite3_step(s->st[Q_LOAD_HOLDS])) == SQLITE_ROW)
-			hold(sql_text(s->st[Q_LOAD_HOLDS], 0), sql_text(s->st[Q_LOAD_HOLDS], 1), arg);
+			hold(sql_text(s->st[Q_LOAD_HOLDS], 0), sql_text(s->st[Q_LOAD_HOLDS], 1),
+			     arg);
 	if (rc != SQLITE_DONE)
 		*err = sql_error(s->db, "reading the spool");
 	sqlite3_reset(s->st[Q_LOAD]);
@@ -296,7 +273,7 @@ enum queue_result spool_begin(struct spool *s)
 	s->records_len = 0;
 	s->records_n = 0;
 	s->outbox_row = s->outbox_last;
-	return run(s, Q_BEGIN);
+	return spool_run(s, Q_BEGIN);
 }
 
 static enum queue_result flush_records(struct spool *s)
@@ -304,7 +281,7 @@ static enum queue_result flush_records(struct spool *s)
 	if (!s->records_n)
 		return QUEUE_OK;
 	sql_bind(s->st[Q_ADD_OUTBOX], "ib", (int64_t)s->records_n, s->records, s->records_len);
-	enum queue_result r = run(s, Q_ADD_OUTBOX);
+	enum queue_result r = spool_run(s, Q_ADD_OUTBOX);
 	s->outbox_row = (uint64_t)sqlite3_last_insert_rowid(s->db);
 	s->records_len = 0;
 	s->records_n = 0;
@@ -316,7 +293,7 @@ enum queue_result spool_commit(struct spool *s)
 	enum queue_result r = flush_records(s);
 
 	if (r == QUEUE_OK)
-		r = run(s, Q_COMMIT);
+		r = spool_run(s, Q_COMMIT);
 	if (r == QUEUE_OK)
 		s->outbox_last = s->outbox_row;
 	return r;
@@ -334,7 +311,8 @@ void spool_checkpoint(struct spool *s, bool anyway)
 	if (s->wal_pages < CHECKPOINT_PAGES && !anyway)
 		return;
 	/* A failure leaves everything in the WAL, where it is safe; the next commit tries again. */
-	if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) == SQLITE_OK)
+	if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) ==
+	    SQLITE_OK)
 		s->wal_pages = 0;
 }
 
@@ -395,278 +373,18 @@ enum queue_result spool_add(struct spool *s, const struct spool_message *m)
 {
 	enum queue_result r;
 
-	sql_bind(s->st[Q_ADD_MESSAGE], "issssiiiibi", m->key, m->id, m->account, m->mail_from, m->mail_from_out, (int64_t)m->len,
-		 (int64_t)m->body_8bit, m->received_ms, (int64_t)m->hold, m->src.b, sizeof(m->src.b), (int64_t)m->src_port);
-	r = run(s, Q_ADD_MESSAGE);
+	sql_bind(s->st[Q_ADD_MESSAGE], "issssiiiibi", m->key, m->id, m->account, m->mail_from,
+		 m->mail_from_out, (int64_t)m->len, (int64_t)m->body_8bit, m->received_ms,
+		 (int64_t)m->hold, m->src.b, sizeof(m->src.b), (int64_t)m->src_port);
+	r = spool_run(s, Q_ADD_MESSAGE);
 	if (r == QUEUE_OK) {
 		sql_bind(s->st[Q_ADD_BODY], "ib", m->key, m->data, m->len);
-		r = run(s, Q_ADD_BODY);
+		r = spool_run(s, Q_ADD_BODY);
 	}
 	for (uint32_t i = 0; r == QUEUE_OK && i < m->n_rcpts; i++) {
 		sql_bind(s->st[Q_ADD_RECIPIENT], "iis", m->key, (int64_t)i, m->rcpts[i].address);
-		r = run(s, Q_ADD_RECIPIENT);
+		r = spool_run(s, Q_ADD_RECIPIENT);
 	}
-	return r;
-}
-
-/* --- settling: what became of recipients ------------------------------------------------- */
-
-struct settle {
-	struct spool *s;
-	struct spool_settle *t;
-	/* of the message */
-	char id[QUEUE_ID_LEN + 1];
-	char *account, *mail_from;
-	uint32_t attempts;
-	int64_t next_ms, received_ms, life_from_ms;
-	struct addr src;
-	uint16_t src_port;
-	char last_reply[RELAY_REPLY_MAX + 1];
-	struct dsn_failure *failures;
-	size_t n_failures;
-};
-
-static void copy_text(char *to, size_t cap, const char *from)
-{
-	snprintf(to, cap, "%s", from);
-}
-
-static enum queue_result delivery_event(const struct settle *c, const char *address, const struct relay_rcpt *o)
-{
-	static const int results[] = {0, EVENT_DELIVERED, EVENT_BOUNCED, EVENT_DEFERRED};
-	struct event e = {.kind = EVENT_DELIVERY, .t_ms = c->t->now_ms, .src = c->src, .src_port = c->src_port};
-	uint8_t buf[EVENT_MAX_BYTES];
-
-	copy_text(e.u.delivery.account, sizeof(e.u.delivery.account), c->account);
-	copy_text(e.u.delivery.queue_id, sizeof(e.u.delivery.queue_id), c->id);
-	copy_text(e.u.delivery.rcpt, sizeof(e.u.delivery.rcpt), address);
-	copy_text(e.u.delivery.status, sizeof(e.u.delivery.status), o->status);
-	copy_text(e.u.delivery.reply, sizeof(e.u.delivery.reply), o->reply);
-	e.u.delivery.result = results[o->result];
-	size_t n = event_encode(&e, buf, sizeof(buf));
-	bug_on(n == 0);
-	return spool_record(c->s, buf, n);
-}
-
-/* *found false: no such message any more. */
-static enum queue_result get_message(struct settle *c, bool *found)
-{
-	sqlite3_stmt *st = c->s->st[Q_GET_MESSAGE];
-	enum queue_result r = QUEUE_OK;
-
-	sql_bind(st, "i", c->t->key);
-	int rc = sqlite3_step(st);
-	*found = rc == SQLITE_ROW;
-	if (*found) {
-		copy_text(c->id, sizeof(c->id), sql_text(st, 0));
-		c->account = talloc_strdup(c, sql_text(st, 1));
-		c->mail_from = talloc_strdup(c, sql_text(st, 2));
-		c->attempts = (uint32_t)sqlite3_column_int64(st, 3);
-		c->next_ms = sqlite3_column_int64(st, 4);
-		c->received_ms = sqlite3_column_int64(st, 5);
-		c->life_from_ms = sqlite3_column_int64(st, 6);
-		if (sqlite3_column_bytes(st, 7) == (int)sizeof(c->src.b))
-			memcpy(c->src.b, sqlite3_column_blob(st, 7), sizeof(c->src.b));
-		c->src_port = (uint16_t)sqlite3_column_int64(st, 8);
-		if (!c->account || !c->mail_from)
-			r = QUEUE_ERROR;
-	} else if (rc != SQLITE_DONE) {
-		r = failed(c->s, rc);
-	}
-	sqlite3_reset(st);
-	return r;
-}
-
-static enum queue_result remember_failure(struct settle *c, const char *address, const struct relay_rcpt *o, bool remote)
-{
-	struct dsn_failure *f = talloc_realloc(c, c->failures, struct dsn_failure, c->n_failures + 1);
-
-	if (!f)
-		return QUEUE_ERROR;
-	c->failures = f;
-	f += c->n_failures++;
-	*f = (struct dsn_failure){.address = talloc_strdup(c, address), .status = talloc_strdup(c, o->status),
-				  .reply = talloc_strdup(c, o->reply), .remote = remote};
-	return f->address && f->status && f->reply ? QUEUE_OK : QUEUE_ERROR;
-}
-
-static void count(struct spool_settle *t, int result)
-{
-	t->delivered += result == RELAY_DELIVERED;
-	t->bounced += result == RELAY_BOUNCED;
-	t->deferred += result == RELAY_DEFERRED;
-}
-
-/* One recipient. Told twice, or late, it changes nothing. */
-static enum queue_result settle_one(struct settle *c, const struct relay_rcpt *given)
-{
-	struct relay_rcpt o = *given;
-	bool expired = o.result == RELAY_DEFERRED && schedule_expired(c->life_from_ms, c->t->lifetime_ms, c->t->now_ms);
-	bool deferred = o.result == RELAY_DEFERRED;
-	char *address = NULL;
-	enum queue_result r = QUEUE_OK;
-
-	if (deferred && c->t->attempt != c->attempts)
-		return QUEUE_OK;
-	if (expired) {
-		o.result = RELAY_BOUNCED;
-		snprintf(o.status, sizeof(o.status), "5.4.7");
-		snprintf(o.reply, sizeof(o.reply), "given up after too long; the last answer was: %.380s", given->reply);
-	}
-	sqlite3_stmt *st = c->s->st[deferred ? Q_DEFER_RECIPIENT : Q_DONE_RECIPIENT];
-	static const int64_t states[] = {0, R_DELIVERED, R_BOUNCED, R_DEFERRED};
-	sql_bind(st, "iiiss", c->t->key, (int64_t)o.idx, states[o.result], o.status, o.reply);
-	int rc = sqlite3_step(st);
-	if (rc == SQLITE_ROW) {
-		address = talloc_strdup(c, sql_text(st, 0));
-		r = address ? QUEUE_OK : QUEUE_ERROR;
-		rc = sqlite3_step(st);
-	}
-	if (rc != SQLITE_DONE)
-		r = failed(c->s, rc);
-	sqlite3_reset(st);
-	sqlite3_clear_bindings(st);
-	if (r != QUEUE_OK || !address)
-		return r;
-	count(c->t, o.result);
-	if (o.result != RELAY_DELIVERED)
-		copy_text(c->last_reply, sizeof(c->last_reply), o.reply);
-	r = delivery_event(c, address, &o);
-	if (r == QUEUE_OK && o.result == RELAY_BOUNCED && !c->t->quiet)
-		r = remember_failure(c, address, &o, !expired && !c->t->all);
-	return r;
-}
-
-/* The same said of everybody who still waits. */
-static enum queue_result settle_all(struct settle *c)
-{
-	sqlite3_stmt *st = c->s->st[Q_WAITING];
-	struct relay_rcpt o = c->t->rcpts[0];
-	enum queue_result r = QUEUE_OK;
-	int64_t next = 0;
-
-	while (r == QUEUE_OK) {
-		sql_bind(st, "ii", c->t->key, next);
-		int rc = sqlite3_step(st);
-		if (rc == SQLITE_ROW)
-			next = sqlite3_column_int64(st, 0);
-		sqlite3_reset(st);
-		if (rc == SQLITE_DONE)
-			break;
-		if (rc != SQLITE_ROW)
-			return failed(c->s, rc);
-		o.idx = (uint32_t)next++;
-		r = settle_one(c, &o);
-	}
-	return r;
-}
-
-static enum queue_result remove_message(struct spool *s, int64_t key)
-{
-	static const int q[] = {Q_DEL_BODY, Q_DEL_RECIPIENTS, Q_DEL_MESSAGE};
-	enum queue_result r = QUEUE_OK;
-
-	for (size_t i = 0; r == QUEUE_OK && i < 3; i++) {
-		sql_bind(s->st[q[i]], "i", key);
-		r = run(s, q[i]);
-	}
-	return r;
-}
-
-static enum queue_result notify(struct settle *c)
-{
-	struct spool *s = c->s;
-	sqlite3_stmt *st = s->st[Q_HEADERS];
-	enum queue_result r = QUEUE_ERROR;
-	size_t len = 0;
-	char *text = NULL;
-
-	sql_bind(st, "ii", c->t->key, (int64_t)HEADERS_MAX);
-	int rc = sqlite3_step(st);
-	if (rc == SQLITE_ROW) {
-		const char *headers = sqlite3_column_blob(st, 0);
-		struct dsn d = {.host = &s->host, .id = c->t->dsn_id, .to = c->mail_from, .failed_id = c->id, .now_ms = c->t->now_ms,
-				.received_ms = c->received_ms, .failures = c->failures, .n = c->n_failures, .headers = headers ? headers : "",
-				.headers_len = headers ? (size_t)sqlite3_column_bytes(st, 0) : 0};
-		text = dsn_build(c, &d, &len);
-	} else {
-		r = failed(s, rc);
-	}
-	sqlite3_reset(st);
-	if (!text)
-		return r;
-	struct queue_rcpt to = {c->mail_from};
-	struct spool_message m = {.key = c->t->dsn_key, .id = c->t->dsn_id, .account = "", .mail_from = "", .mail_from_out = "",
-				  .rcpts = &to, .n_rcpts = 1, .data = (const uint8_t *)text, .len = len, .received_ms = c->t->now_ms};
-	r = spool_add(s, &m);
-	c->t->notified = r == QUEUE_OK;
-	c->t->dsn_size = len;
-	return r;
-}
-
-/* Nobody left: gone. Somebody not yet tried: at once. Else the next round, later. */
-static enum queue_result next_step(struct settle *c)
-{
-	struct spool_settle *t = c->t;
-	sqlite3_stmt *st = c->s->st[Q_COUNT];
-	enum queue_result r = QUEUE_OK;
-
-	sql_bind(st, "i", t->key);
-	int rc = sqlite3_step(st);
-	int64_t waiting = sqlite3_column_int64(st, 0), deferred = sqlite3_column_int64(st, 1);
-	sqlite3_reset(st);
-	if (rc != SQLITE_ROW)
-		return failed(c->s, rc);
-	t->gone = waiting + deferred == 0;
-	if (t->gone)
-		return remove_message(c->s, t->key);
-	t->next_ms = c->next_ms;
-	t->attempts = c->attempts;
-	if (waiting == 0) {
-		t->next_ms = t->retry_at_ms;
-		t->attempts++;
-		sql_bind(c->s->st[Q_NEW_ROUND], "i", t->key);
-		r = run(c->s, Q_NEW_ROUND);
-	}
-	if (r == QUEUE_OK && (t->delivered || t->bounced || t->deferred)) {
-		sql_bind(c->s->st[Q_SET_MESSAGE], "iiis", t->key, t->next_ms, (int64_t)t->attempts, c->last_reply);
-		r = run(c->s, Q_SET_MESSAGE);
-	}
-	return r;
-}
-
-static enum queue_result settle(struct settle *c)
-{
-	bool found;
-	enum queue_result r = get_message(c, &found);
-
-	if (r == QUEUE_OK && !found)
-		c->t->gone = true;
-	if (r != QUEUE_OK || !found)
-		return r;
-	if (c->t->all)
-		r = settle_all(c);
-	for (uint32_t i = 0; r == QUEUE_OK && !c->t->all && i < c->t->n; i++)
-		r = settle_one(c, &c->t->rcpts[i]);
-	if (r == QUEUE_OK && c->n_failures && c->mail_from[0])
-		r = notify(c);
-	else
-		c->t->double_bounce = c->n_failures > 0;
-	return r == QUEUE_OK ? next_step(c) : r;
-}
-
-enum queue_result spool_settle(struct spool *s, struct spool_settle *t)
-{
-	struct settle *c = talloc_zero(s, struct settle);
-
-	t->gone = t->notified = t->double_bounce = false;
-	t->delivered = t->bounced = t->deferred = 0;
-	if (!c)
-		return QUEUE_ERROR;
-	c->s = s;
-	c->t = t;
-	enum queue_result r = settle(c);
-	talloc_free(c);
 	return r;
 }
 
@@ -675,25 +393,26 @@ enum queue_result spool_settle(struct spool *s, struct spool_settle *t)
 enum queue_result spool_hold_account(struct spool *s, const char *account, const char *why)
 {
 	sql_bind(s->st[Q_HOLD], "ss", account, why);
-	return run(s, Q_HOLD);
+	return spool_run(s, Q_HOLD);
 }
 
 enum queue_result spool_release_account(struct spool *s, const char *account)
 {
 	sql_bind(s->st[Q_RELEASE], "s", account);
-	return run(s, Q_RELEASE);
+	return spool_run(s, Q_RELEASE);
 }
 
-enum queue_result spool_update(struct spool *s, int64_t key, uint8_t hold, int64_t next_ms, int64_t life_from_ms)
+enum queue_result spool_update(struct spool *s, int64_t key, uint8_t hold, int64_t next_ms,
+			       int64_t life_from_ms)
 {
 	int q = next_ms < 0 ? Q_UPDATE_HOLD : Q_UPDATE_TIMES;
 
 	sql_bind(s->st[q], next_ms < 0 ? "ii" : "iiii", key, (int64_t)hold, next_ms, life_from_ms);
-	return run(s, q);
+	return spool_run(s, q);
 }
 
 enum queue_result spool_outbox_forget(struct spool *s, uint64_t seq)
 {
 	sql_bind(s->st[Q_FORGET], "i", (int64_t)seq);
-	return run(s, Q_FORGET);
+	return spool_run(s, Q_FORGET);
 }

@@ -1,9 +1,10 @@
 /*
  * spool_read - the reading side of the queue on disk.
  *
- * Purpose: envelopes and bodies for the relay role; details for operators and records for accounting on the main thread.
- * Trusted with: reading <state_dir>/msa/spool.db. Diagnostics: bool, and SQLite's words at open.
- * Known gaps: lists walk the whole recipient table; a deadline of 2 s bounds them.
+ * Purpose: envelopes and bodies for the relay role; details for operators and records for
+ * accounting on the main thread. Trusted with: reading <state_dir>/msa/spool.db. Diagnostics: bool,
+ * and SQLite's words at open. Known gaps: lists walk the whole recipient table; a deadline of 2 s
+ * bounds them.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,26 +15,49 @@
 #include "msa/queue/spool.h"
 #include "msa/queue/spool_sql.h"
 
-#define DEADLINE_MS 2000
-#define HEADERS_MAX (64 << 10)
+#define DEADLINE_MS	      2000
+#define HEADERS_MAX	      (64 << 10)
 #define OPCODES_BETWEEN_LOOKS 20000
 
-enum { Q_ENVELOPE, Q_RCPTS, Q_OUTBOX, Q_DETAIL, Q_DOMAINS, Q_RECIPIENTS, Q_HEADERS, Q_DOMAIN, Q_GRID, Q_N };
+enum {
+	Q_ENVELOPE,
+	Q_RCPTS,
+	Q_OUTBOX,
+	Q_DETAIL,
+	Q_DOMAINS,
+	Q_RECIPIENTS,
+	Q_HEADERS,
+	Q_DOMAIN,
+	Q_GRID,
+	Q_N
+};
 
 /* The domain is what follows the last @. */
-#define DOMAIN_OF(a) "substr(" a ",length(rtrim(" a ",replace(" a ",'@','')))+1)"
+#define DOMAIN "substr(address,length(rtrim(address,replace(address,'@','')))+1)"
+
+static const char sql_detail[] =
+    "SELECT mail_from,last_reply,"
+    "(SELECT count(*) FROM recipient WHERE message=key AND state<2) FROM message WHERE key=?";
+static const char sql_domains[] =
+    "SELECT DISTINCT " DOMAIN " FROM recipient WHERE message=? AND state<2 ORDER BY 1 LIMIT 64";
+static const char sql_domain[] =
+    "SELECT DISTINCT message FROM recipient WHERE state<2 AND " DOMAIN "=? ORDER BY message";
+static const char sql_grid[] = "SELECT " DOMAIN ",received_ms,count(*),message.key FROM recipient "
+			       "JOIN message ON message.key=recipient.message "
+			       "WHERE recipient.state<2 GROUP BY recipient.message,1";
 
 static const char *const sql[Q_N] = {
-	[Q_ENVELOPE] = "SELECT id,mail_from_out,size,body_8bit FROM message WHERE key=?",
-	[Q_RCPTS] = "SELECT idx,address FROM recipient WHERE message=? AND state=0 ORDER BY idx LIMIT ?",
-	[Q_OUTBOX] = "SELECT seq,n,records FROM outbox WHERE seq>? ORDER BY seq",
-	[Q_DETAIL] = "SELECT mail_from,last_reply,(SELECT count(*) FROM recipient WHERE message=key AND state<2) FROM message WHERE key=?",
-	[Q_DOMAINS] = ("SELECT DISTINCT " DOMAIN_OF("address") " FROM recipient WHERE message=? AND state<2 ORDER BY 1 LIMIT 64"),
-	[Q_RECIPIENTS] = "SELECT address,state,status,reply FROM recipient WHERE message=? ORDER BY idx",
-	[Q_HEADERS] = "SELECT substr(data,1,?2) FROM body WHERE message=?1",
-	[Q_DOMAIN] = ("SELECT DISTINCT message FROM recipient WHERE state<2 AND " DOMAIN_OF("address") "=? ORDER BY message"),
-	[Q_GRID] = ("SELECT " DOMAIN_OF("address") ",received_ms,count(*),message.key FROM recipient JOIN message ON message.key=recipient.message "
-		   "WHERE recipient.state<2 GROUP BY recipient.message,1"),
+    [Q_ENVELOPE] = "SELECT id,mail_from_out,size,body_8bit FROM message WHERE key=?",
+    [Q_RCPTS] =
+	"SELECT idx,address FROM recipient WHERE message=? AND state=0 ORDER BY idx LIMIT ?",
+    [Q_OUTBOX] = "SELECT seq,n,records FROM outbox WHERE seq>? ORDER BY seq",
+    [Q_DETAIL] = sql_detail,
+    [Q_DOMAINS] = sql_domains,
+    [Q_RECIPIENTS] =
+	"SELECT address,state,status,reply FROM recipient WHERE message=? ORDER BY idx",
+    [Q_HEADERS] = "SELECT substr(data,1,?2) FROM body WHERE message=?1",
+    [Q_DOMAIN] = sql_domain,
+    [Q_GRID] = sql_grid,
 };
 
 struct spool_reader {
@@ -98,7 +122,8 @@ static void copy(char *to, size_t cap, const char *from)
 	to[n] = '\0';
 }
 
-static enum spool_found read_rcpts(struct spool_reader *r, int64_t key, uint32_t max, struct spool_envelope *e)
+static enum spool_found read_rcpts(struct spool_reader *r, int64_t key, uint32_t max,
+				   struct spool_envelope *e)
 {
 	sqlite3_stmt *st = start(r, Q_RCPTS);
 	int rc;
@@ -116,7 +141,8 @@ static enum spool_found read_rcpts(struct spool_reader *r, int64_t key, uint32_t
 	return end(st, rc) ? SPOOL_FOUND : SPOOL_FAILED;
 }
 
-enum spool_found spool_read_envelope(struct spool_reader *r, void *ctx, int64_t key, uint32_t max, struct spool_envelope **out)
+enum spool_found spool_read_envelope(struct spool_reader *r, void *ctx, int64_t key, uint32_t max,
+				     struct spool_envelope **out)
 {
 	struct spool_envelope *e = talloc_zero(ctx, struct spool_envelope);
 	sqlite3_stmt *st = start(r, Q_ENVELOPE);
@@ -143,7 +169,8 @@ enum spool_found spool_read_envelope(struct spool_reader *r, void *ctx, int64_t 
 	return f;
 }
 
-bool spool_read_body(struct spool_reader *r, int64_t key, uint64_t off, uint8_t *buf, size_t cap, size_t *got)
+bool spool_read_body(struct spool_reader *r, int64_t key, uint64_t off, uint8_t *buf, size_t cap,
+		     size_t *got)
 {
 	sqlite3_blob *b = NULL;
 	bool ok = false;
@@ -160,7 +187,9 @@ bool spool_read_body(struct spool_reader *r, int64_t key, uint64_t off, uint8_t 
 	return ok;
 }
 
-bool spool_read_outbox(struct spool_reader *r, uint64_t after, bool (*fn)(uint64_t seq, uint32_t n, const uint8_t *records, size_t len, void *arg),
+bool spool_read_outbox(struct spool_reader *r, uint64_t after,
+		       bool (*fn)(uint64_t seq, uint32_t n, const uint8_t *records, size_t len,
+				  void *arg),
 		       void *arg)
 {
 	sqlite3_stmt *st = start(r, Q_OUTBOX);
@@ -168,7 +197,8 @@ bool spool_read_outbox(struct spool_reader *r, uint64_t after, bool (*fn)(uint64
 
 	sql_bind(st, "i", (int64_t)after);
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
-		if (!fn((uint64_t)sqlite3_column_int64(st, 0), (uint32_t)sqlite3_column_int64(st, 1), sqlite3_column_blob(st, 2),
+		if (!fn((uint64_t)sqlite3_column_int64(st, 0),
+			(uint32_t)sqlite3_column_int64(st, 1), sqlite3_column_blob(st, 2),
 			(size_t)sqlite3_column_bytes(st, 2), arg)) {
 			rc = SQLITE_DONE;
 			break;
@@ -206,8 +236,10 @@ enum spool_found spool_read_detail(struct spool_reader *r, int64_t key, struct s
 	if (rc == SQLITE_ROW) {
 		copy(r->mail_from, sizeof(r->mail_from), sql_text(st, 0));
 		copy(r->last_reply, sizeof(r->last_reply), sql_text(st, 1));
-		*d = (struct spool_detail){.mail_from = r->mail_from, .rcpts = (uint32_t)sqlite3_column_int64(st, 2),
-					   .rcpt_domains = r->domains, .last_reply = r->last_reply};
+		*d = (struct spool_detail){.mail_from = r->mail_from,
+					   .rcpts = (uint32_t)sqlite3_column_int64(st, 2),
+					   .rcpt_domains = r->domains,
+					   .last_reply = r->last_reply};
 	}
 	(void)end(st, rc);
 	if (rc != SQLITE_ROW)
@@ -215,7 +247,8 @@ enum spool_found spool_read_detail(struct spool_reader *r, int64_t key, struct s
 	return read_domains(r, key) ? SPOOL_FOUND : SPOOL_FAILED;
 }
 
-bool spool_read_recipients(struct spool_reader *r, int64_t key, void (*fn)(const struct spool_recipient *t, void *arg), void *arg)
+bool spool_read_recipients(struct spool_reader *r, int64_t key,
+			   void (*fn)(const struct spool_recipient *t, void *arg), void *arg)
 {
 	static const char *const states[] = {"waiting", "deferred", "delivered", "bounced"};
 	sqlite3_stmt *st = start(r, Q_RECIPIENTS);
@@ -223,7 +256,9 @@ bool spool_read_recipients(struct spool_reader *r, int64_t key, void (*fn)(const
 
 	sql_bind(st, "i", key);
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-		struct spool_recipient t = {.address = sql_text(st, 0), .status = sql_text(st, 2), .reply = sql_text(st, 3)};
+		struct spool_recipient t = {.address = sql_text(st, 0),
+					    .status = sql_text(st, 2),
+					    .reply = sql_text(st, 3)};
 		int64_t state = sqlite3_column_int64(st, 1);
 		/* One that waits for a further round was deferred in an earlier one. */
 		t.state = states[state == 0 && t.status[0] ? 1 : state & 3];
@@ -249,13 +284,16 @@ char *spool_read_headers(struct spool_reader *r, void *ctx, int64_t key)
 	int rc = sqlite3_step(st);
 	if (rc == SQLITE_ROW) {
 		const char *s = sqlite3_column_blob(st, 0);
-		text = talloc_strndup(ctx, s ? s : "", s ? header_section(s, (size_t)sqlite3_column_bytes(st, 0)) : 0);
+		text =
+		    talloc_strndup(ctx, s ? s : "",
+				   s ? header_section(s, (size_t)sqlite3_column_bytes(st, 0)) : 0);
 	}
 	(void)end(st, rc);
 	return text;
 }
 
-bool spool_read_domain(struct spool_reader *r, const char *domain, void (*fn)(int64_t key, void *arg), void *arg)
+bool spool_read_domain(struct spool_reader *r, const char *domain,
+		       void (*fn)(int64_t key, void *arg), void *arg)
 {
 	sqlite3_stmt *st = start(r, Q_DOMAIN);
 	int rc;
@@ -266,12 +304,16 @@ bool spool_read_domain(struct spool_reader *r, const char *domain, void (*fn)(in
 	return end(st, rc);
 }
 
-bool spool_read_grid(struct spool_reader *r, void (*fn)(int64_t key, const char *domain, int64_t received_ms, uint32_t rcpts, void *arg), void *arg)
+bool spool_read_grid(struct spool_reader *r,
+		     void (*fn)(int64_t key, const char *domain, int64_t received_ms,
+				uint32_t rcpts, void *arg),
+		     void *arg)
 {
 	sqlite3_stmt *st = start(r, Q_GRID);
 	int rc;
 
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
-		fn(sqlite3_column_int64(st, 3), sql_text(st, 0), sqlite3_column_int64(st, 1), (uint32_t)sqlite3_column_int64(st, 2), arg);
+		fn(sqlite3_column_int64(st, 3), sql_text(st, 0), sqlite3_column_int64(st, 1),
+		   (uint32_t)sqlite3_column_int64(st, 2), arg);
 	return end(st, rc);
 }

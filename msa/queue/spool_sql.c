@@ -1,44 +1,40 @@
 /*
  * spool_sql - running statements.
  *
- * Purpose: every step is checked against DONE or ROW, every statement is reset, whatever happens. Trusted with: the spool file.
- * Diagnostics: SQLite's own words. Known gaps: none.
+ * Purpose: every step is checked against DONE or ROW, every statement is reset, whatever happens.
+ * Trusted with: the spool file. Diagnostics: SQLite's own words. Known gaps: none.
  */
 #include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 
 #include "msa/queue/spool_sql.h"
 
 char *sql_error(sqlite3 *db, const char *what)
 {
-	const char *why = db ? sqlite3_errmsg(db) : "out of memory";
-	size_t n = strlen(what) + strlen(why) + 3;
-	char *s = malloc(n);
+	char *s;
 
-	if (s) {
-		size_t k = strlen(what);
-		memcpy(s, what, k);
-		memcpy(s + k, ": ", 2);
-		memcpy(s + k + 2, why, strlen(why) + 1);
-	}
-	return s;
+	return asprintf(&s, "%s: %s", what, db ? sqlite3_errmsg(db) : "out of memory") < 0 ? NULL
+											   : s;
 }
 
 /*
- * A reader needs the right to write too, in SQLite's sense: in WAL mode it writes its read mark into the shared index; query_only keeps it
- * from anything more.
+ * A reader needs the right to write too, in SQLite's sense: in WAL mode it writes its read mark
+ * into the shared index; query_only keeps it from anything more.
  */
-static const char *const write_pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; "
-					 "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000; PRAGMA foreign_keys=OFF;";
-static const char *const read_pragmas = "PRAGMA query_only=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-4000;";
+static const char *const write_pragmas =
+    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; "
+    "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000; PRAGMA foreign_keys=OFF;";
+static const char *const read_pragmas =
+    "PRAGMA query_only=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-4000;";
 
 sqlite3 *sql_open(const char *path, bool write, char **err)
 {
-	int flags = SQLITE_OPEN_NOMUTEX | (write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
+	int flags = SQLITE_OPEN_NOMUTEX |
+		    (write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
 	sqlite3 *db = NULL;
 
-	if (sqlite3_open_v2(path, &db, flags, NULL) != SQLITE_OK || sqlite3_busy_timeout(db, 5000) != SQLITE_OK ||
+	if (sqlite3_open_v2(path, &db, flags, NULL) != SQLITE_OK ||
+	    sqlite3_busy_timeout(db, 5000) != SQLITE_OK ||
 	    sqlite3_extended_result_codes(db, 1) != SQLITE_OK ||
 	    (write && sqlite3_exec(db, "PRAGMA page_size=8192;", NULL, NULL, NULL) != SQLITE_OK) ||
 	    sqlite3_exec(db, write ? write_pragmas : read_pragmas, NULL, NULL, NULL) != SQLITE_OK) {
@@ -52,7 +48,8 @@ sqlite3 *sql_open(const char *path, bool write, char **err)
 bool sql_prepare(sqlite3 *db, const char *const *sql, size_t n, sqlite3_stmt **st, char **err)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &st[i], NULL) != SQLITE_OK) {
+		if (sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &st[i], NULL) !=
+		    SQLITE_OK) {
 			*err = sql_error(db, sql[i]);
 			return false;
 		}

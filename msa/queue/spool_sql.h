@@ -1,5 +1,6 @@
 /*
- * spool_sql - what spool.c and spool_read.c share: a list of statements, and one way to run them. Includes sqlite3.h, so only spool*.c may.
+ * spool_sql - what spool.c and spool_read.c share: a list of statements, and one way to run them.
+ * Includes sqlite3.h, so only spool*.c may.
  */
 #ifndef MSA_QUEUE_SPOOL_SQL_H
 #define MSA_QUEUE_SPOOL_SQL_H
@@ -16,7 +17,8 @@ void sql_finalize(sqlite3_stmt **st, size_t n);
 /* malloc'd "what: database's words". */
 char *sql_error(sqlite3 *db, const char *what);
 
-/* Bind in order: 'i' int64_t, 's' text (NULL is ""), 'b' const void * and size_t. A binding that fails shows as SQLITE_MISUSE in the step. */
+/* Bind in order: 'i' int64_t, 's' text (NULL is ""), 'b' const void * and size_t. A binding that
+ * fails shows as SQLITE_MISUSE in the step. */
 void sql_bind(sqlite3_stmt *st, const char *types, ...);
 /* Step a statement that returns no rows, and reset it. SQLITE_DONE or the error. */
 int sql_run(sqlite3_stmt *st);

@@ -1,8 +1,9 @@
 /*
  * writer - group commit.
  *
- * Purpose: one fsync for as many sessions as wait. Trusted with: the spool's writing handle. Diagnostics: writer_stats().
- * Known gaps: a checkpoint of the WAL runs between two transactions and delays the second.
+ * Purpose: one fsync for as many sessions as wait. Trusted with: the spool's writing handle.
+ * Diagnostics: writer_stats(). Known gaps: a checkpoint of the WAL runs between two transactions
+ * and delays the second.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -33,14 +34,14 @@ struct writer {
 	void *arg;
 	pthread_t thread;
 	bool reserved; /* the thread's: the spool's reserve is kept */
-	int wake_fd; /* eventfd: completions for the main loop */
+	int wake_fd;   /* eventfd: completions for the main loop */
 	struct event *wake;
 
 	pthread_mutex_t lock; /* everything below */
 	pthread_cond_t work, settled;
 	struct list todo, finished;
-	struct list kept;    /* must happen, failed; the thread's own between batches */
-	int64_t deadline_ms; /* when what lingers must go; INT64_MAX: nothing waits */
+	struct list kept;      /* must happen, failed; the thread's own between batches */
+	int64_t deadline_ms;   /* when what lingers must go; INT64_MAX: nothing waits */
 	uint64_t put, through; /* operations handed over, and those that are finished */
 	bool stop;
 	struct writer_stats stats;
@@ -91,14 +92,16 @@ static enum queue_result alone(struct writer *w, struct op *op)
 	enum queue_result r = transaction(w->spool, op, NULL);
 	if (r == QUEUE_FULL && op->must && spool_reserve_use(w->spool)) {
 		w->reserved = false;
-		log_event(LOG_CRIT, "-", "queue", "disk-full", LS("action", "deliveries go on with the reserve, new mail is refused"));
+		log_event(LOG_CRIT, "-", "queue", "disk-full",
+			  LS("action", "deliveries go on with the reserve, new mail is refused"));
 		spool_checkpoint(w->spool, true);
 		r = transaction(w->spool, op, NULL);
 	}
 	return r;
 }
 
-/* Find the ones that fail. Once something that must happen failed, everything of its kind after it waits behind it: order matters among them. */
+/* Find the ones that fail. Once something that must happen failed, everything of its kind after it
+ * waits behind it: order matters among them. */
 static void one_by_one(struct writer *w, struct list *batch, struct list *ok, struct list *kept)
 {
 	struct op *op;
@@ -126,7 +129,8 @@ static void run_batch(struct writer *w, struct list *batch, struct list *ok, str
 	} else if (r != QUEUE_OK) {
 		char why[sizeof(w->stats.why)];
 		snprintf(why, sizeof(why), "%s", spool_why(w->spool));
-		log_event(LOG_ERR, "-", "queue", "commit-failed", LS("why", why), LI("operations", batch->n));
+		log_event(LOG_ERR, "-", "queue", "commit-failed", LS("why", why),
+			  LI("operations", batch->n));
 		pthread_mutex_lock(&w->lock);
 		w->stats.failures++;
 		memcpy(w->stats.why, why, sizeof(why));
@@ -148,7 +152,8 @@ static void run_batch(struct writer *w, struct list *batch, struct list *ok, str
 
 static void wait_until(struct writer *w, int64_t mono_ms)
 {
-	struct timespec t = {.tv_sec = (time_t)(mono_ms / 1000), .tv_nsec = (long)(mono_ms % 1000) * 1000000};
+	struct timespec t = {.tv_sec = (time_t)(mono_ms / 1000),
+			     .tv_nsec = (long)(mono_ms % 1000) * 1000000};
 
 	pthread_cond_timedwait(&w->work, &w->lock, &t);
 }
@@ -248,14 +253,19 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	deliver(arg);
 }
 
-struct writer *writer_start(struct event_base *base, struct spool *s, void (*done)(struct op *op, void *arg), void *arg, char **err)
+struct writer *writer_start(struct event_base *base, struct spool *s,
+			    void (*done)(struct op *op, void *arg), void *arg, char **err)
 {
 	struct writer *w = calloc(1, sizeof(*w));
 	pthread_condattr_t mono;
 
 	if (!w)
 		fatal("out of memory");
-	*w = (struct writer){.spool = s, .done = done, .arg = arg, .deadline_ms = INT64_MAX, .reserved = spool_reserve_keep(s)};
+	*w = (struct writer){.spool = s,
+			     .done = done,
+			     .arg = arg,
+			     .deadline_ms = INT64_MAX,
+			     .reserved = spool_reserve_keep(s)};
 	w->stats.outbox_last = spool_outbox_last(s);
 	pthread_condattr_init(&mono);
 	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
@@ -264,8 +274,10 @@ struct writer *writer_start(struct event_base *base, struct spool *s, void (*don
 	pthread_cond_init(&w->settled, &mono);
 	pthread_condattr_destroy(&mono);
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	w->wake = w->wake_fd < 0 ? NULL : event_new(base, w->wake_fd, EV_READ | EV_PERSIST, on_wake, w);
-	if (!w->wake || event_add(w->wake, NULL) < 0 || pthread_create(&w->thread, NULL, thread_main, w) != 0)
+	w->wake =
+	    w->wake_fd < 0 ? NULL : event_new(base, w->wake_fd, EV_READ | EV_PERSIST, on_wake, w);
+	if (!w->wake || event_add(w->wake, NULL) < 0 ||
+	    pthread_create(&w->thread, NULL, thread_main, w) != 0)
 		fatal_errno("cannot start the queue's writer thread");
 	*err = NULL;
 	return w;
@@ -289,7 +301,8 @@ void writer_put(struct writer *w, struct op *op)
 bool writer_sync(struct writer *w, int timeout_ms)
 {
 	int64_t until = clock_mono_ms() + timeout_ms;
-	struct timespec t = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
+	struct timespec t = {.tv_sec = (time_t)(until / 1000),
+			     .tv_nsec = (long)(until % 1000) * 1000000};
 	bool ok;
 
 	pthread_mutex_lock(&w->lock);

@@ -1,14 +1,14 @@
 /*
  * dot - dot-stuffing.
  *
- * Purpose: keep the message transparent, and the end of data unmistakable. Trusted with: the body. Diagnostics: none.
- * Known gaps: none.
+ * Purpose: keep the message transparent, and the end of data unmistakable. Trusted with: the body.
+ * Diagnostics: none. Known gaps: none.
  */
 #include "msa/relay/dot.h"
 
 /*
- * last is '\r' when a CR came and its LF has not: the CR was not written yet, since what follows decides. At the
- * start of a line last is '\n' or 0.
+ * last is '\r' when a CR came and its LF has not: the CR was not written yet, since what follows
+ * decides. At the start of a line last is '\n' or 0.
  */
 size_t dot_stuff(struct dot *d, const uint8_t *in, size_t n, uint8_t *out)
 {

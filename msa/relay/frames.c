@@ -1,8 +1,8 @@
 /*
  * frames - the codec of the socket between msad and its relay role.
  *
- * Purpose: one encode/decode pair a frame, strict on the reading side. Trusted with: nothing. Diagnostics: a bool.
- * Known gaps: none.
+ * Purpose: one encode/decode pair a frame, strict on the reading side. Trusted with: nothing.
+ * Diagnostics: a bool. Known gaps: none.
  */
 #include <string.h>
 
@@ -10,7 +10,8 @@
 
 bool queue_id_valid(const char *id)
 {
-	return strlen(id) == QUEUE_ID_LEN && strspn(id, "0123456789abcdefghijklmnopqrstuvwxyz") == QUEUE_ID_LEN;
+	return strlen(id) == QUEUE_ID_LEN &&
+	       strspn(id, "0123456789abcdefghijklmnopqrstuvwxyz") == QUEUE_ID_LEN;
 }
 
 void relay_config_put(struct wire_out *w, const struct relay_config *c)

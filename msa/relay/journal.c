@@ -1,8 +1,9 @@
 /*
  * journal - the ring of outcomes beside the spool.
  *
- * Purpose: remember each reply to a final dot from the moment it is read. Trusted with: <state_dir>/msa/relay.journal.
- * Diagnostics: errno, and a count of damaged records. Known gaps: no fsync, on purpose.
+ * Purpose: remember each reply to a final dot from the moment it is read. Trusted with:
+ * <state_dir>/msa/relay.journal. Diagnostics: errno, and a count of damaged records. Known gaps: no
+ * fsync, on purpose.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -52,7 +53,8 @@ static bool sealed(uint32_t magic, const uint8_t slot[static JOURNAL_SLOT_BYTES]
 	struct wire_in r;
 
 	wire_in_init(&r, slot, 8);
-	return wire_get_u32(&r) == magic && wire_get_u32(&r) == crc32c(slot + 8, JOURNAL_SLOT_BYTES - 8);
+	return wire_get_u32(&r) == magic &&
+	       wire_get_u32(&r) == crc32c(slot + 8, JOURNAL_SLOT_BYTES - 8);
 }
 
 void journal_encode(const struct journal_record *r, uint8_t out[static JOURNAL_SLOT_BYTES])
@@ -86,7 +88,8 @@ bool journal_decode(const uint8_t in[static JOURNAL_SLOT_BYTES], struct journal_
 	r->rcpt.result = wire_get_u8(&w);
 	wire_get_str(&w, r->rcpt.status, sizeof(r->rcpt.status));
 	wire_get_str(&w, r->rcpt.reply, sizeof(r->rcpt.reply));
-	return !w.bad && r->seq > 0 && queue_id_valid(r->id) && r->rcpt.result >= RELAY_DELIVERED && r->rcpt.result <= RELAY_DEFERRED;
+	return !w.bad && r->seq > 0 && queue_id_valid(r->id) && r->rcpt.result >= RELAY_DELIVERED &&
+	       r->rcpt.result <= RELAY_DEFERRED;
 }
 
 static off_t slot_offset(uint64_t seq)
@@ -103,7 +106,8 @@ static bool read_slot(const struct journal *j, off_t at, uint8_t slot[static JOU
 	return n == (ssize_t)JOURNAL_SLOT_BYTES;
 }
 
-static bool write_slot(const struct journal *j, off_t at, const uint8_t slot[static JOURNAL_SLOT_BYTES])
+static bool write_slot(const struct journal *j, off_t at,
+		       const uint8_t slot[static JOURNAL_SLOT_BYTES])
 {
 	ssize_t n;
 
@@ -122,7 +126,8 @@ static bool empty(const uint8_t slot[static JOURNAL_SLOT_BYTES])
 	return true;
 }
 
-/* Where the numbering stands. A floor that is damaged counts as 0: everything is told again, and msad knows what it has had. */
+/* Where the numbering stands. A floor that is damaged counts as 0: everything is told again, and
+ * msad knows what it has had. */
 static void scan(struct journal *j)
 {
 	uint8_t slot[JOURNAL_SLOT_BYTES];
@@ -206,7 +211,8 @@ bool journal_append(struct journal *j, struct relay_outcome *o)
 
 	bug_on(o->n > journal_room(j));
 	for (uint32_t i = 0; i < o->n; i++) {
-		struct journal_record r = {.seq = ++j->last, .attempt = o->attempt, .rcpt = o->rcpts[i]};
+		struct journal_record r = {
+		    .seq = ++j->last, .attempt = o->attempt, .rcpt = o->rcpts[i]};
 		memcpy(r.id, o->id, sizeof(r.id));
 		journal_encode(&r, slot);
 		ok &= write_slot(j, slot_offset(r.seq), slot);
@@ -230,7 +236,8 @@ void journal_committed(struct journal *j, uint64_t seq)
 		return;
 }
 
-void journal_replay(struct journal *j, void (*fn)(const struct relay_outcome *o, void *arg), void *arg)
+void journal_replay(struct journal *j, void (*fn)(const struct relay_outcome *o, void *arg),
+		    void *arg)
 {
 	struct relay_outcome *o = calloc(1, sizeof(*o));
 	uint8_t slot[JOURNAL_SLOT_BYTES];
@@ -239,9 +246,11 @@ void journal_replay(struct journal *j, void (*fn)(const struct relay_outcome *o,
 	if (!o)
 		fatal("out of memory: cannot read the relay journal");
 	for (uint64_t seq = j->floor + 1; seq <= j->last; seq++) {
-		if (!read_slot(j, slot_offset(seq), slot) || !journal_decode(slot, &r) || r.seq != seq)
+		if (!read_slot(j, slot_offset(seq), slot) || !journal_decode(slot, &r) ||
+		    r.seq != seq)
 			continue;
-		if (o->n && (o->n == RELAY_RCPTS_MAX || o->attempt != r.attempt || strcmp(o->id, r.id) != 0)) {
+		if (o->n && (o->n == RELAY_RCPTS_MAX || o->attempt != r.attempt ||
+			     strcmp(o->id, r.id) != 0)) {
 			fn(o, arg);
 			o->n = 0;
 		}

@@ -1,8 +1,10 @@
 /*
- * peer - the rim of one SMTP connection: socket, TLS, timeouts, streaming of the body. The protocol is in smtp_client.c.
+ * peer - the rim of one SMTP connection: socket, TLS, timeouts, streaming of the body. The protocol
+ * is in smtp_client.c.
  *
- * Purpose: move bytes between the smart host, the reply parser and the spool. Trusted with: an outgoing TCP connection, reading the spool.
- * Diagnostics: log lines `relay connected|closed` at debug level; failures of the host go to the parent. Known gaps: none.
+ * Purpose: move bytes between the smart host, the reply parser and the spool. Trusted with: an
+ * outgoing TCP connection, reading the spool. Diagnostics: log lines `relay connected|closed` at
+ * debug level; failures of the host go to the parent. Known gaps: none.
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -242,13 +244,15 @@ static void on_read(struct bufferevent *bev, void *arg)
 	size_t len, used;
 
 	while ((len = evbuffer_get_contiguous_space(in)) > 0) {
-		enum reply_result r = reply_feed(&c->parser, evbuffer_pullup(in, (ev_ssize_t)len), len, &used);
+		enum reply_result r =
+		    reply_feed(&c->parser, evbuffer_pullup(in, (ev_ssize_t)len), len, &used);
 		evbuffer_drain(in, used);
 		if (r == REPLY_BAD) {
 			over(c, c->parser.err);
 			return;
 		}
-		if (r == REPLY_DONE && !act(c, client_reply(&c->client, &c->parser.reply, bufferevent_get_output(c->bev))))
+		if (r == REPLY_DONE && !act(c, client_reply(&c->client, &c->parser.reply,
+							    bufferevent_get_output(c->bev))))
 			return;
 	}
 }
@@ -265,7 +269,8 @@ static void on_write(struct bufferevent *bev, void *arg)
 static const char *reason(struct peer *c, short what)
 {
 	if (what & BEV_EVENT_TIMEOUT)
-		return c->came_up ? "the next mail server did not answer in time" : "the next mail server could not be reached in time";
+		return c->came_up ? "the next mail server did not answer in time"
+				  : "the next mail server could not be reached in time";
 	if (what & BEV_EVENT_EOF)
 		return "the next mail server closed the connection";
 	return errno ? strerror(errno) : "the connection failed";
@@ -278,9 +283,11 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 
 	if (what & BEV_EVENT_CONNECTED) {
 		if (c->client.state == CLIENT_HANDSHAKE) {
-			log_event(LOG_DEBUG, "-", "relay", "tls", LS("version", relay_tls_version(bev)));
+			log_event(LOG_DEBUG, "-", "relay", "tls",
+				  LS("version", relay_tls_version(bev)));
 			client_tls_done(&c->client, bufferevent_get_output(bev));
 		}
+		set_timeouts(c, c->r->cfg.timeout_ms);
 		return;
 	}
 	/* While we write a long body there is nothing to read. */
@@ -290,7 +297,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	}
 	/* Opportunistic: next time without. */
 	if (c->client.state == CLIENT_HANDSHAKE && !c->r->no_tls) {
-		log_event(LOG_WARNING, "-", "relay", "tls-failed", LS("action", "going on in clear text"));
+		log_event(LOG_WARNING, "-", "relay", "tls-failed",
+			  LS("action", "going on in clear text"));
 		c->r->no_tls = true;
 	}
 	snprintf(why, sizeof(why), "%s", reason(c, what));
@@ -337,7 +345,8 @@ struct peer *peer_open(struct relay *r)
 		fatal("out of memory");
 	c->r = r;
 	c->idle = event_new(r->base, -1, 0, on_idle, c);
-	c->bev = bufferevent_socket_new(r->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+	c->bev =
+	    bufferevent_socket_new(r->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
 	if (!c->idle || !c->bev)
 		fatal("out of memory");
 	client_init(&c->client, r->cfg.hostname, !r->no_tls);
@@ -349,6 +358,8 @@ struct peer *peer_open(struct relay *r)
 	r->n_peers++;
 	r->n_coming_up++;
 	listen_to(c);
+	if (r->cfg.timeout_ms > CONNECT_MS)
+		set_timeouts(c, CONNECT_MS);
 	if (fd >= 0)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	/* A failure at once is told through on_event(), deferred. */

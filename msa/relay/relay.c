@@ -1,12 +1,15 @@
 /*
  * relay - the process that delivers: sekisho-msad -x relay.
  *
- * Purpose: take messages from the parent over fd 3, deliver them to the smart host, tell what became of each recipient. It outlives its parent's
- * death by the time of the replies it waits for: the outcome of a transaction is in relay.journal before anything else happens, and the relay role
- * of the next msad tells it before it takes work (relay.lock orders the two). So a message whose final 250 was read is never sent again.
- * Trusted with: reading the spool, writing the journal, connections to the smart host. It never writes the spool.
- * Diagnostics: RELAY_HOST frames, log lines of subsystem relay. Known gaps: one smart host; a reply to the final dot is waited for as long as the
- * configured timeout, also by a role whose parent is gone, and its successor waits with it.
+ * Purpose: take messages from the parent over fd 3, deliver them to the smart host, tell what
+ * became of each recipient. It outlives its parent's death by the time of the replies it waits for:
+ * the outcome of a transaction is in relay.journal before anything else happens, and the relay role
+ * of the next msad tells it before it takes work (relay.lock orders the two). So a message whose
+ * final 250 was read is never sent again. Trusted with: reading the spool, writing the journal,
+ * connections to the smart host. It never writes the spool. Diagnostics: RELAY_HOST frames, log
+ * lines of subsystem relay. Known gaps: one smart host; a reply to the final dot is waited for as
+ * long as the configured timeout, also by a role whose parent is gone, and its successor waits with
+ * it.
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -105,12 +108,14 @@ static void take_out(struct relay *r, struct work *w)
 	r->n_pending--;
 }
 
-/* Read the envelope and keep room for its outcome in the journal. False: w is gone, or waits for room (*wait). */
+/* Read the envelope and keep room for its outcome in the journal. False: w is gone, or waits for
+ * room (*wait). */
 static bool prepare(struct relay *r, struct work *w, bool *wait)
 {
 	*wait = false;
 	if (!w->env) {
-		enum spool_found f = spool_read_envelope(r->spool, w, w->k.key, RELAY_RCPTS_MAX, &w->env);
+		enum spool_found f =
+		    spool_read_envelope(r->spool, w, w->k.key, RELAY_RCPTS_MAX, &w->env);
 		if (f != SPOOL_FOUND || w->env->n == 0 || strcmp(w->env->id, w->k.id) != 0) {
 			take_out(r, w);
 			tell_back(r, w->k.id, f == SPOOL_GONE ? BACK_RECALLED : BACK_UNREADABLE);
@@ -127,7 +132,8 @@ static void fill_tx(struct work *w)
 	const struct spool_envelope *e = w->env;
 
 	talloc_free(w->tx.rcpts);
-	w->tx = (struct smtp_tx){.mail_from = e->mail_from_out, .size = e->size, .body_8bit = e->body_8bit, .n = e->n};
+	w->tx = (struct smtp_tx){
+	    .mail_from = e->mail_from_out, .size = e->size, .body_8bit = e->body_8bit, .n = e->n};
 	w->tx.rcpts = talloc_zero_array(w, struct smtp_rcpt, e->n);
 	if (!w->tx.rcpts)
 		fatal("out of memory");
@@ -166,8 +172,9 @@ void relay_work_done(struct relay *r, struct work *w)
 	for (uint32_t i = 0; i < o.n; i++)
 		o.rcpts[i] = w->tx.rcpts[i].out;
 	if (!journal_append(r->journal, &o))
-		log_event(LOG_CRIT, o.id, "relay", "journal-failed", LS("why", strerror(errno)),
-			  LS("action", "a crash of msad in this moment would send the message again"));
+		log_event(
+		    LOG_CRIT, o.id, "relay", "journal-failed", LS("why", strerror(errno)),
+		    LS("action", "a crash of msad in this moment would send the message again"));
 	r->reserved -= o.n;
 	tell_outcome(&o, r);
 	talloc_free(w);
@@ -180,7 +187,8 @@ void relay_work_unreadable(struct relay *r, struct work *w)
 	talloc_free(w);
 }
 
-/* --- connections ------------------------------------------------------------------------------- */
+/* --- connections -------------------------------------------------------------------------------
+ */
 
 static struct peer *idle_peer(const struct relay *r)
 {
@@ -196,7 +204,8 @@ static bool may_open(const struct relay *r)
 {
 	size_t most = r->host_said && !r->host_up ? 1 : r->cfg.connections;
 
-	return r->n_peers < most && r->n_coming_up < r->n_pending && !event_pending(r->resume, EV_TIMEOUT, NULL);
+	return r->n_peers < most && r->n_coming_up < r->n_pending &&
+	       !event_pending(r->resume, EV_TIMEOUT, NULL);
 }
 
 static void pump(struct relay *r)
@@ -254,7 +263,9 @@ static void host_failed(struct relay *r, const char *why)
 	defer_one(r, why);
 	if (event_pending(r->resume, EV_TIMEOUT, NULL))
 		return;
-	r->pause_ms = !r->pause_ms ? PAUSE_MIN_MS : r->pause_ms * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : r->pause_ms * 2;
+	r->pause_ms = !r->pause_ms		       ? PAUSE_MIN_MS
+		      : r->pause_ms * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS
+						       : r->pause_ms * 2;
 	struct timeval tv = {.tv_sec = r->pause_ms / 1000, .tv_usec = r->pause_ms % 1000 * 1000};
 	event_add(r->resume, &tv);
 }
@@ -292,7 +303,8 @@ static void drain(struct relay *r, const char *why)
 	if (r->draining)
 		return;
 	r->draining = true;
-	log_event(LOG_INFO, "-", "relay", "stopping", LS("why", why), LI("pending", r->n_pending), LI("connections", r->n_peers));
+	log_event(LOG_INFO, "-", "relay", "stopping", LS("why", why), LI("pending", r->n_pending),
+		  LI("connections", r->n_peers));
 	for (struct peer *c = r->peers; c; c = next) {
 		next = peer_next(c);
 		if (peer_idle(c))
@@ -308,14 +320,16 @@ static void drain(struct relay *r, const char *why)
 	exit_when_done(r);
 }
 
-/* --- frames ------------------------------------------------------------------------------------ */
+/* --- frames ------------------------------------------------------------------------------------
+ */
 
 static bool on_config(struct relay *r, struct wire_in *in)
 {
 	const char *err = NULL;
 	const struct timeval now = {0};
 
-	if (!relay_config_get(in, &r->cfg) || !addr_parse_port(r->cfg.smarthost, &r->host, &r->port, &err))
+	if (!relay_config_get(in, &r->cfg) ||
+	    !addr_parse_port(r->cfg.smarthost, &r->host, &r->port, &err))
 		return false;
 	event_add(r->lock_timer, &now);
 	return true;
@@ -408,8 +422,8 @@ static bool on_stop(struct relay *r, struct wire_in *in)
 static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, size_t len, void *arg)
 {
 	static bool (*const table[])(struct relay *, struct wire_in *) = {
-		[RELAY_CONFIG] = on_config,	  [RELAY_WORK] = on_work,   [RELAY_RECALL] = on_recall,
-		[RELAY_COMMITTED] = on_committed, [RELAY_RETRY] = on_retry, [RELAY_STOP] = on_stop,
+	    [RELAY_CONFIG] = on_config,	      [RELAY_WORK] = on_work,	[RELAY_RECALL] = on_recall,
+	    [RELAY_COMMITTED] = on_committed, [RELAY_RETRY] = on_retry, [RELAY_STOP] = on_stop,
 	};
 	struct wire_in in;
 
@@ -430,7 +444,8 @@ static void on_parent_gone(struct ipc_conn *c, const char *reason, void *arg)
 
 static const struct ipc_handlers handlers = {.frame = on_frame, .closed = on_parent_gone};
 
-/* --- coming up ----------------------------------------------------------------------------------- */
+/* --- coming up -----------------------------------------------------------------------------------
+ */
 
 static char *path(const struct relay *r, const char *name)
 {
@@ -466,7 +481,8 @@ static void open_files(struct relay *r)
 	if (!r->journal)
 		fatal("%s: %s", journal, why);
 	if (journal_damaged(r->journal))
-		log_event(LOG_ERR, "-", "relay", "journal-damaged", LI("records", journal_damaged(r->journal)));
+		log_event(LOG_ERR, "-", "relay", "journal-damaged",
+			  LI("records", journal_damaged(r->journal)));
 	talloc_free(spool);
 	talloc_free(journal);
 }

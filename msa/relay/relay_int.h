@@ -37,7 +37,7 @@ struct relay {
 	struct event *lock_timer, *resume, *give_up;
 	struct spool_reader *spool;
 	struct journal *journal;
-	size_t reserved; /* journal records promised to transactions under way */
+	size_t reserved;	   /* journal records promised to transactions under way */
 	struct work *first, *last; /* pending, in order */
 	size_t n_pending;
 	struct peer *peers;
@@ -66,7 +66,8 @@ void relay_peer_ready(struct relay *r, struct peer *c);
 void relay_work_done(struct relay *r, struct work *w);
 /* The spool did not give it. Takes w. */
 void relay_work_unreadable(struct relay *r, struct work *w);
-/* A connection is closed and freed. w: nothing happened to it yet, NULL none. host_why not NULL: the host takes no mail now. */
+/* A connection is closed and freed. w: nothing happened to it yet, NULL none. host_why not NULL:
+ * the host takes no mail now. */
 void relay_peer_gone(struct relay *r, struct work *w, bool came_up, const char *host_why);
 
 #endif

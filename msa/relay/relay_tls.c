@@ -1,8 +1,9 @@
 /*
  * relay_tls - the client side of STARTTLS.
  *
- * Purpose: keep eyes off the wire between us and the smart host when it offers to. Trusted with: no key. Diagnostics: NULL.
- * Known gaps: the peer is not authenticated; the smart host is a machine of the ISP's own network.
+ * Purpose: keep eyes off the wire between us and the smart host when it offers to. Trusted with: no
+ * key. Diagnostics: NULL. Known gaps: the peer is not authenticated; the smart host is a machine of
+ * the ISP's own network.
  */
 #include <event2/bufferevent_ssl.h>
 #include <openssl/ssl.h>
@@ -28,7 +29,8 @@ struct bufferevent *relay_tls_new(struct event_base *base, int fd)
 
 	if (!ssl)
 		return NULL;
-	bev = bufferevent_openssl_socket_new(base, fd, ssl, BUFFEREVENT_SSL_CONNECTING, BEV_OPT_CLOSE_ON_FREE);
+	bev = bufferevent_openssl_socket_new(base, fd, ssl, BUFFEREVENT_SSL_CONNECTING,
+					     BEV_OPT_CLOSE_ON_FREE);
 	if (!bev)
 		SSL_free(ssl);
 	else

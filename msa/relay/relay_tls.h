@@ -1,5 +1,6 @@
 /*
- * relay_tls - opportunistic TLS towards the smart host (RFC 3207, RFC 7435): no certificate is verified, clear text is what there is without it.
+ * relay_tls - opportunistic TLS towards the smart host (RFC 3207, RFC 7435): no certificate is
+ * verified, clear text is what there is without it.
  */
 #ifndef MSA_RELAY_TLS_H
 #define MSA_RELAY_TLS_H

@@ -1,8 +1,8 @@
 /*
  * reply - what the smart host says.
  *
- * Purpose: turn its bytes into code, enhanced status and text. Trusted with: nothing; every byte is foreign.
- * Diagnostics: err in words. Known gaps: none.
+ * Purpose: turn its bytes into code, enhanced status and text. Trusted with: nothing; every byte is
+ * foreign. Diagnostics: err in words. Known gaps: none.
  */
 #include <string.h>
 #include <strings.h>
@@ -79,7 +79,8 @@ static enum reply_result take_line(struct reply_parser *p)
 	if (n && s[n - 1] == '\r')
 		n--;
 	p->line_len = 0;
-	if (n < 3 || !digit(s[0]) || !digit(s[1]) || !digit(s[2]) || (n > 3 && s[3] != ' ' && s[3] != '-'))
+	if (n < 3 || !digit(s[0]) || !digit(s[1]) || !digit(s[2]) ||
+	    (n > 3 && s[3] != ' ' && s[3] != '-'))
 		return bad(p, "a line that is no SMTP reply");
 	int code = (s[0] - '0') * 100 + (s[1] - '0') * 10 + (s[2] - '0');
 	if (code < 200 || code > 599)
@@ -158,7 +159,8 @@ void reply_ehlo(const struct reply *r, struct reply_ehlo *out)
 const char *reply_line(const struct reply *r, char *buf, size_t n)
 {
 	size_t w = 0;
-	char code[4] = {(char)('0' + r->code / 100 % 10), (char)('0' + r->code / 10 % 10), (char)('0' + r->code % 10), ' '};
+	char code[4] = {(char)('0' + r->code / 100 % 10), (char)('0' + r->code / 10 % 10),
+			(char)('0' + r->code % 10), ' '};
 
 	for (size_t i = 0; i < r->len + 4 && w + 1 < n; i++) {
 		char c = i < 4 ? code[i] : r->text[i - 4];

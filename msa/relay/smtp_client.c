@@ -1,8 +1,10 @@
 /*
- * smtp_client - RFC 5321 as a client, with PIPELINING (2920), SIZE (1870), 8BITMIME (6152), STARTTLS (3207).
+ * smtp_client - RFC 5321 as a client, with PIPELINING (2920), SIZE (1870), 8BITMIME (6152),
+ * STARTTLS (3207).
  *
- * Purpose: from replies to results of recipients. Trusted with: nothing. Diagnostics: each result carries the reply that decided it.
- * Known gaps: no AUTH towards the smart host, no SMTPUTF8, no conversion of 8-bit mail (it is returned, RFC 6152 3).
+ * Purpose: from replies to results of recipients. Trusted with: nothing. Diagnostics: each result
+ * carries the reply that decided it. Known gaps: no AUTH towards the smart host, no SMTPUTF8, no
+ * conversion of 8-bit mail (it is returned, RFC 6152 3).
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +15,8 @@
 
 void client_init(struct smtp_client *c, const char *hostname, bool use_tls)
 {
-	*c = (struct smtp_client){.state = CLIENT_GREETING, .hostname = hostname, .use_tls = use_tls};
+	*c = (struct smtp_client){
+	    .state = CLIENT_GREETING, .hostname = hostname, .use_tls = use_tls};
 }
 
 /* --- results ----------------------------------------------------------------------------- */
@@ -27,18 +30,23 @@ static void set_result(struct smtp_rcpt *t, uint8_t result, const char *status, 
 
 static uint8_t result_of(const struct reply *r)
 {
-	return r->code / 100 == 2 ? RELAY_DELIVERED : r->code / 100 == 5 ? RELAY_BOUNCED : RELAY_DEFERRED;
+	return r->code / 100 == 2   ? RELAY_DELIVERED
+	       : r->code / 100 == 5 ? RELAY_BOUNCED
+				    : RELAY_DEFERRED;
 }
 
 static void set_from_reply(struct smtp_rcpt *t, const struct reply *r)
 {
-	static const char *const plain[] = {[RELAY_DELIVERED] = "2.0.0", [RELAY_BOUNCED] = "5.0.0", [RELAY_DEFERRED] = "4.0.0"};
+	static const char *const plain[] = {
+	    [RELAY_DELIVERED] = "2.0.0", [RELAY_BOUNCED] = "5.0.0", [RELAY_DEFERRED] = "4.0.0"};
 	uint8_t result = result_of(r);
 	char line[RELAY_REPLY_MAX + 1];
 
-	/* A 3xx where none belongs is treated as a failure for now, and must not carry a status of class 3. */
+	/* A 3xx where none belongs is treated as a failure for now, and must not carry a status of
+	 * class 3. */
 	bool usable = r->status[0] == plain[result][0];
-	set_result(t, result, usable ? r->status : plain[result], reply_line(r, line, sizeof(line)));
+	set_result(t, result, usable ? r->status : plain[result],
+		   reply_line(r, line, sizeof(line)));
 }
 
 /* For those that have no result yet. */
@@ -49,7 +57,8 @@ static void settle_rest(struct smtp_tx *tx, const struct reply *r)
 			set_from_reply(&tx->rcpts[i], r);
 }
 
-static void settle_rest_local(struct smtp_tx *tx, uint8_t result, const char *status, const char *why)
+static void settle_rest_local(struct smtp_tx *tx, uint8_t result, const char *status,
+			      const char *why)
 {
 	for (uint32_t i = 0; i < tx->n; i++)
 		if (!tx->rcpts[i].out.result)
@@ -81,19 +90,22 @@ static enum client_action fail(struct smtp_client *c, const struct reply *r)
 	return CLIENT_FAILED;
 }
 
-static enum client_action say_hello(struct smtp_client *c, const char *verb, enum client_state s, struct evbuffer *out)
+static enum client_action say_hello(struct smtp_client *c, const char *verb, enum client_state s,
+				    struct evbuffer *out)
 {
 	evbuffer_add_printf(out, "%s %s\r\n", verb, c->hostname);
 	c->state = s;
 	return CLIENT_WAIT;
 }
 
-static enum client_action on_greeting(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
+static enum client_action on_greeting(struct smtp_client *c, const struct reply *r,
+				      struct evbuffer *out)
 {
 	return r->code / 100 == 2 ? say_hello(c, "EHLO", CLIENT_EHLO, out) : fail(c, r);
 }
 
-static enum client_action on_ehlo(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
+static enum client_action on_ehlo(struct smtp_client *c, const struct reply *r,
+				  struct evbuffer *out)
 {
 	if (r->code / 100 == 5)
 		return say_hello(c, "HELO", CLIENT_HELO, out);
@@ -109,7 +121,8 @@ static enum client_action on_ehlo(struct smtp_client *c, const struct reply *r, 
 	return CLIENT_READY;
 }
 
-static enum client_action on_helo(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
+static enum client_action on_helo(struct smtp_client *c, const struct reply *r,
+				  struct evbuffer *out)
 {
 	(void)out;
 	if (r->code / 100 != 2)
@@ -119,10 +132,12 @@ static enum client_action on_helo(struct smtp_client *c, const struct reply *r, 
 	return CLIENT_READY;
 }
 
-static enum client_action on_starttls(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
+static enum client_action on_starttls(struct smtp_client *c, const struct reply *r,
+				      struct evbuffer *out)
 {
 	(void)out;
-	/* Opportunistic: offered and then refused means clear text, as if it had not been offered. */
+	/* Opportunistic: offered and then refused means clear text, as if it had not been offered.
+	 */
 	c->state = r->code == 220 ? CLIENT_HANDSHAKE : CLIENT_IDLE;
 	return r->code == 220 ? CLIENT_DO_TLS : CLIENT_READY;
 }
@@ -160,9 +175,11 @@ enum client_action client_begin(struct smtp_client *c, struct smtp_tx *tx, struc
 {
 	bug_on(c->state != CLIENT_IDLE || tx->n == 0);
 	if (c->offers.max_size && tx->size > c->offers.max_size)
-		settle_rest_local(tx, RELAY_BOUNCED, "5.3.4", "larger than the next mail server takes");
+		settle_rest_local(tx, RELAY_BOUNCED, "5.3.4",
+				  "larger than the next mail server takes");
 	else if (tx->body_8bit && !c->offers.eightbitmime)
-		settle_rest_local(tx, RELAY_BOUNCED, "5.6.3", "holds 8-bit text, which the next mail server does not take");
+		settle_rest_local(tx, RELAY_BOUNCED, "5.6.3",
+				  "holds 8-bit text, which the next mail server does not take");
 	if (tx->rcpts[0].out.result)
 		return CLIENT_DONE;
 	c->tx = tx;
@@ -199,7 +216,8 @@ static enum client_action closing(struct smtp_client *c, const struct reply *r)
 	return finish(c, CLIENT_CLOSED);
 }
 
-static enum client_action on_data(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
+static enum client_action on_data(struct smtp_client *c, const struct reply *r,
+				  struct evbuffer *out)
 {
 	bool any = any_accepted(c->tx);
 
@@ -208,18 +226,21 @@ static enum client_action on_data(struct smtp_client *c, const struct reply *r, 
 		return CLIENT_DO_BODY;
 	}
 	if (r->code == 354) {
-		/* RFC 2920 3.1: DATA was taken though nobody was; end it with nothing, and heed the reply to that. */
+		/* RFC 2920 3.1: DATA was taken though nobody was; end it with nothing, and heed the
+		 * reply to that. */
 		evbuffer_add_printf(out, ".\r\n");
 		return finish(c, CLIENT_RSET);
 	}
 	/* A 2xx to DATA makes no sense and must not count as delivered. */
 	if (r->code / 100 == 2)
-		settle_rest_local(c->tx, RELAY_DEFERRED, "4.5.0", "the next mail server answered DATA with a success code");
+		settle_rest_local(c->tx, RELAY_DEFERRED, "4.5.0",
+				  "the next mail server answered DATA with a success code");
 	settle_rest(c->tx, r);
 	return reset(c, out);
 }
 
-static enum client_action on_envelope(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
+static enum client_action on_envelope(struct smtp_client *c, const struct reply *r,
+				      struct evbuffer *out)
 {
 	c->touched = true;
 	if (r->code == 421)
@@ -245,12 +266,15 @@ void client_body_sent(struct smtp_client *c)
 	c->state = CLIENT_DOT;
 }
 
-/* A reply while the body is still being written is one we did not ask for: the server has given up on it. */
-static enum client_action on_body(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
+/* A reply while the body is still being written is one we did not ask for: the server has given up
+ * on it. */
+static enum client_action on_body(struct smtp_client *c, const struct reply *r,
+				  struct evbuffer *out)
 {
 	(void)out;
 	if (r->code / 100 == 2)
-		settle_rest_local(c->tx, RELAY_DEFERRED, "4.5.0", "the next mail server answered before the end of the message");
+		settle_rest_local(c->tx, RELAY_DEFERRED, "4.5.0",
+				  "the next mail server answered before the end of the message");
 	return closing(c, r);
 }
 
@@ -261,7 +285,8 @@ static enum client_action on_dot(struct smtp_client *c, const struct reply *r, s
 	return finish(c, r->code == 421 ? CLIENT_CLOSED : CLIENT_IDLE);
 }
 
-static enum client_action on_rset(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
+static enum client_action on_rset(struct smtp_client *c, const struct reply *r,
+				  struct evbuffer *out)
 {
 	(void)out;
 	/* The reply to RSET, or to the lone dot of on_data(): then a 5xx is as good as a 2xx. */
@@ -271,7 +296,8 @@ static enum client_action on_rset(struct smtp_client *c, const struct reply *r, 
 	return CLIENT_READY;
 }
 
-static enum client_action on_close(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
+static enum client_action on_close(struct smtp_client *c, const struct reply *r,
+				   struct evbuffer *out)
 {
 	(void)r;
 	(void)out;
@@ -281,11 +307,14 @@ static enum client_action on_close(struct smtp_client *c, const struct reply *r,
 
 enum client_action client_reply(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
 {
-	static enum client_action (*const table[])(struct smtp_client *, const struct reply *, struct evbuffer *) = {
-		[CLIENT_GREETING] = on_greeting, [CLIENT_EHLO] = on_ehlo,   [CLIENT_HELO] = on_helo,
-		[CLIENT_STARTTLS] = on_starttls, [CLIENT_HANDSHAKE] = on_close, [CLIENT_IDLE] = on_close,
-		[CLIENT_ENVELOPE] = on_envelope, [CLIENT_BODY] = on_body,   [CLIENT_DOT] = on_dot,
-		[CLIENT_RSET] = on_rset,	 [CLIENT_QUIT] = on_close,  [CLIENT_CLOSED] = on_close,
+	static enum client_action (*const table[])(struct smtp_client *, const struct reply *,
+						   struct evbuffer *) = {
+	    [CLIENT_GREETING] = on_greeting, [CLIENT_EHLO] = on_ehlo,
+	    [CLIENT_HELO] = on_helo,	     [CLIENT_STARTTLS] = on_starttls,
+	    [CLIENT_HANDSHAKE] = on_close,   [CLIENT_IDLE] = on_close,
+	    [CLIENT_ENVELOPE] = on_envelope, [CLIENT_BODY] = on_body,
+	    [CLIENT_DOT] = on_dot,	     [CLIENT_RSET] = on_rset,
+	    [CLIENT_QUIT] = on_close,	     [CLIENT_CLOSED] = on_close,
 	};
 
 	return table[c->state](c, r, out);

@@ -1,10 +1,11 @@
 /*
  * smtp_client - our side of one SMTP connection to the smart host, as a pure state machine.
  *
- * Replies go in (client_reply), commands come out in an evbuffer, and the result says what the rim must do. No socket, no clock. The
- * transaction belongs to the caller and stays until CLIENT_DONE.
+ * Replies go in (client_reply), commands come out in an evbuffer, and the result says what the rim
+ * must do. No socket, no clock. The transaction belongs to the caller and stays until CLIENT_DONE.
  *
- *   greeting -> EHLO (-> HELO) (-> STARTTLS -> tls -> EHLO) -> idle <-> envelope -> body -> final dot (-> RSET) -> idle
+ *   greeting -> EHLO (-> HELO) (-> STARTTLS -> tls -> EHLO) -> idle <-> envelope -> body -> final
+ * dot (-> RSET) -> idle
  */
 #ifndef MSA_RELAY_SMTP_CLIENT_H
 #define MSA_RELAY_SMTP_CLIENT_H
@@ -19,7 +20,7 @@
 
 struct smtp_rcpt {
 	const char *address;
-	bool accepted;        /* RCPT was answered 2xx */
+	bool accepted;	       /* RCPT was answered 2xx */
 	struct relay_rcpt out; /* idx is the caller's; result 0 until it is known */
 };
 
@@ -39,21 +40,23 @@ enum client_state {
 	CLIENT_HANDSHAKE, /* the rim does TLS, then client_tls_done() */
 	CLIENT_IDLE,
 	CLIENT_ENVELOPE,
-	CLIENT_BODY,      /* the rim sends it, then client_body_sent() */
-	CLIENT_DOT,       /* the final dot is out: from here on the message may be theirs */
+	CLIENT_BODY, /* the rim sends it, then client_body_sent() */
+	CLIENT_DOT,  /* the final dot is out: from here on the message may be theirs */
 	CLIENT_RSET,
 	CLIENT_QUIT,
 	CLIENT_CLOSED,
 };
 
 enum client_action {
-	CLIENT_WAIT,     /* nothing but to write what is in out and to read on */
-	CLIENT_READY,    /* idle: client_begin() may follow */
-	CLIENT_DO_TLS,   /* drop what was read but not used, shake hands */
-	CLIENT_DO_BODY,  /* stream the body */
-	CLIENT_DONE,     /* every recipient has its result. The state says whether the connection can be used again */
-	CLIENT_FAILED,   /* before any transaction: this host takes no mail now; why is in c->why. Close */
-	CLIENT_CLOSE,    /* close, nothing was lost */
+	CLIENT_WAIT,	/* nothing but to write what is in out and to read on */
+	CLIENT_READY,	/* idle: client_begin() may follow */
+	CLIENT_DO_TLS,	/* drop what was read but not used, shake hands */
+	CLIENT_DO_BODY, /* stream the body */
+	CLIENT_DONE, /* every recipient has its result. The state says whether the connection can be
+			used again */
+	CLIENT_FAILED, /* before any transaction: this host takes no mail now; why is in c->why.
+			  Close */
+	CLIENT_CLOSE,  /* close, nothing was lost */
 };
 
 struct smtp_client {
@@ -61,25 +64,27 @@ struct smtp_client {
 	const char *hostname; /* for EHLO; the caller's */
 	bool use_tls, tls;    /* wanted when offered; on */
 	struct reply_ehlo offers;
-	struct smtp_tx *tx;   /* NULL outside one */
-	uint32_t next;        /* whose reply comes: 0 MAIL, 1..n RCPT, n+1 DATA */
+	struct smtp_tx *tx;    /* NULL outside one */
+	uint32_t next;	       /* whose reply comes: 0 MAIL, 1..n RCPT, n+1 DATA */
 	bool mail_ok, touched; /* MAIL was accepted; any reply came for this transaction */
-	uint32_t done_tx;     /* transactions finished on this connection */
+	uint32_t done_tx;      /* transactions finished on this connection */
 	char why[RELAY_REPLY_MAX + 1];
 };
 
 void client_init(struct smtp_client *c, const char *hostname, bool use_tls);
 enum client_action client_reply(struct smtp_client *c, const struct reply *r, struct evbuffer *out);
 void client_tls_done(struct smtp_client *c, struct evbuffer *out);
-/* Only when CLIENT_IDLE. CLIENT_WAIT, or CLIENT_DONE at once when this host cannot take it at all (size, 8 bit). */
+/* Only when CLIENT_IDLE. CLIENT_WAIT, or CLIENT_DONE at once when this host cannot take it at all
+ * (size, 8 bit). */
 enum client_action client_begin(struct smtp_client *c, struct smtp_tx *tx, struct evbuffer *out);
 /* The final dot was written. */
 void client_body_sent(struct smtp_client *c);
 void client_quit(struct smtp_client *c, struct evbuffer *out);
 /*
- * The connection is gone (why in words) or must be given up. True: there was a transaction and each recipient now has its
- * result (deferred where it had none). False: none, or one that no reply was seen for on a connection that had worked before: it may
- * be begun again elsewhere as if nothing had happened.
+ * The connection is gone (why in words) or must be given up. True: there was a transaction and each
+ * recipient now has its result (deferred where it had none). False: none, or one that no reply was
+ * seen for on a connection that had worked before: it may be begun again elsewhere as if nothing
+ * had happened.
  */
 bool client_lost(struct smtp_client *c, const char *why);
 

@@ -1,6 +1,7 @@
 /*
- * fuzz_reply - the smart host's bytes: reply parser and client state machine. The first octet chooses how the stream is cut and what the client
- * wants; whatever is said, a recipient gets at most one result, and none is delivered without a 2xx to its final dot.
+ * fuzz_reply - the smart host's bytes: reply parser and client state machine. The first octet
+ * chooses how the stream is cut and what the client wants; whatever is said, a recipient gets at
+ * most one result, and none is delivered without a 2xx to its final dot.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,7 +19,11 @@ static void fresh(uint8_t how)
 	memset(rcpts, 0, sizeof(rcpts));
 	for (size_t i = 0; i < 3; i++)
 		rcpts[i].address = "a@example.net";
-	tx = (struct smtp_tx){.mail_from = "", .size = 500, .body_8bit = how & 4, .rcpts = rcpts, .n = 1 + (how >> 3) % 3};
+	tx = (struct smtp_tx){.mail_from = "",
+			      .size = 500,
+			      .body_8bit = how & 4,
+			      .rcpts = rcpts,
+			      .n = 1 + (how >> 3) % 3};
 }
 
 static void check_done(const struct smtp_client *c, bool dotted, int code)
@@ -29,7 +34,8 @@ static void check_done(const struct smtp_client *c, bool dotted, int code)
 		const struct relay_rcpt *o = &rcpts[i].out;
 		if (o->result < RELAY_DELIVERED || o->result > RELAY_DEFERRED || !o->status[0])
 			abort();
-		if (o->result == RELAY_DELIVERED && (!dotted || code / 100 != 2 || !rcpts[i].accepted))
+		if (o->result == RELAY_DELIVERED &&
+		    (!dotted || code / 100 != 2 || !rcpts[i].accepted))
 			abort();
 		for (const char *p = o->reply; *p; p++)
 			if (*p < 0x20 || *p > 0x7e)
@@ -38,7 +44,8 @@ static void check_done(const struct smtp_client *c, bool dotted, int code)
 }
 
 /* What the rim would do. False: the connection is closed. */
-static bool act(struct smtp_client *c, enum client_action a, bool *dotted, int code, uint8_t how, struct evbuffer *out)
+static bool act(struct smtp_client *c, enum client_action a, bool *dotted, int code, uint8_t how,
+		struct evbuffer *out)
 {
 	switch (a) {
 	case CLIENT_DO_TLS:
@@ -99,7 +106,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			char line[32];
 			reply_ehlo(&p.reply, &e);
 			reply_line(&p.reply, line, sizeof(line));
-			open = act(&c, client_reply(&c, &p.reply, out), &dotted, p.reply.code, how, out);
+			open = act(&c, client_reply(&c, &p.reply, out), &dotted, p.reply.code, how,
+				   out);
 		}
 	}
 	bool had = c.tx != NULL;

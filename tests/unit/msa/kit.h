@@ -1,5 +1,6 @@
 /*
- * kit - a queue in a folder of its own, for tests: submit and wait, run the loop until something is true.
+ * kit - a queue in a folder of its own, for tests: submit and wait, run the loop until something is
+ * true.
  */
 #ifndef TESTS_KIT_H
 #define TESTS_KIT_H
@@ -70,9 +71,18 @@ static inline void kit_init(struct kit *k)
 	assert_non_null(mkdtemp(k->dir));
 	snprintf(k->smarthost, sizeof(k->smarthost), "127.0.0.1:9");
 	k->cfg = (struct queue_config){
-		.state_dir = k->dir, .hostname = "smtp.isp.example", .smarthost = k->smarthost, .postmaster = "postmaster@isp.example",
-		.retry_min_ms = 200, .retry_max_ms = 1000, .lifetime_ms = 3600000, .max_bytes = 1 << 30, .max_held_per_account = 1000,
-		.connections = 4, .timeout_ms = 5000, .start_relay = false,
+	    .state_dir = k->dir,
+	    .hostname = "smtp.isp.example",
+	    .smarthost = k->smarthost,
+	    .postmaster = "postmaster@isp.example",
+	    .retry_min_ms = 200,
+	    .retry_max_ms = 1000,
+	    .lifetime_ms = 3600000,
+	    .max_bytes = 1 << 30,
+	    .max_held_per_account = 1000,
+	    .connections = 4,
+	    .timeout_ms = 5000,
+	    .start_relay = false,
 	};
 	k->h = (struct queue_handlers){.outbox = kit_outbox};
 }
@@ -122,7 +132,8 @@ static void kit_tick(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Runs the loop until cond, at most ms. */
-static inline bool kit_until(struct kit *k, bool (*cond)(struct kit *k, const void *arg), const void *arg, int ms)
+static inline bool kit_until(struct kit *k, bool (*cond)(struct kit *k, const void *arg),
+			     const void *arg, int ms)
 {
 	int64_t end = clock_mono_ms() + ms;
 	struct event *tick = event_new(k->base, -1, EV_PERSIST, kit_tick, NULL);
@@ -160,8 +171,12 @@ static inline void kit_put(struct kit *k, const struct kit_msg *m, char id[QUEUE
 {
 	struct queue_rcpt rcpts[8];
 	struct event e = {.kind = EVENT_MESSAGE, .t_ms = clock_utc_ms(), .src_port = 4711};
-	struct queue_msg qm = {.account = m->account ? m->account : "user01@isp.example", .mail_from = m->from ? m->from : "user01@isp.example",
-			       .rcpts = rcpts, .body_8bit = m->body_8bit, .received_ms = clock_utc_ms(), .event = &e};
+	struct queue_msg qm = {.account = m->account ? m->account : "user01@isp.example",
+			       .mail_from = m->from ? m->from : "user01@isp.example",
+			       .rcpts = rcpts,
+			       .body_8bit = m->body_8bit,
+			       .received_ms = clock_utc_ms(),
+			       .event = &e};
 	char out[80];
 	size_t cap = m->pad + 512;
 	char *data = malloc(cap);
@@ -176,7 +191,9 @@ static inline void kit_put(struct kit *k, const struct kit_msg *m, char id[QUEUE
 		rcpts[qm.n_rcpts++].address = "someone@example.net";
 	queue_new_id(k->q, clock_utc_ms(), qm.id);
 	memcpy(id, qm.id, sizeof(qm.id));
-	int n = snprintf(data, cap, "From: <user01@isp.example>\r\nX-Test-Id: %s\r\nSubject: test\r\n\r\n%s\r\n", qm.id, m->body ? m->body : ".hidden\r\ntext");
+	int n = snprintf(
+	    data, cap, "From: <user01@isp.example>\r\nX-Test-Id: %s\r\nSubject: test\r\n\r\n%s\r\n",
+	    qm.id, m->body ? m->body : ".hidden\r\ntext");
 	for (size_t i = 0; i < m->pad; i++)
 		data[(size_t)n++] = (char)(i % 72 == 70 ? '\r' : i % 72 == 71 ? '\n' : 'x');
 	snprintf(e.u.message.account, sizeof(e.u.message.account), "%s", qm.account);
@@ -190,7 +207,8 @@ static inline void kit_put(struct kit *k, const struct kit_msg *m, char id[QUEUE
 }
 
 /* Waits for the answer. */
-static inline enum queue_result kit_send(struct kit *k, const struct kit_msg *m, char id[QUEUE_ID_LEN + 1])
+static inline enum queue_result kit_send(struct kit *k, const struct kit_msg *m,
+					 char id[QUEUE_ID_LEN + 1])
 {
 	char own[QUEUE_ID_LEN + 1];
 	kit_put(k, m, id ? id : own);
@@ -219,7 +237,8 @@ static inline json_t *kit_ask(struct kit *k, const char *op, const char *args, b
 	return r;
 }
 
-static inline json_int_t kit_number(struct kit *k, const char *op, const char *args, const char *member)
+static inline json_int_t kit_number(struct kit *k, const char *op, const char *args,
+				    const char *member)
 {
 	json_t *r = kit_ask(k, op, args, NULL);
 	json_int_t v = json_integer_value(json_object_get(r, member));

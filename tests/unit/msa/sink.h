@@ -1,10 +1,12 @@
 /*
- * sink - a smart host for tests, in a process of its own, told what to do by the addresses it is given.
+ * sink - a smart host for tests, in a process of its own, told what to do by the addresses it is
+ * given.
  *
- * A recipient's local part up to the first '-' decides the reply to RCPT: "no" 550 5.1.1, "later" 451 4.7.1, else 250. The sender's local part:
- * "badfrom" 550 to MAIL; "slowdot" the final reply comes DOT_DELAY_MS late; "dotlater" 451 to the final dot; "dotno" 554;
- * "drop" closes at the final dot; "dropdata" closes at DATA; "stall" never answers MAIL. Each message taken adds a line "X-Test-Id recipients"
- * to the log, before 250 is sent. Options: what EHLO offers.
+ * A recipient's local part up to the first '-' decides the reply to RCPT: "no" 550 5.1.1, "later"
+ * 451 4.7.1, else 250. The sender's local part: "badfrom" 550 to MAIL; "slowdot" the final reply
+ * comes DOT_DELAY_MS late; "dotlater" 451 to the final dot; "dotno" 554; "drop" closes at the final
+ * dot; "dropdata" closes at DATA; "stall" never answers MAIL. Each message taken adds a line
+ * "X-Test-Id recipients" to the log, before 250 is sent. Options: what EHLO offers.
  */
 #ifndef TESTS_SINK_H
 #define TESTS_SINK_H
@@ -29,7 +31,9 @@
 #define DOT_DELAY_MS 400
 
 struct sink_options {
-	bool no_pipelining, no_ehlo, no_8bit, size_small, greet_421, no_reply_ehlo;
+	bool no_pipelining, no_ehlo, no_8bit, size_small, greet_421;
+	/* STARTTLS is offered when set; NULL from it: junk is sent instead of a handshake. */
+	struct bufferevent *(*tls)(struct event_base *base, int fd);
 };
 
 struct sink {
@@ -44,7 +48,7 @@ struct sink_conn {
 	struct bufferevent *bev;
 	struct event *late;
 	char from[64], id[64], rcpts[2048];
-	bool data, header;
+	bool data, header, tls;
 	int taken;
 };
 
@@ -71,7 +75,7 @@ static void sink_log(const struct sink_conn *c)
 {
 	char line[2300];
 	int fd = open(c->s->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	int n = snprintf(line, sizeof(line), "%s%s\n", c->id, c->rcpts);
+	int n = snprintf(line, sizeof(line), "%s%s%s\n", c->id, c->rcpts, c->tls ? " TLS" : "");
 	if (fd < 0 || write(fd, line, (size_t)n) != n)
 		abort();
 	close(fd);
@@ -107,7 +111,28 @@ static bool sink_dot(struct sink_conn *c)
 	return true;
 }
 
-/* False: c is gone. */
+static void sink_read(struct bufferevent *bev, void *arg);
+static void sink_event(struct bufferevent *bev, short what, void *arg);
+
+static void sink_tls(struct sink_conn *c)
+{
+	struct event_base *base = bufferevent_get_base(c->bev);
+	int fd = dup(bufferevent_getfd(c->bev));
+
+	if (write(fd, "220 go\r\n", 8) != 8)
+		abort();
+	bufferevent_free(c->bev);
+	c->bev = c->s->o.tls(base, fd);
+	c->tls = c->bev != NULL;
+	if (!c->bev) {
+		c->bev = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
+		sink_say(c, "this is no handshake");
+	}
+	bufferevent_setcb(c->bev, sink_read, NULL, sink_event, c);
+	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+}
+
+/* False: c is gone, or its buffers are new. */
 static bool sink_line(struct sink_conn *c, const char *line)
 {
 	if (c->data) {
@@ -128,6 +153,8 @@ static bool sink_line(struct sink_conn *c, const char *line)
 				sink_say(c, "250-PIPELINING");
 			if (!c->s->o.no_8bit)
 				sink_say(c, "250-8BITMIME");
+			if (c->s->o.tls && !c->tls)
+				sink_say(c, "250-STARTTLS");
 			sink_say(c, c->s->o.size_small ? "250 SIZE 1000" : "250 SIZE 100000000");
 		}
 	} else if (strncmp(line, "HELO ", 5) == 0) {
@@ -152,7 +179,8 @@ static bool sink_line(struct sink_conn *c, const char *line)
 		} else {
 			c->taken++;
 			size_t n = strlen(c->rcpts);
-			snprintf(c->rcpts + n, sizeof(c->rcpts) - n, " %.*s", (int)strcspn(line + 9, ">"), line + 9);
+			snprintf(c->rcpts + n, sizeof(c->rcpts) - n, " %.*s",
+				 (int)strcspn(line + 9, ">"), line + 9);
 			sink_say(c, "250 2.1.5 Ok");
 		}
 	} else if (strcmp(line, "DATA") == 0) {
@@ -163,6 +191,9 @@ static bool sink_line(struct sink_conn *c, const char *line)
 		c->data = c->taken > 0;
 		c->header = true;
 		sink_say(c, c->taken ? "354 go" : "503 5.5.1 RCPT first");
+	} else if (strcmp(line, "STARTTLS") == 0 && c->s->o.tls && !c->tls) {
+		sink_tls(c);
+		return false;
 	} else if (strcmp(line, "RSET") == 0) {
 		c->from[0] = '\0';
 		sink_say(c, "250 2.0.0 Ok");
@@ -178,7 +209,8 @@ static void sink_read(struct bufferevent *bev, void *arg)
 {
 	char *line;
 	bool go = true;
-	while (go && (line = evbuffer_readln(bufferevent_get_input(bev), NULL, EVBUFFER_EOL_CRLF_STRICT))) {
+	while (go && (line = evbuffer_readln(bufferevent_get_input(bev), NULL,
+					     EVBUFFER_EOL_CRLF_STRICT))) {
 		go = sink_line(arg, line);
 		free(line);
 	}
@@ -191,7 +223,8 @@ static void sink_event(struct bufferevent *bev, short what, void *arg)
 		sink_free(arg);
 }
 
-static void sink_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
+static void sink_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa, int len,
+			void *arg)
 {
 	struct sink_conn *c = calloc(1, sizeof(*c));
 	int one = 1;
@@ -212,7 +245,8 @@ static int sink_free_port(void)
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(in);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&in, len) < 0 || getsockname(fd, (struct sockaddr *)&in, &len) < 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&in, len) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&in, &len) < 0)
 		abort();
 	close(fd);
 	return ntohs(in.sin_port);

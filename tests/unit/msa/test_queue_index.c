@@ -116,7 +116,8 @@ static void model(void **state)
 		default:
 			if (rnd(10) == 0) {
 				held[i % 7] = !held[i % 7];
-				index_hold_account(ix, index_account(ix, account, true), held[i % 7], "why");
+				index_hold_account(ix, index_account(ix, account, true),
+						   held[i % 7], "why");
 			}
 		}
 		if (step % 16 == 0)
@@ -169,7 +170,8 @@ static void an_account_is_forgotten_when_it_says_nothing(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(model), cmocka_unit_test(order_of_arrival_breaks_ties),
-					   cmocka_unit_test(an_account_is_forgotten_when_it_says_nothing)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(model), cmocka_unit_test(order_of_arrival_breaks_ties),
+	    cmocka_unit_test(an_account_is_forgotten_when_it_says_nothing)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* The queue as its callers see it, without delivery: submit, holds, outbox, operators' requests; and what a crash or a full disk leaves. */
+/* The queue as its callers see it, without delivery: submit, holds, outbox, operators' requests;
+ * and what a crash or a full disk leaves. */
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -43,7 +44,8 @@ static void survives_a_restart(void **state)
 	(void)state;
 	kit_open(&k);
 	snprintf(before, sizeof(before), "%s", queue_instance(k.q));
-	assert_int_equal(kit_send(&k, &(struct kit_msg){.rcpts = {"a@x.example", "b@y.example"}}, id), QUEUE_OK);
+	assert_int_equal(
+	    kit_send(&k, &(struct kit_msg){.rcpts = {"a@x.example", "b@y.example"}}, id), QUEUE_OK);
 	assert_int_equal(kit_send(&k, &(struct kit_msg){.hold = true}, NULL), QUEUE_OK);
 	reopen();
 	assert_string_equal(queue_instance(k.q), before);
@@ -52,9 +54,11 @@ static void survives_a_restart(void **state)
 	snprintf(args, sizeof(args), "{'id':'%s'}", id);
 	json_t *r = kit_ask(&k, "queue.show", args, NULL);
 	assert_string_equal(json_string_value(json_object_get(r, "account")), "user01@isp.example");
-	assert_string_equal(json_string_value(json_object_get(r, "rcpt_domains")), "x.example y.example");
+	assert_string_equal(json_string_value(json_object_get(r, "rcpt_domains")),
+			    "x.example y.example");
 	assert_int_equal(json_array_size(json_object_get(r, "recipients")), 2);
-	assert_non_null(strstr(json_string_value(json_object_get(r, "headers")), "Subject: test\r\n"));
+	assert_non_null(
+	    strstr(json_string_value(json_object_get(r, "headers")), "Subject: test\r\n"));
 	assert_null(strstr(json_string_value(json_object_get(r, "headers")), "hidden"));
 	json_decref(r);
 }
@@ -205,25 +209,25 @@ static void requests_that_make_no_sense(void **state)
 	static const struct {
 		const char *op, *args, *error;
 	} cases[] = {
-		{"queue.nothing", "{}", "no such request"},
-		{"queue.list", "{'colour':1}", "unknown member colour"},
-		{"queue.list", "{'limit':0}", "limit must be"},
-		{"queue.list", "{'limit':'x'}", "limit must be"},
-		{"queue.list", "{'state':'lost'}", "state must be"},
-		{"queue.list", "{'account':7}", "account must be text"},
-		{"queue.list", "{'ids':['x']}", "not a queue id"},
-		{"queue.list", "{'ids':'x'}", "ids must be an array"},
-		{"queue.list", "{'dry_run':true}", "unknown member dry_run"},
-		{"queue.hold", "{}", "say which"},
-		{"queue.hold", "{'dry_run':true}", "say which"},
-		{"queue.delete", "{'all':false}", "say which"},
-		{"queue.delete", "{'all':1}", "true or false"},
-		{"queue.delete", "{'all':true,'limit':1}", "unknown member limit"},
-		{"queue.show", "{}", "give id"},
-		{"queue.show", "{'id':'0123456789abcdef'}", "no such message"},
-		{"queue.show", "{'id':'0123456789abcdef','x':1}", "give id"},
-		{"queue.stats", "{'x':1}", "no arguments"},
-		{"queue.list", "[]", "must be an object"},
+	    {"queue.nothing", "{}", "no such request"},
+	    {"queue.list", "{'colour':1}", "unknown member colour"},
+	    {"queue.list", "{'limit':0}", "limit must be"},
+	    {"queue.list", "{'limit':'x'}", "limit must be"},
+	    {"queue.list", "{'state':'lost'}", "state must be"},
+	    {"queue.list", "{'account':7}", "account must be text"},
+	    {"queue.list", "{'ids':['x']}", "not a queue id"},
+	    {"queue.list", "{'ids':'x'}", "ids must be an array"},
+	    {"queue.list", "{'dry_run':true}", "unknown member dry_run"},
+	    {"queue.hold", "{}", "say which"},
+	    {"queue.hold", "{'dry_run':true}", "say which"},
+	    {"queue.delete", "{'all':false}", "say which"},
+	    {"queue.delete", "{'all':1}", "true or false"},
+	    {"queue.delete", "{'all':true,'limit':1}", "unknown member limit"},
+	    {"queue.show", "{}", "give id"},
+	    {"queue.show", "{'id':'0123456789abcdef'}", "no such message"},
+	    {"queue.show", "{'id':'0123456789abcdef','x':1}", "give id"},
+	    {"queue.stats", "{'x':1}", "no arguments"},
+	    {"queue.list", "[]", "must be an object"},
 	};
 
 	(void)state;
@@ -232,7 +236,8 @@ static void requests_that_make_no_sense(void **state)
 		bool ok = true;
 		json_t *r = kit_ask(&k, cases[i].op, cases[i].args, &ok);
 		if (ok || !json_is_string(r) || !strstr(json_string_value(r), cases[i].error))
-			fail_msg("%s %s: %s", cases[i].op, cases[i].args, ok ? "taken" : json_string_value(r));
+			fail_msg("%s %s: %s", cases[i].op, cases[i].args,
+				 ok ? "taken" : json_string_value(r));
 		json_decref(r);
 	}
 	bool ok;
@@ -247,40 +252,50 @@ static void selections(void **state)
 		const char *args;
 		int total;
 	} cases[] = {
-		{"{}", 6},
-		{"{'all':true}", 6},
-		{"{'account':'a@isp.example'}", 3},
-		{"{'account':'nobody@isp.example'}", 0},
-		{"{'domain':'x.example'}", 4},
-		{"{'domain':'example'}", 0},
-		{"{'domain':'x.example','account':'a@isp.example'}", 2},
-		{"{'state':'held'}", 2},
-		{"{'state':'due'}", 4},
-		{"{'state':'held','account':'b@isp.example'}", 2},
-		{"{'state':'deferred'}", 0},
-		{"{'state':'active'}", 0},
-		{"{'ids':['ID0','ID3','ID3','0000000000000000']}", 2},
-		{"{'ids':['ID0','ID3'],'account':'a@isp.example'}", 1},
+	    {"{}", 6},
+	    {"{'all':true}", 6},
+	    {"{'account':'a@isp.example'}", 3},
+	    {"{'account':'nobody@isp.example'}", 0},
+	    {"{'domain':'x.example'}", 4},
+	    {"{'domain':'example'}", 0},
+	    {"{'domain':'x.example','account':'a@isp.example'}", 2},
+	    {"{'state':'held'}", 2},
+	    {"{'state':'due'}", 4},
+	    {"{'state':'held','account':'b@isp.example'}", 2},
+	    {"{'state':'deferred'}", 0},
+	    {"{'state':'active'}", 0},
+	    {"{'ids':['ID0','ID3','ID3','0000000000000000']}", 2},
+	    {"{'ids':['ID0','ID3'],'account':'a@isp.example'}", 1},
 	};
 	char id[6][QUEUE_ID_LEN + 1];
 
 	(void)state;
 	kit_open(&k);
 	for (int i = 0; i < 6; i++)
-		kit_send(&k, &(struct kit_msg){.account = i < 3 ? "a@isp.example" : "b@isp.example", .hold = i > 3, .rcpts = {i % 3 ? "u@x.example" : "u@y.example", "\"v@w\"@z.example"}}, id[i]);
+		kit_send(&k,
+			 &(struct kit_msg){
+			     .account = i < 3 ? "a@isp.example" : "b@isp.example",
+			     .hold = i > 3,
+			     .rcpts = {i % 3 ? "u@x.example" : "u@y.example", "\"v@w\"@z.example"}},
+			 id[i]);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		char args[200], *p;
 		snprintf(args, sizeof(args), "%s", cases[i].args);
 		if (strstr(args, "ID0"))
-			snprintf(args, sizeof(args), "{'ids':['%s','%s','%s','0000000000000000']%s", id[3], id[0], id[3], strstr(cases[i].args, "],") ? ",'account':'a@isp.example'}" : "}");
+			snprintf(args, sizeof(args), "{'ids':['%s','%s','%s','0000000000000000']%s",
+				 id[3], id[0], id[3],
+				 strstr(cases[i].args, "],") ? ",'account':'a@isp.example'}" : "}");
 		json_t *r = kit_ask(&k, "queue.list", args, NULL);
-		if (json_integer_value(json_object_get(r, "total")) != cases[i].total || (int)json_array_size(json_object_get(r, "messages")) != cases[i].total)
-			fail_msg("%s: %lld", args, (long long)json_integer_value(json_object_get(r, "total")));
+		if (json_integer_value(json_object_get(r, "total")) != cases[i].total ||
+		    (int)json_array_size(json_object_get(r, "messages")) != cases[i].total)
+			fail_msg("%s: %lld", args,
+				 (long long)json_integer_value(json_object_get(r, "total")));
 		const char *last = "";
 		size_t n;
 		const json_t *row;
-		json_array_foreach(json_object_get(r, "messages"), n, row) {
-			assert_true(strcmp(json_string_value(json_object_get(row, "id")), last) > 0);
+		json_array_foreach (json_object_get(r, "messages"), n, row) {
+			assert_true(strcmp(json_string_value(json_object_get(row, "id")), last) >
+				    0);
 			last = json_string_value(json_object_get(row, "id"));
 		}
 		json_decref(r);
@@ -308,29 +323,38 @@ static void changes(void **state)
 	(void)state;
 	kit_open(&k);
 	for (int i = 0; i < 6; i++)
-		kit_send(&k, &(struct kit_msg){.account = i < 3 ? "a@isp.example" : "b@isp.example"}, NULL);
-	assert_int_equal(kit_number(&k, "queue.hold", "{'account':'a@isp.example','dry_run':true}", "changed"), 3);
+		kit_send(&k,
+			 &(struct kit_msg){.account = i < 3 ? "a@isp.example" : "b@isp.example"},
+			 NULL);
+	assert_int_equal(
+	    kit_number(&k, "queue.hold", "{'account':'a@isp.example','dry_run':true}", "changed"),
+	    3);
 	assert_int_equal(stat_of("held"), 0);
 	assert_int_equal(kit_number(&k, "queue.hold", "{'account':'a@isp.example'}", "changed"), 3);
 	assert_int_equal(kit_number(&k, "queue.hold", "{'all':true}", "matched"), 6);
 	assert_int_equal(stat_of("held"), 6);
 	reopen();
 	assert_int_equal(stat_of("held"), 6);
-	assert_int_equal(kit_number(&k, "queue.release", "{'account':'a@isp.example'}", "changed"), 3);
+	assert_int_equal(kit_number(&k, "queue.release", "{'account':'a@isp.example'}", "changed"),
+			 3);
 	assert_int_equal(kit_number(&k, "queue.retry", "{'all':true}", "changed"), 3);
-	assert_int_equal(kit_number(&k, "queue.delete", "{'account':'b@isp.example','dry_run':true}", "changed"), 3);
+	assert_int_equal(
+	    kit_number(&k, "queue.delete", "{'account':'b@isp.example','dry_run':true}", "changed"),
+	    3);
 	assert_int_equal(stat_of("queued"), 6);
-	assert_int_equal(kit_number(&k, "queue.delete", "{'account':'b@isp.example'}", "changed"), 3);
+	assert_int_equal(kit_number(&k, "queue.delete", "{'account':'b@isp.example'}", "changed"),
+			 3);
 	int three = 3;
 	assert_true(kit_until(&k, kit_queued_is, &three, 1000));
-	assert_int_equal(kit_number(&k, "queue.bounce", "{'account':'a@isp.example'}", "changed"), 3);
+	assert_int_equal(kit_number(&k, "queue.bounce", "{'account':'a@isp.example'}", "changed"),
+			 3);
 	reopen();
 	/* Three notices to the senders. */
 	assert_int_equal(stat_of("queued"), 3);
 	json_t *r = kit_ask(&k, "queue.list", "{}", NULL);
 	size_t i;
 	const json_t *row;
-	json_array_foreach(json_object_get(r, "messages"), i, row) {
+	json_array_foreach (json_object_get(r, "messages"), i, row) {
 		assert_string_equal(json_string_value(json_object_get(row, "mail_from")), "");
 		assert_string_equal(json_string_value(json_object_get(row, "account")), "");
 	}
@@ -364,8 +388,15 @@ static void put_one(struct shared *s, struct put *puts, int i, size_t len)
 	static char data[100000];
 	struct queue_rcpt rcpt = {"a@example.net"};
 	struct event e = {.kind = EVENT_MESSAGE, .t_ms = 1};
-	struct queue_msg m = {.account = "a@isp.example", .mail_from = "a@isp.example", .mail_from_out = "a@isp.example", .rcpts = &rcpt, .n_rcpts = 1,
-			      .received_ms = clock_utc_ms(), .data = (const uint8_t *)data, .len = len, .event = &e};
+	struct queue_msg m = {.account = "a@isp.example",
+			      .mail_from = "a@isp.example",
+			      .mail_from_out = "a@isp.example",
+			      .rcpts = &rcpt,
+			      .n_rcpts = 1,
+			      .received_ms = clock_utc_ms(),
+			      .data = (const uint8_t *)data,
+			      .len = len,
+			      .event = &e};
 	queue_new_id(k.q, clock_utc_ms(), m.id);
 	memcpy(s->ids[i], m.id, sizeof(m.id));
 	memset(data, 'x', sizeof(data));
@@ -393,15 +424,18 @@ static void check_acknowledged(const struct shared *s)
 			continue;
 		snprintf(args, sizeof(args), "{'id':'%s'}", s->ids[i]);
 		json_t *r = kit_ask(&k, "queue.show", args, NULL);
-		assert_non_null(strstr(json_string_value(json_object_get(r, "headers")), s->ids[i]));
+		assert_non_null(
+		    strstr(json_string_value(json_object_get(r, "headers")), s->ids[i]));
 		json_decref(r);
 	}
 }
 
-/* kill -9 in the middle of commits: what was answered with OK is there, and each stored message has its event. */
+/* kill -9 in the middle of commits: what was answered with OK is there, and each stored message has
+ * its event. */
 static void killed_while_committing(void **state)
 {
-	struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *s =
+	    mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	(void)state;
 	assert_true(s != MAP_FAILED);
@@ -412,7 +446,8 @@ static void killed_while_committing(void **state)
 			k.refuse = true;
 			victim(s, round * 500);
 		}
-		for (int64_t end = clock_mono_ms() + 20000; s->acked < target && clock_mono_ms() < end;)
+		for (int64_t end = clock_mono_ms() + 20000;
+		     s->acked < target && clock_mono_ms() < end;)
 			;
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
@@ -457,7 +492,8 @@ static int with_file_limit(struct shared *s)
 	/* This one is answered FULL. */
 	if (kit_send(&k, &(struct kit_msg){.pad = 60000}, NULL) != QUEUE_FULL)
 		return 2;
-	if (queue_may_accept(k.q, "a@isp.example", 100) != QUEUE_OK || queue_may_accept(k.q, "a@isp.example", 100) != QUEUE_FULL)
+	if (queue_may_accept(k.q, "a@isp.example", 100) != QUEUE_OK ||
+	    queue_may_accept(k.q, "a@isp.example", 100) != QUEUE_FULL)
 		return 3; /* one probe a second */
 	int before = s->acked;
 	if (before < 5 || before > 190)
@@ -495,7 +531,8 @@ static int in_child(int (*fn)(struct shared *s), struct shared *s)
 
 static void file_size_limit(void **state)
 {
-	struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *s =
+	    mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	(void)state;
 	assert_int_equal(in_child(with_file_limit, s), 0);
@@ -513,7 +550,8 @@ static int with_full_disk(struct shared *s)
 	char junk[4096] = {0}, path[100];
 	int i = 0, fd;
 
-	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || mount("tmpfs", k.dir, "tmpfs", 0, "size=4m") != 0)
+	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("tmpfs", k.dir, "tmpfs", 0, "size=4m") != 0)
 		return 77;
 	kit_open(&k);
 	fill(s, puts, &i, 150);
@@ -539,7 +577,8 @@ static int with_full_disk(struct shared *s)
 	if (stat_of("queued") != before)
 		return 7;
 	check_acknowledged(s);
-	/* With the disk as good as full, mail still leaves: deletes need no more room than there is. */
+	/* With the disk as good as full, mail still leaves: deletes need no more room than there
+	 * is. */
 	json_decref(kit_ask(&k, "queue.delete", "{'all':true}", NULL));
 	const int none = 0;
 	if (!kit_until(&k, kit_queued_is, &none, 5000))
@@ -552,7 +591,8 @@ static int with_full_disk(struct shared *s)
 
 static void disk_full(void **state)
 {
-	struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *s =
+	    mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int rc = in_child(with_full_disk, s);
 
 	(void)state;
@@ -564,7 +604,8 @@ static void disk_full(void **state)
 	assert_int_equal(rc, 0);
 }
 
-/* The WAL's tail torn off, as by a machine that lost power in the middle of a write that nobody was told of. */
+/* The WAL's tail torn off, as by a machine that lost power in the middle of a write that nobody was
+ * told of. */
 static void torn_wal(void **state)
 {
 	char path[300];
@@ -592,8 +633,19 @@ int main(void)
 	log_open("test", getenv("KIT_LOG") ? LOG_DEBUG : LOG_ALERT);
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(survives_a_restart), T(ids_rise), T(holds_come_and_go), T(hold_meets_submit), T(outbox_is_offered_until_acknowledged), T(bounds),
-		T(requests_that_make_no_sense), T(selections), T(changes), T(killed_while_committing), T(file_size_limit), T(disk_full), T(torn_wal),
+	    T(survives_a_restart),
+	    T(ids_rise),
+	    T(holds_come_and_go),
+	    T(hold_meets_submit),
+	    T(outbox_is_offered_until_acknowledged),
+	    T(bounds),
+	    T(requests_that_make_no_sense),
+	    T(selections),
+	    T(changes),
+	    T(killed_while_committing),
+	    T(file_size_limit),
+	    T(disk_full),
+	    T(torn_wal),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

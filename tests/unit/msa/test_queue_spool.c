@@ -1,4 +1,5 @@
-/* The spool's transactions, straight: what a settled outcome leaves, and what it refuses to take twice. */
+/* The spool's transactions, straight: what a settled outcome leaves, and what it refuses to take
+ * twice. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,11 +63,21 @@ static int teardown(void **state)
 
 static void add(int64_t key, const char *from, uint32_t n)
 {
-	static const struct queue_rcpt rcpts[] = {{"a@x.example"}, {"b@y.example"}, {"c@y.example"}};
+	static const struct queue_rcpt rcpts[] = {
+	    {"a@x.example"}, {"b@y.example"}, {"c@y.example"}};
 	char id[32];
 	snprintf(id, sizeof(id), "%016d", (int)key);
-	struct spool_message m = {.key = key, .id = id, .account = "user01@isp.example", .mail_from = from, .mail_from_out = "prvs=1=x@isp.example", .rcpts = rcpts,
-				  .n_rcpts = n, .data = (const uint8_t *)"Subject: s\r\n\r\nbody", .len = 18, .received_ms = 1000, .src_port = 99};
+	struct spool_message m = {.key = key,
+				  .id = id,
+				  .account = "user01@isp.example",
+				  .mail_from = from,
+				  .mail_from_out = "prvs=1=x@isp.example",
+				  .rcpts = rcpts,
+				  .n_rcpts = n,
+				  .data = (const uint8_t *)"Subject: s\r\n\r\nbody",
+				  .len = 18,
+				  .received_ms = 1000,
+				  .src_port = 99};
 	assert_int_equal(spool_begin(s), QUEUE_OK);
 	assert_int_equal(spool_add(s, &m), QUEUE_OK);
 	assert_int_equal(spool_commit(s), QUEUE_OK);
@@ -75,15 +86,27 @@ static void add(int64_t key, const char *from, uint32_t n)
 static struct relay_rcpt rc(uint32_t idx, uint8_t result)
 {
 	struct relay_rcpt o = {.idx = idx, .result = result};
-	snprintf(o.status, sizeof(o.status), "%d.1.%u", result == RELAY_DELIVERED ? 2 : result == RELAY_BOUNCED ? 5 : 4, idx);
+	snprintf(o.status, sizeof(o.status), "%d.1.%u",
+		 result == RELAY_DELIVERED ? 2
+		 : result == RELAY_BOUNCED ? 5
+					   : 4,
+		 idx);
 	snprintf(o.reply, sizeof(o.reply), "reply %u", idx);
 	return o;
 }
 
-static struct spool_settle settle(int64_t key, uint32_t attempt, const struct relay_rcpt *rcpts, uint32_t n, int64_t now)
+static struct spool_settle settle(int64_t key, uint32_t attempt, const struct relay_rcpt *rcpts,
+				  uint32_t n, int64_t now)
 {
-	struct spool_settle t = {.key = key, .attempt = attempt, .rcpts = rcpts, .n = n, .now_ms = now, .retry_at_ms = now + 500, .lifetime_ms = 10000,
-				 .dsn_id = "dsn0000000000000", .dsn_key = 1000 + now};
+	struct spool_settle t = {.key = key,
+				 .attempt = attempt,
+				 .rcpts = rcpts,
+				 .n = n,
+				 .now_ms = now,
+				 .retry_at_ms = now + 500,
+				 .lifetime_ms = 10000,
+				 .dsn_id = "dsn0000000000000",
+				 .dsn_key = 1000 + now};
 	assert_int_equal(spool_begin(s), QUEUE_OK);
 	assert_int_equal(spool_settle(s, &t), QUEUE_OK);
 	assert_int_equal(spool_commit(s), QUEUE_OK);
@@ -184,11 +207,13 @@ static void delivered_is_gone(void **state)
 
 static void rounds(void **state)
 {
-	struct relay_rcpt first[] = {rc(0, RELAY_DEFERRED), rc(1, RELAY_DELIVERED)}, third[] = {rc(2, RELAY_DEFERRED)};
+	struct relay_rcpt first[] = {rc(0, RELAY_DEFERRED), rc(1, RELAY_DELIVERED)},
+			  third[] = {rc(2, RELAY_DEFERRED)};
 
 	(void)state;
 	add(1, "me@isp.example", 3);
-	/* Only two of three were in the transaction: the third is tried at once, in the same round. */
+	/* Only two of three were in the transaction: the third is tried at once, in the same round.
+	 */
 	struct spool_settle t = settle(1, 0, first, 2, 2000);
 	assert_false(t.gone);
 	assert_int_equal(t.attempts, 0);
@@ -202,7 +227,8 @@ static void rounds(void **state)
 	assert_int_equal(messages(), 1);
 	assert_int_equal(last_row.attempts, 1);
 	assert_int_equal(last_row.next_ms, 2600);
-	/* A deferral of the round before, told again: stale. A delivery is true whenever it is told. */
+	/* A deferral of the round before, told again: stale. A delivery is true whenever it is
+	 * told. */
 	t = settle(1, 0, third, 1, 2200);
 	assert_int_equal(t.deferred, 0);
 	assert_int_equal(t.attempts, 1);
@@ -232,7 +258,9 @@ static void bounce_makes_one_notice(void **state)
 	assert_true(spool_read_body(r, 3000, 0, buf, sizeof(buf) - 1, &got));
 	buf[got] = '\0';
 	assert_int_equal(got, t.dsn_size);
-	assert_non_null(strstr((char *)buf, "Final-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: 5.1.0"));
+	assert_non_null(
+	    strstr((char *)buf,
+		   "Final-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: 5.1.0"));
 	assert_non_null(strstr((char *)buf, "Final-Recipient: rfc822; b@y.example"));
 	assert_null(strstr((char *)buf, "rfc822; c@y.example"));
 	assert_non_null(strstr((char *)buf, "Subject: s\r\n"));
@@ -278,7 +306,15 @@ static void all_at_once(void **state)
 		int64_t key = 1 + quiet;
 		add(key, "me@isp.example", 3);
 		settle(key, 0, done, 1, 2000);
-		struct spool_settle t = {.key = key, .rcpts = &all, .n = 1, .all = true, .quiet = quiet, .now_ms = 3000, .lifetime_ms = 10000, .dsn_id = "dsn0000000000000", .dsn_key = 50};
+		struct spool_settle t = {.key = key,
+					 .rcpts = &all,
+					 .n = 1,
+					 .all = true,
+					 .quiet = quiet,
+					 .now_ms = 3000,
+					 .lifetime_ms = 10000,
+					 .dsn_id = "dsn0000000000000",
+					 .dsn_key = 50};
 		assert_int_equal(spool_begin(s), QUEUE_OK);
 		assert_int_equal(spool_settle(s, &t), QUEUE_OK);
 		assert_int_equal(spool_commit(s), QUEUE_OK);
@@ -293,7 +329,13 @@ static void all_at_once(void **state)
 static void rollback_leaves_nothing(void **state)
 {
 	struct relay_rcpt o[] = {rc(0, RELAY_DELIVERED)};
-	struct spool_settle t = {.key = 1, .rcpts = o, .n = 1, .now_ms = 2000, .lifetime_ms = 10000, .dsn_id = "dsn0000000000000", .dsn_key = 50};
+	struct spool_settle t = {.key = 1,
+				 .rcpts = o,
+				 .n = 1,
+				 .now_ms = 2000,
+				 .lifetime_ms = 10000,
+				 .dsn_id = "dsn0000000000000",
+				 .dsn_key = 50};
 
 	(void)state;
 	add(1, "me@isp.example", 1);
@@ -304,7 +346,15 @@ static void rollback_leaves_nothing(void **state)
 	assert_int_equal(events(), 0);
 	/* The same id twice is refused, and says so. */
 	struct queue_rcpt to = {"x@y"};
-	struct spool_message m = {.key = 9, .id = "0000000000000001", .account = "", .mail_from = "", .mail_from_out = "", .rcpts = &to, .n_rcpts = 1, .data = (const uint8_t *)"", .len = 0};
+	struct spool_message m = {.key = 9,
+				  .id = "0000000000000001",
+				  .account = "",
+				  .mail_from = "",
+				  .mail_from_out = "",
+				  .rcpts = &to,
+				  .n_rcpts = 1,
+				  .data = (const uint8_t *)"",
+				  .len = 0};
 	assert_int_equal(spool_begin(s), QUEUE_OK);
 	assert_int_equal(spool_add(s, &m), QUEUE_ERROR);
 	assert_non_null(strstr(spool_why(s), "UNIQUE"));
@@ -411,8 +461,17 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(delivered_is_gone), T(rounds), T(bounce_makes_one_notice), T(null_sender_is_told_nothing), T(too_old_is_a_failure), T(all_at_once),
-		T(rollback_leaves_nothing), T(outbox_rows_are_bounded), T(holds_and_instance_survive), T(a_newer_spool_is_refused), T(not_a_database),
+	    T(delivered_is_gone),
+	    T(rounds),
+	    T(bounce_makes_one_notice),
+	    T(null_sender_is_told_nothing),
+	    T(too_old_is_a_failure),
+	    T(all_at_once),
+	    T(rollback_leaves_nothing),
+	    T(outbox_rows_are_bounded),
+	    T(holds_and_instance_survive),
+	    T(a_newer_spool_is_refused),
+	    T(not_a_database),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

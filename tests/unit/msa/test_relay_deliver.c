@@ -1,4 +1,5 @@
-/* End to end: queue, relay role (this program with -x relay), and a smart host that does what its addresses say. */
+/* End to end: queue, relay role (this program with -x relay), and a smart host that does what its
+ * addresses say. */
 #include <sys/mman.h>
 
 #include "lib/log.h"
@@ -25,7 +26,8 @@ static int events(int result)
 {
 	int n = 0;
 	for (uint32_t i = 0; i < k.n_events && i < 512; i++)
-		n += k.events[i].kind == EVENT_DELIVERY && (int)k.events[i].u.delivery.result == result;
+		n += k.events[i].kind == EVENT_DELIVERY &&
+		     (int)k.events[i].u.delivery.result == result;
 	return n;
 }
 
@@ -46,27 +48,160 @@ static void delivers_once(void **state)
 /* What becomes of one message to one or two recipients. */
 static const struct fate {
 	const char *name, *from, *rcpts[3];
-	int taken, delivered, bounced, min_deferred; /* lines of the smart host; events, those of the notice included */
-	const char *notice;                          /* in the reply of the failed recipient */
+	int taken, delivered, bounced,
+	    min_deferred;   /* lines of the smart host; events, those of the notice included */
+	const char *notice; /* in the reply of the failed recipient */
 	bool body_8bit;
 	struct sink_options o;
 	int64_t lifetime_ms, timeout_ms;
 } fates[] = {
-	{"two accepted", NULL, {"a@x.example", "b@x.example"}, 1, 2, 0, 0, NULL, false, {.size_small = false}, 0, 0},
-	{"one refused", NULL, {"no-a@x.example", "b@x.example"}, 2, 2, 1, 0, "5.1.1", false, {.size_small = false}, 0, 0},
-	{"one refused, step by step", NULL, {"no-a@x.example", "b@x.example"}, 2, 2, 1, 0, "5.1.1", false, {.no_pipelining = true}, 0, 0},
-	{"all refused", NULL, {"no-a@x.example", "no-b@x.example"}, 1, 1, 2, 0, "5.1.1", false, {.size_small = false}, 0, 0},
-	{"sender refused", "badfrom@isp.example", {"a@x.example"}, 1, 1, 1, 0, "5.1.0", false, {.size_small = false}, 0, 0},
-	{"refused at the end", "dotno@isp.example", {"a@x.example"}, 1, 1, 1, 0, "5.7.1", false, {.size_small = false}, 0, 0},
-	{"deferred until too old", NULL, {"later-a@x.example", "b@x.example"}, 2, 2, 1, 1, "5.4.7", false, {.size_small = false}, 700, 0},
-	{"deferred at the end", "dotlater@isp.example", {"a@x.example"}, 1, 1, 1, 1, "5.4.7", false, {.size_small = false}, 500, 0},
-	{"dropped at the end", "drop@isp.example", {"a@x.example"}, 1, 1, 1, 1, "5.4.7", false, {.size_small = false}, 500, 0},
-	{"dropped at DATA", "dropdata@isp.example", {"a@x.example"}, 1, 1, 1, 1, "5.4.7", false, {.size_small = false}, 500, 0},
-	{"never answered", "stall@isp.example", {"a@x.example"}, 1, 1, 1, 1, "5.4.7", false, {.size_small = false}, 900, 200},
-	{"null sender refused", "", {"no-a@x.example"}, 0, 0, 1, 0, NULL, false, {.size_small = false}, 0, 0},
-	{"HELO only", NULL, {"a@x.example"}, 1, 1, 0, 0, NULL, false, {.no_ehlo = true}, 0, 0},
-	{"8 bit", NULL, {"a@x.example"}, 1, 1, 0, 0, NULL, true, {.size_small = false}, 0, 0},
-	{"8 bit not taken", NULL, {"a@x.example"}, 1, 1, 1, 0, "5.6.3", true, {.no_8bit = true}, 0, 0},
+    {"two accepted",
+     NULL,
+     {"a@x.example", "b@x.example"},
+     1,
+     2,
+     0,
+     0,
+     NULL,
+     false,
+     {.size_small = false},
+     0,
+     0},
+    {"one refused",
+     NULL,
+     {"no-a@x.example", "b@x.example"},
+     2,
+     2,
+     1,
+     0,
+     "5.1.1",
+     false,
+     {.size_small = false},
+     0,
+     0},
+    {"one refused, step by step",
+     NULL,
+     {"no-a@x.example", "b@x.example"},
+     2,
+     2,
+     1,
+     0,
+     "5.1.1",
+     false,
+     {.no_pipelining = true},
+     0,
+     0},
+    {"all refused",
+     NULL,
+     {"no-a@x.example", "no-b@x.example"},
+     1,
+     1,
+     2,
+     0,
+     "5.1.1",
+     false,
+     {.size_small = false},
+     0,
+     0},
+    {"sender refused",
+     "badfrom@isp.example",
+     {"a@x.example"},
+     1,
+     1,
+     1,
+     0,
+     "5.1.0",
+     false,
+     {.size_small = false},
+     0,
+     0},
+    {"refused at the end",
+     "dotno@isp.example",
+     {"a@x.example"},
+     1,
+     1,
+     1,
+     0,
+     "5.7.1",
+     false,
+     {.size_small = false},
+     0,
+     0},
+    {"deferred until too old",
+     NULL,
+     {"later-a@x.example", "b@x.example"},
+     2,
+     2,
+     1,
+     1,
+     "5.4.7",
+     false,
+     {.size_small = false},
+     700,
+     0},
+    {"deferred at the end",
+     "dotlater@isp.example",
+     {"a@x.example"},
+     1,
+     1,
+     1,
+     1,
+     "5.4.7",
+     false,
+     {.size_small = false},
+     500,
+     0},
+    {"dropped at the end",
+     "drop@isp.example",
+     {"a@x.example"},
+     1,
+     1,
+     1,
+     1,
+     "5.4.7",
+     false,
+     {.size_small = false},
+     500,
+     0},
+    {"dropped at DATA",
+     "dropdata@isp.example",
+     {"a@x.example"},
+     1,
+     1,
+     1,
+     1,
+     "5.4.7",
+     false,
+     {.size_small = false},
+     500,
+     0},
+    {"never answered",
+     "stall@isp.example",
+     {"a@x.example"},
+     1,
+     1,
+     1,
+     1,
+     "5.4.7",
+     false,
+     {.size_small = false},
+     900,
+     200},
+    {"null sender refused",
+     "",
+     {"no-a@x.example"},
+     0,
+     0,
+     1,
+     0,
+     NULL,
+     false,
+     {.size_small = false},
+     0,
+     0},
+    {"HELO only", NULL, {"a@x.example"}, 1, 1, 0, 0, NULL, false, {.no_ehlo = true}, 0, 0},
+    {"8 bit", NULL, {"a@x.example"}, 1, 1, 0, 0, NULL, true, {.size_small = false}, 0, 0},
+    {"8 bit not taken", NULL, {"a@x.example"}, 1, 1, 1, 0, "5.6.3", true, {.no_8bit = true}, 0, 0},
 };
 
 static void play(const struct fate *f)
@@ -82,20 +217,26 @@ static void play(const struct fate *f)
 	if (f->timeout_ms)
 		k.cfg.timeout_ms = f->timeout_ms;
 	kit_open_relay(&k);
-	struct kit_msg m = {.from = f->from, .body_8bit = f->body_8bit, .rcpts = {f->rcpts[0], f->rcpts[1]}};
+	struct kit_msg m = {
+	    .from = f->from, .body_8bit = f->body_8bit, .rcpts = {f->rcpts[0], f->rcpts[1]}};
 	assert_int_equal(kit_send(&k, &m, id), QUEUE_OK);
 	if (!kit_queued(&k, 0, 10000))
 		fail_msg("%s: still queued", f->name);
 	assert_true(kit_until(&k, kit_idle, NULL, 100));
 	int taken = sink_count(&k.sink, "");
-	if (taken != f->taken || events(EVENT_DELIVERED) != f->delivered || events(EVENT_BOUNCED) != f->bounced || events(EVENT_DEFERRED) < f->min_deferred)
-		fail_msg("%s: taken %d, delivered %d, bounced %d, deferred %d", f->name, taken, events(EVENT_DELIVERED), events(EVENT_BOUNCED), events(EVENT_DEFERRED));
+	if (taken != f->taken || events(EVENT_DELIVERED) != f->delivered ||
+	    events(EVENT_BOUNCED) != f->bounced || events(EVENT_DEFERRED) < f->min_deferred)
+		fail_msg("%s: taken %d, delivered %d, bounced %d, deferred %d", f->name, taken,
+			 events(EVENT_DELIVERED), events(EVENT_BOUNCED), events(EVENT_DEFERRED));
 	if (!f->notice)
 		return;
 	bool told = false;
 	for (uint32_t i = 0; i < k.n_events; i++)
-		told |= k.events[i].kind == EVENT_DELIVERY && k.events[i].u.delivery.result == EVENT_BOUNCED && strcmp(k.events[i].u.delivery.status, f->notice) == 0 &&
-			strcmp(k.events[i].u.delivery.queue_id, id) == 0 && k.events[i].src_port == 4711;
+		told |= k.events[i].kind == EVENT_DELIVERY &&
+			k.events[i].u.delivery.result == EVENT_BOUNCED &&
+			strcmp(k.events[i].u.delivery.status, f->notice) == 0 &&
+			strcmp(k.events[i].u.delivery.queue_id, id) == 0 &&
+			k.events[i].src_port == 4711;
 	assert_true(told);
 	assert_int_equal(sink_count(&k.sink, f->from ? f->from : "user01@isp.example"), 1);
 }
@@ -118,7 +259,8 @@ static void large_message_over_a_small_limit(void **state)
 	kit_open_relay(&k);
 	assert_int_equal(kit_send(&k, &(struct kit_msg){.pad = 100000}, NULL), QUEUE_OK);
 	assert_true(kit_queued(&k, 1, 5000));
-	/* The notice is larger than what this host takes too: nobody is told of that, and the queue is empty. */
+	/* The notice is larger than what this host takes too: nobody is told of that, and the queue
+	 * is empty. */
 	assert_true(kit_queued(&k, 0, 5000));
 	assert_int_equal(sink_count(&k.sink, ""), 0);
 }
@@ -152,7 +294,8 @@ static bool active_is(struct kit *kit, const void *n)
 	return kit_number(kit, "queue.stats", "{}", "active") == *(const int *)n;
 }
 
-/* One connection, and a server that does not answer: everything else waits behind it, and is recalled by the hold. */
+/* One connection, and a server that does not answer: everything else waits behind it, and is
+ * recalled by the hold. */
 static void hold_recalls_what_has_not_begun(void **state)
 {
 	char first[QUEUE_ID_LEN + 1], other[QUEUE_ID_LEN + 1];
@@ -169,7 +312,8 @@ static void hold_recalls_what_has_not_begun(void **state)
 	json_t *r = kit_ask(&k, "queue.list", "{'state':'held'}", NULL);
 	assert_int_equal(json_integer_value(json_object_get(r, "total")), 1);
 	const json_t *row = json_array_get(json_object_get(r, "messages"), 0);
-	assert_string_equal(json_string_value(json_object_get(row, "why")), "31 messages in 1m, limit 30");
+	assert_string_equal(json_string_value(json_object_get(row, "why")),
+			    "31 messages in 1m, limit 30");
 	assert_string_equal(json_string_value(json_object_get(row, "id")), other);
 	json_decref(r);
 	/* The first one is past MAIL FROM, but its final dot has not left: it comes back too. */
@@ -190,7 +334,10 @@ static void held_mail_stays_while_other_mail_goes(void **state)
 	kit_open_relay(&k);
 	queue_hold_account(k.q, "zombie@isp.example", "burst");
 	for (int i = 0; i < 20; i++)
-		kit_put(&k, &(struct kit_msg){.account = i % 2 ? "zombie@isp.example" : "good@isp.example"}, id[i]);
+		kit_put(
+		    &k,
+		    &(struct kit_msg){.account = i % 2 ? "zombie@isp.example" : "good@isp.example"},
+		    id[i]);
 	assert_true(kit_queued(&k, 10, 5000));
 	kit_close(&k);
 	/* Across a restart as well. */
@@ -297,8 +444,12 @@ static void victim(struct shared *s, int from)
 		char data[200];
 		bool slow = i % 25 == 0;
 		struct queue_rcpt rcpt = {"a@example.net"};
-		struct queue_msg m = {.account = out, .mail_from = slow ? "slowdot@isp.example" : out, .mail_from_out = slow ? "slowdot@isp.example" : out, .rcpts = &rcpt,
-				      .n_rcpts = 1, .received_ms = clock_utc_ms()};
+		struct queue_msg m = {.account = out,
+				      .mail_from = slow ? "slowdot@isp.example" : out,
+				      .mail_from_out = slow ? "slowdot@isp.example" : out,
+				      .rcpts = &rcpt,
+				      .n_rcpts = 1,
+				      .received_ms = clock_utc_ms()};
 		queue_new_id(k.q, clock_utc_ms(), m.id);
 		memcpy(s->ids[i], m.id, sizeof(m.id));
 		m.len = (size_t)snprintf(data, sizeof(data), "X-Test-Id: %s\r\n\r\nhi\r\n", m.id);
@@ -313,7 +464,8 @@ static void victim(struct shared *s, int from)
 
 static void killed_at_any_moment_nothing_is_lost_or_doubled(void **state)
 {
-	struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *s =
+	    mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int rounds = 6, total = 0;
 
 	(void)state;
@@ -325,7 +477,8 @@ static void killed_at_any_moment_nothing_is_lost_or_doubled(void **state)
 		pid_t pid = fork();
 		if (pid == 0)
 			victim(s, round * 330);
-		for (int64_t end = clock_mono_ms() + 20000; s->acked < target && clock_mono_ms() < end;)
+		for (int64_t end = clock_mono_ms() + 20000;
+		     s->acked < target && clock_mono_ms() < end;)
 			usleep(200);
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
@@ -336,7 +489,8 @@ static void killed_at_any_moment_nothing_is_lost_or_doubled(void **state)
 		int n = s->ids[i][0] ? sink_count(&k.sink, s->ids[i]) : 0;
 		total += n;
 		if (s->ok[i] && n != 1)
-			fail_msg("message %d (%s) was acknowledged and arrived %d times", i, s->ids[i], n);
+			fail_msg("message %d (%s) was acknowledged and arrived %d times", i,
+				 s->ids[i], n);
 		if (n > 1)
 			fail_msg("message %d (%s) arrived %d times", i, s->ids[i], n);
 	}
@@ -372,14 +526,20 @@ static void postfix_smtp_sink(void **state)
 	pid_t pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execl("/usr/sbin/smtp-sink", "smtp-sink", "-u", "root", "-d", dump, where, "64", (char *)NULL);
+		execl("/usr/sbin/smtp-sink", "smtp-sink", "-u", "root", "-d", dump, where, "64",
+		      (char *)NULL);
 		_exit(127);
 	}
 	snprintf(k.smarthost, sizeof(k.smarthost), "%s", where);
 	k.cfg.start_relay = true;
 	kit_open(&k);
 	for (int i = 0; i < 30; i++)
-		kit_send(&k, &(struct kit_msg){.pad = i == 0 ? 3000000 : 10, .body_8bit = true, .body = ".one dot\r\n..two\r\n.\r\ngr\xc3\xbc\xc3\x9f e"}, id);
+		kit_send(
+		    &k,
+		    &(struct kit_msg){.pad = i == 0 ? 3000000 : 10,
+				      .body_8bit = true,
+				      .body = ".one dot\r\n..two\r\n.\r\ngr\xc3\xbc\xc3\x9f e"},
+		    id);
 	/* It may not listen yet at the first try. */
 	for (int i = 0; i < 50 && !kit_queued(&k, 0, 200); i++)
 		json_decref(kit_ask(&k, "queue.retry", "{'all':true}", NULL));
@@ -399,17 +559,18 @@ int main(int argc, char **argv)
 		return relay_main();
 	log_open("test", getenv("KIT_LOG") ? LOG_DEBUG : LOG_ALERT);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(delivers_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(each_fate, NULL, teardown),
-		cmocka_unit_test_setup_teardown(large_message_over_a_small_limit, setup, teardown),
-		cmocka_unit_test_setup_teardown(host_comes_up_later, setup, teardown),
-		cmocka_unit_test_setup_teardown(hold_recalls_what_has_not_begun, setup, teardown),
-		cmocka_unit_test_setup_teardown(held_mail_stays_while_other_mail_goes, setup, teardown),
-		cmocka_unit_test_setup_teardown(relay_that_dies_is_started_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(operators_verbs_on_active_mail, setup, teardown),
-		cmocka_unit_test_setup_teardown(stop_waits_for_the_final_reply, setup, teardown),
-		cmocka_unit_test_setup_teardown(killed_at_any_moment_nothing_is_lost_or_doubled, setup, teardown),
-		cmocka_unit_test_setup_teardown(postfix_smtp_sink, setup, teardown),
+	    cmocka_unit_test_setup_teardown(delivers_once, setup, teardown),
+	    cmocka_unit_test_setup_teardown(each_fate, NULL, teardown),
+	    cmocka_unit_test_setup_teardown(large_message_over_a_small_limit, setup, teardown),
+	    cmocka_unit_test_setup_teardown(host_comes_up_later, setup, teardown),
+	    cmocka_unit_test_setup_teardown(hold_recalls_what_has_not_begun, setup, teardown),
+	    cmocka_unit_test_setup_teardown(held_mail_stays_while_other_mail_goes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(relay_that_dies_is_started_again, setup, teardown),
+	    cmocka_unit_test_setup_teardown(operators_verbs_on_active_mail, setup, teardown),
+	    cmocka_unit_test_setup_teardown(stop_waits_for_the_final_reply, setup, teardown),
+	    cmocka_unit_test_setup_teardown(killed_at_any_moment_nothing_is_lost_or_doubled, setup,
+					    teardown),
+	    cmocka_unit_test_setup_teardown(postfix_smtp_sink, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* The journal: round trip, floor, wrap, torn and damaged records; and the frames of the relay's socket. */
+/* The journal: round trip, floor, wrap, torn and damaged records; and the frames of the relay's
+ * socket. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -47,7 +48,8 @@ static struct relay_outcome outcome(int id, uint32_t n)
 	struct relay_outcome o = {.attempt = 3, .n = n};
 	snprintf(o.id, sizeof(o.id), "%016d", id);
 	for (uint32_t i = 0; i < n; i++) {
-		o.rcpts[i] = (struct relay_rcpt){.idx = i, .result = (uint8_t)(1 + i % 3), .status = "2.0.0"};
+		o.rcpts[i] = (struct relay_rcpt){
+		    .idx = i, .result = (uint8_t)(1 + i % 3), .status = "2.0.0"};
 		memset(o.rcpts[i].reply, 'r', RELAY_REPLY_MAX);
 	}
 	return o;
@@ -260,7 +262,11 @@ static void whole_file_of_noise(void **state)
 static void record_round_trip(void **state)
 {
 	uint8_t slot[JOURNAL_SLOT_BYTES];
-	struct journal_record r = {.seq = UINT64_MAX, .id = "zzzzzzzzzzzzzzzz", .attempt = 7, .rcpt = {9, RELAY_DEFERRED, "4.7.708", "x"}}, back;
+	struct journal_record r = {.seq = UINT64_MAX,
+				   .id = "zzzzzzzzzzzzzzzz",
+				   .attempt = 7,
+				   .rcpt = {9, RELAY_DEFERRED, "4.7.708", "x"}},
+			      back;
 
 	(void)state;
 	journal_encode(&r, slot);
@@ -340,16 +346,16 @@ static void work_and_config_frames(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(told_again_until_committed, setup, teardown),
-		cmocka_unit_test_setup_teardown(goes_round, setup, teardown),
-		cmocka_unit_test_setup_teardown(full_means_no_room, setup, teardown),
-		cmocka_unit_test_setup_teardown(damage, setup, teardown),
-		cmocka_unit_test_setup_teardown(torn_tail, setup, teardown),
-		cmocka_unit_test_setup_teardown(damaged_floor_repeats, setup, teardown),
-		cmocka_unit_test_setup_teardown(whole_file_of_noise, setup, teardown),
-		cmocka_unit_test(record_round_trip),
-		cmocka_unit_test(outcome_frame),
-		cmocka_unit_test(work_and_config_frames),
+	    cmocka_unit_test_setup_teardown(told_again_until_committed, setup, teardown),
+	    cmocka_unit_test_setup_teardown(goes_round, setup, teardown),
+	    cmocka_unit_test_setup_teardown(full_means_no_room, setup, teardown),
+	    cmocka_unit_test_setup_teardown(damage, setup, teardown),
+	    cmocka_unit_test_setup_teardown(torn_tail, setup, teardown),
+	    cmocka_unit_test_setup_teardown(damaged_floor_repeats, setup, teardown),
+	    cmocka_unit_test_setup_teardown(whole_file_of_noise, setup, teardown),
+	    cmocka_unit_test(record_round_trip),
+	    cmocka_unit_test(outcome_frame),
+	    cmocka_unit_test(work_and_config_frames),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

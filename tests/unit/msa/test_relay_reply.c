@@ -34,7 +34,8 @@ static void feed(const char *s, size_t len, size_t piece, struct got *g)
 		if (r == REPLY_BAD) {
 			assert_non_null(p.err);
 			g->err = p.err;
-			assert_int_equal(reply_feed(&p, (const uint8_t *)"250 ok\r\n", 8, &used), REPLY_BAD);
+			assert_int_equal(reply_feed(&p, (const uint8_t *)"250 ok\r\n", 8, &used),
+					 REPLY_BAD);
 			return;
 		}
 		if (r == REPLY_MORE)
@@ -57,33 +58,33 @@ static void replies(void **state)
 		const char *status, *text;
 		bool bad;
 	} cases[] = {
-		{"250 ok\r\n", 1, 250, "", "ok", false},
-		{"250\r\n", 1, 250, "", "", false},
-		{"250 \r\n", 1, 250, "", "", false},
-		{"250 ok\n", 1, 250, "", "ok", false},
-		{"250-a\r\n250-b\r\n250 c\r\n", 1, 250, "", "a\nb\nc", false},
-		{"250-\r\n250 x\r\n", 1, 250, "", "\nx", false},
-		{"550 5.1.1 no such user\r\n", 1, 550, "5.1.1", "5.1.1 no such user", false},
-		{"550 5.1.1\r\n", 1, 550, "5.1.1", "5.1.1", false},
-		{"550 4.1.1 class differs\r\n", 1, 550, "", "4.1.1 class differs", false},
-		{"550 5.1.1x\r\n", 1, 550, "", "5.1.1x", false},
-		{"550 5.1234.1 x\r\n", 1, 550, "", "5.1234.1 x", false},
-		{"550 5.7.708 x\r\n", 1, 550, "5.7.708", "5.7.708 x", false},
-		{"550 5.. x\r\n", 1, 550, "", "5.. x", false},
-		{"550-5.7.1 a\r\n550 b\r\n", 1, 550, "5.7.1", "5.7.1 a\nb", false},
-		{"250 a\rb\r\n", 1, 250, "", "a b", false},
-		{"250 ok\r\n354 go\r\n", 2, 250, "", "ok", false},
-		{"250 unfinished", 0, 0, "", "", false},
-		{"", 0, 0, "", "", false},
-		{"25\r\n", 0, 0, "", "", true},
-		{"\r\n", 0, 0, "", "", true},
-		{"2500 x\r\n", 0, 0, "", "", true},
-		{"250_x\r\n", 0, 0, "", "", true},
-		{"199 x\r\n", 0, 0, "", "", true},
-		{"600 x\r\n", 0, 0, "", "", true},
-		{"abc x\r\n", 0, 0, "", "", true},
-		{"250-a\r\n251 b\r\n", 0, 0, "", "", true},
-		{"SSH-2.0-OpenSSH\r\n", 0, 0, "", "", true},
+	    {"250 ok\r\n", 1, 250, "", "ok", false},
+	    {"250\r\n", 1, 250, "", "", false},
+	    {"250 \r\n", 1, 250, "", "", false},
+	    {"250 ok\n", 1, 250, "", "ok", false},
+	    {"250-a\r\n250-b\r\n250 c\r\n", 1, 250, "", "a\nb\nc", false},
+	    {"250-\r\n250 x\r\n", 1, 250, "", "\nx", false},
+	    {"550 5.1.1 no such user\r\n", 1, 550, "5.1.1", "5.1.1 no such user", false},
+	    {"550 5.1.1\r\n", 1, 550, "5.1.1", "5.1.1", false},
+	    {"550 4.1.1 class differs\r\n", 1, 550, "", "4.1.1 class differs", false},
+	    {"550 5.1.1x\r\n", 1, 550, "", "5.1.1x", false},
+	    {"550 5.1234.1 x\r\n", 1, 550, "", "5.1234.1 x", false},
+	    {"550 5.7.708 x\r\n", 1, 550, "5.7.708", "5.7.708 x", false},
+	    {"550 5.. x\r\n", 1, 550, "", "5.. x", false},
+	    {"550-5.7.1 a\r\n550 b\r\n", 1, 550, "5.7.1", "5.7.1 a\nb", false},
+	    {"250 a\rb\r\n", 1, 250, "", "a b", false},
+	    {"250 ok\r\n354 go\r\n", 2, 250, "", "ok", false},
+	    {"250 unfinished", 0, 0, "", "", false},
+	    {"", 0, 0, "", "", false},
+	    {"25\r\n", 0, 0, "", "", true},
+	    {"\r\n", 0, 0, "", "", true},
+	    {"2500 x\r\n", 0, 0, "", "", true},
+	    {"250_x\r\n", 0, 0, "", "", true},
+	    {"199 x\r\n", 0, 0, "", "", true},
+	    {"600 x\r\n", 0, 0, "", "", true},
+	    {"abc x\r\n", 0, 0, "", "", true},
+	    {"250-a\r\n251 b\r\n", 0, 0, "", "", true},
+	    {"SSH-2.0-OpenSSH\r\n", 0, 0, "", "", true},
 	};
 	static const size_t pieces[] = {1, 2, 3, 100000};
 	static struct got g;
@@ -93,7 +94,8 @@ static void replies(void **state)
 		for (size_t k = 0; k < sizeof(pieces) / sizeof(pieces[0]); k++) {
 			feed(cases[i].in, strlen(cases[i].in), pieces[k], &g);
 			if ((g.err != NULL) != cases[i].bad || g.n != cases[i].n)
-				fail_msg("%s: %d replies, %s", cases[i].in, g.n, g.err ? g.err : "no error");
+				fail_msg("%s: %d replies, %s", cases[i].in, g.n,
+					 g.err ? g.err : "no error");
 			if (!g.n)
 				continue;
 			assert_int_equal(g.codes[0], cases[i].code);
@@ -138,13 +140,14 @@ static void ehlo(void **state)
 		const char *in;
 		struct reply_ehlo out;
 	} cases[] = {
-		{"250 PIPELINING\r\n", {.size = false}}, /* the first line is the greeting */
-		{"250-x\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 STARTTLS\r\n", {true, true, true, true, 1000}},
-		{"250-x\r\n250-pipelining\r\n250 Size\r\n", {.pipelining = true, .size = true}},
-		{"250-x\r\n250-PIPELININGS\r\n250 SIZEX 4\r\n", {.size = false}},
-		{"250-x\r\n250 SIZE 0\r\n", {.size = true}},
-		{"250-x\r\n250 SIZE 99999999999999999999999\r\n", {.size = true}},
-		{"250-x\r\n250 SIZE 12a\r\n", {.size = true}},
+	    {"250 PIPELINING\r\n", {.size = false}}, /* the first line is the greeting */
+	    {"250-x\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 STARTTLS\r\n",
+	     {true, true, true, true, 1000}},
+	    {"250-x\r\n250-pipelining\r\n250 Size\r\n", {.pipelining = true, .size = true}},
+	    {"250-x\r\n250-PIPELININGS\r\n250 SIZEX 4\r\n", {.size = false}},
+	    {"250-x\r\n250 SIZE 0\r\n", {.size = true}},
+	    {"250-x\r\n250 SIZE 99999999999999999999999\r\n", {.size = true}},
+	    {"250-x\r\n250 SIZE 12a\r\n", {.size = true}},
 	};
 	struct reply_parser p;
 	size_t used;
@@ -153,7 +156,9 @@ static void ehlo(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct reply_ehlo e;
 		reply_init(&p);
-		assert_int_equal(reply_feed(&p, (const uint8_t *)cases[i].in, strlen(cases[i].in), &used), REPLY_DONE);
+		assert_int_equal(
+		    reply_feed(&p, (const uint8_t *)cases[i].in, strlen(cases[i].in), &used),
+		    REPLY_DONE);
 		reply_ehlo(&p.reply, &e);
 		assert_int_equal(e.pipelining, cases[i].out.pipelining);
 		assert_int_equal(e.starttls, cases[i].out.starttls);
@@ -179,18 +184,18 @@ static void stuffing(void **state)
 	static const struct {
 		const char *in, *out;
 	} cases[] = {
-		{"", ".\r\n"},
-		{"a\r\n", "a\r\n.\r\n"},
-		{"a", "a\r\n.\r\n"},
-		{".\r\n", "..\r\n.\r\n"},
-		{".a\r\n..b\r\nc.\r\n", "..a\r\n...b\r\nc.\r\n.\r\n"},
-		{"\r\n.\r\n", "\r\n..\r\n.\r\n"},
-		/* Nothing that another server could take for an end of data. */
-		{"a\n.\nb\r\n", "a\r\n..\r\nb\r\n.\r\n"},
-		{"a\r.\rb\r\n", "a\r\n..\r\nb\r\n.\r\n"},
-		{"a\n.\r\nMAIL", "a\r\n..\r\nMAIL\r\n.\r\n"},
-		{"a\r\r\n", "a\r\n\r\n.\r\n"},
-		{"a\r", "a\r\n.\r\n"},
+	    {"", ".\r\n"},
+	    {"a\r\n", "a\r\n.\r\n"},
+	    {"a", "a\r\n.\r\n"},
+	    {".\r\n", "..\r\n.\r\n"},
+	    {".a\r\n..b\r\nc.\r\n", "..a\r\n...b\r\nc.\r\n.\r\n"},
+	    {"\r\n.\r\n", "\r\n..\r\n.\r\n"},
+	    /* Nothing that another server could take for an end of data. */
+	    {"a\n.\nb\r\n", "a\r\n..\r\nb\r\n.\r\n"},
+	    {"a\r.\rb\r\n", "a\r\n..\r\nb\r\n.\r\n"},
+	    {"a\n.\r\nMAIL", "a\r\n..\r\nMAIL\r\n.\r\n"},
+	    {"a\r\r\n", "a\r\n\r\n.\r\n"},
+	    {"a\r", "a\r\n.\r\n"},
 	};
 
 	(void)state;
@@ -203,7 +208,8 @@ static void stuffing(void **state)
 				size_t k = len - at < piece ? len - at : piece;
 				/* Room for exactly what was promised. */
 				uint8_t *room = malloc(DOT_ROOM(k));
-				size_t w = dot_stuff(&d, (const uint8_t *)cases[i].in + at, k, room);
+				size_t w =
+				    dot_stuff(&d, (const uint8_t *)cases[i].in + at, k, room);
 				assert_true(w <= DOT_ROOM(k));
 				memcpy(out + n, room, w);
 				n += w;
@@ -217,7 +223,8 @@ static void stuffing(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(replies), cmocka_unit_test(bounds), cmocka_unit_test(ehlo), cmocka_unit_test(one_line),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(replies), cmocka_unit_test(bounds),
+					   cmocka_unit_test(ehlo), cmocka_unit_test(one_line),
 					   cmocka_unit_test(stuffing)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
