@@ -25,6 +25,7 @@
 
 #define CHUNK	     (64u << 10)
 #define OUTPUT_AHEAD (128u << 10)
+#define CONNECT_MS   30000 /* at most, whatever the timeout of later steps */
 #define IDLE_S	     5
 
 struct peer {
