@@ -4,6 +4,7 @@
  */
 #include "kit.h"
 
+#include <grp.h>
 #include <sys/wait.h>
 
 #include "lib/clock.h"
@@ -542,7 +543,8 @@ static void test_login_fails(void **state)
 	assert_int_equal(audits("session.login"), 3);
 }
 
-/* Who is neither root nor an admin may log in and nothing else. */
+/* Who is in the socket's group but neither root nor an admin may log in and nothing else; who is
+ * not in the group cannot even ask. */
 static void test_stranger(void **state)
 {
 	(void)state;
@@ -553,7 +555,16 @@ static void test_stranger(void **state)
 	pid_t pid = fork();
 	if (pid == 0) {
 		struct control_error e = {.code = ""};
-		if (setgid(65534) != 0 || setuid(65534) != 0)
+		if (fork() == 0) {
+			bool out =
+			    setgroups(0, NULL) == 0 && setgid(65534) == 0 && setuid(65534) == 0;
+			bool asked = control_call(kit_dir, "status", NULL, NULL, &e) != NULL;
+			_exit(out && !asked && strcmp(e.code, "unavailable") == 0 ? 0 : 1);
+		}
+		int outsider = 1;
+		if (wait(&outsider) < 0 || outsider != 0)
+			_exit(14);
+		if (setuid(65534) != 0)
 			_exit(10);
 		if (control_call(kit_dir, "status", NULL, NULL, &e) ||
 		    strcmp(e.code, "denied") != 0)
