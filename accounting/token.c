@@ -1,6 +1,6 @@
 /*
  * token - the only file of accounting that calls OpenSSL and crypt (contract in token.h, reasons in
- * docs/decisions/0008-accounting-digests.md).
+ * docs/decisions/0005-accounting-digests.md).
  *
  * Trusted with: passwords and session tokens while it looks at them; what it copied is wiped.
  */
