@@ -58,6 +58,8 @@ static int teardown(void **state)
 	unlink(other);
 	snprintf(other, sizeof(other), "%s-shm", path);
 	unlink(other);
+	snprintf(other, sizeof(other), "%s.reserve", path);
+	unlink(other);
 	return 0;
 }
 
