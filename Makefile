@@ -139,7 +139,7 @@ cflags_$(1) := $$(call pkgc,$(pkgs_$(1)) $$(foreach u,$(uses_$(1)),$$(pkgs_$$(u)
 ldlibs_$(1) := $(libs_$(1)) $$(foreach u,$(uses_$(1)),$$(libs_$$(u))) $$(call pkgl,$(pkgs_$(1)) $$(foreach u,$(uses_$(1)),$$(pkgs_$$(u))))
 $(D)/$(1).a: $$(obj_$(1))
 	$$(say) AR $$@
-	$$(Q)rm -f $$@ && ar rcs $$@ $$^
+	$$(Q)rm -f $$@ && ar qcs $$@ $$^
 $(foreach d,$(dirs_$(1)),$(D)/$(d)/%.o): private CF = $$(cflags_$(1))
 endef
 $(foreach c,$(components),$(eval $(call component,$(c))))
