@@ -14,28 +14,16 @@
 #include "lib/metrics.h"
 
 #include "nfq/daemon.h"
+#include "nfq/procq.h"
 
-struct queue_row {
-	unsigned number, depth, dropped, user_dropped;
-};
-
-/* /proc/net/netfilter/nfnetlink_queue: number port depth mode range dropped user_dropped ... */
-static bool queue_row(const struct nfqd *d, unsigned number, struct queue_row *out)
+static struct procq queue_row(const struct nfqd *d, unsigned number)
 {
-	char text[8192], *save = NULL;
+	char text[8192];
+	struct procq q;
 	ssize_t len = d->proc_queues < 0 ? -1 : pread(d->proc_queues, text, sizeof text - 1, 0);
-	if (len < 0)
-		return false;
-	text[len] = '\0';
-	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
-		unsigned port, mode, range;
-		if (sscanf(l, "%u %u %u %u %u %u %u", &out->number, &port, &out->depth, &mode,
-			   &range, &out->dropped, &out->user_dropped) == 7 &&
-		    out->number == number)
-			return true;
-	}
-	*out = (struct queue_row){0};
-	return false;
+	text[len < 0 ? 0 : len] = '\0';
+	(void)procq_find(text, number, &q);
+	return q;
 }
 
 static const char *backend(const struct nfqd *d)
@@ -171,12 +159,11 @@ static json_t *status_queues(const struct nfqd *d)
 	json_t *list = json_array();
 	for (unsigned i = 0; i < d->n_workers; i++) {
 		struct worker_counts c = worker_counts(d->workers[i]);
-		struct queue_row q = {0};
-		(void)queue_row(d, (unsigned)d->conf.queue_first + i, &q);
+		struct procq q = queue_row(d, (unsigned)d->conf.queue_first + i);
 		(void)json_array_append_new(
 		    list,
 		    json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "queue",
-			      (json_int_t)(d->conf.queue_first + i), "depth", (json_int_t)q.depth,
+			      (json_int_t)d->conf.queue_first + i, "depth", (json_int_t)q.depth,
 			      "dropped", (json_int_t)q.dropped, "user_dropped",
 			      (json_int_t)q.user_dropped, "packets", (json_int_t)c.packets,
 			      "verdict_errors", (json_int_t)c.verdict_errors, "learned_lost",
@@ -271,11 +258,10 @@ static void refresh_queues(const struct nfqd *d)
 {
 	for (unsigned i = 0; i < d->n_workers; i++) {
 		char labels[32];
-		struct queue_row q = {0};
 		struct worker_counts c = worker_counts(d->workers[i]);
 		unsigned number = (unsigned)d->conf.queue_first + i;
 		(void)snprintf(labels, sizeof labels, "queue=\"%u\"", number);
-		(void)queue_row(d, number, &q);
+		struct procq q = queue_row(d, number);
 		metric(METRIC_GAUGE, "sekisho_nfq_queue_depth_packets", labels,
 		       "Packets waiting for a verdict.", q.depth);
 		metric(METRIC_COUNTER, "sekisho_nfq_queue_dropped_total", labels,

@@ -45,7 +45,7 @@ struct nfqd {
 	struct worker *workers[MAX_WORKERS];
 	unsigned n_workers;
 	int wake_fd;
-	int proc_queues; /* /proc/net/netfilter/nfnetlink_queue, opened with root's rights; -1: not
+	int proc_queues; /* PROCQ_PATH, opened with root's rights; -1: not
 			    there */
 
 	/* kernel.c */

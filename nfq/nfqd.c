@@ -32,6 +32,7 @@
 #include "lib/proc.h"
 
 #include "nfq/daemon.h"
+#include "nfq/procq.h"
 
 #define STATS_MAX	(256u << 10) /* sources an interval */
 #define POLICY_FILE_MAX (1u << 30)
@@ -343,15 +344,11 @@ static struct event *timer(struct nfqd *d, event_callback_fn fn, int64_t every_m
 
 static void open_sources(struct nfqd *d)
 {
-	char err[256];
 	d->base = event_base_new();
 	d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!d->base || d->wake_fd < 0)
 		fatal_errno("cannot make an event loop");
-	d->sets = nftset_open(err);
-	if (!d->sets)
-		fatal("%s", err);
-	d->proc_queues = open("/proc/net/netfilter/nfnetlink_queue", O_RDONLY | O_CLOEXEC);
+	d->proc_queues = open(PROCQ_PATH, O_RDONLY | O_CLOEXEC);
 	d->ksync = ksync_new(NULL, (size_t)d->conf.set_size);
 	d->stats = stats_new(NULL, STATS_MAX);
 	d->shared = shared_new(load_policy(d), &d->marks, d->wake_fd);
@@ -370,6 +367,11 @@ static void start_workers(struct nfqd *d)
 			fatal("%s", err);
 		d->n_workers++;
 	}
+	/* After them: the first netlink socket has the process id as its port, and names the
+	 * queue's holder. */
+	d->sets = nftset_open(err);
+	if (!d->sets)
+		fatal("%s", err);
 }
 
 static void drop_privileges(struct nfqd *d)

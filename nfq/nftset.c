@@ -567,16 +567,24 @@ static void commit_one(struct nftset *n, const struct nftset_op *op, struct nfts
 	}
 }
 
+/* What fails as a whole is halved until what fails is alone: each failure costs the kernel a grace
+ * period. */
+static void commit_some(struct nftset *n, const struct nftset_op *ops, size_t count,
+			struct nftset_result *r)
+{
+	if (count == 1) {
+		commit_one(n, ops, r);
+	} else if (!commit_ops(n, ops, count)) {
+		commit_some(n, ops, count / 2, r);
+		commit_some(n, ops + count / 2, count - count / 2, r);
+	}
+}
+
 struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops, size_t count)
 {
 	struct nftset_result r = {0};
-	for (size_t at = 0; at < count; at += NFTSET_CHUNK) {
-		size_t some = count - at < NFTSET_CHUNK ? count - at : NFTSET_CHUNK;
-		if (commit_ops(n, ops + at, some))
-			continue;
-		for (size_t i = 0; i < some; i++)
-			commit_one(n, &ops[at + i], &r);
-	}
+	for (size_t at = 0; at < count; at += NFTSET_CHUNK)
+		commit_some(n, ops + at, count - at < NFTSET_CHUNK ? count - at : NFTSET_CHUNK, &r);
 	return r;
 }
 
@@ -614,21 +622,45 @@ static bool take_out(struct nftset *n, struct reader *r, const struct nftset_ele
 	return batch_commit(&b, &a);
 }
 
+/* Elements that somebody else took out meanwhile are no failure. */
+static bool take_some(struct nftset *n, struct reader *r, const struct nftset_elem *v, size_t count)
+{
+	if (take_out(n, r, v, count))
+		return true;
+	if (errno != ENOENT)
+		return false;
+	return count == 1 ||
+	       (take_some(n, r, v, count / 2) && take_some(n, r, v + count / 2, count - count / 2));
+}
+
+static int compare(const void *x, const void *y)
+{
+	const struct nftset_elem *a = x, *b = y;
+	int c = addr_cmp(&a->src, &b->src);
+	return c ? c : addr_cmp(&a->dst, &b->dst);
+}
+
+/* A set that grows while it is dumped tells elements twice. */
+static void unique(struct keys *k)
+{
+	size_t n = 0;
+	if (k->n > 0)
+		qsort(k->v, k->n, sizeof *k->v, compare);
+	for (size_t i = 0; i < k->n; i++)
+		if (n == 0 || compare(&k->v[n - 1], &k->v[i]) != 0)
+			k->v[n++] = k->v[i];
+	k->n = n;
+}
+
 int64_t nftset_harvest(struct nftset *n, enum nftset_id id,
 		       void (*fn)(const struct nftset_elem *e, void *arg), void *arg)
 {
 	struct keys k = {0};
 	struct reader r = {&sets[id], fn, arg, 0};
 	bool ok = nftset_dump(n, id, keep_key, &k);
-	for (size_t at = 0; ok && at < k.n; at += NFTSET_CHUNK) {
-		size_t some = k.n - at < NFTSET_CHUNK ? k.n - at : NFTSET_CHUNK;
-		if (take_out(n, &r, k.v + at, some))
-			continue;
-		/* Told twice by the dump, or taken by somebody else: one by one. */
-		for (size_t i = 0; i < some; i++)
-			if (!take_out(n, &r, &k.v[at + i], 1) && errno != ENOENT)
-				ok = false;
-	}
+	unique(&k);
+	for (size_t at = 0; ok && at < k.n; at += NFTSET_CHUNK)
+		ok = take_some(n, &r, k.v + at, k.n - at < NFTSET_CHUNK ? k.n - at : NFTSET_CHUNK);
 	free(k.v);
 	return ok ? r.n : -1;
 }

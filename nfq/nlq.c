@@ -26,6 +26,7 @@
 
 #include "nfq/nlq.h"
 #include "nfq/pkt.h"
+#include "nfq/procq.h"
 
 #define BATCH	      64
 #define MESSAGE_BYTES 1024 /* headers and attributes around PKT_COPY_RANGE bytes: about 300 */
@@ -112,25 +113,22 @@ static bool set_parameters(struct nlq *q, uint32_t max_packets)
  */
 static void name_holder(uint16_t number, char *err, size_t size)
 {
-	unsigned queue, port, found = 0;
-	char line[256], path[64], comm[64] = "";
-	FILE *f = fopen("/proc/net/netfilter/nfnetlink_queue", "re");
-	while (f && !found && fgets(line, sizeof line, f))
-		if (sscanf(line, "%u %u", &queue, &port) == 2 && queue == number)
-			found = port;
-	if (f)
-		(void)fclose(f);
-	(void)snprintf(path, sizeof path, "/proc/%u/comm", found);
-	f = found ? fopen(path, "re") : NULL;
-	if (f && fgets(comm, sizeof comm, f))
-		comm[strcspn(comm, "\n")] = '\0';
-	if (f)
-		(void)fclose(f);
-	(void)snprintf(
-	    err, size,
-	    "queue %u is taken by port id %u%s%s%s: stop that program, or choose another "
-	    "kernel-rules.queue_first",
-	    number, found, comm[0] ? " (" : "", comm, comm[0] ? ")" : "");
+	struct procq q = {0};
+	char path[64];
+	size_t len;
+	char *text = proc_read_file(PROCQ_PATH, 1 << 20, &len);
+	if (text)
+		(void)procq_find(text, number, &q);
+	free(text);
+	(void)snprintf(path, sizeof path, "/proc/%lu/comm", q.port);
+	char *name = q.port ? proc_read_file(path, 4096, &len) : NULL;
+	if (name)
+		name[strcspn(name, "\n")] = '\0';
+	(void)snprintf(err, size,
+		       "queue %u is taken by port id %lu (%.32s): stop that program, or choose "
+		       "another kernel-rules.queue_first",
+		       number, q.port, name ? name : "unknown");
+	free(name);
 }
 
 static void big_buffer(const struct nlq *q, uint32_t max_packets)

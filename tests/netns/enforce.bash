@@ -102,6 +102,7 @@ configure() { # LINES for kernel-rules; those for nfq are in NFQ_LINES
 	}
 	kernel-rules {
 	  subscriber_interfaces = {"sub0"}
+	  queue_count = 2
 	  own_mta = {"192.0.2.26"}
 	  throttle_rate = 1
 	  throttle_burst = 2

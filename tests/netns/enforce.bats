@@ -219,6 +219,27 @@ live_session() { # V ADDRESS PREFIX
 	rules load
 }
 
+@test "nfqd stalls and its queues fill up: what does not fit is refused, counted; the rest waits for it" {
+	end nfqd
+	NFQ_LINES="queue_length = 64" configure ''
+	start_nfqd
+	soon 10 state_is running
+	in_gw nft flush set inet sekisho deny4
+	kill -STOP "$(cat "$DIR/pid.nfqd")"
+	before=$(counter unfiltered) refused=$(counter refused)
+	syn=$(sed 's/../\\x&/g' <<< 45000028000140004006000064400002c0000219d431001900000001000000005002ffff00000000)
+	for i in {1..400}; do printf "$syn"; done | in_sub socat -u -b 40 - IP4-SENDTO:$NET4:255
+	# Two queues of 64 at most: 272 or more did not fit.
+	[ "$(counter unfiltered)" -ge $((before + 272)) ]
+	[ "$(counter unfiltered)" -lt $((before + 400)) ]
+	kill -CONT "$(cat "$DIR/pid.nfqd")"
+	every() { [ "$(counter refused)" = $((refused + 400)) ]; }
+	soon 5 every
+	[ "$(arrived v4)" = 0 ]
+	end nfqd
+	configure ''
+}
+
 @test "the table is taken away and comes back: nfqd says so, and fills it again" {
 	ctl exempt add $SUB4
 	rules unload
@@ -266,7 +287,7 @@ live_session() { # V ADDRESS PREFIX
 	run in_gw "$BIN/sekisho-nfqd" -c "$CONF"
 	[ "$status" = 71 ]
 	grep -q 'queue 25 is taken' <<< "$output"
-	grep -q 'sekisho-nfqd' <<< "$output"
+	grep -q '(sekisho-nfqd)' <<< "$output"
 }
 
 @test "a reload with a mistake keeps the old state, and says why" {

@@ -10,6 +10,7 @@
 
 #include "nfq/amap.h"
 #include "nfq/outbox.h"
+#include "nfq/procq.h"
 #include "nfq/stats.h"
 
 static struct addr number(unsigned n)
@@ -287,13 +288,37 @@ static void restart(void **state)
 	talloc_free(o);
 }
 
+/* --- procq --- */
+
+static void queue_rows(void **state)
+{
+	static const char text[] = "   25   3078     7 2    128     3     4        9  1\n"
+				   "   26   3079     0 2    128     0     0        0  1\n";
+	struct procq q;
+	(void)state;
+	assert_true(procq_find(text, 25, &q));
+	assert_int_equal(q.port, 3078);
+	assert_int_equal(q.depth, 7);
+	assert_int_equal(q.dropped, 3);
+	assert_int_equal(q.user_dropped, 4);
+	assert_true(procq_find(text, 26, &q));
+	assert_int_equal(q.port, 3079);
+	assert_false(procq_find(text, 2, &q));
+	assert_int_equal(q.port, 0);
+	static const char *const wrong[] = {"", "\n", "25 1 2 3", "25 1 2 3 4 5 x",
+					    "25 1 2 3 4 5 99999999999999999999999"};
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+		assert_false(procq_find(wrong[i], 25, &q));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(table),	    cmocka_unit_test(table_random),
 	    cmocka_unit_test(sums),	    cmocka_unit_test(destinations),
 	    cmocka_unit_test(many_packets), cmocka_unit_test(sending),
-	    cmocka_unit_test(bounds),	    cmocka_unit_test(restart),
+	    cmocka_unit_test(bounds),	    cmocka_unit_test(queue_rows),
+	    cmocka_unit_test(restart),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
