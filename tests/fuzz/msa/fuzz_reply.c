@@ -89,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	uint8_t how = *data++;
 	size--;
-	size_t piece = how & 1 ? 1 + (how >> 5) : size;
+	size_t piece = how & 1 ? 1 + (size_t)(how >> 5) : size;
 	reply_init(&p);
 	client_init(&c, "me.example", how & 2);
 	while (size && open) {
