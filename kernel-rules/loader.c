@@ -89,8 +89,7 @@ char *loader_text(void *ctx, const struct rules_conf *c, bool native)
 	return ruleset_render(ctx, c, &how);
 }
 
-/* --- the twin
- * -------------------------------------------------------------------------------------- */
+/* --- the twin -------------------------------------------------------------------- */
 
 #define MAX_ARGS 32
 
@@ -209,8 +208,7 @@ static bool twin_unload(void *ctx, char **err)
 	return true;
 }
 
-/* --- the commands
- * --------------------------------------------------------------------------------- */
+/* --- the commands ---------------------------------------------------------------- */
 
 /* nft's words for what a person can do something about. */
 static bool explain(void *ctx, char **err, const char *what, const struct tool_result *r)

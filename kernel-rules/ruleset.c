@@ -174,8 +174,7 @@ static const char apply_rules[] =
     "\t\ttcp dport 25 goto pass\n"
     "\t}\n";
 
-/* --- templates ----------------------------------------------------------------------------------
- */
+/* --- templates ------------------------------------------------------------------- */
 
 struct value {
 	const char *name;
@@ -229,8 +228,7 @@ static char *allow_rules(void *ctx, const char *family)
 			      "\t\t@match@ @allow@name@ goto allowed@name@\n", family, v);
 }
 
-/* --- the whole ----------------------------------------------------------------------------------
- */
+/* --- the whole ------------------------------------------------------------------- */
 
 static char *add_element(char *list, const char *item)
 {

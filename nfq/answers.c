@@ -34,8 +34,7 @@ static const char *backend(const struct nfqd *d)
 	return (d->steps & both) == both ? "xt" : "none";
 }
 
-/* --- nfq.explain
- * ------------------------------------------------------------------------------------------ */
+/* --- nfq.explain ----------------------------------------------------------------- */
 
 struct explanation {
 	const char *decision, *rule;
@@ -151,8 +150,7 @@ static void answer_explain(struct nfqd *d, struct feed_request *r, const json_t 
 	feed_reply(r, true, o);
 }
 
-/* --- nfq.status
- * -------------------------------------------------------------------------------------------- */
+/* --- nfq.status ------------------------------------------------------------------ */
 
 static json_t *status_queues(const struct nfqd *d)
 {
@@ -244,9 +242,7 @@ void answers_request(struct feed_request *r, const char *op, const json_t *args,
 		feed_reply(r, false, json_sprintf("nfqd does not know the request %s", op));
 }
 
-/* --- metrics
- * ------------------------------------------------------------------------------------------------
- */
+/* --- metrics --------------------------------------------------------------------- */
 
 static void metric(enum metric_type type, const char *name, const char *labels, const char *help,
 		   uint64_t v)

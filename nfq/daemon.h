@@ -76,8 +76,7 @@ struct nfqd {
 
 const char *nfqd_state_name(enum nfqd_state s);
 
-/* --- kernel.c
- * ------------------------------------------------------------------------------------------ */
+/* --- kernel.c -------------------------------------------------------------------- */
 
 /* Once a second: is the table there, is it ours still, do exemptions begin or end, did the clock
  * jump? */
@@ -90,8 +89,7 @@ void kernel_learn(struct nfqd *d);
 void kernel_harvest(struct nfqd *d);
 uint64_t kernel_counter(const struct nfqd *d, const char *name);
 
-/* --- answers.c
- * ----------------------------------------------------------------------------------------- */
+/* --- answers.c ------------------------------------------------------------------- */
 
 void answers_request(struct feed_request *r, const char *op, const json_t *args, void *arg);
 /* Registers the metrics and serves them. fatal() when the address cannot be used. */

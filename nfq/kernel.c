@@ -31,14 +31,16 @@ const char *nfqd_state_name(enum nfqd_state s)
 
 static void set_state(struct nfqd *d, enum nfqd_state s)
 {
-	static const char *const hints[] = {
+	static const char *const hints[NFQD_RUNNING] = {
 	    "table inet sekisho is not loaded: run sekisho-rules load",
-	    "nothing hands packets to the queue: run sekisho-rules load", "-"};
+	    "nothing hands packets to the queue: run sekisho-rules load"};
 	if (d->state == s)
 		return;
 	d->state = s;
-	log_event(s == NFQD_RUNNING ? LOG_NOTICE : LOG_ERR, "-", "kernel", nfqd_state_name(s),
-		  LS("hint", hints[s]));
+	if (s == NFQD_RUNNING)
+		log_event(LOG_NOTICE, "-", "kernel", nfqd_state_name(s));
+	else
+		log_event(LOG_ERR, "-", "kernel", nfqd_state_name(s), LS("hint", hints[s]));
 }
 
 static void check_fill(struct nfqd *d)
@@ -70,8 +72,7 @@ static void report(struct nfqd *d, const char *what, const struct nftset_result 
 		d->full = true;
 }
 
-/* --- policy into sets
- * ---------------------------------------------------------------------------------- */
+/* --- policy into sets ------------------------------------------------------------ */
 
 static bool put_policy(struct nfqd *d, bool everything, struct ksync_result *r)
 {
@@ -111,8 +112,7 @@ void kernel_apply(struct nfqd *d, bool everything)
 	check_fill(d);
 }
 
-/* --- watching
- * ------------------------------------------------------------------------------------------- */
+/* --- watching -------------------------------------------------------------------- */
 
 /* Others' transactions since the last look. */
 static bool others_changed(struct nfqd *d)
@@ -239,8 +239,7 @@ void kernel_tick(struct nfqd *d)
 	(void)nftset_counters(d->sets, read_counter, d);
 }
 
-/* --- learning and counting
- * ------------------------------------------------------------------------------ */
+/* --- learning and counting ------------------------------------------------------- */
 
 static void learn_source(const struct addr *src, void *arg)
 {

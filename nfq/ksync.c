@@ -60,8 +60,7 @@ struct ksync *ksync_new(void *ctx, size_t set_size)
 	return k;
 }
 
-/* --- prefixes and elements
- * --------------------------------------------------------------------------- */
+/* --- prefixes and elements ------------------------------------------------------- */
 
 static enum nftset_id level_of(const struct prefix *p)
 {
@@ -106,8 +105,7 @@ void ksync_key(enum nftset_id set, const struct addr *a, struct addr *key)
 	addr_mask(a, (uint8_t)levels[set].len, key);
 }
 
-/* --- what differs
- * --------------------------------------------------------------------------------------- */
+/* --- what differs ---------------------------------------------------------------- */
 
 static void push(struct ksync *k, struct ops *ops, enum nftset_verb verb, enum nftset_id set,
 		 const struct addr *key, int64_t timeout_ms)
@@ -284,8 +282,7 @@ struct ksync_result ksync_flush(struct ksync *k, struct nftset *n, const struct 
 	return commit(&l, n);
 }
 
-/* --- everything
- * --------------------------------------------------------------------------------------- */
+/* --- everything ------------------------------------------------------------------ */
 
 struct reading {
 	struct ksync *k;
@@ -359,8 +356,7 @@ void ksync_forget(struct ksync *k)
 	k->denied_read = false;
 }
 
-/* --- what was learned
- * ----------------------------------------------------------------------------------- */
+/* --- what was learned ------------------------------------------------------------ */
 
 void ksync_learn(struct ksync *k, const struct addr *key, int64_t mono_ms, int64_t timeout_ms)
 {

@@ -39,8 +39,7 @@
 #define SAVE_DELAY_MS	500
 #define BACKLOG_SAVE_MS 60000
 
-/* --- files
- * ---------------------------------------------------------------------------------------------- */
+/* --- files ----------------------------------------------------------------------- */
 
 static char *state_path(const struct nfqd *d, void *ctx, const char *name)
 {
@@ -135,8 +134,7 @@ static void forget_outbox_file(const struct nfqd *d)
 	talloc_free(path);
 }
 
-/* --- policy from acctd
- * ---------------------------------------------------------------------------------- */
+/* --- policy from acctd ----------------------------------------------------------- */
 
 static void after(struct event *ev, int ms)
 {
@@ -217,8 +215,7 @@ static uint64_t held_version(void *arg)
 	return d->applied;
 }
 
-/* --- events to acctd
- * ------------------------------------------------------------------------------------- */
+/* --- events to acctd ------------------------------------------------------------- */
 
 static bool send_batch(uint64_t seq, uint32_t n, const uint8_t *data, size_t len, void *arg)
 {
@@ -294,8 +291,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 			    d->base); /* end, so that the service manager starts it again */
 }
 
-/* --- start, reload, stop
- * ------------------------------------------------------------------------------- */
+/* --- start, reload, stop --------------------------------------------------------- */
 
 static void on_stop(void *arg)
 {

@@ -119,8 +119,7 @@ void nftset_close(struct nftset *n)
 	free(n);
 }
 
-/* --- requests and answers
- * --------------------------------------------------------------------------- */
+/* --- requests and answers -------------------------------------------------------- */
 
 static struct nlmsghdr *put(struct nftset *n, void *buf, unsigned type, unsigned flags)
 {
@@ -219,8 +218,7 @@ static bool dump(struct nftset *n, const struct nlmsghdr *nlh, struct answer *a)
 	return false;
 }
 
-/* --- reading messages
- * ------------------------------------------------------------------------------- */
+/* --- reading messages ------------------------------------------------------------ */
 
 static const struct nlattr *find(const struct nlattr *nest, uint16_t type)
 {
@@ -318,8 +316,7 @@ static void read_elements(const struct nlmsghdr *nlh, void *arg)
 	}
 }
 
-/* --- table, generation, counters
- * -------------------------------------------------------------------- */
+/* --- table, generation, counters ------------------------------------------------- */
 
 static void read_table(const struct nlmsghdr *nlh, void *arg)
 {
@@ -376,8 +373,7 @@ bool nftset_counters(struct nftset *n, void (*fn)(const char *name, uint64_t pac
 	return dump(n, nlh, &a);
 }
 
-/* --- the queue step
- * ------------------------------------------------------------------------------------ */
+/* --- the queue step -------------------------------------------------------------- */
 
 struct rule_search {
 	const char *text; /* NULL: any rule */
@@ -416,8 +412,7 @@ int nftset_steps(struct nftset *n)
 	return steps;
 }
 
-/* --- elements
- * --------------------------------------------------------------------------------------- */
+/* --- elements -------------------------------------------------------------------- */
 
 static void put_set(struct nlmsghdr *nlh, const struct set *set)
 {
@@ -475,8 +470,7 @@ int nftset_has(struct nftset *n, enum nftset_id id, const struct addr *key)
 	return errno == ENOENT ? 0 : -1;
 }
 
-/* --- transactions
- * ------------------------------------------------------------------------------------ */
+/* --- transactions ---------------------------------------------------------------- */
 
 struct batch {
 	struct nftset *n;
@@ -588,8 +582,7 @@ struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops,
 	return r;
 }
 
-/* --- harvest
- * ----------------------------------------------------------------------------------------- */
+/* --- harvest --------------------------------------------------------------------- */
 
 struct keys {
 	struct nftset_elem *v;

@@ -63,8 +63,7 @@ static struct nlmsghdr *put_header(void *buf, uint16_t number, unsigned type, ui
 	return nlh;
 }
 
-/* --- binding
- * --------------------------------------------------------------------------------------- */
+/* --- binding --------------------------------------------------------------------- */
 
 static int ignore(const struct nlmsghdr *nlh, void *arg)
 {
@@ -191,8 +190,7 @@ void nlq_close(struct nlq *q)
 	free(q);
 }
 
-/* --- verdicts
- * -------------------------------------------------------------------------------------- */
+/* --- verdicts -------------------------------------------------------------------- */
 
 static void close_run(struct nlq *q)
 {
@@ -231,8 +229,7 @@ static bool flush(struct nlq *q)
 	return true;
 }
 
-/* --- packets
- * --------------------------------------------------------------------------------------- */
+/* --- packets --------------------------------------------------------------------- */
 
 static bool read_packet(const struct nlmsghdr *nlh, struct nlq_packet *p)
 {

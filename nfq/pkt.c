@@ -134,8 +134,7 @@ static bool skip_ah(struct view *v, struct pkt *out)
 	return skip(v, n, out);
 }
 
-/* --- IPv4 (RFC 791) ------------------------------------------------------------------------------
- */
+/* --- IPv4 (RFC 791) -------------------------------------------------------------- */
 
 static void parse4(struct view *v, struct pkt *out)
 {
@@ -176,8 +175,7 @@ static void parse4(struct view *v, struct pkt *out)
 	parse_transport(v, out);
 }
 
-/* --- IPv6 (RFC 8200) -----------------------------------------------------------------------------
- */
+/* --- IPv6 (RFC 8200) ------------------------------------------------------------- */
 
 static bool skip_options(struct view *v, struct pkt *out)
 {

@@ -244,8 +244,7 @@ int64_t policy_next_edge(const struct policy *p, int64_t now_ms)
 	return x.next_ms;
 }
 
-/* --- the snapshot on disk
- * ------------------------------------------------------------------------- */
+/* --- the snapshot on disk -------------------------------------------------------- */
 
 #define MAGIC	"SKNP"
 #define HEADER	(4 + 4 + 8 + 4)

@@ -48,8 +48,7 @@ struct worker {
 	struct addr ring[RING];
 };
 
-/* --- what is shared
- * ---------------------------------------------------------------------------------- */
+/* --- what is shared -------------------------------------------------------------- */
 
 struct shared *shared_new(struct policy *policy, const struct verdict_marks *marks, int wake_fd)
 {
@@ -99,8 +98,7 @@ void shared_replace(struct shared *s, struct policy *policy)
 	policy_free(old);
 }
 
-/* --- the thread
- * --------------------------------------------------------------------------------------- */
+/* --- the thread ------------------------------------------------------------------ */
 
 static void put_learned(struct worker *w, const struct addr *src)
 {
@@ -195,8 +193,7 @@ struct worker *worker_start(struct shared *s, uint16_t queue, uint32_t max_packe
 	return w;
 }
 
-/* --- from the main thread
- * ------------------------------------------------------------------------------ */
+/* --- from the main thread -------------------------------------------------------- */
 
 unsigned worker_learned(struct worker *w, void (*fn)(const struct addr *src, void *arg), void *arg)
 {
