@@ -19,6 +19,8 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include <talloc.h>
+
 #include "lib/clock.h"
 #include "lib/ipc.h"
 #include "lib/log.h"
@@ -210,7 +212,7 @@ static void free_peer(struct peer *p)
 	drop_requests(fs, p);
 	event_free(p->timer);
 	free(p->snapshot);
-	free(p->changes);
+	talloc_free(p->changes);
 	free(p);
 	metric_add(fs->m_peers, -1);
 }
@@ -372,7 +374,7 @@ static bool end_pump(struct peer *p)
 	for (size_t i = 0; ok && i < p->n_changes; i++)
 		ok = send_change(p, &p->changes[i]);
 	free(p->snapshot);
-	free(p->changes);
+	talloc_free(p->changes);
 	p->snapshot = NULL;
 	p->changes = NULL;
 	p->n_changes = p->cap_changes = 0;
@@ -416,7 +418,7 @@ static void queue_change(struct peer *p, const struct change *c)
 	}
 	if (p->n_changes == p->cap_changes) {
 		size_t cap = p->cap_changes ? 2 * p->cap_changes : 16;
-		struct change *list = realloc(p->changes, cap * sizeof *list);
+		struct change *list = talloc_realloc(NULL, p->changes, struct change, cap);
 		if (!list)
 			fatal("out of memory");
 		p->changes = list;
