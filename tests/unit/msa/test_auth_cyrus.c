@@ -202,7 +202,7 @@ static void test_scram_tells_nobody(void **state)
 		struct auth_answer a;
 
 		/* r=abcdefghijklmnopqrstuvwx... */
-		assert_memory_equal(c, "cj1hYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h", 35);
+		assert_memory_equal(c, "cj1hYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3", 34);
 		assert_true(len == 0 || strlen(c) == len);
 		len = strlen(c);
 		auth_cyrus_step(x, NULL, keep, strlen(keep), &a);
