@@ -74,8 +74,11 @@ snapshot() {
 }
 
 @test "a second up, with extra configuration, another smart host and limits off, comes up and goes" {
-	printf 'msa {\n\tmax_recipients = 7\n}\n' > "$BATS_FILE_TMPDIR/extra.conf"
-	LAB_CONF_EXTRA=$BATS_FILE_TMPDIR/extra.conf LAB_LIMITS=off LAB_SMARTHOST=198.51.100.25:2525 "$ROOT/tests/lab/up"
+	printf 'msa {\n\tmax_recipients = 7\n\tretry_min = 9s\n}\n' > "$BATS_FILE_TMPDIR/extra.conf"
+	# From another folder, with relative paths and a slash too many: it is the same lab.
+	cd "$BATS_FILE_TMPDIR"
+	LAB_DIR=./lab/ LAB_CONF_EXTRA=extra.conf LAB_LIMITS=off LAB_SMARTHOST=198.51.100.25:2525 "$ROOT/tests/lab/up"
+	cd "$OLDPWD"
 	. "$LAB_DIR/env"
 	"$LAB_CTL" status --json | jq -e '.ratelimitd.mode == "observe"'
 	. "$ROOT/tests/lab/client.sh"
@@ -102,5 +105,47 @@ snapshot() {
 	LAB_CONF_EXTRA=$BATS_FILE_TMPDIR/bad.conf run "$ROOT/tests/lab/up"
 	[ "$status" = 1 ]
 	[[ $output == *no_such_key* ]]
+	LAB_SMARTHOST=127.0.0.1 run "$ROOT/tests/lab/up"
+	[ "$status" = 1 ]
+	[[ $output == *"say ADDRESS:PORT"* ]]
+	LAB_LIMITS=none run "$ROOT/tests/lab/up"
+	[ "$status" = 1 ]
+	[[ $output == *"LAB_LIMITS: none"* ]]
+	LAB_DIR="$BATS_FILE_TMPDIR/a b" run "$ROOT/tests/lab/up"
+	[ "$status" = 1 ]
+	[[ $output == *"may be in its path"* ]]
+	snapshot | diff "$BATS_FILE_TMPDIR/before" -
+}
+
+# in_group SECONDS SIGNAL COMMAND...: the command in a session of its own; the signal to all of it after so long, as Ctrl-C does.
+in_group() {
+	python3 - "$@" <<-'EOT'
+		import os, signal, subprocess, sys
+		p = subprocess.Popen(sys.argv[3:], start_new_session=True)
+		try:
+		    sys.exit(p.wait(float(sys.argv[1])))
+		except subprocess.TimeoutExpired:
+		    os.killpg(p.pid, getattr(signal, "SIG" + sys.argv[2]))
+		    sys.exit(p.wait(60))
+	EOT
+}
+
+@test "an up that is interrupted, early or late, leaves nothing behind" {
+	for seconds in 0.2 0.8 1.6 2.4; do
+		run in_group $seconds INT "$ROOT/tests/lab/up"
+		# On a fast machine it may be up by then.
+		[ "$status" = 130 ] || { [ "$status" = 0 ] && "$ROOT/tests/lab/down"; }
+		[ ! -e "$LAB_DIR/env" ]
+		snapshot | diff "$BATS_FILE_TMPDIR/before" -
+	done
+}
+
+@test "make run's script comes up, says what to try, and leaves nothing behind after Ctrl-C" {
+	LAB_RUN_ONCE=1 run "$ROOT/tests/lab/run"
+	[ "$status" = 0 ]
+	[[ $output == *"Things to try"* ]]
+	snapshot | diff "$BATS_FILE_TMPDIR/before" -
+	run in_group 3 INT "$ROOT/tests/lab/run"
+	[[ $output == *"Sekisho: stopped."* ]]
 	snapshot | diff "$BATS_FILE_TMPDIR/before" -
 }

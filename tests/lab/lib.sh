@@ -8,9 +8,9 @@
 # shellcheck shell=bash disable=SC2034
 
 LAB_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-LAB_DIR=${LAB_DIR:-$LAB_ROOT/build/lab}
-case $LAB_DIR in /*) ;; *) LAB_DIR=$PWD/$LAB_DIR ;; esac
-LAB_BIN=${SEKISHO_BIN:-$LAB_ROOT/build/release}
+# One folder has one name, however it was written: up and down must mean the same lab.
+LAB_DIR=$(realpath -ms -- "${LAB_DIR:-$LAB_ROOT/build/lab}")
+LAB_BIN=$(realpath -ms -- "${SEKISHO_BIN:-$LAB_ROOT/build/release}")
 PATH=$PATH:/usr/sbin:/sbin
 
 # Two labs in two folders do not meet: the folder's name gives the namespaces theirs.
