@@ -261,6 +261,7 @@ int main(int argc, char **argv)
 		fatal_config("%s", err);
 	if (args.check_only) {
 		puts("configuration OK");
+		talloc_free(d.conf_ctx);
 		return 0;
 	}
 	d.a.started_ms = clock_utc_ms();

@@ -350,6 +350,7 @@ int main(int argc, char **argv)
 		fatal_config("%s", err);
 	if (d.args.check_only) {
 		puts("configuration OK");
+		talloc_free(d.top);
 		return 0;
 	}
 	d.srv.base = event_base_new();

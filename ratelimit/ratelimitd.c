@@ -112,6 +112,7 @@ int main(int argc, char **argv)
 	advise(d.conf);
 	if (args.check_only) {
 		puts("configuration OK");
+		talloc_free(d.conf);
 		return 0;
 	}
 	d.base = event_base_new();
