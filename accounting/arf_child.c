@@ -108,7 +108,8 @@ static void confine(int out)
 		_exit(3);
 	limit(RLIMIT_CPU, CPU_S);
 	limit(RLIMIT_CORE, 0);
-#ifndef __SANITIZE_ADDRESS__ /* its shadow needs all addresses */
+/* The sanitizers' shadow needs all addresses. */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	limit(RLIMIT_AS, MEMORY);
 #endif
 	only_compute();
