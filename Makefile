@@ -47,7 +47,7 @@ pkgs_accounting := sqlite3 jansson gmime-3.0 libcrypt libcrypto
 
 dirs_nfq := nfq
 uses_nfq := accounting ratelimit lib
-pkgs_nfq := libmnl libnetfilter_queue libnftnl jansson
+pkgs_nfq := libmnl jansson
 libs_nfq := -pthread
 
 dirs_msa := msa msa/mail msa/smtp msa/queue msa/relay msa/auth
