@@ -238,6 +238,28 @@ static void start_line(struct header_editor *h, enum field f)
 	h->name_len = 0;
 }
 
+/* "From user@host Mon Jan 1 ..." or the same behind ">": what mailbox files put before a message.
+ */
+static bool is_mbox_line(const char *s, size_t len)
+{
+	while (len > 0 && *s == '>') {
+		s++;
+		len--;
+	}
+	return len >= 5 && memcmp(s, "From ", 5) == 0;
+}
+
+/* It is no field, but the header section begins after it: it becomes one. */
+static void mbox_line(struct header_editor *h)
+{
+	bool whole = h->name[h->name_len - 1] == '\n';
+
+	put(h, "X-Mailbox-Line: ");
+	start_line(h, F_OTHER);
+	if (whole)
+		h->state = H_NAME;
+}
+
 /* One more byte of a line whose field is not known. */
 static void name_byte(struct header_editor *h, char c)
 {
@@ -260,7 +282,11 @@ static void name_byte(struct header_editor *h, char c)
 		count_field(h);
 		return;
 	}
-	if (c == ':' || c == '\n' || h->name_len == NAME_MAX_LEN)
+	if (c != ':' && c != '\n' && h->name_len < NAME_MAX_LEN)
+		return;
+	if (!h->any_field && is_mbox_line(h->name, h->name_len))
+		mbox_line(h);
+	else
 		not_a_field(h);
 }
 
