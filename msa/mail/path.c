@@ -127,6 +127,14 @@ bool path_make(const char *local, size_t local_len, const char *domain, struct p
 	return true;
 }
 
+static bool any_8bit(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (s[i] & 0x80)
+			return true;
+	return false;
+}
+
 /* Reads a local part at *i; its unescaped bytes go to local. */
 static bool read_local(const char *s, size_t len, size_t *i, char *local, size_t *n,
 		       const char **err)
@@ -159,7 +167,9 @@ static bool read_local(const char *s, size_t len, size_t *i, char *local, size_t
 		while (*i < len && (is_atext((unsigned char)s[*i]) || s[*i] == '.'))
 			(*i)++;
 		if (!is_dot_string(s + start, *i - start)) {
-			*err = "the local part is not a dot-string or quoted string";
+			*err = *i < len && (s[*i] & 0x80)
+				   ? "non-ASCII address: SMTPUTF8 is not offered"
+				   : "the local part is not a dot-string or quoted string";
 			return false;
 		}
 		if (*i - start > PATH_LOCAL_MAX)
@@ -206,7 +216,8 @@ static bool read_mailbox(const char *s, size_t len, size_t *i, struct path *out,
 	(*i)++;
 	d = domain_span(s, len, *i);
 	if (!path_domain_ok(s + *i, d)) {
-		*err = "the domain is not valid";
+		*err = any_8bit(s + *i, d) ? "non-ASCII address: SMTPUTF8 is not offered"
+					   : "the domain is not valid";
 		return false;
 	}
 	memcpy(domain, s + *i, d);
