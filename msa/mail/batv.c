@@ -134,6 +134,14 @@ static enum batv_reason judge(const struct batv_keys *keys, const char *local, i
 	return BATV_VALID;
 }
 
+bool batv_strip(const struct path *address, struct path *out)
+{
+	const char *local = address->local;
+
+	return !address->null && is_tagged(local) &&
+	       path_make(local + TAG_LEN, strlen(local) - TAG_LEN, address->domain, out);
+}
+
 void batv_verify(const struct batv_keys *keys, const struct path *address, int64_t now_ms,
 		 struct batv_result *out)
 {
@@ -141,9 +149,7 @@ void batv_verify(const struct batv_keys *keys, const struct path *address, int64
 
 	*out = (struct batv_result){
 	    .reason = BATV_NOT_TAGGED, .original = *address, .key = -1, .expiry_day = -1};
-	if (address->null || !is_tagged(local))
-		return;
-	if (!path_make(local + TAG_LEN, strlen(local) - TAG_LEN, address->domain, &out->original))
+	if (!batv_strip(address, &out->original))
 		return;
 	out->key = local[5] - '0';
 	out->expiry_day = number(local + 6, 3);

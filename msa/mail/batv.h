@@ -58,6 +58,8 @@ enum batv_sign { BATV_SIGNED = 0, BATV_NULL, BATV_TOO_LONG, BATV_ALREADY, BATV_N
  */
 enum batv_sign batv_sign(const struct batv_keys *keys, const struct path *address, int key,
 			 int64_t now_ms, struct path *out);
+/* The address a tag was put before, whoever made it; false when it carries none of this form. */
+bool batv_strip(const struct path *address, struct path *out);
 void batv_verify(const struct batv_keys *keys, const struct path *address, int64_t now_ms,
 		 struct batv_result *out);
 

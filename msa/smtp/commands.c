@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <talloc.h>
 
+#include "msa/mail/batv.h"
 #include "msa/smtp/session.h"
 
 /* --- EHLO, HELO, STARTTLS --- */
@@ -176,12 +177,12 @@ static const char *after_word(const struct smtp_command *c, const char *word)
 static bool parse_size(const char *v, size_t len, int64_t *out)
 {
 	*out = 0;
-	if (len == 0 || len > 18) /* RFC 1870: up to 20 digits; 18 fit and are more than any disk */
+	if (len == 0 || len > 20) /* RFC 1870 3 */
 		return false;
 	for (size_t i = 0; i < len; i++) {
 		if (!isdigit((unsigned char)v[i]))
 			return false;
-		*out = *out * 10 + (v[i] - '0');
+		*out = *out > (INT64_MAX - 9) / 10 ? INT64_MAX : *out * 10 + (v[i] - '0');
 	}
 	return true;
 }
@@ -238,9 +239,16 @@ static bool mail_params(struct smtp_session *s, struct smtp_tx *tx, const char *
 /* May this account use that sender? Rewrites it if so configured; false when it was refused. */
 static bool mail_identity(struct smtp_session *s, struct smtp_tx *tx, struct smtp_step *out)
 {
+	struct path untagged;
+
 	if (tx->from.null || s->policy->mail_from == MAIL_FROM_ANY ||
 	    path_owned(&s->account_path, &tx->from))
 		return true;
+	/* Mail that is sent on may carry our tag of the first time: it gets a new one. */
+	if (batv_strip(&tx->from, &untagged) && path_owned(&s->account_path, &untagged)) {
+		tx->from = untagged;
+		return true;
+	}
 	if (s->policy->mail_from == MAIL_FROM_REWRITE) {
 		tx->from = s->account_path;
 		return true;

@@ -358,7 +358,10 @@ static void test_mail_syntax(void **state)
 	    {"MAIL FROM:<user01@isp.example>SIZE=1", "501 5.5.4 "},
 	    {"MAIL FROM:<user01@isp.example> SIZE=x", "501 5.5.4 "},
 	    {"MAIL FROM:<user01@isp.example> SIZE", "501 5.5.4 "},
-	    {"MAIL FROM:<user01@isp.example> SIZE=9999999999999999999", "501 5.5.4 "},
+	    {"MAIL FROM:<user01@isp.example> SIZE=99999999999999999999", "552 5.3.4 "},
+	    {"MAIL FROM:<user01@isp.example> SIZE=18446744073709551616", "552 5.3.4 "},
+	    {"MAIL FROM:<user01@isp.example> SIZE=000000000000000000001", "501 5.5.4 "},
+	    {"MAIL FROM:<user01@isp.example> SIZE=00000000000000000001", "250 2.1.0 "},
 	    {"MAIL FROM:<user01@isp.example> SIZE=10001", "552 5.3.4 "},
 	    {"MAIL FROM:<user01@isp.example> BODY=9BIT", "501 5.5.4 "},
 	    {"MAIL FROM:<user01@isp.example> BODY", "501 5.5.4 "},
@@ -373,6 +376,13 @@ static void test_mail_syntax(void **state)
 	    {"MAIL FROM:<boss@isp.example>", "553 5.7.1 <boss@isp.example> is not an address of "
 					     "this account; send as <user01@isp.example>\r\n"},
 	    {"MAIL FROM:<user01@other.example>", "553 5.7.1 "},
+	    {"MAIL FROM:<prvs=08918d5b80=user01@isp.example>",
+	     "250 2.1.0 <user01@isp.example> sender ok\r\n"},
+	    {"MAIL FROM:<\"prvs=08918d5b80=user01+a b\"@isp.example>",
+	     "250 2.1.0 <\"user01+a b\"@isp.example> sender ok\r\n"},
+	    {"MAIL FROM:<prvs=08918d5b80=boss@isp.example>", "553 5.7.1 "},
+	    {"MAIL FROM:<prvs=08918d5b80=user01@other.example>", "553 5.7.1 "},
+	    {"MAIL FROM:<prvs=8918d5b80=user01@isp.example>", "553 5.7.1 "},
 	};
 	struct world w;
 
