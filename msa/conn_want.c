@@ -268,7 +268,6 @@ void conn_want_submit(struct conn *c)
 			      .mail_from = tx->from.text,
 			      .rcpts = rcpts,
 			      .n_rcpts = tx->n_rcpts,
-			      .body_8bit = tx->body_8bit,
 			      .received_ms = c->received_ms};
 	struct path out;
 	struct event e;
@@ -276,6 +275,9 @@ void conn_want_submit(struct conn *c)
 	for (uint32_t i = 0; i < tx->n_rcpts; i++)
 		rcpts[i].address = tx->rcpts[i].address;
 	m.data = message_data(c->msg, &m.len);
+	/* Many clients say 8BITMIME of everything; a smart host without it takes the rest all the
+	 * same. */
+	m.body_8bit = tx->body_8bit && message_8bit(c->msg);
 	snprintf(m.id, sizeof(m.id), "%s", tx->queue_id);
 	sender_out(c, &out);
 	m.mail_from_out = out.text;

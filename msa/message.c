@@ -119,6 +119,15 @@ const uint8_t *message_data(const struct message *m, size_t *len)
 	return m->data;
 }
 
+bool message_8bit(const struct message *m)
+{
+	uint8_t any = 0;
+
+	for (size_t i = 0; i < m->len; i++)
+		any |= m->data[i];
+	return any & 0x80;
+}
+
 const struct header_editor *message_header(const struct message *m)
 {
 	return m->header;

@@ -32,6 +32,8 @@ bool message_feed(struct message *m, const uint8_t *in, size_t len, size_t *used
 		  struct smtp_data_end *end);
 /* The finished message; only when end was clean. */
 const uint8_t *message_data(const struct message *m, size_t *len);
+/* Is any of its octets not ASCII? */
+bool message_8bit(const struct message *m);
 const struct header_editor *message_header(const struct message *m);
 
 #endif
