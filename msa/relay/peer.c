@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/proc.h"
 
@@ -27,6 +28,7 @@
 #define OUTPUT_AHEAD (128u << 10)
 #define CONNECT_MS   30000 /* at most, whatever the timeout of later steps */
 #define IDLE_S	     5
+#define NO_TLS_MS    60000
 
 struct peer {
 	struct relay *r;
@@ -178,6 +180,17 @@ static void listen_to(struct peer *c)
 	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
 }
 
+/* Opportunistic: without, but not for good: one lost connection must not turn TLS off. */
+static void without_tls(struct relay *r)
+{
+	int64_t now = clock_mono_ms();
+
+	if (now >= r->no_tls_until_ms)
+		log_event(LOG_WARNING, "-", "relay", "tls-failed",
+			  LS("action", "clear text for a minute, then TLS is tried again"));
+	r->no_tls_until_ms = now + NO_TLS_MS;
+}
+
 /* What came with the 220 in clear text is dropped with the old buffers (RFC 3207 6). */
 static void start_tls(struct peer *c)
 {
@@ -187,7 +200,7 @@ static void start_tls(struct peer *c)
 	if (!tls) {
 		if (fd >= 0)
 			close(fd);
-		c->r->no_tls = true;
+		without_tls(c->r);
 		over(c, "TLS could not be started here");
 		return;
 	}
@@ -296,12 +309,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		bufferevent_enable(bev, EV_READ);
 		return;
 	}
-	/* Opportunistic: next time without. */
-	if (c->client.state == CLIENT_HANDSHAKE && !c->r->no_tls) {
-		log_event(LOG_WARNING, "-", "relay", "tls-failed",
-			  LS("action", "going on in clear text"));
-		c->r->no_tls = true;
-	}
+	if (c->client.state == CLIENT_HANDSHAKE)
+		without_tls(c->r);
 	snprintf(why, sizeof(why), "%s", reason(c, what));
 	over(c, why);
 }
@@ -350,7 +359,7 @@ struct peer *peer_open(struct relay *r)
 	    bufferevent_socket_new(r->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
 	if (!c->idle || !c->bev)
 		fatal("out of memory");
-	client_init(&c->client, r->cfg.hostname, !r->no_tls);
+	client_init(&c->client, r->cfg.hostname, clock_mono_ms() >= r->no_tls_until_ms);
 	reply_init(&c->parser);
 	c->next = r->peers;
 	if (c->next)
