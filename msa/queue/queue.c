@@ -226,6 +226,8 @@ void queue_submit(struct queue *q, const struct queue_msg *m, bool hold,
 	index_update(q->ix, im);
 	if (m->event)
 		submit_event(o, m->event, index_is_held(im));
+	/* Between two looks at the disk it is ours to count. */
+	q->disk_free -= q->disk_free < 2 * m->len ? q->disk_free : 2 * m->len;
 	writer_put(q->writer, &o->q.op);
 }
 
