@@ -12,7 +12,9 @@
  * events wait in the spool.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <talloc.h>
 #include <unistd.h>
@@ -324,8 +326,15 @@ static void down(struct daemon *d)
 	talloc_free(d->top);
 }
 
+/* A role has a name of its own in ps(1), and whoever kills sekisho-msad by name leaves the relay to
+ * finish: killed with a message on its way it could not tell whether that was taken (decision
+ * 0002). */
 static int role(const char *name)
 {
+	char comm[16];
+
+	snprintf(comm, sizeof(comm), "sekisho-%s", name);
+	prctl(PR_SET_NAME, comm, 0, 0, 0);
 	if (strcmp(name, "auth") == 0) {
 		log_open("sekisho-msad[auth]", LOG_INFO);
 		return auth_main();

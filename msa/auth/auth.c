@@ -76,7 +76,7 @@ static bool send_config(struct worker *w)
 
 static int spawn(const char *exe, int fd, pid_t *pid)
 {
-	char *const argv[] = {(char[]){"sekisho-msad"}, (char[]){"-x"}, (char[]){"auth"}, NULL};
+	char *const argv[] = {(char[]){"sekisho-auth"}, (char[]){"-x"}, (char[]){"auth"}, NULL};
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t at;
 	sigset_t none;

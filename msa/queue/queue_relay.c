@@ -185,7 +185,7 @@ static void on_respawn(evutil_socket_t fd, short what, void *arg)
 /* In the child of a process with threads: nothing but system calls until exec. */
 static _Noreturn void become_relay(const char *exe, int fd)
 {
-	char *const argv[] = {(char *)(uintptr_t) "sekisho-msad", (char *)(uintptr_t) "-x",
+	char *const argv[] = {(char *)(uintptr_t) "sekisho-relay", (char *)(uintptr_t) "-x",
 			      (char *)(uintptr_t) "relay", NULL};
 	sigset_t none;
 
