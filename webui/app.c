@@ -84,9 +84,18 @@ static const struct route *find(struct web *w, const char **allow)
 	return NULL;
 }
 
-bool app_is_page(const char *path)
+bool app_is_page(const char *target)
 {
+	static const char in_query[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				       "0123456789-._~/%=&";
 	int64_t id;
+	char path[64];
+	size_t len = strcspn(target, "?");
+	if (len >= sizeof(path) ||
+	    (target[len] && target[len + 1 + strspn(target + len + 1, in_query)]))
+		return false;
+	memcpy(path, target, len);
+	path[len] = '\0';
 	for (size_t i = 0; i < N_ROUTES; i++)
 		if (routes[i].method == CGI_GET && routes[i].role != ROLE_NONE &&
 		    fits(routes[i].path, path, &id))

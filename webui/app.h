@@ -15,7 +15,8 @@ void app_answer(struct web *w, int parse_status, const char *why);
 /* Status line, headers (security headers too) and body, as RFC 3875 6 wants them; talloc'd under
  * w->pool. NULL: out of memory. */
 char *app_response(struct web *w, size_t *len);
-/* Paths of ours that a login may lead to. */
-bool app_is_page(const char *path);
+/* A page of ours that a login may lead to: a path, perhaps with a query as cgi_target() writes it.
+ */
+bool app_is_page(const char *target);
 
 #endif

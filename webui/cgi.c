@@ -205,6 +205,42 @@ bool cgi_urlencoded(void *ctx, const char *s, size_t len, size_t max, enum cgi_t
 	return true;
 }
 
+char *cgi_encode(void *ctx, const char *s)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				    "0123456789-._~/";
+	static const char digits[] = "0123456789ABCDEF";
+	char *out = talloc_array(ctx, char, 3 * strlen(s) + 1), *o = out;
+	for (; out && *s; s++) {
+		if (strchr(plain, *s)) {
+			*o++ = *s;
+			continue;
+		}
+		*o++ = '%';
+		*o++ = digits[(unsigned char)*s >> 4];
+		*o++ = digits[(unsigned char)*s & 15];
+	}
+	if (out)
+		*o = '\0';
+	return out;
+}
+
+char *cgi_target(void *ctx, const struct cgi_request *r, const char *but)
+{
+	char *out = talloc_strdup(ctx, r->path);
+	char sep = '?';
+	for (size_t i = 0; out && i < r->query.n; i++) {
+		const struct cgi_field *f = &r->query.v[i];
+		if (but && strcmp(f->name, but) == 0)
+			continue;
+		char *name = cgi_encode(out, f->name), *value = cgi_encode(out, f->value);
+		out =
+		    name && value ? talloc_asprintf_append(out, "%c%s=%s", sep, name, value) : NULL;
+		sep = '&';
+	}
+	return out;
+}
+
 static void drop_cookie(struct cgi_fields *f, const char *name)
 {
 	for (size_t i = 0; i < f->n; i++)

@@ -78,15 +78,24 @@ void session_try(struct web *w)
 	check(w, &e);
 }
 
-/* Where to go after login: this page, if it can be asked for again. */
+/* This page, question and all, if it can be asked for again. */
+static const char *here(struct web *w)
+{
+	const char *target = cgi_target(w->pool, &w->req, "done");
+	/* Encoded once more it must fit into the next request. */
+	if (target && strlen(target) <= 1000 && app_is_page(target))
+		return target;
+	return app_is_page(w->req.path) ? w->req.path : "/overview";
+}
+
+/* Where to go after login. */
 static void to_login(struct web *w)
 {
 	if (w->req.method == CGI_POST) {
 		web_redirect(w, "/login", "ended");
 		return;
 	}
-	w->location = talloc_asprintf(w->pool, "/login?next=%s",
-				      app_is_page(w->req.path) ? w->req.path : "/overview");
+	w->location = talloc_asprintf(w->pool, "/login?next=%s", cgi_encode(w->pool, here(w)));
 }
 
 /*
@@ -95,11 +104,11 @@ static void to_login(struct web *w)
  */
 static void ask_again(struct web *w)
 {
+	const char *target = here(w);
 	put(w->h,
 	    LIT("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Sekisho</title>"
 		"<meta http-equiv=\"refresh\" content=\"0;url="),
-	    ATT(w->req.path), LIT("\"><p><a href=\""), ATT(w->req.path),
-	    LIT("\">Continue</a></p></html>"));
+	    ATT(target), LIT("\"><p><a href=\""), ATT(target), LIT("\">Continue</a></p></html>"));
 }
 
 bool session_need(struct web *w)

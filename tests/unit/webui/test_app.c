@@ -244,10 +244,26 @@ static void before_login(void **state)
 	has(get(.path = "/login", .query = "next=/incidents/7"),
 	    "name=\"next\" value=\"/incidents/7\"");
 	has(get(.path = "/login", .query = "next=/logout"), "name=\"next\" value=\"/overview\"");
+	/* A link from a ticket keeps its question, and nothing else comes along. */
+	has(get(.path = "/who", .query = "q=2001:db8::7&time=-2h%20%22&done=x"),
+	    "\r\nLocation: "
+	    "/login?next=/who%3Fq%3D2001%253Adb8%253A%253A7%26time%3D-2h%2520%2522\r\n");
+	char deep[1200] = "q=";
+	memset(deep + 2, '/', sizeof(deep) - 3);
+	has(get(.path = "/who", .query = deep), "\r\nLocation: /login?next=/who\r\n");
+	has(get(.path = "/login", .query = "next=/who%3Fq%3D2001%253Adb8%253A%253A7%26time%3D-2h"),
+	    "name=\"next\" value=\"/who?q=2001%3Adb8%3A%3A7&amp;time=-2h\"");
+	has(get(.path = "/login", .query = "next=/who?q=%22%3E"),
+	    "name=\"next\" value=\"/overview\"");
+	has(get(.path = "/login", .query = "next=/who?q=%0a"), "control characters");
+	has(get(.path = "/login", .query = "next=/logout?/who"), "value=\"/overview\"");
+	has(get(.path = "/login", .query = "next=/%3F//example.org"), "value=\"/overview\"");
 	has(get(.path = "/"), "\r\nLocation: /overview\r\n");
 	has(get(.path = "/overview", .plain = true), "Only over HTTPS");
 	has(get(.path = "/incidents", .site = "cross-site"),
 	    "http-equiv=\"refresh\" content=\"0;url=/incidents\"");
+	has(get(.path = "/who", .query = "q=192.0.2.7&x=%22", .site = "cross-site"),
+	    "http-equiv=\"refresh\" content=\"0;url=/who?q=192.0.2.7&amp;x=%22\"");
 }
 
 static void signing_in(void **state)
