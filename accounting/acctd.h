@@ -42,6 +42,9 @@ struct acctd {
 /* ops_policy.c: a program says what is in force. */
 void policy_applied(struct acctd *a, const char *program, uint64_t version);
 void policy_waits_end(struct acctd *a); /* answers those that wait: not in force */
+/* Answers c when nfqd has said that version is in force, or after a second: with "version" and
+ * "in_force" in result, which it takes. */
+void policy_answer(struct op_call *c, uint64_t version, json_t *result);
 /* Expires what is due and plans the next look, by a->expiry. */
 void policy_plan_expiry(struct acctd *a);
 

@@ -230,7 +230,7 @@ const char *incidents_release(struct incidents *in, int64_t id, const char *acco
 		if (!store_incident_of(in->store, account, NULL, &inc))
 			return "this account has no unresolved incident";
 	}
-	*code = "invalid";
+	*code = "notfound";
 	if (strcmp(inc.state, "contained") != 0)
 		return "its mail is not held";
 	(void)store_incident_release(in->store, inc.subject, actor,

@@ -64,7 +64,7 @@ static void incident_resolve(struct op_call *c)
 		return;
 	}
 	if (strcmp(inc.state, "resolved") == 0) {
-		refuse(c, "invalid", "it is resolved already");
+		refuse(c, "exists", "it is resolved already");
 		return;
 	}
 	store_incident_state(st, inc.id, "resolved", NULL, c->now_ms);

@@ -66,8 +66,7 @@ void policy_waits_end(struct acctd *a)
 		end_wait(a->waits, false);
 }
 
-/* Takes result. */
-static void done_in_force(struct op_call *c, uint64_t version, json_t *result)
+void policy_answer(struct op_call *c, uint64_t version, json_t *result)
 {
 	struct timeval tv = {.tv_sec = WAIT_MS / 1000, .tv_usec = WAIT_MS % 1000 * 1000};
 	json_object_set_new(result, "version", json_integer((json_int_t)version));
@@ -125,9 +124,9 @@ static const char *check_exemption(const struct store_exemption *e, int64_t now_
 		snprintf(err, 192, "%s is too wide: at least /%d for IPv4, /%d for IPv6", prefix,
 			 MIN_LEN4, MIN_LEN6);
 	else if (e->expires_ms && e->expires_ms <= now_ms)
-		snprintf(err, 192, "%s: expires_ms is in the past", prefix);
+		snprintf(err, 192, "%s: it would expire in the past", prefix);
 	else if (e->expires_ms && e->expires_ms <= e->starts_ms)
-		snprintf(err, 192, "%s: expires_ms must be after starts_ms", prefix);
+		snprintf(err, 192, "%s: it must expire after it starts", prefix);
 	else
 		return NULL;
 	return err;
@@ -159,7 +158,7 @@ static const char *parse_exemption(const struct op_call *c, const json_t *args,
 	if (!ref || !ref[0] || e->subscriber)
 		return NULL;
 	*code = "notfound";
-	snprintf(err, 192, "there is no subscriber %.100s: add it first (subscriber.add)", ref);
+	snprintf(err, 192, "there is no subscriber %.100s: add it first", ref);
 	return err;
 }
 
@@ -171,6 +170,7 @@ static void exempt_add(struct op_call *c)
 	struct store_exemption e;
 	char err[192], exists[256], prefix[PREFIX_STRLEN];
 	const char *code;
+	(void)store_exemptions_expire(st, c->now_ms); /* what ends now is not in the way */
 	store_begin(st);
 	const char *bad = parse_exemption(c, c->args, &e, err, &code);
 	int64_t old = bad ? 0 : store_exemption(st, &e.prefix);
@@ -193,7 +193,7 @@ static void exempt_add(struct op_call *c)
 	policy_plan_expiry(c->a);
 	json_t *result = json_pack("{s:I, s:s}", "id", (json_int_t)id, "prefix", prefix);
 	if (e.starts_ms <= c->now_ms) {
-		done_in_force(c, version, result);
+		policy_answer(c, version, result);
 		return;
 	}
 	json_object_set_new(result, "version", json_integer((json_int_t)version));
@@ -223,7 +223,7 @@ static void exempt_remove(struct op_call *c)
 		    "");
 	uint64_t version = store_policy_version(st);
 	if (op_commit(c))
-		done_in_force(c, version, json_pack("{s:I}", "id", (json_int_t)id));
+		policy_answer(c, version, json_pack("{s:I}", "id", (json_int_t)id));
 }
 
 static const struct op_arg add_args[] = {
@@ -275,10 +275,11 @@ static void exempt_import(struct op_call *c)
 	}
 	snprintf(detail, sizeof detail, "{\"added\":%d,\"updated\":%d}", added, updated);
 	store_audit(st, &c->who, c->now_ms, "exempt.import", "", "", detail);
+	uint64_t version = store_policy_version(st);
 	if (!op_commit(c))
 		return;
 	policy_plan_expiry(c->a);
-	op_done(c, json_pack("{s:i, s:i}", "added", added, "updated", updated));
+	policy_answer(c, version, json_pack("{s:i, s:i}", "added", added, "updated", updated));
 }
 
 static const struct op_arg remove_args[] = {

@@ -135,8 +135,9 @@ static void report_import(struct op_call *c)
 	im->raw = token_unbase64(json_string_value(b64), json_string_length(b64), &im->len);
 	if (!im->raw || im->len == 0 || im->len > ARF_RAW_MAX) {
 		op_fail(c, "invalid",
-			im->raw && im->len ? "the message is longer than 700 KB"
-					   : "raw is not base64 of a message");
+			!im->raw  ? "raw is not base64"
+			: im->len ? "the message is longer than 700 KB"
+				  : "the message is empty");
 		free_import(im);
 		return;
 	}

@@ -41,7 +41,7 @@ static int64_t find_subscriber(struct op_call *c, const char *ref)
 	if (id)
 		return id;
 	store_rollback(c->a->store);
-	op_fail(c, "notfound", "there is no subscriber %s: add it first (subscriber.add)", ref);
+	op_fail(c, "notfound", "there is no subscriber %s: add it first", ref);
 	return 0;
 }
 
@@ -117,6 +117,23 @@ static bool parse_lease(struct op_call *c, struct store_lease *l)
 	return false;
 }
 
+/* Commits. What was revoked is in force before the caller hears of it. Takes result. */
+static void answer_lease(struct op_call *c, uint64_t before, json_t *result)
+{
+	uint64_t version = store_policy_version(c->a->store);
+	json_object_set_new(result, "revoked", json_integer((json_int_t)(version - before)));
+	if (!op_commit(c)) {
+		json_decref(result);
+		return;
+	}
+	if (version == before) {
+		op_done(c, result);
+		return;
+	}
+	policy_plan_expiry(c->a); /* exemptions may end with a lease that is still to come */
+	policy_answer(c, version, result);
+}
+
 static void lease_add(struct op_call *c)
 {
 	struct store *st = c->a->store;
@@ -130,12 +147,10 @@ static void lease_add(struct op_call *c)
 	l.subscriber = find_subscriber(c, ref);
 	if (!l.subscriber)
 		return;
+	uint64_t before = store_policy_version(st);
 	int64_t id = store_lease_add(st, &l, &c->who, c->now_ms, &ended);
 	store_audit(st, &c->who, c->now_ms, "lease.add", prefix_format(&l.prefix, prefix), "", ref);
-	if (!op_commit(c))
-		return;
-	policy_plan_expiry(c->a); /* exemptions may end with a lease that is still to come */
-	op_done(c, json_pack("{s:I, s:i}", "id", (json_int_t)id, "ended", ended));
+	answer_lease(c, before, json_pack("{s:I, s:i}", "id", (json_int_t)id, "ended", ended));
 }
 
 static void lease_end(struct op_call *c)
@@ -144,19 +159,23 @@ static void lease_end(struct op_call *c)
 	struct prefix p;
 	char prefix[PREFIX_STRLEN];
 	int64_t port = op_int(c->args, "port_lo", -1);
+	int64_t t = op_int(c->args, "time_ms", c->now_ms);
 	if (!parse_prefix(c, &p))
 		return;
 	store_begin(st);
-	int n = store_lease_end(st, &p, port > 65535 ? 65535 : (int)port,
-				op_int(c->args, "time_ms", c->now_ms));
+	uint64_t before = store_policy_version(st);
+	int n = store_lease_end(st, &p, port > 65535 ? 65535 : (int)port, t);
 	if (n == 0) {
 		store_rollback(st);
 		op_fail(c, "notfound", "nobody has an open lease of %s", prefix_format(&p, prefix));
 		return;
 	}
+	/* With a lease around it the line has gone to another subscriber by that. */
+	int64_t heir = store_prefix_holder(st, &p, t);
+	if (heir)
+		store_exemptions_revoke(st, heir, &p, t, &c->who, c->now_ms);
 	store_audit(st, &c->who, c->now_ms, "lease.end", prefix_format(&p, prefix), "", "");
-	if (op_commit(c))
-		op_done(c, json_pack("{s:i}", "ended", n));
+	answer_lease(c, before, json_pack("{s:i}", "ended", n));
 }
 
 static const struct op_arg subscriber_args[] = {

@@ -137,9 +137,9 @@ json_t *query_chart(struct query *q, int64_t now_ms, const char **err)
 	return end(q, chart, err);
 }
 
-json_t *query_exemptions(struct query *q, bool all, int limit, const char **err)
+json_t *query_exemptions(struct query *q, bool all, int limit, int64_t now_ms, const char **err)
 {
-	return end(q, sql_list(begin(q), Q_EXEMPTIONS, QI(all), QI(limit)), err);
+	return end(q, sql_list(begin(q), Q_EXEMPTIONS, QI(all), QI(limit), QI(now_ms)), err);
 }
 
 json_t *query_incidents(struct query *q, const char *state, int limit, const char **err)

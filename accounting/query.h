@@ -40,12 +40,14 @@ json_t *query_top(struct query *q, int64_t since_ms, int64_t now_ms, int limit, 
 json_t *query_chart(struct query *q, int64_t now_ms, const char **err);
 
 /* [{"id","prefix","class","state","subscriber","contract","contact","reason","actor","created_ms","starts_ms","expires_ms","last_seen_ms","packets"}];
- * expires_ms is null for never. all: ended ones too. */
-json_t *query_exemptions(struct query *q, bool all, int limit, const char **err);
+ * state is "active", "pending" (it starts later), "expired", "removed" or "revoked"; expires_ms is
+ * null for never. all: ended ones too. */
+json_t *query_exemptions(struct query *q, bool all, int limit, int64_t now_ms, const char **err);
 
 /* [{"id","state","subject","subject_type","subscriber","subscriber_name","detector","why","severity","opened_ms","updated_ms","contained_ms","released_ms","resolved_ms",
- *   "owner","reports","held_messages"}]. state NULL: all that are not resolved; "all"; or one
- * state. subject_type is "account" or "line"; why is one sentence. */
+ *   "owner","reports","held_since"}]. state NULL: all that are not resolved; "all"; or one state.
+ * subject_type is "account" or "line"; why is one sentence; held_since counts the messages that
+ * came in since the hold (what was queued before it is msad's to say: queue.list). */
 json_t *query_incidents(struct query *q, const char *state, int limit, const char **err);
 /* One of them, with "timeline":[{"t_ms","actor","what","text"}] oldest first, "reports":[...] (the
  * list in place of the number),
@@ -54,7 +56,8 @@ json_t *query_incidents(struct query *q, const char *state, int limit, const cha
 json_t *query_incident(struct query *q, int64_t id, const char **err);
 
 /* [{"id","received_ms","format","feedback_type","reporter","source_ip","source_port","arrival_ms","match","account","subscriber","incident","token","queue_id","sha256","error"}].
- * match is "token" "queue_id" "lease" "none"; filter NULL (all), "matched" or "unmatched". */
+ * match is "token" "queue_id" "lease" "none"; filter NULL (all), "matched" or "unmatched": match is
+ * "none" and nobody has put it under an incident by hand. */
 json_t *query_reports(struct query *q, const char *filter, int limit, const char **err);
 /* One of them, with "fields":{ARF fields, arrays of text} and "original_headers" text. */
 json_t *query_report(struct query *q, int64_t id, const char **err);

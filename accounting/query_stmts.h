@@ -9,15 +9,11 @@
 	"ifnull((SELECT sum(n) FROM rollup WHERE metric = '" m                                     \
 	"' AND t_ms >= ?1 AND t_ms < ?3), 0) AS " as
 
-/* The one subscriber that held the address at the time, by the lease of every prefix length; NULL
- * when several did. */
+/* The one subscriber that held the address at the time; NULL when nobody did, or several. */
 #define HOLDER(addr, t)                                                                            \
-	"(WITH RECURSIVE len(n) AS (SELECT min(plen) FROM lease UNION ALL "                        \
-	"SELECT (SELECT min(plen) FROM lease WHERE plen > n) FROM len WHERE n IS NOT NULL) "       \
-	"SELECT CASE WHEN count(DISTINCT l.subscriber_id) = 1 THEN min(l.subscriber_id) END FROM " \
-	"len JOIN lease l "                                                                        \
-	"ON l.plen = len.n AND l.first = addr_mask(" addr ", len.n) "                              \
-	"WHERE l.from_ms <= " t " AND (l.to_ms IS NULL OR l.to_ms > " t "))"
+	"(" HOLDING_LEASES(addr, "-1", t) "SELECT CASE WHEN count(DISTINCT subscriber_id) = 1 "    \
+					  "THEN min(subscriber_id) END FROM "                      \
+					  "holding)"
 
 #define INCIDENT_COLUMNS                                                                           \
 	"SELECT i.id, i.state, i.subject, i.subject_type, s.ref AS subscriber, s.name AS "         \
@@ -28,7 +24,7 @@
 	"'not-spam') AS reports, "                                                                 \
 	"(SELECT count(*) FROM ev_message m WHERE i.state = 'contained' AND m.account_id = "       \
 	"i.account_id "                                                                            \
-	"AND m.t_ms >= i.contained_ms AND m.held) AS held_messages "                               \
+	"AND m.t_ms >= i.contained_ms AND m.held) AS held_since "                                  \
 	"FROM incident i LEFT JOIN subscriber s ON s.id = i.subscriber_id "
 
 #define REPORT_COLUMNS(more)                                                                       \
@@ -38,6 +34,9 @@
 	"r.queue_id, r.sha256, r.error" more                                                       \
 	" FROM report r LEFT JOIN account a ON a.id = r.account_id LEFT JOIN subscriber s ON "     \
 	"s.id = r.subscriber_id "
+
+/* Nobody was found for it, and nobody has put it under an incident either. */
+#define UNMATCHED "r.match = 'none' AND r.incident_id IS NULL"
 
 #define LEASE_COLUMNS                                                                              \
 	"SELECT l.id, prefix_text(l.first, l.plen) AS prefix, l.port_lo, l.port_hi, s.ref AS "     \
@@ -71,7 +70,8 @@
 																      "logins_failed") ", "                                                                                                                       \
 																		       "(SELECT count(*) FROM incident WHERE state IN ('open', 'acknowledged')) AS incidents_open, "                              \
 																		       "(SELECT count(*) FROM incident WHERE state = 'contained') AS incidents_contained, "                                       \
-																		       "(SELECT count(*) FROM report WHERE match = 'none') AS reports_unmatched, "                                                \
+																		       "(SELECT count(*) FROM report r WHERE " UNMATCHED                                                                          \
+																		       ") AS reports_unmatched, "                                                                                                 \
 																		       "(SELECT count(*) FROM exemption WHERE state = 'active' AND starts_ms <= ?3 AND (expires_ms IS NULL OR expires_ms > ?3)) " \
 																		       "AS exemptions_active, "                                                                                                   \
 																		       "(SELECT count(*) FROM exemption WHERE state = 'active' AND expires_ms > ?3 AND expires_ms <= ?3 + 2592000000) "           \
@@ -102,7 +102,9 @@
 		   "AND t_ms >= ?1 AND t_ms < ?2 GROUP BY 1, 2")                                                                                                                                                                                                                  \
 	X(Q_EXEMPTIONS, "SELECT e.id, prefix_text(e.first, e.plen) AS prefix, CASE e.class WHEN "                                                                                                                                                                                 \
 			"2 THEN 'throttled' ELSE 'full' END AS class, "                                                                                                                                                                                                           \
-			"e.state, s.ref AS subscriber, e.contract, e.contact, e.reason, e.actor, "                                                                                                                                                                                \
+			"CASE WHEN e.state = 'active' AND e.starts_ms > ?3 THEN 'pending' ELSE "                                                                                                                                                                                  \
+			"e.state END AS state, "                                                                                                                                                                                                                                  \
+			"s.ref AS subscriber, e.contract, e.contact, e.reason, e.actor, "                                                                                                                                                                                         \
 			"e.created_ms, e.starts_ms, e.expires_ms, "                                                                                                                                                                                                               \
 			"e.last_seen_ms, e.packets FROM exemption e LEFT JOIN subscriber s ON "                                                                                                                                                                                   \
 			"s.id = e.subscriber_id "                                                                                                                                                                                                                                 \
@@ -122,21 +124,17 @@
 	  "WHERE l.subscriber_id = (SELECT subscriber_id FROM incident WHERE id = ?1) "                                                                                                                                                                                           \
 	  "ORDER BY l.from_ms DESC LIMIT 50")                                                                                                                                                                                                                                     \
 	X(Q_REPORTS,                                                                                                                                                                                                                                                              \
-	  REPORT_COLUMNS(                                                                                                                                                                                                                                                         \
-	      "") "WHERE CASE ifnull(?1, '') WHEN 'matched' THEN r.match <> 'none' "                                                                                                                                                                                              \
-		  "WHEN 'unmatched' THEN r.match = 'none' ELSE 1 END ORDER BY r.id DESC LIMIT ?2")                                                                                                                                                                                \
+	  REPORT_COLUMNS("") "WHERE CASE ifnull(?1, '') WHEN 'matched' THEN NOT (" UNMATCHED                                                                                                                                                                                      \
+			     ") WHEN 'unmatched' THEN " UNMATCHED                                                                                                                                                                                                                 \
+			     " ELSE 1 END ORDER BY r.id DESC LIMIT ?2")                                                                                                                                                                                                           \
 	X(Q_REPORT,                                                                                                                                                                                                                                                               \
 	  REPORT_COLUMNS(", r.fields AS \"=fields\", r.original_headers") "WHERE r.id = ?1")                                                                                                                                                                                      \
-	X(Q_WHO,                                                                                                                                                                                                                                                                  \
-	  "WITH RECURSIVE len(n) AS (SELECT min(plen) FROM lease UNION ALL "                                                                                                                                                                                                      \
-	  "SELECT (SELECT min(plen) FROM lease WHERE plen > n) FROM len WHERE n IS NOT NULL) "                                                                                                                                                                                    \
-	  "SELECT s.ref AS subscriber, s.name AS subscriber_name, prefix_text(l.first, l.plen) "                                                                                                                                                                                  \
-	  "AS prefix, l.port_lo, l.port_hi, "                                                                                                                                                                                                                                     \
-	  "l.from_ms, l.to_ms, l.source, " LOGINS_OF_S "FROM len JOIN lease l ON l.plen = len.n "                                                                                                                                                                                 \
-	  "AND l.first = addr_mask(?1, len.n) JOIN subscriber s ON s.id = l.subscriber_id WHERE "                                                                                                                                                                                 \
-	  "l.from_ms <= ?3 "                                                                                                                                                                                                                                                      \
-	  "AND (l.to_ms IS NULL OR l.to_ms > ?3) AND (?2 < 0 OR (l.port_lo <= ?2 AND l.port_hi "                                                                                                                                                                                  \
-	  ">= ?2)) ORDER BY l.plen DESC, l.id")                                                                                                                                                                                                                                   \
+	X(Q_WHO, HOLDING_LEASES("?1", "?2",                                                                                                                                                                                                                                       \
+				"?3") "SELECT s.ref AS subscriber, s.name AS subscriber_name, "                                                                                                                                                                                   \
+				      "prefix_text(l.first, l.plen) AS prefix, l.port_lo, "                                                                                                                                                                                       \
+				      "l.port_hi, l.from_ms, l.to_ms, l.source, " LOGINS_OF_S                                                                                                                                                                                     \
+				      "FROM holding l JOIN subscriber s ON s.id = "                                                                                                                                                                                               \
+				      "l.subscriber_id ORDER BY l.plen DESC, l.id")                                                                                                                                                                                               \
 	X(Q_LEASES, LEASE_COLUMNS "WHERE ?1 OR l.to_ms IS NULL ORDER BY l.id DESC LIMIT ?2")                                                                                                                                                                                      \
 	X(Q_SUBSCRIBERS, "SELECT s.id, s.ref, s.name, s.contact, " LOGINS_OF_S                                                                                                                                                                                                    \
 			 "FROM subscriber s ORDER BY s.id DESC LIMIT ?1")                                                                                                                                                                                                         \

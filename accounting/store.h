@@ -79,14 +79,16 @@ struct store_lease {
 	const char *source;
 };
 /*
- * Open leases of other subscribers that overlap end at from_ms (their exemptions inside the prefix
- * are revoked, or end then when from_ms is still to come). The same lease again is the same lease.
- * Returns the id; *ended counts.
+ * Open leases of other subscribers inside the prefix end at from_ms; one around it goes on for the
+ * rest. Exemptions of others that share an address with it are revoked, or end then when from_ms is
+ * still to come. The same lease again is the same lease. Returns the id; *ended counts.
  */
 int64_t store_lease_add(struct store *s, const struct store_lease *l, const struct store_who *w,
 			int64_t now_ms, int *ended);
 /* Ends open leases of exactly this prefix (port_lo -1: any) at t; the number ended. */
 int store_lease_end(struct store *s, const struct prefix *p, int port_lo, int64_t t_ms);
+/* Who has the whole prefix by the narrowest open lease that began by t; 0: nobody. */
+int64_t store_prefix_holder(struct store *s, const struct prefix *p, int64_t t_ms);
 /* Subscribers that held addr (port -1: any) at t: the number found, up to max. */
 int store_lease_holders(struct store *s, const struct addr *a, int port, int64_t t_ms, int64_t *ids,
 			int max);
@@ -114,7 +116,8 @@ void store_exemption_end(struct store *s, int64_t id, const char *state, int64_t
 /* Expires what is due, with audit rows; in its own transaction. The time of the next one, 0: none.
  */
 int64_t store_exemptions_expire(struct store *s, int64_t now_ms);
-/* Ends or shortens the exemptions of a subscriber inside p at t; used by store_lease_add(). */
+/* p goes to subscriber at t: the exemptions of others that share an address with it end, or are
+ * shortened when t is to come. One that is nobody's stays. Used by store_lease_add(). */
 void store_exemptions_revoke(struct store *s, int64_t subscriber, const struct prefix *p,
 			     int64_t t_ms, const struct store_who *w, int64_t now_ms);
 /* Every active entry, for a snapshot: *list is malloc'd (NULL when there is none). False on error.

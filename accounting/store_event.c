@@ -52,7 +52,9 @@ static void put_block(struct store *s, const struct event *e)
 		return;
 	}
 	count(s, "passed", e->t_ms, e->u.block.packets);
-	sql_run(DB, ST_EXEMPT_SEEN, QA(&e->src), QI(e->u.block.packets), QI(e->t_ms));
+	/* Told after the interval: by now another exemption may be there, or none. */
+	sql_run(DB, ST_EXEMPT_SEEN, QA(&e->src), QI(e->u.block.packets), QI(e->t_ms),
+		QI(e->u.block.first_ms));
 }
 
 static void put_login(struct store *s, const struct event *e)

@@ -32,23 +32,11 @@ void store_exemption_text(struct store *s, int64_t id, char *buf, size_t n)
 	sql_end(DB, ST_EXEMPT_GET);
 }
 
-/* Who holds the whole prefix by a lease now: 0 when nobody, or several. */
-static int64_t holder(struct store *s, const struct prefix *p, int64_t now_ms)
-{
-	int64_t id = 0;
-	bool row = sql_first(DB, ST_LEASE_COVER, QA(&p->a), QI(p->len), QI(now_ms));
-	if (row)
-		id = sql_int(DB, ST_LEASE_COVER, 0);
-	if (row && sql_next(DB, ST_LEASE_COVER))
-		id = 0;
-	sql_end(DB, ST_LEASE_COVER);
-	return id;
-}
-
 int64_t store_exemption_add(struct store *s, const struct store_exemption *e, int64_t now_ms)
 {
 	struct addr first, last;
-	int64_t subscriber = e->subscriber ? e->subscriber : holder(s, &e->prefix, now_ms);
+	int64_t subscriber =
+	    e->subscriber ? e->subscriber : store_prefix_holder(s, &e->prefix, now_ms);
 	prefix_range(&e->prefix, &first, &last);
 	sql_run(DB, ST_EXEMPT_ADD, QI(e->prefix.len), QA(&first), QA(&last), QI(e->class),
 		QZ(subscriber), QS(e->contract), QS(e->contact), QS(e->reason), QS(e->actor),
@@ -63,7 +51,8 @@ int64_t store_exemption_add(struct store *s, const struct store_exemption *e, in
 void store_exemption_update(struct store *s, int64_t id, const struct store_exemption *e,
 			    int64_t now_ms)
 {
-	int64_t subscriber = e->subscriber ? e->subscriber : holder(s, &e->prefix, now_ms);
+	int64_t subscriber =
+	    e->subscriber ? e->subscriber : store_prefix_holder(s, &e->prefix, now_ms);
 	sql_run(DB, ST_EXEMPT_UPDATE, QI(id), QI(e->class), QZ(subscriber), QS(e->contract),
 		QS(e->contact), QS(e->reason), QS(e->actor), QI(e->starts_ms), QZ(e->expires_ms));
 	store_policy_changed(s, POLICY_SET, id);
@@ -124,8 +113,8 @@ void store_exemptions_revoke(struct store *s, int64_t subscriber, const struct p
 	struct addr first, last;
 	int64_t id = 0;
 	prefix_range(p, &first, &last);
-	while ((id = sql_value(DB, ST_EXEMPT_INSIDE, QI(subscriber), QA(&first), QA(&last),
-			       QI(id))) != 0) {
+	while ((id = sql_value(DB, ST_EXEMPT_OF_OTHERS, QA(&first), QA(&last), QI(p->len),
+			       QI(subscriber), QI(id))) != 0) {
 		if (t_ms > now_ms) {
 			shorten(s, id, t_ms, w, now_ms);
 			continue;

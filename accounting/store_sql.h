@@ -102,4 +102,20 @@ json_t *sql_object_(struct sql *db, int stmt, const struct sql_arg *args);
 /* Foreign text as a JSON string, mended. */
 json_t *sql_json_text(const char *s, size_t len);
 
+/* The prefix lengths of leases: an address costs one look-up for each. */
+#define LEASE_LENGTHS                                                                              \
+	"WITH RECURSIVE len(n) AS (SELECT min(plen) FROM lease UNION ALL "                         \
+	"SELECT (SELECT min(plen) FROM lease WHERE plen > n) FROM len WHERE n IS NOT NULL) "
+
+/* holding: the leases in force at t that say whose address and port (below 0: any) it is. Where one
+ * is inside another, the narrower one says it. */
+#define HOLDING_LEASES(addr, port, t)                                                              \
+	LEASE_LENGTHS ", hit AS (SELECT l.* FROM len JOIN lease l ON l.plen = len.n AND l.first "  \
+		      "= addr_mask(" addr ", len.n) WHERE l.from_ms <= " t                         \
+		      " AND (l.to_ms IS NULL OR l.to_ms > " t ") AND (" port                       \
+		      " < 0 OR (l.port_lo <= " port " AND l.port_hi >= " port ")))"                \
+		      ", holding AS (SELECT * FROM hit l WHERE NOT EXISTS (SELECT 1 FROM hit m "   \
+		      "WHERE m.plen > l.plen AND (" port                                           \
+		      " >= 0 OR (m.port_lo <= l.port_lo AND m.port_hi >= l.port_hi)))) "
+
 #endif

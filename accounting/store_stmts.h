@@ -5,28 +5,27 @@
 #ifndef ACCOUNTING_STORE_STMTS_H
 #define ACCOUNTING_STORE_STMTS_H
 
-/* The leases that hold address ?1: one look-up for each prefix length in use. */
-#define LEASES_OF_ADDR                                                                             \
-	"WITH RECURSIVE len(n) AS (SELECT min(plen) FROM lease UNION ALL "                         \
-	"SELECT (SELECT min(plen) FROM lease WHERE plen > n) FROM len WHERE n IS NOT NULL) "
-
-/* Those that share an address with the prefix ?1..?2 of length ?3 (inside it, or around it) ... */
-#define LEASES_MEETING                                                                             \
-	LEASES_OF_ADDR ", hit(id) AS (SELECT id FROM lease WHERE first BETWEEN ?1 AND ?2 "         \
-		       "UNION SELECT l.id FROM len JOIN lease l ON l.plen = len.n AND l.first = "  \
-		       "addr_mask(?1, len.n) "                                                     \
-		       "WHERE len.n < ?3) "
-/* ... and a port of ?4..?5, are not subscriber ?6's, and go on after ?7. */
+/* Those of the prefix ?1..?2 of length ?3, or inside it, ... */
+#define LEASES_INSIDE "FROM lease l WHERE l.first BETWEEN ?1 AND ?2 AND l.plen >= ?3 "
+/* those of the prefix, or around it, ... */
+#define LEASES_AROUND                                                                              \
+	"FROM len JOIN lease l ON l.plen = len.n AND l.first = addr_mask(?1, len.n) WHERE len.n "  \
+	"<= ?3 "
+/* ... that share a port of ?4..?5, are not subscriber ?6's, and go on after ?7. */
 #define LEASES_MET                                                                                 \
-	"FROM hit JOIN lease l ON l.id = hit.id WHERE (l.to_ms IS NULL OR l.to_ms > ?7) "          \
+	"AND (l.to_ms IS NULL OR l.to_ms > ?7) "                                                   \
 	"AND l.port_lo <= ?5 AND l.port_hi >= ?4 AND l.subscriber_id <> ?6 "
 
-/* The prefix lengths of active exemptions. */
+/* The prefix lengths of active exemptions, and of all there were. */
 #define EXEMPT_LENGTHS                                                                             \
 	"WITH RECURSIVE len(n) AS (SELECT min(plen) FROM exemption WHERE state = 'active' UNION "  \
 	"ALL "                                                                                     \
 	"SELECT (SELECT min(plen) FROM exemption WHERE state = 'active' AND plen > n) FROM len "   \
 	"WHERE n IS NOT NULL) "
+
+#define EXEMPT_LENGTHS_EVER                                                                        \
+	"WITH RECURSIVE len(n) AS (SELECT min(plen) FROM exemption UNION ALL "                     \
+	"SELECT (SELECT min(plen) FROM exemption WHERE plen > n) FROM len WHERE n IS NOT NULL) "
 
 #define STORE_STATEMENTS(X)                                                                        \
 	X(ST_SETTING, "SELECT value FROM setting WHERE key = ?1")                                  \
@@ -73,9 +72,10 @@
 	X(ST_EXEMPT_SEEN,                                                                          \
 	  "UPDATE exemption SET packets = packets + ?2, last_seen_ms = max(ifnull(last_seen_ms, "  \
 	  "0), ?3) "                                                                               \
-	  "WHERE id = (" EXEMPT_LENGTHS "SELECT e.id FROM len JOIN exemption e ON e.plen = len.n " \
-	  "AND e.first = addr_mask(?1, len.n) WHERE e.state = 'active' ORDER BY e.plen DESC "      \
-	  "LIMIT 1)")                                                                              \
+	  "WHERE id = (" EXEMPT_LENGTHS_EVER                                                       \
+	  "SELECT e.id FROM len JOIN exemption e ON e.plen = len.n "                               \
+	  "AND e.first = addr_mask(?1, len.n) WHERE e.starts_ms <= ?3 AND (e.ended_ms IS NULL OR " \
+	  "e.ended_ms >= ?4) ORDER BY e.starts_ms <= ?4 DESC, e.plen DESC, e.id DESC LIMIT 1)")    \
 	/* who */                                                                                  \
 	X(ST_SUBSCRIBER, "SELECT id FROM subscriber WHERE ref = ?1")                               \
 	X(ST_SUBSCRIBER_PUT,                                                                       \
@@ -94,24 +94,23 @@
 	  "AND subscriber_id = ?5 AND to_ms IS NULL AND from_ms <= ?6")                            \
 	X(ST_LEASE_TO, "UPDATE lease SET to_ms = ?2 WHERE id = ?1")                                \
 	X(ST_LEASE_COVERING,                                                                       \
-	  LEASES_MEETING "SELECT l.id, l.subscriber_id " LEASES_MET "AND l.from_ms <= ?7 LIMIT 1") \
-	X(ST_LEASE_LATER, LEASES_MEETING "SELECT min(l.from_ms) " LEASES_MET "AND l.from_ms > ?7") \
+	  "SELECT l.id " LEASES_INSIDE LEASES_MET "AND l.from_ms <= ?7 LIMIT 1")                   \
+	X(ST_LEASE_LATER,                                                                          \
+	  LEASE_LENGTHS "SELECT min(l.from_ms) " LEASES_AROUND LEASES_MET "AND l.from_ms > ?7")    \
 	X(ST_LEASE_ADD, "INSERT INTO lease(plen, first, last, port_lo, port_hi, subscriber_id, "   \
 			"from_ms, to_ms, source) "                                                 \
 			"VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)")                                     \
 	X(ST_LEASE_END, "UPDATE lease SET to_ms = max(?3, from_ms) WHERE plen = ?1 AND first = "   \
 			"?2 AND to_ms IS NULL "                                                    \
 			"AND from_ms <= ?3 AND (?4 < 0 OR port_lo = ?4)")                          \
-	X(ST_LEASE_HOLDERS, LEASES_OF_ADDR                                                         \
-	  "SELECT DISTINCT l.subscriber_id FROM len JOIN lease l "                                 \
-	  "ON l.plen = len.n AND l.first = addr_mask(?1, len.n) WHERE l.from_ms <= ?3 "            \
-	  "AND (l.to_ms IS NULL OR l.to_ms > ?3) AND (?2 < 0 OR (l.port_lo <= ?2 AND l.port_hi "   \
-	  ">= ?2))")                                                                               \
-	X(ST_LEASE_COVER,                                                                          \
-	  LEASES_OF_ADDR "SELECT DISTINCT l.subscriber_id FROM len JOIN lease l "                  \
-			 "ON l.plen = len.n AND l.first = addr_mask(?1, len.n) WHERE len.n <= ?2 " \
-			 "AND l.to_ms IS NULL "                                                    \
-			 "AND l.port_lo = 0 AND l.port_hi = 65535 AND l.from_ms <= ?3 LIMIT 2")    \
+	X(ST_LEASE_HOLDERS,                                                                        \
+	  HOLDING_LEASES("?1", "?2", "?3") "SELECT DISTINCT subscriber_id FROM holding")           \
+	X(ST_LEASE_COVER, LEASE_LENGTHS                                                            \
+	  "SELECT l.subscriber_id FROM len JOIN lease l "                                          \
+	  "ON l.plen = len.n AND l.first = addr_mask(?1, len.n) WHERE len.n <= ?2 "                \
+	  "AND l.to_ms IS NULL "                                                                   \
+	  "AND l.port_lo = 0 AND l.port_hi = 65535 AND l.from_ms <= ?3 ORDER BY l.plen DESC, "     \
+	  "l.id DESC LIMIT 1")                                                                     \
 	/* exemptions */                                                                           \
 	X(ST_EXEMPT_ACTIVE,                                                                        \
 	  "SELECT id FROM exemption WHERE plen = ?1 AND first = ?2 AND state = 'active'")          \
@@ -133,9 +132,13 @@
 			 "ORDER BY expires_ms LIMIT 1")                                            \
 	X(ST_EXEMPT_NEXT, "SELECT min(expires_ms) FROM exemption WHERE state = 'active' AND "      \
 			  "expires_ms IS NOT NULL")                                                \
-	X(ST_EXEMPT_INSIDE, "SELECT id FROM exemption WHERE state = 'active' AND subscriber_id = " \
-			    "?1 AND first BETWEEN ?2 AND ?3 AND last <= ?3 "                       \
-			    "AND id > ?4 ORDER BY id LIMIT 1")                                     \
+	X(ST_EXEMPT_OF_OTHERS, EXEMPT_LENGTHS                                                      \
+	  ", hit(id) AS (SELECT id FROM exemption WHERE state = 'active' AND first "               \
+	  "BETWEEN ?1 AND ?2 AND plen >= ?3 UNION SELECT e.id FROM len JOIN "                      \
+	  "exemption e ON e.plen = len.n AND e.first = addr_mask(?1, len.n) AND "                  \
+	  "e.state = 'active' WHERE len.n < ?3) SELECT e.id FROM hit JOIN "                        \
+	  "exemption e ON e.id = hit.id WHERE e.subscriber_id <> ?4 AND e.id > ?5 "                \
+	  "ORDER BY e.id LIMIT 1")                                                                 \
 	X(ST_EXEMPT_SNAPSHOT,                                                                      \
 	  "SELECT id, plen, first, class, starts_ms, ifnull(expires_ms, 0) FROM exemption "        \
 	  "WHERE state = 'active' ORDER BY id")                                                    \

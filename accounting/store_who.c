@@ -3,7 +3,7 @@
  * store.h).
  *
  * A lease is half-open, [from, to). An address is looked up by every prefix length in use, so that
- * the cost does not grow with the number of leases.
+ * the cost does not grow with the number of leases; the narrowest lease that holds it counts.
  */
 #include <string.h>
 
@@ -76,26 +76,24 @@ static int64_t renew(struct store *s, const struct store_lease *l)
 	return id;
 }
 
-/* Leases of others that hold a part of l at its start end there; how many. */
-static int end_others(struct store *s, const struct store_lease *l, const struct store_who *w,
-		      int64_t now_ms)
+/* Leases of others inside l end where it starts; how many. One around it goes on for the rest. */
+static int end_others(struct store *s, const struct store_lease *l)
 {
 	struct addr first, last;
 	int n = 0;
 	prefix_range(&l->prefix, &first, &last);
-	while (sql_first(DB, ST_LEASE_COVERING, QA(&first), QA(&last), QI(l->prefix.len),
-			 QI(l->port_lo), QI(l->port_hi), QI(l->subscriber), QI(l->from_ms))) {
-		int64_t id = sql_int(DB, ST_LEASE_COVERING, 0);
-		int64_t subscriber = sql_int(DB, ST_LEASE_COVERING, 1);
-		sql_end(DB, ST_LEASE_COVERING);
-		store_exemptions_revoke(s, subscriber, &l->prefix, l->from_ms, w, now_ms);
+	int64_t id;
+	while ((id = sql_value(DB, ST_LEASE_COVERING, QA(&first), QA(&last), QI(l->prefix.len),
+			       QI(l->port_lo), QI(l->port_hi), QI(l->subscriber),
+			       QI(l->from_ms))) != 0) {
 		sql_run(DB, ST_LEASE_TO, QI(id), QI(l->from_ms));
 		n++;
 	}
 	return n;
 }
 
-/* A lease told late ends where somebody else's, known already, begins. */
+/* A lease told late ends where somebody else's of the same prefix or around it, known already,
+ * begins. */
 static int64_t end_of(struct store *s, const struct store_lease *l)
 {
 	struct addr first, last;
@@ -110,16 +108,26 @@ int64_t store_lease_add(struct store *s, const struct store_lease *l, const stru
 			int64_t now_ms, int *ended)
 {
 	struct store_lease lease = *l;
-	*ended = end_others(s, l, w, now_ms);
+	*ended = 0;
+	int64_t id = renew(s, l);
+	if (id)
+		return id;
+	*ended = end_others(s, l);
 	lease.to_ms = end_of(s, l);
-	int64_t id = renew(s, &lease);
-	return id ? id : insert_lease(s, &lease);
+	if (!lease.to_ms || lease.to_ms > now_ms) /* one of the past takes nothing away now */
+		store_exemptions_revoke(s, l->subscriber, &l->prefix, l->from_ms, w, now_ms);
+	return insert_lease(s, &lease);
 }
 
 int store_lease_end(struct store *s, const struct prefix *p, int port_lo, int64_t t_ms)
 {
 	sql_run(DB, ST_LEASE_END, QI(p->len), QA(&p->a), QI(t_ms), QI(port_lo));
 	return sql_error(DB) ? 0 : (int)sql_changes(DB);
+}
+
+int64_t store_prefix_holder(struct store *s, const struct prefix *p, int64_t t_ms)
+{
+	return sql_value(DB, ST_LEASE_COVER, QA(&p->a), QI(p->len), QI(t_ms));
 }
 
 int store_lease_holders(struct store *s, const struct addr *a, int port, int64_t t_ms, int64_t *ids,

@@ -66,6 +66,8 @@ CREATE TABLE exemption (
 	packets INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX exemption_active ON exemption(plen, first) WHERE state = 'active';
+CREATE INDEX exemption_prefix ON exemption(plen, first);
+CREATE INDEX exemption_first ON exemption(first) WHERE state = 'active';
 CREATE INDEX exemption_subscriber ON exemption(subscriber_id) WHERE state = 'active';
 CREATE INDEX exemption_expires ON exemption(expires_ms) WHERE state = 'active';
 

@@ -93,7 +93,9 @@ static json_t *all_exemptions(struct cli *c, bool ended, int *status)
 {
 	const char *err = NULL;
 	struct query *q = ask_query(c, status);
-	return q ? ask_got(c, query_exemptions(q, ended, ASK_ROWS, &err), err, status) : NULL;
+	return q ? ask_got(c, query_exemptions(q, ended, ASK_ROWS, c->io->now_ms, &err), err,
+			   status)
+		 : NULL;
 }
 
 static int run_list(struct cli *c)
@@ -234,13 +236,19 @@ static int send_rows(struct cli *c, const json_t *rows, const json_t *all, json_
 			return refused(c, &e, rows, from);
 		add_up(sum, r, "added");
 		add_up(sum, r, "updated");
+		/* Policy is told in order: when the last of it is in force, all of it is. */
+		json_object_set(sum, "in_force", json_object_get(r, "in_force"));
 		json_decref(r);
 	}
 	return EX_OK;
 }
 
 static const struct col import_cols[] = {
-    {"ADDED", "added", COL_NUM}, {"UPDATED", "updated", COL_NUM}, COL_END};
+    {"ADDED", "added", COL_NUM},
+    {"UPDATED", "updated", COL_NUM},
+    {"IN_FORCE", "in_force", COL_TEXT},
+    COL_END,
+};
 
 /* --format, else the file's name, else CSV. */
 static bool is_json(const struct cli *c, const char *file)
@@ -264,6 +272,9 @@ static int run_import(struct cli *c)
 		status = send_rows(c, rows, all, sum);
 		if (status == EX_OK)
 			out_result(c, import_cols, sum);
+		if (json_is_false(json_object_get(sum, "in_force")))
+			cli_warn(c,
+				 "recorded, but sekisho-nfqd has not said yet that it is in force");
 		json_decref(sum);
 	}
 	json_decref(all);
@@ -324,10 +335,37 @@ static void export_json(const struct cli *c, const json_t *rows)
 	json_decref(out);
 }
 
+static int by_prefix(const void *a, const void *b)
+{
+	struct prefix p, q;
+	char err[128];
+	if (!prefix_parse(rows_text(*(json_t *const *)a, "prefix"), &p, err) ||
+	    !prefix_parse(rows_text(*(json_t *const *)b, "prefix"), &q, err))
+		return 0;
+	int d = memcmp(&p.a, &q.a, sizeof(p.a));
+	return d ? d : (int)p.len - (int)q.len;
+}
+
+/* In the order of their addresses, so that two exports can be compared. */
+static json_t *sorted(const struct cli *c, json_t *rows)
+{
+	size_t n = json_array_size(rows);
+	json_t **list = talloc_array(c->pool, json_t *, n + 1), *out = json_array();
+	for (size_t i = 0; i < n; i++)
+		list[i] = json_array_get(rows, i);
+	qsort(list, n, sizeof(json_t *), by_prefix);
+	for (size_t i = 0; i < n; i++)
+		json_array_append(out, list[i]);
+	json_decref(rows);
+	return out;
+}
+
 static int run_export(struct cli *c)
 {
 	int status = EX_OK;
 	json_t *r = all_exemptions(c, false, &status);
+	if (r)
+		r = sorted(c, r);
 	if (r && (c->json || is_json(c, NULL)))
 		export_json(c, r);
 	else if (r)
@@ -339,7 +377,7 @@ static int run_export(struct cli *c)
 /* --- the table --- */
 
 static const struct cli_opt add_opts[] = {
-    {"expires", CLI_TIME, "TIME", "when it ends by itself; default never", 0, 0, false},
+    {"expires", CLI_END, "TIME|never", "when it ends by itself; default never", 0, 0, false},
     {"starts", CLI_TIME, "TIME", "when it begins; default now", 0, 0, false},
     {"class", CLI_CHOICE, "full|throttled",
      "full: unlimited, throttled: at a low rate; default full", 0, 0, false},

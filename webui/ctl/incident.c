@@ -16,7 +16,7 @@ static const struct col list_cols[] = {
     {"SUBJECT", "subject", COL_TEXT},
     {"SUBSCRIBER", "subscriber", COL_TEXT},
     {"OPENED", "opened_ms", COL_TIME},
-    {"HELD", "held_messages", COL_NUM},
+    {"HELD_SINCE", "held_since", COL_NUM},
     {"REPORTS", "reports", COL_NUM},
     {"OWNER", "owner", COL_TEXT},
     {"WHY", "why", COL_TEXT},
@@ -38,7 +38,7 @@ static const struct col show_cols[] = {
     {"RESOLVED", "resolved_ms", COL_TIME},
     {"UPDATED", "updated_ms", COL_TIME},
     {"OWNER", "owner", COL_TEXT},
-    {"HELD", "held_messages", COL_NUM},
+    {"HELD_SINCE", "held_since", COL_NUM},
     COL_END,
 };
 static const struct col timeline_cols[] = {
@@ -126,6 +126,12 @@ static json_t *subject(struct cli *c, bool account_too, int *status)
 	const char *text = c->args[0];
 	if (account_too && strchr(text, '@'))
 		return json_pack("{s:s}", "account", text);
+	if (account_too && !ask_int(text, 1, INT64_MAX, &id)) {
+		*status =
+		    cli_fail(c, EX_USAGE,
+			     "%s is neither an incident's ID nor an account (user@realm)", text);
+		return NULL;
+	}
 	if (!ask_id(c, text, &id, status))
 		return NULL;
 	return json_pack("{s:I}", "id", (json_int_t)id);
@@ -185,8 +191,8 @@ static int run_note(struct cli *c)
 }
 
 static const struct cli_opt list_opts[] = {
-    {"state", CLI_TEXT, "S", "only those in this state, or all; default all but the resolved ones",
-     0, 0, false},
+    {"state", CLI_CHOICE, "open|acknowledged|contained|released|resolved|all",
+     "only those in this state; default all but the resolved ones", 0, 0, false},
     {"limit", CLI_INT, "N", "at most so many, newest first; default 100", 1, ASK_ROWS, false},
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
 };

@@ -25,9 +25,15 @@ static const struct col list_cols[] = {
     COL_END,
 };
 static const struct col change_cols[] = {
-    {"PREFIX", "prefix", COL_TEXT}, {"ID", "id", COL_NUM}, {"ENDED", "ended", COL_NUM}, COL_END};
+    {"PREFIX", "prefix", COL_TEXT},	{"ID", "id", COL_NUM},
+    {"ENDED", "ended", COL_NUM},	{"REVOKED", "revoked", COL_NUM},
+    {"IN_FORCE", "in_force", COL_TEXT}, COL_END};
 static const struct col import_cols[] = {
-    {"ADDED", "added", COL_NUM}, {"ENDED", "ended", COL_NUM}, COL_END};
+    {"ADDED", "added", COL_NUM},
+    {"ENDED", "ended", COL_NUM},
+    {"REVOKED", "revoked", COL_NUM},
+    COL_END,
+};
 
 /* "1024-2047" into port_lo and port_hi. */
 static bool put_ports(json_t *args, const char *text)
@@ -158,7 +164,7 @@ static json_t *check_rows(struct cli *c, const json_t *rows, int *status)
 static int send_rows(struct cli *c, const json_t *rows, const json_t *all)
 {
 	struct control_error e;
-	json_int_t ended = 0;
+	json_int_t ended = 0, revoked = 0;
 	json_t *args;
 	size_t i;
 	json_array_foreach (all, i, args) {
@@ -171,10 +177,11 @@ static int send_rows(struct cli *c, const json_t *rows, const json_t *all)
 			return status;
 		}
 		ended += json_integer_value(json_object_get(r, "ended"));
+		revoked += json_integer_value(json_object_get(r, "revoked"));
 		json_decref(r);
 	}
-	json_t *sum =
-	    json_pack("{s:I, s:I}", "added", (json_int_t)json_array_size(all), "ended", ended);
+	json_t *sum = json_pack("{s:I, s:I, s:I}", "added", (json_int_t)json_array_size(all),
+				"ended", ended, "revoked", revoked);
 	out_result(c, import_cols, sum);
 	json_decref(sum);
 	return EX_OK;
@@ -214,10 +221,15 @@ static const struct cli_opt list_opts[] = {
 };
 static const struct cli_verb verbs[] = {
     {"add", "PREFIX", "Record that PREFIX is a subscriber's line.",
-     "Open leases of other subscribers inside PREFIX end when this one begins, and their "
-     "exemptions there are revoked first.",
+     "Open leases of other subscribers inside PREFIX end when this one begins; one around it goes "
+     "on "
+     "for the rest. Exemptions of other subscribers that share an address with PREFIX are revoked "
+     "first, and the command returns when the kernel has it.",
      add_opts, run_add},
-    {"end", "PREFIX", "Record that the lease of PREFIX has ended.", NULL, end_opts, run_end},
+    {"end", "PREFIX", "Record that the lease of PREFIX has ended.",
+     "An exemption stays until the line goes to another subscriber, so that a line that comes back "
+     "has it still.",
+     end_opts, run_end},
     {"list", "", "List the leases that are open.", NULL, list_opts, run_list},
     {"import", "FILE|-", "Record many leases from a CSV file.",
      "The first line names the columns, which are prefix, subscriber, from, to, port_lo, port_hi "

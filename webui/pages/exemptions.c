@@ -70,11 +70,12 @@ static void remove_form(struct web *w, const json_t *x)
 static void row(struct web *w, const json_t *x)
 {
 	struct html *h = w->h;
-	bool active = strcmp(jstr(x, "state"), "active") == 0;
+	bool pending = strcmp(jstr(x, "state"), "pending") == 0;
+	bool active = pending || strcmp(jstr(x, "state"), "active") == 0;
 	put(h, LIT("<tr id=\"e"), INT(jint(x, "id", 0)), LIT("\"><th scope=\"row\">"));
 	link_subject(h, jstr(x, "prefix"));
 	put(h, LIT("<br>"));
-	if (!active)
+	if (!active || pending)
 		chip(h, jstr(x, "state"));
 	if (strcmp(jstr(x, "class"), "full") != 0)
 		put(h, LIT("<span class=\"sub\">"), TXT(jstr(x, "class")), LIT("</span>"));
@@ -95,7 +96,7 @@ static void list(struct web *w, bool all)
 {
 	const char *err = NULL;
 	struct query *q = web_query(w);
-	json_t *rows = q ? query_exemptions(q, all, web_rows(w), &err) : NULL;
+	json_t *rows = q ? query_exemptions(q, all, web_rows(w), w->now_ms, &err) : NULL;
 	size_t i;
 	json_t *x;
 	if (!rows) {

@@ -101,7 +101,7 @@ static void held_fact(struct web *w, const json_t *x)
 	if (r)
 		fact(w->h, "Held in the queue", NUM(jint(r, "total", 0)));
 	else
-		fact(w->h, "Held since", NUM(jint(x, "held_messages", 0)));
+		fact(w->h, "Held since", NUM(jint(x, "held_since", 0)));
 	json_decref(r);
 }
 

@@ -13,7 +13,7 @@ static void incident_row(struct web *w, const json_t *x)
 {
 	struct html *h = w->h;
 	int64_t id = jint(x, "id", 0), reports = jint(x, "reports", 0),
-		held = jint(x, "held_messages", 0);
+		held = jint(x, "held_since", 0);
 	put(h, LIT("<tr><th scope=\"row\"><a class=\"no\" href=\"/incidents/"), INT(id),
 	    LIT("\">#"), INT(id), LIT("</a></th><td>"));
 	chip(h, jstr(x, "state"));

@@ -95,7 +95,7 @@ static void need(struct web *w, const json_t *x)
 {
 	struct html *h = w->h;
 	int64_t id = jint(x, "id", 0), reports = jint(x, "reports", 0),
-		held = jint(x, "held_messages", 0);
+		held = jint(x, "held_since", 0);
 	bool calm =
 	    strcmp(jstr(x, "state"), "contained") == 0 || strcmp(jstr(x, "state"), "released") == 0;
 	put(h, EITHER(calm, "<li class=\"need-row calm\">", "<li class=\"need-row\">"),

@@ -185,7 +185,7 @@ static void test_exemptions(void **state)
 	store_exemption_add(s, &e, T0);
 	store_exemption_end(s, first, "removed", T0);
 	kit_commit(s);
-	json_t *l = ASK(query_exemptions(q, false, 10, &err));
+	json_t *l = ASK(query_exemptions(q, false, 10, T0 + 1000, &err));
 	assert_int_equal(json_array_size(l), 1);
 	const json_t *x = json_array_get(l, 0);
 	assert_keys(x, "id prefix class state subscriber contract contact reason actor created_ms "
@@ -194,7 +194,10 @@ static void test_exemptions(void **state)
 	assert_string_equal(t_of(x, "class"), "throttled");
 	assert_int_equal(n_of(x, "expires_ms"), T0 + 1000);
 	json_decref(l);
-	l = ASK(query_exemptions(q, true, 10, &err));
+	l = ASK(query_exemptions(q, false, 10, T0 - 1, &err)); /* it starts at T0 */
+	assert_string_equal(t_of(json_array_get(l, 0), "state"), "pending");
+	json_decref(l);
+	l = ASK(query_exemptions(q, true, 10, T0 + 1000, &err));
 	assert_int_equal(json_array_size(l), 2);
 	assert_string_equal(t_of(json_array_get(l, 1), "state"), "removed");
 	assert_true(json_is_null(json_object_get(json_array_get(l, 1), "expires_ms")));
@@ -251,7 +254,7 @@ static int64_t add_report(const char *sha, const char *match, int64_t incident,
 #define INCIDENT_KEYS                                                                              \
 	"id state subject subject_type subscriber subscriber_name detector why severity "          \
 	"opened_ms updated_ms contained_ms "                                                       \
-	"released_ms resolved_ms owner reports held_messages"
+	"released_ms resolved_ms owner reports held_since"
 #define REPORT_KEYS                                                                                \
 	"id received_ms format feedback_type reporter source_ip source_port arrival_ms match "     \
 	"account subscriber incident token "                                                       \
@@ -275,7 +278,7 @@ static void test_incidents(void **state)
 	json_t *l = ASK(query_incidents(q, NULL, 10, &err));
 	assert_keys(json_array_get(l, 0), INCIDENT_KEYS);
 	assert_int_equal(n_of(json_array_get(l, 0), "reports"), 1);
-	assert_int_equal(n_of(json_array_get(l, 0), "held_messages"), 1);
+	assert_int_equal(n_of(json_array_get(l, 0), "held_since"), 1);
 	json_decref(l);
 	json_t *o = ASK(query_incident(q, id, &err));
 	assert_keys(o, INCIDENT_KEYS " timeline messages lines");
@@ -313,7 +316,17 @@ static void test_reports(void **state)
 		assert_keys(json_array_get(l, 0), REPORT_KEYS);
 		json_decref(l);
 	}
-	json_t *l = ASK(query_reports(q, "unmatched", 10, &err));
+	/* Put under an incident by hand: not unmatched any more. */
+	int64_t by_hand = add_report("s3", "none", id, "fbl@r.example");
+	json_t *l = ASK(query_reports(q, "matched", 10, &err));
+	assert_int_equal(json_array_size(l), 2);
+	assert_int_equal(n_of(json_array_get(l, 0), "id"), by_hand);
+	json_decref(l);
+	json_t *over = ASK(query_overview(q, T0 - 3600000, T0 + 1000, &err));
+	assert_int_equal(n_of(over, "reports_unmatched"), 1);
+	json_decref(over);
+	l = ASK(query_reports(q, "unmatched", 10, &err));
+	assert_int_equal(json_array_size(l), 1);
 	assert_string_equal(t_of(json_array_get(l, 0), "reporter"),
 			    "bad \xef\xbf\xbd\xef\xbf\xbd bytes");
 	json_decref(l);

@@ -277,10 +277,21 @@ static void test_lease_moves_on(void **state)
 	assert_int_equal(holders("192.0.2.1", -1, T0 + 1000, &who), 1);
 	assert_int_equal(who, two);
 	kit_lease(s, "192.0.2.128/25", one, T0 + 2000, 0); /* inside it */
+	assert_int_equal(holders("192.0.2.200", -1, T0 + 1999, &who), 1);
+	assert_int_equal(who, two);
 	assert_int_equal(holders("192.0.2.200", -1, T0 + 2000, &who), 1);
 	assert_int_equal(who, one);
-	assert_int_equal(holders("192.0.2.1", -1, T0 + 2000, &who),
-			 0); /* the whole lease of C-2 ended */
+	assert_int_equal(holders("192.0.2.1", -1, T0 + 2000, &who), 1);
+	assert_int_equal(who, two);			 /* the rest is C-2's still */
+	kit_lease(s, "192.0.2.0/24", two, T0 + 3000, 0); /* a renewal takes nothing back */
+	assert_int_equal(holders("192.0.2.200", -1, T0 + 3000, &who), 1);
+	assert_int_equal(who, one);
+	struct prefix p = kit_prefix("192.0.2.128/25");
+	store_begin(s);
+	assert_int_equal(store_lease_end(s, &p, -1, T0 + 4000), 1);
+	kit_commit(s);
+	assert_int_equal(holders("192.0.2.200", -1, T0 + 4000, &who), 1);
+	assert_int_equal(who, two);
 	/* IPv6 prefixes of the same length as IPv4 ones do not meet them */
 	kit_lease(s, "2001:db8::/32", one, T0, 0);
 	assert_int_equal(holders("2001:db8:1::1", -1, T0, &who), 1);
@@ -323,13 +334,22 @@ static void test_lease_ports(void **state)
 	assert_int_equal(who, two);
 	assert_int_equal(holders("192.0.2.1", -1, T0, &who), 2); /* ambiguous without a port */
 	assert_int_equal(holders("192.0.2.1", 80, T0, &who), 0);
+	/* The pool around it: what is not said of a port is the pool's. */
+	int64_t pool = kit_subscriber(s, "POOL");
+	kit_lease(s, "192.0.2.0/24", pool, T0 - 1000, 0);
+	assert_int_equal(holders("192.0.2.1", 80, T0, &who), 1);
+	assert_int_equal(who, pool);
+	assert_int_equal(holders("192.0.2.1", 1500, T0, &who), 1);
+	assert_int_equal(who, one);
+	assert_int_equal(holders("192.0.2.1", -1, T0, &who), 3);
 	store_begin(s);
 	struct prefix p = kit_prefix("192.0.2.1");
 	assert_int_equal(store_lease_end(s, &p, 2048, T0 + 10), 1);
 	assert_int_equal(store_lease_end(s, &p, -1, T0 + 10), 1);
 	assert_int_equal(store_lease_end(s, &p, -1, T0 + 10), 0);
 	kit_commit(s);
-	assert_int_equal(holders("192.0.2.1", 1500, T0 + 10, &who), 0);
+	assert_int_equal(holders("192.0.2.1", 1500, T0 + 10, &who), 1);
+	assert_int_equal(who, pool);
 }
 
 /* --- exemptions --- */
@@ -469,6 +489,65 @@ static void test_revoked_with_the_lease(void **state)
 			 1);
 }
 
+/* A part of the line goes to somebody else: an exemption around that part goes as a whole,
+ * whoever's lease it came from; one of the new owner's, nobody's and the neighbour's stay. */
+static void test_revoked_around_the_lease(void **state)
+{
+	int64_t one = kit_subscriber(s, "C-1"), two = kit_subscriber(s, "C-2");
+	(void)state;
+	watch_policy();
+	kit_lease(s, "192.0.2.0/24", one, T0, 0);
+	exempt("192.0.2.0/29", 0, 0, T0);
+	exempt("192.0.2.1", two, 0, T0);
+	exempt("192.0.2.64/29", 0, 0, T0);
+	exempt("198.51.100.0/24", 0, 0, T0); /* nobody's */
+	struct store_lease past = {.prefix = kit_prefix("192.0.2.1"),
+				   .port_hi = 65535,
+				   .subscriber = two,
+				   .from_ms = T0 - 2000,
+				   .to_ms = T0};
+	int ended = 0;
+	told = 0;
+	store_begin(s);
+	store_lease_add(s, &past, &kit_who, T0, &ended); /* takes nothing away now */
+	kit_commit(s);
+	assert_int_equal(told, 0);
+	kit_lease(s, "192.0.2.1", two, T0 + 1000, 0);
+	kit_lease(s, "198.51.100.7", two, T0 + 1000, 0);
+	assert_int_equal(told, 1);
+	assert_int_equal(last_op, POLICY_DELETE);
+	assert_int_equal(last_entry.prefix.len, 29);
+	assert_int_equal(kit_sql("SELECT count(*) FROM exemption WHERE state = 'active'"), 3);
+	told = 0;
+	exempt("192.0.2.0/30", one, 0, T0 + 1000); /* an operator may say so all the same ... */
+	kit_lease(s, "192.0.2.1", two, T0 + 2000, 0);
+	assert_int_equal(told, 0); /* ... and a renewal does not take it back */
+}
+
+/* A packet is the exemption's that let it through, though it is told when that has gone. */
+static void test_packets_are_the_right_exemption_s(void **state)
+{
+	(void)state;
+	watch_policy();
+	exempt("192.0.2.1", 0, 0, T0);
+	struct prefix p = kit_prefix("192.0.2.1");
+	int64_t first = store_exemption(s, &p);
+	store_begin(s);
+	store_exemption_end(s, first, "removed", T0 + 500);
+	kit_commit(s);
+	told = 0;
+	exempt("192.0.2.1", 0, 0, T0 + 600);
+	struct event e = kit_block(T0 + 1000, "192.0.2.1", 7, EVENT_PASS);
+	e.u.block.first_ms = T0 + 100;
+	kit_put(s, e);
+	assert_int_equal(kit_sql("SELECT packets FROM exemption WHERE state = 'removed'"), 7);
+	e.t_ms = T0 + 2000;
+	e.u.block.first_ms = T0 + 1001;
+	kit_put(s, e);
+	assert_int_equal(kit_sql("SELECT packets FROM exemption WHERE state = 'removed'"), 7);
+	assert_int_equal(kit_sql("SELECT packets FROM exemption WHERE state = 'active'"), 7);
+}
+
 static void test_shortened_by_a_coming_lease(void **state)
 {
 	int64_t one = kit_subscriber(s, "C-1"), two = kit_subscriber(s, "C-2");
@@ -562,6 +641,8 @@ int main(void)
 	    T(test_rollback_tells_nobody),
 	    T(test_expiry),
 	    T(test_revoked_with_the_lease),
+	    T(test_revoked_around_the_lease),
+	    T(test_packets_are_the_right_exemption_s),
 	    T(test_shortened_by_a_coming_lease),
 	    T(test_prune),
 	};
