@@ -195,6 +195,10 @@ P
 	arf_of "$file" | sed -e '/^X-Sekisho-Trace/d' -e '/^Received/,/^[A-Z]/{/^Received/d;/^[ \t]/d}' -e 's/^Source-IP: .*/Source-IP: 203.0.113.200/' > "$BATS_TEST_TMPDIR/nothing.eml"
 	ctl report import "$BATS_TEST_TMPDIR/nothing.eml" --json | jq -e '.match == "none"'
 	ctl report list --unmatched --json | jq -e 'length >= 1'
+	# One put under an incident by hand is not unmatched any more.
+	id=$(ctl report list --unmatched --json | jq '.[0].id')
+	ctl report attach "$id" "$(ctl incident list --state all --json | jq '.[0].id')"
+	ctl report list --unmatched --json | jq -e --argjson id "$id" 'all(.id != $id)'
 	run ctl report import /etc/hostname
 	[ "$status" -ge 64 ]
 }
@@ -232,4 +236,76 @@ P
 	[ "$(curl -sS --cacert "$LAB_CA_FILE" -b "$(web_jar)" -o /dev/null -w '%{http_code}' -d 'prefix=192.0.2.160' "${LAB_DASHBOARD_URL%/}/exemptions/add")" = 403 ]
 	ctl exempt list --json | jq -e '[.[] | select(.prefix == "192.0.2.160")] | length == 0'
 	curl -sSI --cacert "$LAB_CA_FILE" "${LAB_DASHBOARD_URL%/}/login" | grep -i '^content-security-policy:' | grep -q "default-src 'none'"
+}
+
+fixed_25() { in_fix nc -z -w 2 -s "$LAB_FIXED_IP4" "$LAB_INTERNET_IP4" 25; }
+
+@test "an exemption that expires closes port 25 in the kernel, an open session included" {
+	ctl exempt add "$LAB_FIXED_IP4" --expires +3s --json | jq -e '.in_force == true'
+	fixed_25
+	run in_fix timeout 10 python3 - "$LAB_INTERNET_IP4" <<-'EOT'
+		import socket, sys, time
+		s = socket.create_connection((sys.argv[1], 25), timeout=5)
+		try:
+		    while s.recv(200):
+		        s.sendall(b"NOOP\r\n")
+		        time.sleep(0.1)
+		except OSError as e:
+		    print("cut:", e)
+	EOT
+	echo "$output"
+	[[ $output == cut:* ]]
+	run fixed_25
+	[ "$status" = 1 ]
+	ctl exempt list --all --json | jq -e '.[0].state == "expired" and .[0].packets > 0'
+}
+
+@test "an address that goes to another subscriber is closed before the command returns; its neighbours stay whose they were" {
+	ctl subscriber add NEXT
+	ctl subscriber add AFTER
+	ctl exempt add "${LAB_FIXED_IP4%.*}.128/25"
+	fixed_25
+	ctl lease add "$LAB_FIXED_IP4" --subscriber NEXT --json | jq -e '.revoked == 1 and .in_force == true'
+	run fixed_25
+	[ "$status" = 1 ]
+	ctl who "$LAB_FIXED_IP4" now --json | jq -e 'length == 1 and .[0].subscriber == "NEXT"'
+	ctl who "${LAB_FIXED_IP4%.*}.200" now --json | jq -e 'length == 1 and .[0].subscriber == "F-0001"'
+	ctl exempt add "$LAB_FIXED_IP4"
+	fixed_25
+	ctl lease add "$LAB_FIXED_IP4" --subscriber NEXT --json | jq -e '.revoked == 0'
+	fixed_25
+	ctl lease add "$LAB_FIXED_IP4" --subscriber AFTER --json | jq -e '.revoked == 1'
+	run fixed_25
+	[ "$status" = 1 ]
+	ctl lease end "$LAB_FIXED_IP4"
+	ctl who "$LAB_FIXED_IP4" now --json | jq -e '.[0].subscriber == "F-0001"'
+}
+
+@test "exempt import is in force when it returns; an export is the same whatever the order of the import" {
+	printf '%s\n192.0.2.140\n192.0.2.200/29\n2001:db8:2::/64\n' "$LAB_FIXED_IP4" | ctl exempt import - --json | jq -e '.added == 4 and .in_force == true'
+	fixed_25
+	ctl exempt export > "$BATS_TEST_TMPDIR/one.csv"
+	ctl exempt export --json | jq -r '.[].prefix' | while read -r p; do ctl exempt remove "$p" > /dev/null; done
+	run fixed_25
+	[ "$status" = 1 ]
+	{ sed -n 1p "$BATS_TEST_TMPDIR/one.csv"; sed 1d "$BATS_TEST_TMPDIR/one.csv" | tac; } | ctl exempt import -
+	ctl exempt export | diff "$BATS_TEST_TMPDIR/one.csv" -
+	ctl exempt export --json | jq -r '.[].prefix' | while read -r p; do ctl exempt remove "$p" > /dev/null; done
+}
+
+@test "batv verify: a line that is no text is a wrong address, the rest is still answered" {
+	tag=$(ctl batv sign user01@isp.example)
+	run ctl batv verify < <(printf 'caf\xe9@x\na\x00b@x\n\n%s\r\n' "$tag")
+	[ "$status" = 1 ]
+	[ "$(cut -f1 <<< "$output")" = $'invalid\ninvalid\nvalid' ]
+}
+
+@test "a complaint about a huge message is filed by its beginning, an empty one is refused in words" {
+	submit user09 "$LAB_RCPT" "huge-complaint"
+	soon 20 received 'Subject: huge-complaint'
+	{ arf_of "$(received 'Subject: huge-complaint')" | sed '/^--arf-part--/d'; head -c 3000000 /dev/zero | tr '\0' x | fold -w 76; printf '\n--arf-part--\n'; } > "$BATS_TEST_TMPDIR/huge"
+	ctl report import "$BATS_TEST_TMPDIR/huge" --json | jq -e '.match == "token" and .account == "user09@isp.example"'
+	run ctl report import - < /dev/null
+	[ "$status" = 65 ]
+	[[ $output == *"the message is empty"* ]]
 }

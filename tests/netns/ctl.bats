@@ -143,12 +143,12 @@ bats_require_minimum_version 1.5.0
 @test "exempt export and import: the same rows come back, formulas guarded" {
 	printf 'prefix,reason,contact,expires\r\n192.0.2.40,"=cmd|x, ""y""",+81-3-1234,2099-01-01\r\n192.0.2.41,,"'"'"'=1",\r\n' > in.csv
 	is 0 ctl exempt import in.csv
-	[ "$output" = $'added\t2\nupdated\t0' ]
+	[ "$output" = $'added\t2\nupdated\t0\nin_force\tno' ]
 	ctl exempt export > one.csv
 	grep -q "'=cmd|x" one.csv
 	grep -q "'+81-3-1234" one.csv
 	is 0 ctl exempt import one.csv
-	[ "$output" = $'added\t0\nupdated\t2' ]
+	[ "$output" = $'added\t0\nupdated\t2\nin_force\tno' ]
 	ctl exempt export > two.csv
 	cmp one.csv two.csv
 	ctl exempt export --format json > one.json
@@ -163,7 +163,7 @@ bats_require_minimum_version 1.5.0
 @test "exempt import: more than a thousand rows" {
 	for i in $(seq 0 1200); do echo "10.1.$((i / 256)).$((i % 256))"; done > many.csv
 	is 0 ctl exempt import many.csv
-	[ "$output" = $'added\t1201\nupdated\t0' ]
+	[ "$output" = $'added\t1201\nupdated\t0\nin_force\tno' ]
 	[ "$(ctl exempt list | wc -l)" = 1201 ]
 	# The second thousand holds a row that acctd refuses: the first is in.
 	for i in $(seq 0 1200); do echo "10.2.$((i / 256)).$((i % 256)),full,"; done > many.csv

@@ -124,6 +124,37 @@ char *ask_file(struct cli *c, const char *name, size_t max, size_t *len, int *st
 	return buf;
 }
 
+static bool drain(FILE *f)
+{
+	char drop[65536];
+	size_t all = 0, n;
+	while ((n = fread(drop, 1, sizeof(drop), f)) > 0)
+		all += n;
+	return all > 0;
+}
+
+char *ask_file_head(struct cli *c, const char *name, size_t max, size_t *len, bool *cut,
+		    int *status)
+{
+	bool in = strcmp(name, "-") == 0;
+	FILE *f = in ? c->io->in : fopen(name, "re");
+	if (!f) {
+		*status = cli_fail(c, EX_NOINPUT, "%s: %s", name, strerror(errno));
+		return NULL;
+	}
+	char *buf = talloc_size(c->pool, max + 1);
+	*len = fread(buf, 1, max, f);
+	buf[*len] = '\0';
+	*cut = drain(f);
+	if (ferror(f)) {
+		*status = cli_fail(c, EX_IOERR, "cannot read %s: %s", name, strerror(errno));
+		buf = NULL;
+	}
+	if (!in)
+		fclose(f);
+	return buf;
+}
+
 /* --- the person --- */
 
 bool ask_yes(const struct cli *c, const char *question)

@@ -41,6 +41,10 @@ json_t *ask_got(struct cli *c, json_t *v, const char *err, int *status);
  * *len. NULL with *status. */
 char *ask_file(struct cli *c, const char *name, size_t max, size_t *len, int *status);
 
+/* The same, but of a longer one the first max bytes: *cut. It is read to its end all the same. */
+char *ask_file_head(struct cli *c, const char *name, size_t max, size_t *len, bool *cut,
+		    int *status);
+
 /* Yes from the person at the terminal? Always true when there is none. */
 bool ask_yes(const struct cli *c, const char *question);
 /* A password: a line from standard input when that is no terminal or only_stdin, else asked twice

@@ -37,32 +37,48 @@ static const struct col rotate_cols[] = {{"KEY", "key", COL_TEXT}, COL_END};
 
 /* --- addresses --- */
 
-static bool add_address(struct cli *c, json_t *list, const char *text, size_t len, int *status)
+/* text with U+FFFD for what JSON cannot hold. No tag of ours has one. */
+static json_t *nearest(struct cli *c, const char *text, size_t len)
+{
+	char *out = talloc_strdup(c->pool, "");
+	for (size_t i = 0, n; i < len; i += n) {
+		json_t *v = NULL;
+		for (n = 1; n <= 4 && i + n <= len && !v && text[i]; n++)
+			v = json_stringn(text + i, n);
+		n = v ? n - 1 : 1;
+		out = talloc_asprintf_append_buffer(out, "%.*s", v ? (int)n : 3,
+						    v ? text + i : "\xef\xbf\xbd");
+		json_decref(v);
+	}
+	return json_string(out);
+}
+
+/* lenient: a line that is no text is an address all the same, and a wrong one. */
+static bool add_address(struct cli *c, json_t *list, const char *text, size_t len, bool lenient,
+			size_t line, int *status)
 {
 	while (len > 0 && strchr(" \t\r", text[len - 1]))
 		len--;
 	if (len == 0)
 		return true;
-	json_t *v = json_stringn(text, len);
-	if (!v || memchr(text, '\0', len)) {
-		json_decref(v);
-		*status = cli_fail(c, EX_DATAERR, "line %zu is not UTF-8 text",
-				   json_array_size(list) + 1);
-		return false;
-	}
-	json_array_append_new(list, v);
-	return true;
+	json_t *v = memchr(text, '\0', len) ? NULL : json_stringn(text, len);
+	if (!v && lenient)
+		v = nearest(c, text, len);
+	if (v)
+		return json_array_append_new(list, v) == 0;
+	*status = cli_fail(c, EX_DATAERR, "line %zu is not UTF-8 text", line);
+	return false;
 }
 
-static json_t *from_input(struct cli *c, int *status)
+static json_t *from_input(struct cli *c, bool lenient, int *status)
 {
-	size_t len;
+	size_t len, line = 1;
 	const char *text = ask_file(c, "-", MAX_INPUT, &len, status);
 	json_t *list = json_array();
 	for (const char *p = text, *end = text ? text + len : NULL; p && p < end;) {
 		const char *nl = memchr(p, '\n', (size_t)(end - p));
 		size_t n = nl ? (size_t)(nl - p) : (size_t)(end - p);
-		if (!add_address(c, list, p, n, status))
+		if (!add_address(c, list, p, n, lenient, line++, status))
 			break;
 		p += n + 1;
 	}
@@ -77,10 +93,10 @@ static json_t *from_input(struct cli *c, int *status)
 }
 
 /* The arguments, or the lines of standard input. NULL with *status. */
-static json_t *addresses(struct cli *c, int *status)
+static json_t *addresses(struct cli *c, bool lenient, int *status)
 {
 	if (c->n_args == 0 || (c->n_args == 1 && strcmp(c->args[0], "-") == 0))
-		return from_input(c, status);
+		return from_input(c, lenient, status);
 	json_t *list = json_array();
 	for (size_t i = 0; i < c->n_args; i++)
 		json_array_append_new(list, json_string(c->args[i]));
@@ -119,7 +135,7 @@ static void print_json(const struct cli *c, const json_t *r)
 static int run_sign(struct cli *c)
 {
 	int status = EX_OK;
-	json_t *list = addresses(c, &status), *v;
+	json_t *list = addresses(c, false, &status), *v;
 	json_t *r = list ? ask_each(c, "batv.sign", list, &status) : NULL;
 	size_t i;
 	if (r && c->json)
@@ -136,7 +152,7 @@ static int run_sign(struct cli *c)
 static int run_explain(struct cli *c)
 {
 	int status = EX_OK;
-	json_t *list = addresses(c, &status), *v;
+	json_t *list = addresses(c, false, &status), *v;
 	json_t *r = list ? ask_each(c, "batv.explain", list, &status) : NULL;
 	size_t i;
 	if (r && c->json)
@@ -182,7 +198,7 @@ static int run_verify(struct cli *c)
 {
 	int status = EX_OK;
 	bool all_valid = true;
-	json_t *list = addresses(c, &status), *v;
+	json_t *list = addresses(c, true, &status), *v;
 	json_t *r = list ? verify_all(c, list, &status) : NULL;
 	size_t i;
 	json_array_foreach (r, i, v)

@@ -136,6 +136,28 @@ static json_t *text(const char *s)
 	return v ? v : json_string("(not UTF-8 text)");
 }
 
+static int hex(char ch)
+{
+	const char *at = ch ? strchr("0123456789abcdef", ch) : NULL;
+	return at ? (int)(at - "0123456789abcdef") : -1;
+}
+
+/* The \xHH of a daemon's log line undone: what is printed is escaped again, and once is enough. */
+static json_t *unescaped(struct cli *c, const char *s)
+{
+	char *out = talloc_strdup(c->pool, s), *w = out;
+	for (const char *p = s; *p; w++) {
+		int hi = p[0] == '\\' && p[1] == 'x' ? hex(p[2]) : -1;
+		int lo = hi >= 0 ? hex(p[3]) : -1;
+		bool coded = lo >= 0 && hi + lo > 0;
+		*w = coded ? (char)(hi * 16 + lo) : *p;
+		p += coded ? 4 : 1;
+	}
+	*w = '\0';
+	json_t *v = json_string(out);
+	return v ? v : text(s);
+}
+
 static json_t *check_one(struct cli *c, const char *name, bool *failed, bool *any)
 {
 	const char *path = find(c, name);
@@ -146,7 +168,8 @@ static json_t *check_one(struct cli *c, const char *name, bool *failed, bool *an
 	*any = true;
 	*failed |= st != 0;
 	return json_pack("{s:s, s:s, s:o, s:i, s:o}", "program", name, "result",
-			 st ? "failed" : "ok", "path", text(path), "exit", st, "says", text(says));
+			 st ? "failed" : "ok", "path", text(path), "exit", st, "says",
+			 unescaped(c, says));
 }
 
 static int run_check(struct cli *c)

@@ -110,6 +110,9 @@ static bool take_value(struct cli *c, const struct cli_opt *o, const char *text,
 	case CLI_TIME:
 		ok = clock_parse(text, c->io->now_ms, &g.n, &err);
 		break;
+	case CLI_END:
+		ok = strcmp(text, "never") == 0 || clock_parse(text, c->io->now_ms, &g.n, &err);
+		break;
 	case CLI_DURATION:
 		ok = clock_parse_duration(text, &g.n, &err);
 		if (ok && (g.n < o->min || g.n > o->max)) {
@@ -357,9 +360,10 @@ const char *cli_text(const struct cli *c, const char *name)
 bool cli_number(const struct cli *c, const char *name, int64_t *out)
 {
 	const struct cli_given *g = given(c, c->verb->opts, name);
-	if (g)
-		*out = g->n;
-	return g != NULL;
+	if (!g || (g->opt->type == CLI_END && g->n == 0))
+		return false;
+	*out = g->n;
+	return true;
 }
 
 const char *cli_next(const struct cli *c, const char *name, size_t *at)

@@ -24,6 +24,7 @@ enum cli_type {
 	CLI_FLAG,     /* takes no value */
 	CLI_TEXT,     /* anything */
 	CLI_TIME,     /* a point in time, clock_parse() */
+	CLI_END,      /* a point in time, or never, which is as if it were not given */
 	CLI_DURATION, /* clock_parse_duration() */
 	CLI_INT,      /* min..max */
 	CLI_CHOICE,   /* one of the words of .value: "full|throttled" */
@@ -75,7 +76,7 @@ struct cli_io {
 struct cli_given {
 	const struct cli_opt *opt;
 	const char *text;
-	int64_t n; /* CLI_TIME, CLI_DURATION: milliseconds; CLI_INT */
+	int64_t n; /* CLI_TIME, CLI_END (0: never), CLI_DURATION: milliseconds; CLI_INT */
 };
 
 struct query;

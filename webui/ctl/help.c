@@ -99,11 +99,10 @@ static void print_opts(FILE *f, const struct cli_opt *opts)
 	char words[128];
 	for (const struct cli_opt *o = opts; o && o->name; o++) {
 		opt_words(o, words, sizeof(words));
-		int col = fprintf(f, "  %-24s ", words);
-		if (col > 27) {
-			fprintf(f, "\n%27s", "");
-		}
-		col = 27;
+		if (fprintf(f, "  %-24s", words) > 26)
+			fprintf(f, "\n%26s", "");
+		fputc(' ', f);
+		int col = 27;
 		fold(f, o->help, 27, &col);
 		fputc('\n', f);
 	}
@@ -112,7 +111,7 @@ static void print_opts(FILE *f, const struct cli_opt *opts)
 static bool has_time(const struct cli_verb *v)
 {
 	for (const struct cli_opt *o = v->opts; o && o->name; o++)
-		if (o->type == CLI_TIME)
+		if (o->type == CLI_TIME || o->type == CLI_END)
 			return true;
 	return strstr(v->args, "TIME") != NULL;
 }

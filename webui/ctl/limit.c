@@ -42,21 +42,38 @@ static int print(struct cli *c, json_t *r, const int *status)
 	return *status;
 }
 
-static int run_show(struct cli *c)
+/* {"account"}, or NULL: what is no account has no limit, and would be remembered for nothing. */
+static json_t *account(struct cli *c, int *status)
 {
-	int status = EX_OK;
-	json_t *args = json_pack("{s:s}", "account", c->args[0]);
-	return print(c, ask_control(c, "limit.show", args, &status), &status);
+	const char *at = strrchr(c->args[0], '@');
+	if (at && at != c->args[0] && at[1])
+		return json_pack("{s:s}", "account", c->args[0]);
+	*status =
+	    cli_fail(c, EX_USAGE, "%s is not an account: an account is user@realm", c->args[0]);
+	return NULL;
 }
 
-/* --limit N, or none to take the override away. */
+/* --limit N, unlimited, or none to take the override away. 0 is not accepted: to ratelimitd it
+ * means unlimited, to a person the opposite. */
 static bool put_limit(json_t *args, const char *text)
 {
-	int64_t n;
+	int64_t n = 0;
 	if (strcmp(text, "none") == 0)
 		return json_object_set_new(args, "limit", json_null()) == 0;
-	return ask_int(text, 0, 1000000000, &n) &&
+	return (strcmp(text, "unlimited") == 0 || ask_int(text, 1, 1000000000, &n)) &&
 	       json_object_set_new(args, "limit", json_integer(n)) == 0;
+}
+
+static int ask(struct cli *c, const char *op)
+{
+	int status = EX_OK;
+	json_t *args = account(c, &status);
+	return args ? print(c, ask_control(c, op, args, &status), &status) : status;
+}
+
+static int run_show(struct cli *c)
+{
+	return ask(c, "limit.show");
 }
 
 static int run_set(struct cli *c)
@@ -64,7 +81,9 @@ static int run_set(struct cli *c)
 	int status = EX_OK;
 	if (!cli_text(c, "unit") || !cli_text(c, "window") || !cli_text(c, "limit"))
 		return cli_fail(c, EX_USAGE, "limit set needs --unit, --window and --limit");
-	json_t *args = json_pack("{s:s}", "account", c->args[0]);
+	json_t *args = account(c, &status);
+	if (!args)
+		return status;
 	ask_put_text(c, args, "unit", "unit");
 	ask_put_text(c, args, "window", "window");
 	ask_put_text(c, args, "reason", "reason");
@@ -72,23 +91,23 @@ static int run_set(struct cli *c)
 	if (put_limit(args, cli_text(c, "limit")))
 		return print(c, ask_control(c, "limit.set", args, &status), &status);
 	json_decref(args);
-	return cli_fail(c, EX_USAGE, "--limit %s: give a whole number, or none",
+	return cli_fail(c, EX_USAGE,
+			"--limit %s: give a whole number above 0, unlimited, or none; to stop an "
+			"account, say incident hold",
 			cli_text(c, "limit"));
 }
 
 static int run_reset(struct cli *c)
 {
-	int status = EX_OK;
-	json_t *args = json_pack("{s:s}", "account", c->args[0]);
-	return print(c, ask_control(c, "limit.reset", args, &status), &status);
+	return ask(c, "limit.reset");
 }
 
 static const struct cli_opt set_opts[] = {
     {"unit", CLI_CHOICE, "messages|recipients", "what is counted; required", 0, 0, false},
     {"window", CLI_CHOICE, "1m|1h|1d", "over which time; required", 0, 0, false},
-    {"limit", CLI_TEXT, "N|none", "how many; none goes back to the configured limit; required", 0,
-     0, false},
-    {"expires", CLI_TIME, "TIME", "when the override ends; default never", 0, 0, false},
+    {"limit", CLI_TEXT, "N|unlimited|none",
+     "how many; none goes back to the configured limit; required", 0, 0, false},
+    {"expires", CLI_END, "TIME|never", "when the override ends; default never", 0, 0, false},
     {"reason", CLI_TEXT, "R", "why, for the audit trail", 0, 0, false},
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
 };

@@ -60,6 +60,13 @@ static int run_explain(struct cli *c)
 			json_decref(args);
 			return status;
 		}
+		if (addr_is4(&src) != addr_is4(&dst)) {
+			json_decref(args);
+			return cli_fail(c, EX_USAGE,
+					"%s and %s: one is IPv4, the other IPv6: no connection "
+					"goes from one to the other",
+					c->args[0], c->args[1]);
+		}
 		json_object_set_new(args, "destination", json_string(addr_format(&dst, text)));
 	}
 	json_t *keep = json_incref(args);
@@ -102,7 +109,8 @@ static int run_who(struct cli *c)
 
 static const struct cli_verb who_verbs[] = {
     {NULL, "IP [PORT] TIME", "Say which subscriber used an address (and port) at a time.",
-     "Several lines when the leases do not tell them apart; exit status 1 when nobody is known.",
+     "The narrowest lease that holds the address counts. Several lines when the leases do not tell "
+     "them apart; exit status 1 when nobody is known.",
      NULL, run_who},
 };
 const struct cli_noun noun_who = {"who", "who used an address at a time", CLI_VERBS(who_verbs)};

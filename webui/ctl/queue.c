@@ -34,8 +34,10 @@ static const struct col rcpt_cols[] = {
     {"REPLY", "reply", COL_TEXT},
     COL_END,
 };
-static const struct col change_cols[] = {
-    {"MATCHED", "matched", COL_NUM}, {"CHANGED", "changed", COL_NUM}, COL_END};
+static const struct col change_cols[] = {{"MATCHED", "matched", COL_NUM},
+					 {"CHANGED", "changed", COL_NUM},
+					 {"WOULD_CHANGE", "would_change", COL_NUM},
+					 COL_END};
 
 /* --- selections --- */
 
@@ -192,6 +194,10 @@ static int change(struct cli *c, const char *op)
 	if (cli_flag(c, "dry-run"))
 		json_object_set_new(args, "dry_run", json_true());
 	json_t *r = ask_control(c, op, args, &status);
+	if (r && cli_flag(c, "dry-run")) { /* msad says what it would have changed */
+		json_object_set(r, "would_change", json_object_get(r, "changed"));
+		json_object_set_new(r, "changed", json_integer(0));
+	}
 	if (r) {
 		out_result(c, change_cols, r);
 		status = json_integer_value(json_object_get(r, "matched")) ? EX_OK : CLI_NO;
@@ -245,7 +251,8 @@ static const struct cli_opt grid_opts[] = {
 };
 static const struct cli_opt change_opts[] = {
     SELECT_OPTS,
-    {"dry-run", CLI_FLAG, NULL, "say how many match and change nothing", 0, 0, false},
+    {"dry-run", CLI_FLAG, NULL, "say how many match and would change, and change nothing", 0, 0,
+     false},
     {"yes", CLI_FLAG, NULL, "do not ask", 0, 0, false},
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
 };

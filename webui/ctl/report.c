@@ -62,9 +62,15 @@ static int run_import(struct cli *c)
 	int status = EX_OK;
 	size_t len;
 	struct control_error e;
-	char *raw = ask_file(c, c->args[0], MAX_MESSAGE, &len, &status);
+	bool cut = false;
+	char *raw = ask_file_head(c, c->args[0], MAX_MESSAGE, &len, &cut, &status);
 	if (!raw || !ask_conf(c, &status))
 		return status;
+	if (len == 0)
+		return cli_fail(c, EX_DATAERR, "%s: the message is empty", c->args[0]);
+	/* What tells whose it is comes first; the rest is the body of the message complained of. */
+	if (cut)
+		cli_warn(c, "%s: only its first %d bytes are filed", c->args[0], MAX_MESSAGE);
 	json_t *args = json_pack("{s:s}", "raw", base64_encode(c->pool, raw, len));
 	json_t *r = ask_control_quiet(c, "report.import", args, &e);
 	if (!r)
@@ -152,15 +158,18 @@ static int run_attach(struct cli *c)
 }
 
 static const struct cli_opt list_opts[] = {
-    {"matched", CLI_FLAG, NULL, "only those of a known account or line", 0, 0, false},
-    {"unmatched", CLI_FLAG, NULL, "only those that nobody could be found for", 0, 0, false},
+    {"matched", CLI_FLAG, NULL, "only those of a known account or line, or under an incident", 0, 0,
+     false},
+    {"unmatched", CLI_FLAG, NULL,
+     "only those that nobody was found for, and that are under no incident", 0, 0, false},
     {"limit", CLI_INT, "N", "at most so many, newest first; default 100", 1, ASK_ROWS, false},
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
 };
 static const struct cli_verb verbs[] = {
     {"import", "FILE|-", "File one abuse report, a mail message in ARF (RFC 5965).",
      "The account is found by our trace token, the queue id, or the address and time; the report "
-     "goes to the incident of that account. "
+     "goes to the incident of that account. Of a message above 700000 bytes the first 700000 are "
+     "filed. "
      "Exit status 65 when the message is no report.",
      NULL, run_import},
     {"list", "", "List the reports, newest first.", NULL, list_opts, run_list},
