@@ -11,11 +11,18 @@ teardown_file() {
 	"$ROOT/tests/lab/down"
 }
 
+# Other labs may come and go meanwhile; their namespaces have another six letters.
+without_others() {
+	local ours
+	ours=$(. "$ROOT/tests/lab/lib.sh" && echo "$LAB_TAG")
+	awk -v ours="$ours" '!/sekisho-[0-9a-f]+-(sub|fix|gw|net)$/ || index($0, "sekisho-" ours "-")'
+}
+
 # What a lab could leave behind on the machine: namespaces, links of the root namespace, its listeners, temporary files, processes of ours.
 snapshot() {
-	ip netns list | awk '{print "netns", $1}' | sort
+	ip netns list | awk '{print "netns", $1}' | without_others | sort
 	ip -o link show | awk -F': ' '{print "link", $2}' | sort
-	find /run/netns/ /etc/postfix /etc/nsd /etc/lighttpd /var/spool/postfix /var/mail -mindepth 1 -newer "$BATS_FILE_TMPDIR" 2>/dev/null | sort
+	find /run/netns/ /etc/postfix /etc/nsd /etc/lighttpd /var/spool/postfix /var/mail -mindepth 1 -newer "$BATS_FILE_TMPDIR" 2>/dev/null | without_others | sort
 	ps -eo args | grep -F "$LAB_DIR" | grep -vE 'grep|bats' | sort
 }
 
