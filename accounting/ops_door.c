@@ -23,9 +23,18 @@ struct login {
 	char address[ADDR_STRLEN], by_user[96], by_address[96];
 };
 
+/* Who has one address of an IPv6 /64 has them all. */
+static void network_of(struct addr a, char out[static ADDR_STRLEN])
+{
+	if (!addr_is4(&a))
+		memset(a.b + 8, 0, 8);
+	addr_format(&a, out);
+}
+
 static bool login_target(struct op_call *c, struct login *l)
 {
 	struct addr a;
+	char network[ADDR_STRLEN];
 	const char *err = NULL;
 	l->user = op_text(c->args, "user");
 	if (!addr_parse(op_text(c->args, "address"), &a, &err)) {
@@ -33,8 +42,9 @@ static bool login_target(struct op_call *c, struct login *l)
 		return false;
 	}
 	addr_format(&a, l->address);
+	network_of(a, network);
 	snprintf(l->by_user, sizeof l->by_user, "user:%s", l->user);
-	snprintf(l->by_address, sizeof l->by_address, "address:%s", l->address);
+	snprintf(l->by_address, sizeof l->by_address, "address:%s", network);
 	return true;
 }
 

@@ -552,7 +552,22 @@ static void test_login_fails(void **state)
 	      "{'user':'desk1','password':'correct horse','address':'203.0.113.1'}", "denied",
 	      "try again in");
 	log_in("desk1", desk);
-	assert_int_equal(audits("session.login"), 3);
+	/* a network of IPv6 is one stranger, whichever of its addresses asks */
+	for (int i = 0; i < 6; i++) {
+		char args[128];
+		snprintf(args, sizeof args,
+			 "{'user':'nobody%d','password':'wrong','address':'2001:db8:5:6::%d'}", i,
+			 i);
+		FAILS("session.login", args, "denied", "wrong user or password");
+	}
+	FAILS("session.login",
+	      "{'user':'desk1','password':'correct horse','address':'2001:db8:5:6:7::9'}", "denied",
+	      "try again in");
+	assert_non_null(call("session.login", "{'user':'desk1','password':'correct horse',"
+					      "'address':'2001:db8:5:7::9'}"));
+	assert_int_equal(kit_sql("SELECT count(*) FROM session WHERE address = '2001:db8:5:7::9'"),
+			 1);
+	assert_int_equal(audits("session.login"), 4);
 }
 
 /* Who is in the socket's group but neither root nor an admin may log in and nothing else; who is
