@@ -331,7 +331,8 @@ bool client_lost(struct smtp_client *c, const char *why)
 {
 	bool had = c->tx != NULL;
 
-	snprintf(c->why, sizeof(c->why), "%s", why);
+	if (why != c->why) /* a host that refused us has said why there */
+		snprintf(c->why, sizeof(c->why), "%s", why);
 	c->state = CLIENT_CLOSED;
 	if (!had || (!c->touched && c->done_tx > 0)) {
 		c->tx = NULL;

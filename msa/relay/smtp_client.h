@@ -81,10 +81,10 @@ enum client_action client_begin(struct smtp_client *c, struct smtp_tx *tx, struc
 void client_body_sent(struct smtp_client *c);
 void client_quit(struct smtp_client *c, struct evbuffer *out);
 /*
- * The connection is gone (why in words) or must be given up. True: there was a transaction and each
- * recipient now has its result (deferred where it had none). False: none, or one that no reply was
- * seen for on a connection that had worked before: it may be begun again elsewhere as if nothing
- * had happened.
+ * The connection is gone (why in words, c->why for what it says already) or must be given up. True:
+ * there was a transaction and each recipient now has its result (deferred where it had none).
+ * False: none, or one that no reply was seen for on a connection that had worked before: it may be
+ * begun again elsewhere as if nothing had happened.
  */
 bool client_lost(struct smtp_client *c, const char *why);
 

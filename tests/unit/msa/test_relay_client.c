@@ -473,9 +473,25 @@ static void stale_connection(void **state)
 	evbuffer_free(out);
 }
 
+/* What a host that takes no mail has said is still there when its connection is given up. */
+static void refused_host(void **state)
+{
+	static const struct step one[] = {{"554 no service\r\n", "", CLIENT_FAILED}, END};
+	struct smtp_client c;
+
+	(void)state;
+	out = evbuffer_new();
+	client_init(&c, "me.example", false);
+	play(&c, one);
+	assert_false(client_lost(&c, c.why));
+	assert_string_equal(c.why, "554 no service");
+	evbuffer_free(out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(talk),
-					   cmocka_unit_test(stale_connection)};
+					   cmocka_unit_test(stale_connection),
+					   cmocka_unit_test(refused_host)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
