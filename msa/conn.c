@@ -205,7 +205,7 @@ static void take_data(struct conn *c, struct evbuffer *in, const struct evbuffer
 }
 
 /* Take what has come, as far as the session wants it, and not more than is fair to the others. */
-void conn_turn(struct conn *c)
+static void take_input(struct conn *c)
 {
 	struct evbuffer *in = bufferevent_get_input(c->bev);
 	struct evbuffer_iovec v;
@@ -224,6 +224,13 @@ void conn_turn(struct conn *c)
 		else
 			take_line(c, in, &v);
 	}
+}
+
+void conn_turn(struct conn *c)
+{
+	take_input(c);
+	if (c->no_more && !waiting(c) && evbuffer_get_length(bufferevent_get_input(c->bev)) == 0)
+		close_after_flush(c, "client closed");
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
@@ -318,17 +325,30 @@ static void timed_out(struct conn *c, short what)
 	}
 }
 
+/* The client may say all it has to say and close its side at once; it still reads our replies. */
+static bool half_closed(struct conn *c, short what)
+{
+	if (!(what & BEV_EVENT_EOF) || c->no_more || c->lingering)
+		return false;
+	c->no_more = waiting(c) || evbuffer_get_length(bufferevent_get_input(c->bev)) > 0 ||
+		     evbuffer_get_length(bufferevent_get_output(c->bev)) > 0;
+	return c->no_more;
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct conn *c = arg;
 
-	(void)bev;
 	if (what & BEV_EVENT_CONNECTED) {
 		tls_established(c);
 	} else if (what & BEV_EVENT_TIMEOUT) {
 		timed_out(c, what);
 	} else if (c->s->tls && !c->tls_up) {
 		tls_failed(c);
+	} else if (half_closed(c, what)) {
+		bufferevent_disable(bev, EV_READ);
+		bufferevent_enable(bev, EV_WRITE);
+		conn_turn(c);
 	} else {
 		if (!c->why)
 			c->why = what & BEV_EVENT_EOF ? "client closed" : "connection lost";

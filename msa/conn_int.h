@@ -33,6 +33,7 @@ struct conn {
 	uint16_t port;
 	bool login_over; /* login_timeout has passed, and a login was there */
 	bool auth_waiting, tls_next, closing, lingering, overtime, tls_up;
+	bool no_more; /* the client has closed its side; what it said before still counts */
 	char id[17], token[TOKEN_LEN + 1];
 	const char *why; /* how it ended */
 	int64_t received_ms;

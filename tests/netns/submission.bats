@@ -230,6 +230,25 @@ NOOP\r'
 	! delivered "smuggle-$$"
 }
 
+@test "a client that says all it has to say and closes its side: its mail is taken, and it hears so" {
+	run in_ns socat -t10 - OPENSSL:127.0.0.1:465,verify=0 < <(login
+		for i in 1 2 3; do
+			printf 'MAIL FROM:<user01@isp.example>\r\nRCPT TO:<r@far.example>\r\nDATA\r\nSubject: closed-%s-%s\r\n\r\nx\r\n.\r\n' $i $$
+		done
+		printf 'MAIL FROM:<user01@isp.example>\r\nRCPT TO:<r@far.example>\r\nDATA\r\nSubject: closed-cut-%s\r\n\r\nx\r\n' $$)
+	echo "$output"
+	[ "$(grep -c '^250 2.0.0 Ok: queued as ' <<< "$output")" = 3 ]
+	arrived "closed-3-$$"
+	! delivered "closed-cut-$$"
+}
+
+@test "the processes have names" {
+	pid=$(cat "$DIR/msad.pid")
+	[ "$(cat /proc/$pid/comm)" = sekisho-msad ]
+	[ "$(pgrep -P "$pid" -x sekisho-auth | wc -l)" = 2 ]
+	[ "$(pgrep -P "$pid" -x sekisho-relay | wc -l)" = 1 ]
+}
+
 @test "a bare LF in a command line: 500 and the end of the session" {
 	run raw < <(printf 'EHLO me\r\nNOOP\nNOOP\r\nQUIT\r\n')
 	[[ ${lines[-1]} == "500 5.5.2 "* ]]
