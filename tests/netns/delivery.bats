@@ -1,0 +1,261 @@
+#!/usr/bin/env bats
+# Delivery to a smart host that misbehaves (hostile_smtp.py), and what crashes, stalls and a full disk leave: every message that got its
+# 250 arrives as it was sent, and once.
+
+ROOT=$BATS_TEST_DIRNAME/../..
+
+setup_file() {
+	export LAB_DIR=$BATS_FILE_TMPDIR/lab HOST=$BATS_FILE_TMPDIR/host
+	mkdir -p "$HOST" "$BATS_FILE_TMPDIR/small"
+	# A disk of its own for the state, to be filled.
+	mount -t tmpfs -o size=96m,mode=755 sekisho-delivery "$BATS_FILE_TMPDIR/small"
+	cat > "$BATS_FILE_TMPDIR/extra.conf" <<-C
+	common {
+		state_dir = "$BATS_FILE_TMPDIR/small"
+	}
+	msa {
+		retry_min = 1s
+		relay_timeout = 3s
+	}
+	C
+	LAB_LIMITS=off LAB_SMARTHOST=127.0.0.1:2600 LAB_CONF_EXTRA=$BATS_FILE_TMPDIR/extra.conf "$ROOT/tests/lab/up"
+	. "$LAB_DIR/env"
+	cat "$LAB_DIR/tls/chain.pem" "$LAB_DIR/tls/server.key" > "$HOST/tls.pem"
+	start_host
+}
+
+teardown_file() {
+	[ ! -e "$HOST/pid" ] || kill -9 "$(cat "$HOST/pid")" 2>/dev/null || true
+	"$ROOT/tests/lab/down"
+	umount "$BATS_FILE_TMPDIR/small"
+}
+
+setup() {
+	. "$LAB_DIR/env"
+	. "$ROOT/tests/lab/client.sh"
+	behave ""
+}
+
+start_host() {
+	mkfifo "$HOST/stdin" 2>/dev/null || true
+	ip netns exec "$LAB_NS_GATEWAY" python3 "$ROOT/tests/netns/hostile_smtp.py" 127.0.0.1 2600 "$HOST" "$HOST/tls.pem" \
+		<> "$HOST/stdin" > "$HOST/out" 2>&1 3>&- &
+	echo $! > "$HOST/pid"
+	soon 10 grep -q ready "$HOST/out"
+}
+
+soon() { # SECONDS COMMAND...
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@" > /dev/null 2>&1; do
+		if [ $SECONDS -ge $deadline ]; then
+			echo "not within the time: $*"
+			ctl queue list || true
+			tail -5 "$LAB_DIR/log/msad.log"
+			return 1
+		fi
+		read -rt 0.05 <> <(:) || true
+	done
+}
+
+# behave LINES: from now on; connections from before are closed, so that greeting and ehlo are asked again
+behave() {
+	printf 'now x1 close\n%b\n' "$1" > "$HOST/behaviour.new"
+	: > "$HOST/log"
+	mv "$HOST/behaviour.new" "$HOST/behaviour"
+	soon 5 grep -q '^now' "$HOST/log"
+}
+copies() { grep -lE "^Subject: $1.?\$" "$HOST"/mail/*.eml 2>/dev/null | xargs -r grep -L '^Content-Type: multipart/report' | wc -l; }
+notices() { grep -lE "^Subject: $1.?\$" "$HOST"/mail/*.eml 2>/dev/null | xargs -r grep -l '^Content-Type: multipart/report' | wc -l; }
+# Does not wait for the time of the next try; the tests with one trouble do.
+hurried() { queue_empty || { ctl queue retry --all --yes && false; }; }
+queue_empty() { [ "$(ctl queue list --json | jq .total)" = 0 ]; }
+send() { # SUBJECT RCPT... : one message of user06 through curl
+	local subject=$1 args=()
+	shift
+	for rcpt; do args+=(--mail-rcpt "$rcpt"); done
+	printf 'From: user06@isp.example\r\nSubject: %s\r\n\r\nx\r\n' "$subject" | in_sub curl -sS --max-time 20 --cacert "$LAB_CA_FILE" \
+		--resolve "$LAB_MSA_HOST:465:$LAB_MSA_IP4" --url "smtps://$LAB_MSA_HOST:465" --user "user06:$(password_of user06)" \
+		--mail-from user06@isp.example "${args[@]}" --upload-file -
+}
+# fate NAME BEHAVIOUR COPIES NOTICES [RCPT...]
+fate() {
+	local name=$1 copies=$3 notices=$4
+	behave "$2"
+	shift 4
+	send "$name" "${@:-r@far.example}"
+	soon 15 "${drained:-queue_empty}"
+	[ "$(copies "$name") $(notices "$name")" = "$copies $notices" ] ||
+		{ echo "$name: $(copies "$name") copies and $(notices "$name") notices, not $copies and $notices"; return 1; }
+}
+proc_named() { for p in $(ip netns pids "$LAB_NS_GATEWAY"); do [ "$(cat "/proc/$p/comm" 2>/dev/null)" != "$1" ] || echo "$p"; done; }
+running() { [ -n "$(proc_named "$1")" ]; }
+
+@test "random bodies arrive byte for byte" {
+	in_sub python3 "$ROOT/tests/netns/submit.py" roundtrip "$LAB_DIR" "$HOST/mail" 60 1
+	in_sub python3 "$ROOT/tests/netns/submit.py" roundtrip "$LAB_DIR" "$HOST/mail" 60 $RANDOM
+}
+
+@test "a trouble at any stage: the message arrives later, once, and nobody is bothered" {
+	local n=0 drained=hurried
+	for stage in greeting ehlo mail rcpt data dot; do
+		for action in "reply 421 4.3.2 bye" "reply 451 4.3.0 later" "last 421 4.3.2 bye" close reset; do
+			fate "trouble-$((n += 1))" "$stage x1 $action" 1 0 || { echo "at $stage: $action"; return 1; }
+		done
+	done
+	drained=queue_empty
+	fate slow "greeting dribble\nehlo dribble\nmail dribble\nrcpt dribble\ndata dribble\ndot dribble" 1 0
+	fate greet554 "greeting x1 reply 554 go away" 1 0
+	grep -q 'smarthost-down .*why="554 go away"' "$LAB_DIR/log/msad.log"
+	grep -q 'deferred .*reply="554 go away"' "$LAB_DIR/log/msad.log"
+	fate nonsense "greeting x1 reply 999 hm" 1 0
+	fate data250 "data x1 reply 250 what?" 1 0
+	fate dot354 "dot x1 reply 354 what?" 1 0
+	fate stall "rcpt x1 stall" 1 0
+}
+
+@test "a smart host of few words: no EHLO, no PIPELINING, no 8BITMIME" {
+	fate helo "ehlo x1 reply 502 no" 1 0
+	fate lockstep "ehlo keywords SIZE 1000000\nrcpt=no reply 550 5.1.1 no" 1 1 yes@far.example no@far.example
+	behave "ehlo keywords PIPELINING"
+	in_sub python3 - "$LAB_DIR" "$ROOT" <<-'P'
+	import sys
+	sys.argv = ["submit", "none", sys.argv[1]] + sys.argv[2:]
+	sys.argv[3:] = ["0", "x", sys.argv[3]]
+	exec(open(sys.argv[5] + "/tests/netns/submit.py").read())
+	s = Session("user06")
+	for subject, body in (("seven", b"ascii"), ("eight", b"\xc3\xa9")):
+	    s.s.sendall(b"MAIL FROM:<user06@isp.example> BODY=8BITMIME\r\nRCPT TO:<r@far.example>\r\nDATA\r\n")
+	    for code in ("250", "250", "354"):
+	        s.expect(code)
+	    s.s.sendall(b"From: user06@isp.example\r\nSubject: bits-" + subject.encode() + b"\r\n\r\n" + body + b"\r\n.\r\n")
+	    s.expect("250")
+	P
+	soon 15 queue_empty
+	[ "$(copies bits-seven) $(notices bits-seven)" = "1 0" ]
+	[ "$(copies bits-eight) $(notices bits-eight)" = "0 1" ]
+	grep -l 'bits-eight' "$HOST"/mail/*.eml | xargs grep -q '^Status: 5.6.3'
+}
+
+@test "a refusal at any stage: one notice that programs can read, none for the null sender" {
+	for stage in mail rcpt data dot; do
+		fate "refused-$stage" "$stage x1 reply 550 5.7.1 not\\\\nfrom you" 0 1
+	done
+	fate mixed "rcpt=bad reply 550 5.1.1 gone\nrcpt=grey x1 reply 450 4.2.0 grey" 2 1 a@far.example bad@far.example grey@far.example
+	run python3 - "$(grep -l 'Subject: mixed' "$HOST"/mail/*.eml | xargs grep -l '^Content-Type: multipart/report')" <<-'P'
+	import email, email.policy, json, re, sys
+	raw = open(sys.argv[1], "rb").read()
+	assert not re.search(rb"(?<!\r)\n|\r(?!\n)|[^\x00-\x7f]", raw)
+	envelope = json.load(open(sys.argv[1][:-3] + "env"))
+	assert envelope["from"].startswith("MAIL FROM:<> ") and envelope["rcpts"] == ["RCPT TO:<user06@isp.example>"], envelope
+	m = email.message_from_bytes(raw, policy=email.policy.default)
+	assert m.get_content_type() == "multipart/report" and m.get_param("report-type") == "delivery-status"
+	assert m["Auto-Submitted"] == "auto-replied" and m["To"].addresses[0].addr_spec == "user06@isp.example"
+	text, status, headers = m.iter_parts()
+	assert [p.get_content_type() for p in (text, status, headers)] == ["text/plain", "message/delivery-status", "text/rfc822-headers"]
+	message, rcpt = status.get_payload()
+	assert message["Reporting-MTA"] == "dns; smtp.isp.example" and message["Arrival-Date"]
+	assert dict(rcpt.items()) == {"Final-Recipient": "rfc822; bad@far.example", "Action": "failed", "Status": "5.1.1",
+	    "Remote-MTA": "x-address; 127.0.0.1:2600", "Diagnostic-Code": "smtp; 550 5.1.1 gone"}, rcpt.items()
+	assert "bad@far.example" in text.get_content() and "grey" not in text.get_content()
+	assert re.search(r"^X-Sekisho-Trace: [0-9a-f]{24}\r?$", headers.get_content(), re.M)
+	assert not any(p.defects for p in m.walk())
+	P
+	echo "$output"
+	[ "$status" = 0 ]
+	behave "rcpt x1 reply 550 5.1.1 no"
+	printf 'From: user06@isp.example\r\nSubject: nobody\r\n\r\nx\r\n' | in_sub curl -sS --max-time 20 --cacert "$LAB_CA_FILE" \
+		--resolve "$LAB_MSA_HOST:465:$LAB_MSA_IP4" --url "smtps://$LAB_MSA_HOST:465" --user "user06:$(password_of user06)" \
+		--mail-from '' --mail-rcpt r@far.example --upload-file -
+	soon 15 queue_empty
+	[ "$(copies nobody) $(notices nobody)" = "0 0" ]
+}
+
+@test "a reply to the final dot that is lost: the message comes again, as SMTP asks" {
+	fate lost "dot x1 lost" 2 0
+}
+
+@test "TLS when offered; clear text after a failed handshake" {
+	fate tls "ehlo keywords PIPELINING,STARTTLS" 1 0
+	grep -q '"tls": true' "$(grep -l 'Subject: tls' "$HOST"/mail/*.eml | sed 's/eml$/env/')"
+	fate refused-tls "ehlo keywords PIPELINING,STARTTLS\nstarttls reply 454 not now" 1 0
+	fate broken-tls "ehlo keywords PIPELINING,STARTTLS\nstarttls x1 last 220 go on" 1 0
+	grep -q 'relay tls-failed action="clear text for a minute' "$LAB_DIR/log/msad.log"
+}
+
+@test "a smart host that stands still: mail is taken meanwhile and arrives once" {
+	send before r@far.example
+	soon 15 queue_empty
+	kill -STOP "$(cat "$HOST/pid")"
+	in_sub python3 "$ROOT/tests/netns/submit.py" load "$LAB_DIR" 100 standing > "$HOST/acked"
+	[ "$(wc -l < "$HOST/acked")" = 100 ]
+	ctl queue list > /dev/null
+	kill -CONT "$(cat "$HOST/pid")"
+	soon 30 queue_empty
+	once standing
+}
+
+# once TAG: every message in acked is there, none twice
+once() {
+	grep -hoE "^Subject: $1-[0-9]+-end" "$HOST"/mail/*.eml | sed 's/Subject: //' | sort > "$HOST/arrived"
+	[ -z "$(sort "$HOST/acked" | comm -23 - <(uniq "$HOST/arrived"))" ] || { echo "lost: $(sort "$HOST/acked" | comm -23 - <(uniq "$HOST/arrived"))"; return 1; }
+	[ -z "$(uniq -d "$HOST/arrived")" ] || { echo "twice: $(uniq -d "$HOST/arrived")"; return 1; }
+}
+acked_at_least() { [ "$(wc -l < "$HOST/acked")" -ge "$1" ]; }
+
+@test "kill -9 of every sekisho-msad in a load, five times: every 250 arrives, once" {
+	behave "dot slow 0.005"
+	in_sub python3 "$ROOT/tests/netns/submit.py" load "$LAB_DIR" 1500 killed > "$HOST/acked" 3>&- &
+	load=$!
+	for at in 100 300 500 700 900; do
+		soon 30 acked_at_least $at
+		soon 5 running sekisho-msad
+		kill -9 $(proc_named sekisho-msad)
+	done
+	wait "$load"
+	acked_at_least 1300
+	soon 60 queue_empty
+	once killed
+}
+
+@test "kill -9 of everything msad runs: nothing is lost; what comes twice had its reply in flight" {
+	behave "dot slow 0.005"
+	in_sub python3 "$ROOT/tests/netns/submit.py" load "$LAB_DIR" 800 wiped > "$HOST/acked" 3>&- &
+	load=$!
+	for at in 100 300 500; do
+		soon 30 acked_at_least $at
+		soon 5 running sekisho-relay
+		kill -9 $(proc_named sekisho-msad) $(proc_named sekisho-relay) $(proc_named sekisho-auth)
+	done
+	wait "$load"
+	soon 60 queue_empty
+	once wiped > "$HOST/twice" || ! grep -q lost "$HOST/twice"
+	# At most what the relay has on its way, at each kill.
+	[ "$(uniq -d "$HOST/arrived" | wc -l)" -le $((3 * 20)) ]
+}
+
+@test "the disk is full: 452, what was taken leaves all the same, and mail is taken again" {
+	behave "greeting reply 451 later"
+	dd if=/dev/zero of="$BATS_FILE_TMPDIR/small/eaten" bs=1M 2> /dev/null || true
+	soon 5 refuses
+	[[ $(send full r@far.example 2>&1 || true) == *"452"* ]]
+	rm "$BATS_FILE_TMPDIR/small/eaten"
+	soon 5 send roomy r@far.example
+	yes "$(printf '%076d\r' 0)" | head -n 128000 > "$HOST/large"
+	n=0
+	while { printf 'From: user06@isp.example\r\nSubject: large-%s-end\r\n\r\n' $n; cat "$HOST/large"; } | in_sub curl -sS --max-time 20 --cacert \
+		"$LAB_CA_FILE" --resolve "$LAB_MSA_HOST:465:$LAB_MSA_IP4" --url "smtps://$LAB_MSA_HOST:465" --user "user06:$(password_of user06)" \
+		--mail-from user06@isp.example --mail-rcpt r@far.example --upload-file - 2> /dev/null; do
+		echo "large-$n-end"
+		[ $((n += 1)) -lt 20 ]
+	done > "$HOST/acked"
+	[ $n -lt 20 ]
+	acked_at_least 1
+	dd if=/dev/zero of="$BATS_FILE_TMPDIR/small/eaten" bs=64k 2> /dev/null || true
+	behave ""
+	soon 60 queue_empty
+	once large
+	rm "$BATS_FILE_TMPDIR/small/eaten"
+	soon 5 send again r@far.example
+}
+refuses() { ! send probe r@far.example; }

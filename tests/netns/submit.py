@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""submit roundtrip LAB MAIL-FOLDER N SEED | load LAB N TAG: what curl and swaks cannot do, against port 465 of a lab.
+
+roundtrip: N messages with random bodies (dots, 8 bit, long lines, empty lines), cut at random places; each must be
+in MAIL-FOLDER (hostile_smtp.py) as it was sent, but for the header fields msad documents. Silent when it is so.
+
+load: N messages over eight users, pipelined, the session opened again when it breaks; prints the tag of each that
+got its 250, TAG-1-end and so on.
+"""
+import base64
+import os
+import random
+import re
+import socket
+import ssl
+import sys
+import threading
+import time
+
+lab = dict(line.rstrip("\n").split("=", 1) for line in open(f"{sys.argv[2]}/env"))
+users = {u: (p, a) for u, p, a in (line.split() for line in open(lab["LAB_USERS"]))}
+context = ssl.create_default_context(cafile=lab["LAB_CA_FILE"])
+
+
+class Refused(Exception):
+    pass
+
+
+class Session:
+    def __init__(self, user):
+        self.address = users[user][1]
+        plain = socket.create_connection((lab["LAB_MSA_IP4"], 465), 20)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.s = context.wrap_socket(plain, server_hostname=lab["LAB_MSA_HOST"])
+        self.f = self.s.makefile("rb")
+        self.expect("220")
+        auth = base64.b64encode(f"\0{user}\0{users[user][0]}".encode()).decode()
+        self.s.sendall(f"EHLO client.example\r\nAUTH PLAIN {auth}\r\n".encode())
+        self.expect("250")
+        self.expect("235")
+
+    def expect(self, code):
+        while True:
+            line = self.f.readline().decode("latin-1")
+            if line[3:4] != "-":
+                break
+        if not line.startswith(code):
+            raise Refused(line.strip() or "closed")
+
+    def mail(self, message, cut=None):
+        self.s.sendall(f"MAIL FROM:<{self.address}>\r\nRCPT TO:<r@far.example>\r\nDATA\r\n".encode())
+        for code in ("250", "250", "354"):
+            self.expect(code)
+        data = re.sub(rb"(?m)^\.", b"..", message) + b".\r\n"
+        while data:
+            n = cut() if cut else len(data)
+            self.s.sendall(data[:n])
+            data = data[n:]
+        self.expect("250")
+
+
+def line(r):
+    kind = r.randrange(8)
+    if kind < 3:
+        return (b".", b"..", b"")[kind]
+    if kind == 3:
+        return b"." * r.randrange(1, 5) + b" MAIL FROM:<x@y>"
+    n = r.choice((1, 40, 998, 3000))
+    text = r.randbytes(n).translate(bytes(c if c not in (0, 10, 13) else 46 for c in range(256)))
+    return text if kind < 6 else text.translate(bytes(c & 0x7F if c & 0x7F > 31 else 46 for c in range(256)))
+
+
+def roundtrip(folder, n, seed):
+    r = random.Random(seed)
+    sent = {}
+    session = Session("user11")
+    for i in range(n):
+        size, body = r.choice((0, 10, 1000, 20000, 200000)), b""
+        while len(body) < size:
+            body += line(r) + b"\r\n"
+        head = f"From: {session.address}\r\nMessage-ID: <{i}@x>\r\nDate: {seed}\r\nSubject: roundtrip-{seed}-{i}-end\r\n\r\n"
+        sent[i] = head.encode() + body
+        session.mail(sent[i], lambda: r.choice((1, 2, 3, 1000, 16384, 100000)) if size < 1000 else r.choice((999, 16384, 100000)))
+    top = re.compile(
+        rb"Received: from client\.example \(\[192\.0\.2\.10\]\)\r\n\t\(using TLSv1\.3 with cipher [A-Z0-9_]+\)\r\n"
+        rb"\tby smtp\.isp\.example \(Sekisho\) with ESMTPSA id [0-9a-z]{16}\r\n\tfor <r@far\.example>;\r\n\t[^\r\n]+\r\n"
+        rb"X-Sekisho-Trace: [0-9a-f]{24}\r\n"
+    )
+    deadline = time.monotonic() + 30
+    while sent and time.monotonic() < deadline:
+        for name in os.listdir(folder):
+            data = open(f"{folder}/{name}", "rb").read() if name.endswith(".eml") else b""
+            found = re.search(rb"\nSubject: roundtrip-%d-(\d+)-end\r\n" % seed, data[:2000])
+            if not found or int(found[1]) not in sent:
+                continue
+            begin = top.match(data)
+            if not begin or data[begin.end() :] != sent.pop(int(found[1])):
+                sys.exit(f"message {int(found[1])} of seed {seed} is not what was sent: {folder}/{name}")
+        time.sleep(0.05)
+    if sent:
+        sys.exit(f"not there: {sorted(sent)}")
+
+
+def load(n, tag):
+    todo, lock = list(range(n)), threading.Lock()
+
+    def work(user):
+        session = None
+        while True:
+            with lock:
+                if not todo:
+                    return
+                i = todo.pop()
+            try:
+                session = session or Session(user)
+                session.mail(f"From: {session.address}\r\nSubject: {tag}-{i}-end\r\n\r\nx\r\n".encode())
+                print(f"{tag}-{i}-end\n", end="", flush=True)
+            except (OSError, Refused):
+                session = None
+                time.sleep(0.02)
+
+    threads = [threading.Thread(target=work, args=(f"user{u}",)) for u in range(12, 20)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
+if sys.argv[1] == "roundtrip":
+    roundtrip(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+else:
+    load(int(sys.argv[3]), sys.argv[4])
