@@ -6,8 +6,8 @@
  * the section: Sender: (see below), Message-ID: and Date: when missing. Every other byte passes
  * unchanged and in order, whatever its value and however it is folded; the body is never looked at.
  *
- * A first line of a mailbox file ("From user@host date", RFC 4155) becomes the field X-Mailbox-Line:,
- * so that the header section after it is one.
+ * A first line of a mailbox file ("From user@host date", RFC 4155) becomes the field
+ * X-Mailbox-Line:, so that the header section after it is one.
  *
  * The section ends at the first empty line, or before the first line that is no field (an empty
  * line is then put in, so that the rest is body); RFC 5322 2.1, 3.6.

@@ -43,8 +43,9 @@ struct relay {
 	struct peer *peers;
 	size_t n_peers, n_coming_up;
 	bool host_up, host_said;
-	int64_t no_tls_until_ms; /* a handshake has failed: clear text for so long; CLOCK_MONOTONIC */
-	int pause_ms; /* between tries of a host that is down; 0: it is up */
+	int64_t
+	    no_tls_until_ms; /* a handshake has failed: clear text for so long; CLOCK_MONOTONIC */
+	int pause_ms;	     /* between tries of a host that is down; 0: it is up */
 	bool draining, up;
 };
 
