@@ -211,6 +211,12 @@ static void parse6(struct view *v, struct pkt *out)
 	size_t payload = be16(ip + 4);
 	addr_from_v6(&out->src, ip + 8);
 	addr_from_v6(&out->dst, ip + 24);
+	/* On the wire such an address is a lie, and here it would be the IPv4 customer's (RFC 4291
+	 * 2.5.5.2). */
+	if (addr_is4(&out->src) || addr_is4(&out->dst)) {
+		bad(out, "an IPv4-mapped address in an IPv6 header");
+		return;
+	}
 	out->proto = ip[6];
 	/* 0 is a jumbogram, or a segmentation offload above 64 KB: only the capture bounds it. */
 	if (payload != 0)

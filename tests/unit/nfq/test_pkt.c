@@ -110,6 +110,11 @@ static const struct {
     {"v4 with hop-by-hop number", "4500 0028 0000 4000 40 00 0000" SRC4 DST4 SYN25, PKT_BAD, 0},
     /* IPv6 */
     {"v6 syn", "60000000 0014 06 40" SRC6 DST6 SYN25, PKT_TCP, 25},
+    /* It would be taken for the IPv4 customer 192.0.2.10. */
+    {"v6 from an IPv4-mapped address",
+     "60000000 0014 06 40 00000000000000000000ffffc000020a" DST6 SYN25, PKT_BAD, 0},
+    {"v6 to an IPv4-mapped address",
+     "60000000 0014 06 40" SRC6 "00000000000000000000ffffc000020a" SYN25, PKT_BAD, 0},
     {"v6 other port", "60000000 0014 06 40" SRC6 DST6 SYN26, PKT_TCP, 26},
     {"v6 hop-by-hop", "60000000 001c 00 40" SRC6 DST6 "06 00 010400000000" SYN25, PKT_TCP, 25},
     {"v6 destination options", "60000000 001c 3c 40" SRC6 DST6 "06 00 010400000000" SYN25, PKT_TCP,
