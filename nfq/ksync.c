@@ -7,7 +7,6 @@
  *
  * Trusted with: what passes without nfqd. Diagnostics: results. Known gaps: none.
  */
-#include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
 
@@ -18,14 +17,17 @@
 #include "nfq/verdict.h"
 
 #define MIRROR_MAX ((size_t)1 << 26) /* the kernel's own bound comes first */
-#define SLACK_MS   1500		     /* ends that differ by less are the same */
+#define EARLY_MS   1500		     /* an end that is early by less is near enough: nfqd goes on */
+#define LATE_MS	   100 /* and late by less: the end of the exemption is looked at, too */
 
+/* Holds prefixes of lo..len bits: what is shorter than lo would be more than KSYNC_EXPAND_MAX
+ * elements. */
 struct level {
-	unsigned len, above; /* holds prefixes of above+1..len bits */
+	unsigned len, lo;
 };
 static const struct level levels[NFTSET_ALLOW_SETS] = {
-    [NFTSET_ALLOW4_32] = {32, 24}, [NFTSET_ALLOW4_24] = {24, 0},  [NFTSET_ALLOW6_128] = {128, 64},
-    [NFTSET_ALLOW6_64] = {64, 56}, [NFTSET_ALLOW6_56] = {56, 48}, [NFTSET_ALLOW6_48] = {48, 0},
+    [NFTSET_ALLOW4_32] = {32, 25}, [NFTSET_ALLOW4_24] = {24, 8},  [NFTSET_ALLOW6_128] = {128, 112},
+    [NFTSET_ALLOW6_64] = {64, 57}, [NFTSET_ALLOW6_56] = {56, 49}, [NFTSET_ALLOW6_48] = {48, 32},
 };
 
 /* An element as the kernel has it. */
@@ -46,7 +48,7 @@ struct ksync {
 	struct prefix *loose;
 	size_t n_loose;
 	struct ops ops, learned;
-	bool new_allow;	  /* since the last flush */
+	bool new_allow;	  /* since the last flush; or a loose one changed */
 	bool denied_read; /* the kernel's deny sets were read once */
 };
 
@@ -85,15 +87,19 @@ static void step(struct addr *key, unsigned len, bool is4)
 	}
 }
 
+static bool is_loose(const struct prefix *p)
+{
+	return p->len < levels[level_of(p)].lo;
+}
+
 bool ksync_expand(const struct prefix *p,
 		  void (*fn)(enum nftset_id set, const struct addr *key, void *arg), void *arg)
 {
 	enum nftset_id id = level_of(p);
-	unsigned bits = levels[id].len - p->len;
 	struct addr key = p->a;
-	if (bits >= 32 || (1u << bits) > KSYNC_EXPAND_MAX)
+	if (is_loose(p))
 		return false;
-	for (uint32_t n = 1u << bits; n > 0; n--) {
+	for (uint32_t n = 1u << (levels[id].len - p->len); n > 0; n--) {
 		fn(id, &key, arg);
 		step(&key, levels[id].len, addr_is4(&p->a));
 	}
@@ -118,9 +124,11 @@ static void push(struct ksync *k, struct ops *ops, enum nftset_verb verb, enum n
 	ops->v[ops->n++] = (struct nftset_op){verb, set, *key, timeout_ms};
 }
 
-static bool same_end(int64_t x, int64_t y)
+static bool near_enough(int64_t held, int64_t want)
 {
-	return x == y || (x != 0 && y != 0 && llabs(x - y) < SLACK_MS);
+	if (held == want)
+		return true;
+	return held != 0 && want != 0 && want - held < EARLY_MS && held - want < LATE_MS;
 }
 
 static int64_t timeout(int64_t until_ms, int64_t utc_ms)
@@ -145,7 +153,7 @@ static void allow_element(struct look *l, enum nftset_id set, const struct addr 
 	bool is_new;
 	struct held *h = amap_put(k->mirror, key, set, &is_new);
 	bug_on(!h);
-	bool moved = !is_new && !same_end(h->until_ms, want->until_ms);
+	bool moved = !is_new && !near_enough(h->until_ms, want->until_ms);
 	if (is_new || moved)
 		push(k, &k->ops, is_new ? NFTSET_ADD : NFTSET_REPLACE, set, key, ms);
 	if (want->throttled && (is_new || moved || !h->throttled))
@@ -153,7 +161,8 @@ static void allow_element(struct look *l, enum nftset_id set, const struct addr 
 		     ms);
 	if (!want->throttled && !is_new && h->throttled)
 		push(k, &k->ops, NFTSET_DELETE, meter, key, 0);
-	if (is_new)
+	/* look_at() sees to the learned source that is the element itself. */
+	if (is_new && levels[set].len < (nftset_is6(set) ? 64 : 32))
 		k->new_allow = true;
 	*h = *want;
 }
@@ -200,9 +209,9 @@ static bool look_at(const struct addr *key, uint8_t tag, void *value, void *arg)
 	const struct level *level = &levels[set];
 	struct held want = {0};
 	(void)value;
+	/* No loose prefix: when that goes, nobody would look for the elements it had a part in. */
 	const struct policy_entry *e =
-	    policy_find(l->policy, key, level->above ? level->above + 1 : 0, level->len, l->utc_ms,
-			&want.until_ms);
+	    policy_find(l->policy, key, level->lo, level->len, l->utc_ms, &want.until_ms);
 	if (e) {
 		want.throttled = e->class == POLICY_THROTTLED;
 		allow_element(l, set, key, &want);
@@ -236,21 +245,29 @@ static void note_loose(struct ksync *k, const struct prefix *p)
 static bool collect_loose(const struct policy_entry *e, void *arg)
 {
 	struct look *l = arg;
-	enum nftset_id id = level_of(&e->prefix);
-	unsigned bits = levels[id].len - e->prefix.len;
-	if ((bits >= 32 || (1u << bits) > KSYNC_EXPAND_MAX) && policy_active(e, l->utc_ms))
+	if (is_loose(&e->prefix) && policy_active(e, l->utc_ms))
 		note_loose(l->k, &e->prefix);
 	return true;
+}
+
+/* There are few of them, or none: a change must not cost a walk over a million others. */
+static void collect_all_loose(struct look *l)
+{
+	size_t n = policy_count_lengths(l->policy, true, 0, levels[NFTSET_ALLOW4_24].lo - 1) +
+		   policy_count_lengths(l->policy, false, 0, levels[NFTSET_ALLOW6_48].lo - 1) +
+		   policy_count_lengths(l->policy, false, levels[NFTSET_ALLOW6_64].len + 1,
+					levels[NFTSET_ALLOW6_128].lo - 1);
+	l->k->n_loose = 0;
+	if (n > 0)
+		policy_each(l->policy, collect_loose, l);
 }
 
 static struct ksync_result commit(struct look *l, struct nftset *n)
 {
 	struct ksync *k = l->k;
-	size_t loose_before = k->n_loose;
 	amap_each(k->dirty, look_at, l);
-	k->n_loose = 0;
-	policy_each(l->policy, collect_loose, l);
-	if (k->new_allow || k->n_loose > loose_before)
+	collect_all_loose(l);
+	if (k->new_allow)
 		amap_each(k->denied, undeny_exempt, l);
 	k->new_allow = false;
 	struct ksync_result r = {.changed = k->ops.n};
@@ -267,7 +284,8 @@ static void mark_element(enum nftset_id set, const struct addr *key, void *arg)
 
 void ksync_dirty(struct ksync *k, const struct prefix *p)
 {
-	(void)ksync_expand(p, mark_element, k);
+	if (!ksync_expand(p, mark_element, k))
+		k->new_allow = true;
 }
 
 bool ksync_pending(const struct ksync *k)

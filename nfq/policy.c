@@ -86,6 +86,14 @@ size_t policy_count(const struct policy *p)
 	return p->used;
 }
 
+size_t policy_count_lengths(const struct policy *p, bool is4, unsigned lo, unsigned hi)
+{
+	size_t n = 0;
+	for (unsigned len = lo; len <= hi; len++)
+		n += p->by_length[is4 ? 0 : 1][len];
+	return n;
+}
+
 static void rehash(struct policy *p, uint32_t n)
 {
 	uint32_t *old = p->buckets, old_n = p->n_buckets;

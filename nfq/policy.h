@@ -22,6 +22,8 @@ void policy_free(struct policy *p);
 uint64_t policy_version(const struct policy *p);
 void policy_set_version(struct policy *p, uint64_t version);
 size_t policy_count(const struct policy *p);
+/* Those of one family with lo..hi bits. */
+size_t policy_count_lengths(const struct policy *p, bool is4, unsigned lo, unsigned hi);
 
 /* Add, or replace the entry with this exemption id and prefix. */
 void policy_put(struct policy *p, const struct policy_entry *e);
