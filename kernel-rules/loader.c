@@ -81,11 +81,14 @@ bool loader_choose(void *ctx, const struct rules_conf *c, bool *native, const ch
 	return true;
 }
 
-char *loader_text(void *ctx, const struct rules_conf *c, bool native)
+char *loader_text(void *ctx, const struct rules_conf *c, bool native, const char *why)
 {
+	char *note =
+	    talloc_asprintf(ctx, "%s: %s: %s", SEKISHO_VERSION, native ? "nft" : "xt", why);
 	struct ruleset_how how = {.native = native,
 				  .clear_q = !native && chain_exists(ctx, "q"),
-				  .queue_last = rules_queue_last(c)};
+				  .queue_last = rules_queue_last(c),
+				  .note = note};
 	return ruleset_render(ctx, c, &how);
 }
 
@@ -223,18 +226,18 @@ static bool explain(void *ctx, char **err, const char *what, const struct tool_r
 	return false;
 }
 
-bool loader_load(void *ctx, const struct rules_conf *c, bool native, char **err)
+bool loader_load(void *ctx, const struct rules_conf *c, bool native, const char *why, char **err)
 {
 	struct tool_result r;
-	if (!nft(ctx, loader_text(ctx, c, native), false, &r))
+	if (!nft(ctx, loader_text(ctx, c, native, why), false, &r))
 		return explain(ctx, err, "nft", &r);
 	return native ? twin_unload(ctx, err) : twin_load(ctx, c, err);
 }
 
-bool loader_check(void *ctx, const struct rules_conf *c, bool native, char **err)
+bool loader_check(void *ctx, const struct rules_conf *c, bool native, const char *why, char **err)
 {
 	struct tool_result r;
-	return nft(ctx, loader_text(ctx, c, native), true, &r) || explain(ctx, err, "nft", &r);
+	return nft(ctx, loader_text(ctx, c, native, why), true, &r) || explain(ctx, err, "nft", &r);
 }
 
 bool loader_unload(void *ctx, char **err)
@@ -264,12 +267,22 @@ static void read_counters(void *ctx, struct rules_status *out, const char *text)
 	}
 }
 
+static const char *read_note(void *ctx)
+{
+	const char *argv[] = {"nft", "list", "chain", "inet", RULES_TABLE, "apply", NULL};
+	const char *text = strstr(tool_run(ctx, argv, NULL).out, "comment \"" RULES_NOTE);
+	if (!text)
+		return "";
+	text += strlen("comment \"" RULES_NOTE);
+	return talloc_strndup(ctx, text, strcspn(text, "\"\n"));
+}
+
 bool loader_status(void *ctx, struct rules_status *out, char **err)
 {
 	const char *table[] = {"nft", "list", "chain", "inet", RULES_TABLE, "steer", NULL};
 	const char *chain[] = {"nft", "list", "chain", "inet", RULES_TABLE, "q", NULL};
 	const char *counters[] = {"nft", "list", "counters", "table", "inet", RULES_TABLE, NULL};
-	*out = (struct rules_status){0};
+	*out = (struct rules_status){.note = ""};
 	struct tool_result r = tool_run(ctx, table, NULL);
 	if (r.status != 0 && !strstr(r.error, "No such file"))
 		return fail(ctx, err, "nft", &r);
@@ -277,7 +290,9 @@ bool loader_status(void *ctx, struct rules_status *out, char **err)
 	out->native_step = out->loaded && strstr(tool_run(ctx, chain, NULL).out, "queue ") != NULL;
 	out->xt_step4 = strstr(twin_list(ctx, 0), COMMENT) != NULL;
 	out->xt_step6 = strstr(twin_list(ctx, 1), COMMENT) != NULL;
-	if (out->loaded)
+	if (out->loaded) {
+		out->note = read_note(ctx);
 		read_counters(ctx, out, tool_run(ctx, counters, NULL).out);
+	}
 	return true;
 }

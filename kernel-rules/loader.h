@@ -13,6 +13,7 @@ struct rules_status {
 	bool loaded;		 /* the table is there */
 	bool native_step;	 /* chain q holds the queue rule */
 	bool xt_step4, xt_step6; /* mangle/FORWARD holds ours */
+	const char *note;	 /* "VERSION: STEP: REASON" as load left it; "" */
 	struct {
 		const char *name; /* without c_ */
 		uint64_t packets;
@@ -26,13 +27,13 @@ struct rules_status {
 bool loader_choose(void *ctx, const struct rules_conf *c, bool *native, const char **why,
 		   char **err);
 /* Idempotent; what was there stays in force until the new rules are. */
-bool loader_load(void *ctx, const struct rules_conf *c, bool native, char **err);
+bool loader_load(void *ctx, const struct rules_conf *c, bool native, const char *why, char **err);
 /* The kernel's opinion on the ruleset; nothing is changed. */
-bool loader_check(void *ctx, const struct rules_conf *c, bool native, char **err);
+bool loader_check(void *ctx, const struct rules_conf *c, bool native, const char *why, char **err);
 /* Removes the table and the twin's rules. */
 bool loader_unload(void *ctx, char **err);
 bool loader_status(void *ctx, struct rules_status *out, char **err);
 /* The text that load would give to nft. */
-char *loader_text(void *ctx, const struct rules_conf *c, bool native);
+char *loader_text(void *ctx, const struct rules_conf *c, bool native, const char *why);
 
 #endif

@@ -79,7 +79,7 @@ static int do_load(struct run *r)
 	int status = choose(r);
 	if (status != 0)
 		return status;
-	if (!loader_load(r->ctx, &r->conf, r->native, &err))
+	if (!loader_load(r->ctx, &r->conf, r->native, r->why, &err))
 		return complain(err, EX_UNAVAILABLE);
 	(void)printf("loaded: queue step by %s (%s), queues %" PRId64 "-%u, fail %s\n",
 		     r->native ? "nft queue" : "xt NFQUEUE in mangle/FORWARD", r->why,
@@ -100,7 +100,7 @@ static int do_check(struct run *r)
 	int status = choose(r);
 	if (status != 0)
 		return status;
-	if (!loader_check(r->ctx, &r->conf, r->native, &err))
+	if (!loader_check(r->ctx, &r->conf, r->native, r->why, &err))
 		return complain(err, EX_UNAVAILABLE);
 	(void)printf("ruleset OK (queue step: %s, %s)\n", r->native ? "nft" : "xt", r->why);
 	return 0;
@@ -110,7 +110,7 @@ static int do_show(struct run *r)
 {
 	int status = choose(r);
 	if (status == 0)
-		(void)fputs(loader_text(r->ctx, &r->conf, r->native), stdout);
+		(void)fputs(loader_text(r->ctx, &r->conf, r->native, r->why), stdout);
 	return status;
 }
 
@@ -127,16 +127,18 @@ static const char *step(const struct rules_status *s)
 
 static void print_status(const struct rules_status *s, bool complete)
 {
-	(void)printf("loaded\t%s\ncomplete\t%s\nqueue_step\t%s\n", s->loaded ? "yes" : "no",
-		     complete ? "yes" : "no", step(s));
+	(void)printf("loaded\t%s\ncomplete\t%s\nqueue_step\t%s\nloaded_as\t%s\n",
+		     s->loaded ? "yes" : "no", complete ? "yes" : "no", step(s),
+		     *s->note ? s->note : "-");
 	for (unsigned i = 0; i < s->n_counters; i++)
 		(void)printf("%s\t%" PRIu64 "\n", s->counters[i].name, s->counters[i].packets);
 }
 
 static void print_status_json(const struct rules_status *s, bool complete)
 {
-	(void)printf("{\"loaded\":%s,\"complete\":%s,\"queue_step\":\"%s\",\"counters\":{",
-		     s->loaded ? "true" : "false", complete ? "true" : "false", step(s));
+	(void)printf("{\"loaded\":%s,\"complete\":%s,\"queue_step\":\"%s\",\"loaded_as\":\"%s\","
+		     "\"counters\":{",
+		     s->loaded ? "true" : "false", complete ? "true" : "false", step(s), s->note);
 	for (unsigned i = 0; i < s->n_counters; i++)
 		(void)printf("%s\"%s\":%" PRIu64, i ? "," : "", s->counters[i].name,
 			     s->counters[i].packets);

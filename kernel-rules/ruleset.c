@@ -166,7 +166,7 @@ static const char queue_rules[] =
 static const char apply_rules[] =
     "\n"
     "\tchain apply {\n"
-    "\t\tmeta mark & @mask@ == 0 accept\n"
+    "\t\tmeta mark & @mask@ == 0 accept comment \"@note@\"\n"
     "\t\t# Nobody judged it: no listener, a full queue, a daemon that stalls.\n"
     "\t\tmeta mark & @mask@ == @pend@ counter name c_unfiltered @fail@\n"
     "\t\tmeta mark & @mask@ == @reject@ goto refuse\n"
@@ -315,6 +315,13 @@ static const char *queues(void *tmp, const struct rules_conf *c, const struct ru
 	return talloc_asprintf(tmp, "%" PRId64 "-%u", c->queue_first, how->queue_last);
 }
 
+static const char *note(void *tmp, const struct ruleset_how *how)
+{
+	char *text = talloc_asprintf(tmp, RULES_NOTE "%s", how->note);
+	bug_on(!text || strlen(text) > 127 || strchr(text, '"'));
+	return text;
+}
+
 char *ruleset_render(void *ctx, const struct rules_conf *c, const struct ruleset_how *how)
 {
 	void *tmp = talloc_new(ctx);
@@ -348,6 +355,7 @@ char *ruleset_render(void *ctx, const struct rules_conf *c, const struct ruleset
 	    {"fail", c->fail == RULES_FAIL_OPEN ? open : "goto refuse"},
 	    {"fanout", how->queue_last == (unsigned)c->queue_first ? "" : "fanout,"},
 	    {"queues", queues(tmp, c, how)},
+	    {"note", note(tmp, how)},
 	    {NULL, NULL},
 	};
 	char *out = expand(talloc_strdup(ctx, ""), head, v);

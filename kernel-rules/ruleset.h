@@ -20,7 +20,12 @@ struct ruleset_how {
 	bool native;  /* the kernel has nft `queue`: the queue step is in the ruleset */
 	bool clear_q; /* a chain of an earlier native queue step is there: empty it */
 	unsigned queue_last;
+	const char
+	    *note; /* "VERSION: STEP: REASON", kept in the table for nfqd to tell; no quotes */
 };
+
+/* Begins the comment that is the note; nfq/nftset.c looks for it. nft takes 127 bytes in all. */
+#define RULES_NOTE "sekisho-rules "
 
 /* The ruleset, allocated under ctx. c has passed rules_conf_check(). */
 char *ruleset_render(void *ctx, const struct rules_conf *c, const struct ruleset_how *how);

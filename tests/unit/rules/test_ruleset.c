@@ -41,7 +41,8 @@ static struct rules_conf sample(void)
 
 static char *render(void *ctx, const struct rules_conf *c, bool native)
 {
-	struct ruleset_how how = {.native = native, .queue_last = rules_queue_last(c)};
+	struct ruleset_how how = {
+	    .native = native, .queue_last = rules_queue_last(c), .note = "1.0: nft: as configured"};
 	return ruleset_render(ctx, c, &how);
 }
 
