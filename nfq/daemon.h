@@ -55,6 +55,7 @@ struct nfqd {
 	int steps;
 	uint64_t table, applied; /* handle of the table; policy version in force in it */
 	uint32_t gen, commits;
+	char note[NFTSET_NOTE];	 /* what the loader says of itself */
 	int64_t compared_ms, checked_steps_ms, clock_offset_ms, edges_ms, harvested_ms;
 	bool others;	   /* somebody else changed the ruleset since the last comparison */
 	bool policy_known; /* from disk or feed; until then the kernel's sets are left alone */

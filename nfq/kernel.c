@@ -138,6 +138,7 @@ static bool watch_table(struct nfqd *d, bool *anew)
 		d->table = 0;
 		d->applied = 0;
 		ksync_forget(d->ksync);
+		d->note[0] = '\0';
 		set_state(d, NFQD_WAITING);
 		return false;
 	}
@@ -156,6 +157,7 @@ static void watch_steps(struct nfqd *d, int64_t mono)
 	d->steps = nftset_steps(d->sets);
 	bool complete = (d->steps & NFTSET_STEP_NFT) || (d->steps & both) == both;
 	set_state(d, complete ? NFQD_RUNNING : NFQD_NO_STEP);
+	(void)nftset_note(d->sets, d->note);
 }
 
 struct edges {

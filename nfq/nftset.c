@@ -413,6 +413,30 @@ int nftset_steps(struct nftset *n)
 }
 
 /* --- elements -------------------------------------------------------------------- */
+#define NOTE "sekisho-rules " /* RULES_NOTE, see kernel-rules/ruleset.h */
+
+static void read_note(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct nlattr *data = find_top(nlh, NFTA_RULE_USERDATA);
+	size_t len = data ? mnl_attr_get_payload_len(data) : 0;
+	const char *p = data ? memmem(mnl_attr_get_payload(data), len, NOTE, strlen(NOTE)) : NULL;
+	if (!p)
+		return;
+	p += strlen(NOTE);
+	size_t left = len - (size_t)(p - (const char *)mnl_attr_get_payload(data));
+	(void)snprintf(arg, NFTSET_NOTE, "%.*s", (int)strnlen(p, left), p);
+}
+
+bool nftset_note(struct nftset *n, char note[static NFTSET_NOTE])
+{
+	struct answer a = {.message = read_note, .arg = note};
+	struct nlmsghdr *nlh = put(n, n->send, NFT_MSG_GETRULE, NLM_F_DUMP);
+	note[0] = '\0';
+	mnl_attr_put_strz(nlh, NFTA_RULE_TABLE, TABLE);
+	mnl_attr_put_strz(nlh, NFTA_RULE_CHAIN, "apply");
+	return dump(n, nlh, &a) && note[0];
+}
+
 
 static void put_set(struct nlmsghdr *nlh, const struct set *set)
 {

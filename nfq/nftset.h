@@ -84,9 +84,17 @@ bool nftset_generation(struct nftset *n, uint32_t *gen);
  */
 uint32_t nftset_commits(const struct nftset *n);
 
+#define NFTSET_NOTE 128
+
 /* Who hands packets to the queue, as the kernel has it now. */
 enum { NFTSET_STEP_NFT = 1, NFTSET_STEP_XT4 = 2, NFTSET_STEP_XT6 = 4 };
 int nftset_steps(struct nftset *n);
+
+/*
+ * What the loader left in the table: "VERSION: STEP: REASON", see kernel-rules/ruleset.h. False,
+ * and "": there is nothing.
+ */
+bool nftset_note(struct nftset *n, char note[static NFTSET_NOTE]);
 
 /* Deleting what is not there, and adding what is, are no failures. */
 struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops, size_t count);
