@@ -83,6 +83,16 @@ static void explain_closed(struct nfqd *d, const struct addr *src, struct explan
 	x->rule = "closed";
 	x->in_kernel = d->state != NFQD_WAITING &&
 		       nftset_has(d->sets, addr_is4(src) ? NFTSET_DENY4 : NFTSET_DENY6, &key) == 1;
+	if (!x->in_kernel && d->state == NFQD_NO_STEP && d->conf.fail) {
+		x->decision = "allow";
+		x->rule = "unfiltered";
+		(void)snprintf(
+		    x->why, sizeof x->why,
+		    "nothing hands packets to the queue, and fail = open lets %s by; run "
+		    "sekisho-rules load",
+		    addr_format(src, who));
+		return;
+	}
 	(void)snprintf(x->why, sizeof x->why,
 		       "no exemption covers %s: port 25 is closed, submission on 587 "
 		       "and 465 is open%s",
