@@ -99,6 +99,8 @@ void kernel_apply(struct nfqd *d, bool everything)
 	if (d->state == NFQD_WAITING || !d->policy_known || !put_policy(d, everything, &r))
 		return;
 	report(d, "exemptions", &r.sets);
+	/* The mirror of the sets is wrong now: read them again soon. */
+	d->others |= r.sets.failed > 0;
 	if (r.changed > 0)
 		log_event(everything ? LOG_INFO : LOG_DEBUG, "-", "kernel", "policy-applied",
 			  LI("version", version), LI("elements", r.changed));
