@@ -212,20 +212,6 @@ static json_t *status_counters(const struct nfqd *d)
 	return o;
 }
 
-static json_t *status(const struct nfqd *d)
-{
-	const struct policy *p = shared_policy(d->shared);
-	struct rules_note note;
-	read_note(d, &note);
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b}", "version",
-			      SEKISHO_VERSION, "state", nfqd_state_name(d->state), "backend",
-			      backend(d), "backend_reason", note.reason, "rules_version",
-			      note.version, "fail", d->conf.fail ? "open" : "closed", "set_full",
-			      (int)d->full, "set_alarm", (int)d->alarmed);
-	(void)json_object_set_new(o, "queues", status_queues(d));
-	(void)json_object_set_new(
-	    o, "policy",
-	    json_pack("{s:I, s:I, s:I, s:I, s:b}", "version", (json_int_t)policy_version(p),
 /* What the loader left in the table: "VERSION: STEP: REASON". */
 struct rules_note {
 	char version[NFTSET_NOTE];
@@ -247,6 +233,20 @@ static void read_note(const struct nfqd *d, struct rules_note *out)
 						       : "the queue step was taken away";
 }
 
+static json_t *status(const struct nfqd *d)
+{
+	const struct policy *p = shared_policy(d->shared);
+	struct rules_note note;
+	read_note(d, &note);
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b}", "version",
+			      SEKISHO_VERSION, "state", nfqd_state_name(d->state), "backend",
+			      backend(d), "backend_reason", note.reason, "rules_version",
+			      note.version, "fail", d->conf.fail ? "open" : "closed", "set_full",
+			      (int)d->full, "set_alarm", (int)d->alarmed);
+	(void)json_object_set_new(o, "queues", status_queues(d));
+	(void)json_object_set_new(
+	    o, "policy",
+	    json_pack("{s:I, s:I, s:I, s:I, s:b}", "version", (json_int_t)policy_version(p),
 		      "applied", (json_int_t)d->applied, "entries", (json_int_t)policy_count(p),
 		      "loose", (json_int_t)ksync_loose(d->ksync), "known", (int)d->policy_known));
 	(void)json_object_set_new(o, "sets", status_sets(d));

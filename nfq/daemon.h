@@ -21,6 +21,8 @@
 
 #define MAX_WORKERS  64
 #define MAX_COUNTERS 16
+#define HARVESTS     6 /* sets that count */
+#define EDGE_UNKNOWN (-1)
 
 enum nfqd_state {
 	NFQD_WAITING, /* table inet sekisho is not loaded: nothing is enforced, and nothing is
@@ -53,10 +55,13 @@ struct nfqd {
 	struct ksync *ksync;
 	enum nfqd_state state;
 	int steps;
+	char note[NFTSET_NOTE];	 /* what the loader says of itself */
 	uint64_t table, applied; /* handle of the table; policy version in force in it */
 	uint32_t gen, commits;
-	char note[NFTSET_NOTE];	 /* what the loader says of itself */
-	int64_t compared_ms, checked_steps_ms, clock_offset_ms, edges_ms, harvested_ms;
+	int64_t compared_ms, checked_steps_ms, clock_offset_ms;
+	int64_t edges_ms, next_edge_ms; /* UTC; the next: 0 none, EDGE_UNKNOWN to be looked for */
+	int64_t harvested_ms[HARVESTS]; /* UTC, each set */
+	unsigned harvest_turn;		/* the set that comes first */
 	bool others;	   /* somebody else changed the ruleset since the last comparison */
 	bool policy_known; /* from disk or feed; until then the kernel's sets are left alone */
 	bool full;	   /* a set could not take an element */
@@ -69,7 +74,7 @@ struct nfqd {
 	struct feed *feed;
 	struct policy *staging;
 	struct outbox *outbox;
-	struct event *apply_event, *save_event, *interval_event;
+	struct event *apply_event, *save_event, *interval_event, *edge_event;
 	int64_t heard_ms,
 	    saved_ms; /* monotonic: last word of acctd; last time the outbox was written */
 	bool connected;
@@ -79,15 +84,20 @@ const char *nfqd_state_name(enum nfqd_state s);
 
 /* --- kernel.c -------------------------------------------------------------------- */
 
-/* Once a second: is the table there, is it ours still, do exemptions begin or end, did the clock
- * jump? */
+/* Once a second: is the table there, is it ours still, did the clock jump? */
 void kernel_tick(struct nfqd *d);
+/* Exemptions that began or ended since the last call go into, or out of, the kernel. Returns how
+ * long until the next does, in milliseconds; -1: none will. */
+int64_t kernel_edges(struct nfqd *d);
+/* This entry is new: the next edge may be one of its. */
+void kernel_expect(struct nfqd *d, const struct policy_entry *e);
 /* Put what is dirty, or all when everything, into the kernel, and say so to acctd. */
 void kernel_apply(struct nfqd *d, bool everything);
 /* What the workers refused: into the deny sets. */
 void kernel_learn(struct nfqd *d);
-/* The kernel's counts of the interval, into stats. */
-void kernel_harvest(struct nfqd *d);
+/* The kernel's counts of the interval, into stats, of at most so many sources; what is left stays
+ * in the kernel until the next time. */
+void kernel_harvest(struct nfqd *d, size_t max);
 uint64_t kernel_counter(const struct nfqd *d, const char *name);
 
 /* --- answers.c ------------------------------------------------------------------- */

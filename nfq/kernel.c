@@ -138,9 +138,9 @@ static bool watch_table(struct nfqd *d, bool *anew)
 		log_event(LOG_ERR, "-", "kernel", "unreadable", LS("reason", strerror(errno)));
 	if (there != 1) {
 		d->table = 0;
+		d->note[0] = '\0';
 		d->applied = 0;
 		ksync_forget(d->ksync);
-		d->note[0] = '\0';
 		set_state(d, NFQD_WAITING);
 		return false;
 	}
@@ -157,9 +157,9 @@ static void watch_steps(struct nfqd *d, int64_t mono)
 		return;
 	d->checked_steps_ms = mono;
 	d->steps = nftset_steps(d->sets);
+	(void)nftset_note(d->sets, d->note);
 	bool complete = (d->steps & NFTSET_STEP_NFT) || (d->steps & both) == both;
 	set_state(d, complete ? NFQD_RUNNING : NFQD_NO_STEP);
-	(void)nftset_note(d->sets, d->note);
 }
 
 struct edges {
@@ -177,17 +177,29 @@ static bool mark_edge(const struct policy_entry *e, void *arg)
 	return true;
 }
 
-/* Exemptions that began or ended since the last tick. */
-static void watch_edges(struct nfqd *d, int64_t utc)
+/* The walk over all exemptions is for the moments in which one begins or ends. */
+int64_t kernel_edges(struct nfqd *d)
 {
 	const struct policy *policy = shared_policy(d->shared);
+	int64_t utc = clock_utc_ms();
 	struct edges x = {d->ksync, d->edges_ms, utc};
-	int64_t next = policy_next_edge(policy, d->edges_ms);
-	d->edges_ms = utc;
-	if (next == 0 || next > utc)
-		return;
-	policy_each(policy, mark_edge, &x);
-	kernel_apply(d, false);
+	if (d->next_edge_ms == EDGE_UNKNOWN)
+		d->next_edge_ms = policy_next_edge(policy, d->edges_ms);
+	if (d->next_edge_ms != 0 && d->next_edge_ms <= utc) {
+		policy_each(policy, mark_edge, &x);
+		kernel_apply(d, false);
+		d->edges_ms = utc;
+		d->next_edge_ms = policy_next_edge(policy, utc);
+	}
+	return d->next_edge_ms == 0 ? -1 : d->next_edge_ms - utc;
+}
+
+void kernel_expect(struct nfqd *d, const struct policy_entry *e)
+{
+	const int64_t times[] = {e->starts_ms, e->expires_ms};
+	for (size_t i = 0; i < 2 && d->next_edge_ms != EDGE_UNKNOWN; i++)
+		if (times[i] > d->edges_ms && (d->next_edge_ms == 0 || times[i] < d->next_edge_ms))
+			d->next_edge_ms = times[i];
 }
 
 static bool clock_jumped(struct nfqd *d, int64_t utc, int64_t mono)
@@ -198,6 +210,7 @@ static bool clock_jumped(struct nfqd *d, int64_t utc, int64_t mono)
 		return false;
 	log_event(LOG_NOTICE, "-", "kernel", "clock-jumped", LI("ms", moved));
 	d->edges_ms = utc;
+	d->next_edge_ms = EDGE_UNKNOWN;
 	return true;
 }
 
@@ -236,7 +249,6 @@ void kernel_tick(struct nfqd *d)
 	int64_t age = mono - d->compared_ms;
 	if (anew || jumped || age >= COMPARE_MS || (d->others && age >= COMPARE_SOON_MS))
 		kernel_apply(d, true);
-	watch_edges(d, utc);
 	if (ksync_pending(d->ksync))
 		kernel_apply(d, false);
 	ksync_expire(d->ksync, mono);
@@ -270,6 +282,7 @@ struct harvest {
 	struct nfqd *d;
 	enum event_kind kind;
 	bool pair;
+	int64_t since_ms;
 };
 
 /* Refused sources are told as the deny sets know them; an exempt one is told as it is. */
@@ -279,27 +292,37 @@ static void count(const struct nftset_elem *e, void *arg)
 	struct addr src = e->src;
 	if (h->kind == EVENT_BLOCK)
 		verdict_source_key(&e->src, &src);
-	stats_count(h->d->stats, h->kind, &src, h->pair ? &e->dst : NULL, e->packets,
-		    h->d->harvested_ms);
+	stats_count(h->d->stats, h->kind, &src, h->pair ? &e->dst : NULL, e->packets, h->since_ms);
 }
 
-void kernel_harvest(struct nfqd *d)
+/* What is not taken out goes on counting in the kernel. */
+void kernel_harvest(struct nfqd *d, size_t max)
 {
 	static const struct {
 		enum nftset_id set;
 		enum event_kind kind;
 		bool pair;
-	} from[] = {{NFTSET_REFUSED4, EVENT_BLOCK, true}, {NFTSET_REFUSED6, EVENT_BLOCK, true},
-		    {NFTSET_PASSED4, EVENT_PASS, true},	  {NFTSET_PASSED6, EVENT_PASS, true},
-		    {NFTSET_SEEN4, EVENT_BLOCK, false},	  {NFTSET_SEEN6, EVENT_BLOCK, false}};
+	} from[HARVESTS] = {
+	    {NFTSET_REFUSED4, EVENT_BLOCK, true}, {NFTSET_REFUSED6, EVENT_BLOCK, true},
+	    {NFTSET_PASSED4, EVENT_PASS, true},	  {NFTSET_PASSED6, EVENT_PASS, true},
+	    {NFTSET_SEEN4, EVENT_BLOCK, false},	  {NFTSET_SEEN6, EVENT_BLOCK, false}};
 	if (d->state == NFQD_WAITING)
 		return;
-	for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
-		struct harvest h = {d, from[i].kind, from[i].pair};
-		if (nftset_harvest(d->sets, from[i].set, count, &h) < 0 && errno != ENOENT)
+	unsigned first = d->harvest_turn;
+	for (unsigned n = 0; n < HARVESTS && max > 0; n++) {
+		unsigned i = (first + n) % HARVESTS;
+		int64_t now = clock_utc_ms();
+		struct harvest h = {d, from[i].kind, from[i].pair, d->harvested_ms[i]};
+		int64_t got = nftset_harvest(d->sets, from[i].set, max, count, &h);
+		if (got < 0 && errno != ENOENT)
 			log_event(LOG_ERR, "-", "kernel", "harvest-failed",
 				  LS("set", nftset_name(from[i].set)),
 				  LS("reason", strerror(errno)));
+		if (got < 0)
+			continue;
+		/* One that was not emptied has its turn first the next time. */
+		d->harvest_turn = (size_t)got < max ? 0 : i;
+		d->harvested_ms[i] = now;
+		max -= (size_t)got;
 	}
-	d->harvested_ms = clock_utc_ms();
 }

@@ -38,6 +38,10 @@
 #define POLICY_FILE_MAX (1u << 30)
 #define SAVE_DELAY_MS	500
 #define BACKLOG_SAVE_MS 60000
+#define EVENT_BYTES	64 /* of one event of ours: 63 */
+#define HARVEST_PART	50 /* summing up is at most one part in so many of the time */
+#define HARVEST_MAX_MS	60000
+#define EDGE_MAX_MS	3600000
 
 /* --- files ----------------------------------------------------------------------- */
 
@@ -143,6 +147,25 @@ static void after(struct event *ev, int ms)
 		(void)event_add(ev, &tv);
 }
 
+/* To the moment: an exemption begins and ends when it says. */
+static void watch_edges(struct nfqd *d)
+{
+	int64_t ms = kernel_edges(d) + 1;
+	if (ms > EDGE_MAX_MS)
+		ms = EDGE_MAX_MS;
+	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+	(void)event_del(d->edge_event);
+	if (ms > 0)
+		(void)event_add(d->edge_event, &tv);
+}
+
+static void on_edge(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	watch_edges(arg);
+}
+
 static void on_policy_begin(uint64_t version, uint32_t count, void *arg)
 {
 	struct nfqd *d = arg;
@@ -174,6 +197,8 @@ static void on_policy_end(uint64_t version, void *arg)
 	d->applied = 0;
 	d->heard_ms = clock_mono_ms();
 	kernel_apply(d, true);
+	d->next_edge_ms = EDGE_UNKNOWN;
+	watch_edges(d);
 	after(d->save_event, SAVE_DELAY_MS);
 }
 
@@ -189,6 +214,7 @@ static void on_policy_change(uint64_t version, enum policy_op op, const struct p
 	policy_set_version(p, version);
 	shared_write_end(d->shared);
 	ksync_dirty(d->ksync, &e->prefix);
+	kernel_expect(d, e);
 	d->heard_ms = clock_mono_ms();
 	/* Changes that came together are applied together, once this read is done. */
 	after(d->apply_event, 0);
@@ -200,6 +226,7 @@ static void on_apply(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	kernel_apply(arg, false);
+	watch_edges(arg);
 }
 
 static void on_save(evutil_socket_t fd, short what, void *arg)
@@ -245,16 +272,34 @@ static void on_state(bool connected, void *arg)
 		(void)feed_applied(d->feed, d->applied);
 }
 
+/* The next summing up, after the interval or a longer pause. */
+static void set_interval(struct nfqd *d, int64_t pause_ms)
+{
+	int64_t ms = pause_ms > d->conf.interval ? pause_ms : d->conf.interval;
+	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+	if (event_add(d->interval_event, &tv) < 0)
+		fatal("out of memory");
+}
+
 static void add_event(const struct event *e, void *arg)
 {
 	struct nfqd *d = arg;
 	outbox_add(d->outbox, e);
 }
 
+/* As many sources as stats and the backlog have room for: the rest is safe in the kernel's sets,
+ * and nothing is given up because acctd is slow or away. */
+static size_t room(const struct nfqd *d)
+{
+	size_t bytes = (size_t)d->conf.event_backlog / 2, used = outbox_bytes(d->outbox);
+	size_t n = used < bytes ? (bytes - used) / EVENT_BYTES : 0;
+	return n < STATS_MAX ? n : STATS_MAX;
+}
+
 static void sum_up(struct nfqd *d)
 {
 	kernel_learn(d);
-	kernel_harvest(d);
+	kernel_harvest(d, room(d));
 	stats_close(d->stats, clock_utc_ms(), add_event, d);
 	outbox_seal(d->outbox);
 }
@@ -262,6 +307,7 @@ static void sum_up(struct nfqd *d)
 static void on_interval(evutil_socket_t fd, short what, void *arg)
 {
 	struct nfqd *d = arg;
+	int64_t begin = clock_mono_ms();
 	(void)fd;
 	(void)what;
 	sum_up(d);
@@ -269,6 +315,10 @@ static void on_interval(evutil_socket_t fd, short what, void *arg)
 	if (!d->connected && outbox_batches(d->outbox) > 0 &&
 	    clock_mono_ms() - d->saved_ms > BACKLOG_SAVE_MS)
 		save_outbox(d);
+	/* Summing up a flood must not cost more than a small part of a processor: the kernel counts
+	 * meanwhile. */
+	int64_t pause = (clock_mono_ms() - begin) * HARVEST_PART;
+	set_interval(d, pause < HARVEST_MAX_MS ? pause : HARVEST_MAX_MS);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -276,6 +326,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	kernel_tick(arg);
+	watch_edges(arg);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)
@@ -300,13 +351,6 @@ static void on_stop(void *arg)
 	(void)event_base_loopbreak(d->base);
 }
 
-static void set_interval(struct nfqd *d)
-{
-	const struct timeval tv = {d->conf.interval / 1000, d->conf.interval % 1000 * 1000};
-	if (event_add(d->interval_event, &tv) < 0)
-		fatal("out of memory");
-}
-
 static void on_reload(void *arg)
 {
 	struct nfqd *d = arg;
@@ -323,7 +367,7 @@ static void on_reload(void *arg)
 		talloc_free(d->conf_ctx);
 		d->conf_ctx = ctx;
 		d->conf = fresh;
-		set_interval(d);
+		set_interval(d, 0);
 		log_event(LOG_NOTICE, "-", "process", "reloaded");
 	}
 	proc_ready(NULL);
@@ -393,7 +437,9 @@ static void start_timers(struct nfqd *d)
 	d->apply_event = timer(d, on_apply, 0);
 	d->save_event = timer(d, on_save, 0);
 	(void)timer(d, on_tick, 1000);
-	d->interval_event = timer(d, on_interval, d->conf.interval);
+	d->edge_event = timer(d, on_edge, 0);
+	d->interval_event = timer(d, on_interval, 0);
+	set_interval(d, 0);
 }
 
 static void start_feed(struct nfqd *d)
@@ -444,7 +490,10 @@ int main(int argc, char **argv)
 	proc_signals(d.base, on_stop, on_reload, &d);
 	proc_watchdog(d.base);
 	d.clock_offset_ms = clock_utc_ms() - clock_mono_ms();
-	d.edges_ms = d.harvested_ms = clock_utc_ms();
+	d.edges_ms = clock_utc_ms();
+	d.next_edge_ms = EDGE_UNKNOWN;
+	for (unsigned i = 0; i < HARVESTS; i++)
+		d.harvested_ms[i] = d.edges_ms;
 	d.state = NFQD_NO_STEP; /* the first tick finds out */
 	kernel_tick(&d);
 	start_feed(&d);

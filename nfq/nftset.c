@@ -65,6 +65,7 @@ static const struct set {
 struct nftset {
 	struct mnl_socket *nl;
 	uint32_t seq, commits;
+	size_t harvests;
 	uint8_t send[SEND_BYTES];
 	uint8_t receive[RECEIVE_BYTES];
 };
@@ -412,7 +413,6 @@ int nftset_steps(struct nftset *n)
 	return steps;
 }
 
-/* --- elements -------------------------------------------------------------------- */
 #define NOTE "sekisho-rules " /* RULES_NOTE, see kernel-rules/ruleset.h */
 
 static void read_note(const struct nlmsghdr *nlh, void *arg)
@@ -437,6 +437,7 @@ bool nftset_note(struct nftset *n, char note[static NFTSET_NOTE])
 	return dump(n, nlh, &a) && note[0];
 }
 
+/* --- elements -------------------------------------------------------------------- */
 
 static void put_set(struct nlmsghdr *nlh, const struct set *set)
 {
@@ -669,15 +670,18 @@ static void unique(struct keys *k)
 	k->n = n;
 }
 
-int64_t nftset_harvest(struct nftset *n, enum nftset_id id,
+int64_t nftset_harvest(struct nftset *n, enum nftset_id id, size_t max,
 		       void (*fn)(const struct nftset_elem *e, void *arg), void *arg)
 {
 	struct keys k = {0};
 	struct reader r = {&sets[id], fn, arg, 0};
 	bool ok = nftset_dump(n, id, keep_key, &k);
 	unique(&k);
-	for (size_t at = 0; ok && at < k.n; at += NFTSET_CHUNK)
-		ok = take_some(n, &r, k.v + at, k.n - at < NFTSET_CHUNK ? k.n - at : NFTSET_CHUNK);
+	/* Of too many, another stretch each time. */
+	size_t at = k.n > max ? n->harvests++ * max % k.n : 0,
+	       end = k.n - at > max ? at + max : k.n;
+	for (; ok && at < end; at += NFTSET_CHUNK)
+		ok = take_some(n, &r, k.v + at, end - at < NFTSET_CHUNK ? end - at : NFTSET_CHUNK);
 	free(k.v);
 	return ok ? r.n : -1;
 }

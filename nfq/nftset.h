@@ -104,10 +104,10 @@ bool nftset_dump(struct nftset *n, enum nftset_id id,
 		 void (*fn)(const struct nftset_elem *e, void *arg), void *arg);
 /*
  * Take every element out and tell what it had counted: each packet is told once, in this harvest or
- * the next, but for those that hit an element in the moment of its removal. Returns the elements
- * told, -1 with errno.
+ * the next, but for those that hit an element in the moment of its removal. At most max elements,
+ * not always the same ones. Returns how many, -1 with errno.
  */
-int64_t nftset_harvest(struct nftset *n, enum nftset_id id,
+int64_t nftset_harvest(struct nftset *n, enum nftset_id id, size_t max,
 		       void (*fn)(const struct nftset_elem *e, void *arg), void *arg);
 /* Is key there now? 1, 0, or -1 (errno). */
 int nftset_has(struct nftset *n, enum nftset_id id, const struct addr *key);

@@ -110,6 +110,62 @@ setup() {
 	greet $NET4 25 100.64.0.3
 }
 
+@test "a prefix too wide for the sets, and narrower ones in it, come and go in any order" {
+	ctl exempt add 2001:db8:1::/96
+	ctl exempt add 2001:db8:1::/124
+	greet $NET6
+	ctl exempt remove 2001:db8:1::/124
+	greet $NET6
+	# What the narrower one had put into the kernel must not outlive the wider one.
+	ctl exempt remove 2001:db8:1::/96
+	refused $NET6
+	ctl exempt add 2001:db8:1::/124
+	ctl exempt add 2001:db8:1::/66
+	ctl exempt remove 2001:db8:1::/66
+	greet $NET6
+	ctl exempt remove 2001:db8:1::/124
+	refused $NET6
+	# One wide one for another, in one change: what was refused before is not refused any more.
+	ctl exempt add 2001:db8:1:8000::/66
+	refused $NET6
+	soon 5 in_gw nft get element inet sekisho deny6 '{ 2001:db8:1:: }'
+	printf 'prefix,expires\n2001:db8:1::/66,\n' | ctl exempt import -
+	greet $NET6
+}
+
+@test "an exemption begins and ends to the moment" {
+	local starts ends out
+	refused $NET4
+	starts=$((${EPOCHREALTIME/./} / 1000 + 1300)) ends=$((${EPOCHREALTIME/./} / 1000 + 2700))
+	at() { date -u -d "@$(($1 / 1000)).$(printf %03d $(($1 % 1000)))" +%FT%T.%3NZ; }
+	ctl exempt add $SUB4 --starts "$(at $starts)" --expires "$(at $ends)"
+	out=$(python3 "$BATS_TEST_DIRNAME/enforce_send.py" window $NS_SUB $NS_NET $SUB4 $NET4 $((ends + 1500)))
+	echo "$out, from $starts to $ends"
+	read -r first last <<< "$out"
+	[ "$first" -ge "$starts" ] && [ "$first" -le $((starts + 150)) ]
+	[ "$last" -lt "$ends" ] && [ "$last" -ge $((ends - 150)) ]
+}
+
+@test "every refused packet of 8000 sources is told, however slow acctd is" {
+	in_gw ip route replace 10.0.0.0/8 via $SUB4
+	end nfqd
+	NFQ_LINES="event_backlog = 1M" configure ''
+	start_nfqd
+	soon 10 state_is running
+	kill -STOP "$(cat "$DIR/pid.acctd")"
+	# Four rounds of events are more than the backlog.
+	for n in 1 2 3 4; do
+		in_sub python3 "$BATS_TEST_DIRNAME/enforce_send.py" sources 10.1.0.0 8000 $NET4
+		read -rt 0.3 <> <(:) || true
+	done
+	kill -CONT "$(cat "$DIR/pid.acctd")"
+	all() { [ "$(ctl top --json --limit 10000 | jq '[.lines[] | select(.source | startswith("10.1.")) | .packets] | add')" = 32000 ]; }
+	soon 20 all
+	ctl status --json | jq -e '.nfqd.outbox.events_lost == 0 and .nfqd.outbox.packets_unattributed == 0'
+	end nfqd
+	configure ''
+}
+
 @test "an exemption that ends, ends by itself" {
 	ctl exempt add $SUB4 --expires +2s
 	greet $NET4
