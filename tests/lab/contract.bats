@@ -11,11 +11,11 @@ teardown_file() {
 	"$ROOT/tests/lab/down"
 }
 
-# Other labs may come and go meanwhile; their namespaces have another six letters.
+# Other labs and tests may come and go meanwhile: of namespaces, only those that carry our six letters count.
 without_others() {
 	local ours
 	ours=$(. "$ROOT/tests/lab/lib.sh" && echo "$LAB_TAG")
-	awk -v ours="$ours" '!/sekisho-[0-9a-f]+-(sub|fix|gw|net)$/ || index($0, "sekisho-" ours "-")'
+	awk -v ours="$ours" '!/(netns |\/run\/netns\/)/ || index($0, "sekisho-" ours "-")'
 }
 
 # What a lab could leave behind on the machine: namespaces, links of the root namespace, its listeners, temporary files, processes of ours.
