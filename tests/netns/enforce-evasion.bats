@@ -142,6 +142,33 @@ cases6() {
 	cases6 | each 6
 }
 
+# random SETS SEED: prints how many sets port 25 outside answered, and how many packets to it arrived
+random_packets() {
+	local mac
+	mac=$(in_gw cat /sys/class/net/sub0/address)
+	python3 "$BATS_TEST_DIRNAME/enforce_random.py" $NS_SUB $NS_NET "$mac" $SUB4 $NET4 $SUB6 $NET6 "$1" "$2"
+}
+@test "random disguises: none gets through, and an exempt line's do" {
+	# Another seed each time: the failure names it.
+	local seed=${SEED:-$RANDOM} answered readable
+	ctl exempt add $SUB4
+	ctl exempt add 2001:db8:1::/64
+	read -r answered readable <<< "$(random_packets 500 "$seed" 2> /dev/null)"
+	echo "seed $seed, exempt: $answered answered, $readable readable"
+	[ "$answered" -gt 20 ] && [ "$readable" -gt 50 ]
+	ctl exempt remove $SUB4
+	ctl exempt remove 2001:db8:1::/64
+	for learned in no yes; do # by the deny sets
+		out=$(random_packets 1500 $((seed + ${#learned})) 2>&1)
+		echo "seed $seed, closed: $out"
+		[ "$out" = "0 0" ]
+		in_gw nft add element inet sekisho deny4 "{ $SUB4 timeout 60s }"
+		in_gw nft add element inet sekisho deny6 '{ 2001:db8:1:: timeout 60s }'
+	done
+	in_gw nft flush set inet sekisho deny4
+	in_gw nft flush set inet sekisho deny6
+}
+
 @test "tunnels are counted" {
 	before=$(counter tunnels)
 	raw "$(v4 2f 4000 00000800)"

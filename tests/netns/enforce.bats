@@ -315,8 +315,19 @@ live_session() { # V ADDRESS PREFIX
 	soon 15 state_is no-queue-step
 	run rules status
 	[ "$status" = 1 ]
+	# Closed it stays closed; open it is open, and both are said.
+	ctl explain $SUB6 | grep -P 'decision\treject'
+	ctl status | grep -P 'nfqd\tbackend_reason\tthe queue step was taken away'
 	rules load
 	soon 10 state_is running
+}
+
+@test "status says which backend is at work, and why" {
+	local step
+	step=$(rules status --json | jq -r .queue_step)
+	ctl status --json | jq -e --arg step "$step" '.nfqd | .backend == $step and (.backend_reason | test("^the kernel has ")) and
+		(.version | length > 0) and .rules_version == .version'
+	rules status | grep -P "loaded_as\t.*: $step: the kernel has "
 }
 
 @test "a set that somebody emptied is filled again" {
