@@ -10,6 +10,7 @@
 #   make unit       the unit tests alone          make netns    the tests with real packets and mail alone
 #   make web        the browser test alone        make lint     man pages, layers, clang-tidy, gcc -fanalyzer
 #                   (the last two take two minutes the first time, and are not in make check)
+#   make bench-nfq  what enforcement costs, against the least that could do the same (docs/tuning.md); minutes, root
 #   make fuzz       build the fuzzers (clang); make fuzz-run SECONDS=60 runs each
 #   make format     clang-format everything       make compile_commands.json
 #   make clean      remove build/
@@ -117,7 +118,7 @@ say = @printf '  %-6s %s\n'
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps run demo check unit netns web lint format fuzz fuzz-run clean install FORCE
+.PHONY: all help deps run demo check unit netns web lint bench-nfq format fuzz fuzz-run clean install FORCE
 
 # A change of flags or compiler rebuilds everything.
 stamp := $(D)/.flags
@@ -215,6 +216,8 @@ netns web:
 	@tests/run $@
 lint:
 	@tests/run lint analyze
+bench-nfq: all
+	@SEKISHO_BIN=$(abspath $(D)) tests/bench/nfq
 
 fuzz:
 	@$(MAKE) --no-print-directory MODE=fuzz fuzz-bins
