@@ -22,6 +22,8 @@
 #define CHECKPOINT_PAGES 2000	    /* of 8 KB in the WAL */
 #define RESERVE_MAX	 (24 << 20) /* more than the WAL between two checkpoints */
 #define RESERVE_MIN	 (256 << 10)
+#define SPARE_PAGES	 2048 /* 16 MB: kept for the next messages */
+#define SHRINK_PAGES	 512  /* at a time */
 
 /* Each step once; a change of the schema is a new step at the end. */
 static const char step_1[] =
@@ -192,6 +194,12 @@ static int count_wal(void *arg, sqlite3 *db, const char *name, int pages)
 	return SQLITE_OK;
 }
 
+static bool attach(struct spool *s, const char *path, char **err)
+{
+	s->db = sql_open(path, true, err);
+	return s->db && migrate(s->db, path, err) && instance(s, path, err);
+}
+
 struct spool *spool_open(const char *path, const struct dsn_host *host, char **err)
 {
 	struct spool *s = talloc_zero(NULL, struct spool);
@@ -204,9 +212,14 @@ struct spool *spool_open(const char *path, const struct dsn_host *host, char **e
 	s->reserve = talloc_asprintf(s, "%s.reserve", path);
 	if (!s->reserve)
 		fatal("out of memory");
-	s->db = sql_open(path, true, err);
-	if (!s->db || !migrate(s->db, path, err) || !instance(s, path, err) ||
-	    !sql_prepare(s->db, sql, Q_N, s->st, err)) {
+	/* SQLite's own files need some room: on a full disk, that of the reserve. */
+	bool ok = attach(s, path, err);
+	if (!ok && unlink(s->reserve) == 0) {
+		sqlite3_close(s->db);
+		free(*err);
+		ok = attach(s, path, err);
+	}
+	if (!ok || !sql_prepare(s->db, sql, Q_N, s->st, err)) {
 		spool_close(s);
 		return NULL;
 	}
@@ -314,6 +327,32 @@ void spool_checkpoint(struct spool *s, bool anyway)
 	if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) ==
 	    SQLITE_OK)
 		s->wal_pages = 0;
+}
+
+/* The WAL keeps its size otherwise. Not while somebody reads: nobody shall wait for this. */
+static void truncate_wal(struct spool *s)
+{
+	(void)sqlite3_busy_timeout(s->db, 0);
+	(void)sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	(void)sqlite3_busy_timeout(s->db, SQL_BUSY_MS);
+}
+
+bool spool_shrink(struct spool *s, bool tight)
+{
+	char *q;
+	int64_t spare = one_int(s->db, "PRAGMA freelist_count") - (tight ? 0 : SPARE_PAGES);
+
+	if (spare <= 0) {
+		if (tight)
+			truncate_wal(s);
+		return false;
+	}
+	q = sqlite3_mprintf("PRAGMA incremental_vacuum(%d)",
+			    spare < SHRINK_PAGES ? (int)spare : SHRINK_PAGES);
+	bool ok = q && sqlite3_exec(s->db, q, NULL, NULL, NULL) == SQLITE_OK;
+	sqlite3_free(q);
+	spool_checkpoint(s, true); /* this is what makes the file shorter */
+	return ok;
 }
 
 /* A small disk gets a small reserve. */

@@ -42,6 +42,11 @@ void spool_rollback(struct spool *s);
  * between commits. */
 void spool_checkpoint(struct spool *s, bool anyway);
 /*
+ * Give the disk back what deleted mail has left in the file, a slice at a time; some of it stays
+ * for the next messages, nothing when the disk is tight. True: there is more, call again.
+ */
+bool spool_shrink(struct spool *s, bool tight);
+/*
  * Disk space kept back in <path>.reserve, so that mail can leave when the disk is full: a delete
  * needs room before it makes any. keep(): take it (again), false when the disk has not got it.
  * use(): give it to the spool, false when it was given before.

@@ -34,9 +34,10 @@ sqlite3 *sql_open(const char *path, bool write, char **err)
 	sqlite3 *db = NULL;
 
 	if (sqlite3_open_v2(path, &db, flags, NULL) != SQLITE_OK ||
-	    sqlite3_busy_timeout(db, 5000) != SQLITE_OK ||
+	    sqlite3_busy_timeout(db, SQL_BUSY_MS) != SQLITE_OK ||
 	    sqlite3_extended_result_codes(db, 1) != SQLITE_OK ||
-	    (write && sqlite3_exec(db, "PRAGMA page_size=8192;", NULL, NULL, NULL) != SQLITE_OK) ||
+	    (write && sqlite3_exec(db, "PRAGMA page_size=8192; PRAGMA auto_vacuum=INCREMENTAL;",
+				   NULL, NULL, NULL) != SQLITE_OK) ||
 	    sqlite3_exec(db, write ? write_pragmas : read_pragmas, NULL, NULL, NULL) != SQLITE_OK) {
 		*err = sql_error(db, path);
 		sqlite3_close(db);

@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* How long a statement waits for another process. */
+#define SQL_BUSY_MS 5000
+
 /* Open with our pragmas; NULL with *err (malloc'd). */
 sqlite3 *sql_open(const char *path, bool write, char **err);
 /* Prepare all of sql[n] into st; false with *err (malloc'd). */

@@ -202,6 +202,18 @@ static void give_back(struct writer *w, struct list *ok, const struct list *kept
 		bug("cannot wake the main loop");
 }
 
+/* As long as nobody waits. With the lock, which it lets go. */
+static void shrink(struct writer *w)
+{
+	bool more = true;
+
+	while (more && !w->todo.n && !w->stop) {
+		pthread_mutex_unlock(&w->lock);
+		more = spool_shrink(w->spool, !w->reserved);
+		pthread_mutex_lock(&w->lock);
+	}
+}
+
 static void *thread_main(void *arg)
 {
 	struct writer *w = arg;
@@ -226,6 +238,7 @@ static void *thread_main(void *arg)
 		pthread_mutex_unlock(&w->lock);
 		spool_checkpoint(w->spool, false);
 		pthread_mutex_lock(&w->lock);
+		shrink(w);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
