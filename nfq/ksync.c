@@ -18,6 +18,7 @@
 
 #define MIRROR_MAX ((size_t)1 << 26) /* the kernel's own bound comes first */
 #define EARLY_MS   1500		     /* an end that is early by less is near enough: nfqd goes on */
+#define LAST_MS	   20		     /* the kernel's clock is coarse: nfqd judges the last moment */
 #define LATE_MS	   100 /* and late by less: the end of the exemption is looked at, too */
 
 /* Holds prefixes of lo..len bits: what is shorter than lo would be more than KSYNC_EXPAND_MAX
@@ -133,9 +134,10 @@ static bool near_enough(int64_t held, int64_t want)
 
 static int64_t timeout(int64_t until_ms, int64_t utc_ms)
 {
+	int64_t left = until_ms - utc_ms - LAST_MS;
 	if (until_ms == 0)
 		return 0;
-	return until_ms > utc_ms ? until_ms - utc_ms : 1;
+	return left > 0 ? left : 1;
 }
 
 struct look {

@@ -160,7 +160,8 @@ setup() {
 	done
 	kill -CONT "$(cat "$DIR/pid.acctd")"
 	all() { [ "$(ctl top --json --limit 10000 | jq '[.lines[] | select(.source | startswith("10.1.")) | .packets] | add')" = 32000 ]; }
-	soon 20 all
+	# nfqd takes its time when it has much to read.
+	soon 60 all
 	ctl status --json | jq -e '.nfqd.outbox.events_lost == 0 and .nfqd.outbox.packets_unattributed == 0'
 	end nfqd
 	configure ''
