@@ -321,6 +321,37 @@ static void test_bounds(void **state)
 	free(text);
 }
 
+/* A report inside so many multiparts: found in a few, not looked for in many. */
+static void test_nesting(void **state)
+{
+	static const struct {
+		int depth;
+		bool found;
+	} rows[] = {{0, true}, {5, true}, {12, false}};
+	char text[8192];
+	const char *err;
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		size_t n = (size_t)snprintf(
+		    text, sizeof text,
+		    "From: a@b.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; "
+		    "boundary=b0\n\n");
+		for (int d = 0; d < rows[i].depth; d++)
+			n += (size_t)snprintf(
+			    text + n, sizeof text - n,
+			    "--b%d\nContent-Type: multipart/mixed; boundary=b%d\n\n", d, d + 1);
+		n += (size_t)snprintf(text + n, sizeof text - n,
+				      "--b%d\nContent-Type: message/feedback-report\n\n" FIELDS
+				      "\n--b%d\nContent-Type: message/rfc822\n\nSubject: x\n\ny\n",
+				      rows[i].depth, rows[i].depth);
+		for (int d = rows[i].depth; d >= 0; d--)
+			n += (size_t)snprintf(text + n, sizeof text - n, "--b%d--\n", d);
+		struct arf *a = arf_parse(pool, (const uint8_t *)text, n, HOST, &err);
+		if ((a != NULL) != rows[i].found)
+			fail_msg("depth %d", rows[i].depth);
+	}
+}
+
 static void test_codec(void **state)
 {
 	static uint8_t buf[ARF_WIRE_MAX], again[ARF_WIRE_MAX];
@@ -347,9 +378,9 @@ static void test_codec(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_plain),	     T(test_line_ends), T(test_shapes), T(test_wholes),
-	    T(test_base64_original), T(test_marks),	T(test_jmrp),	T(test_no_report),
-	    T(test_bounds),	     T(test_codec),
+	    T(test_plain),	     T(test_line_ends), T(test_shapes),	 T(test_wholes),
+	    T(test_base64_original), T(test_marks),	T(test_jmrp),	 T(test_no_report),
+	    T(test_bounds),	     T(test_codec),	T(test_nesting), T(test_codec),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
  * requests, bad frames. */
 #include "kit.h"
 
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -385,6 +386,32 @@ static void test_requests(void **state)
 	assert_false(got.answered);
 }
 
+/* An answer to a question of the last connection is none to this one's, though the numbers start
+ * again. */
+static void test_late_reply(void **state)
+{
+	(void)state;
+	connect_as("msad");
+	seen.keep = true;
+	ask("echo", NULL);
+	UNTIL(seen.open != NULL);
+	struct feed_request *old = seen.open;
+	seen.open = NULL;
+	feed_server_free(fs);
+	UNTIL(seen.downs == 1);
+	serve();
+	UNTIL(seen.ups == 2 && feed_server_connected(fs, "msad"));
+	ask("echo", NULL);
+	UNTIL(seen.open != NULL);
+	feed_reply(old, true, json_string("late"));
+	feed_reply(seen.open, true, json_string("now"));
+	UNTIL(got.calls == 1);
+	assert_true(got.answered);
+	assert_string_equal(json_string_value(got.result), "now");
+	json_decref(got.result);
+	got.result = NULL;
+}
+
 /* --- frames that break the rules --- */
 
 static int raw_connect(void)
@@ -487,6 +514,7 @@ static void test_second_replaces_first(void **state)
 
 int main(void)
 {
+	signal(SIGPIPE, SIG_IGN); /* as proc does in the daemons */
 	const struct CMUnitTest tests[] = {
 	    T(test_ack_after_commit),
 	    T(test_replay),
@@ -496,6 +524,7 @@ int main(void)
 	    T(test_policy_large),
 	    T(test_no_policy_for_msad),
 	    T(test_requests),
+	    T(test_late_reply),
 	    T(test_bad_frames),
 	    T(test_second_replaces_first),
 	};

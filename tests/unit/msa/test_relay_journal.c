@@ -233,6 +233,14 @@ static void damaged_floor_repeats(void **state)
 		assert_true(journal_append(j, &o));
 	}
 	journal_committed(j, 3);
+	/* It never goes back, nor where no record is. */
+	journal_committed(j, 1);
+	journal_committed(j, 9);
+	assert_int_equal(replay(j).n, 0);
+	journal_close(j);
+	j = open_it();
+	assert_int_equal(replay(j).n, 0);
+	assert_int_equal(journal_last(j), 3);
 	journal_close(j);
 	poke(20, "x", 1);
 	j = open_it();

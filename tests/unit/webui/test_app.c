@@ -280,6 +280,18 @@ static void signing_in(void **state)
 	has(out, "\r\nLocation: /incidents/7\r\n");
 	has(out, "\r\nSet-Cookie: __Host-sekisho=admin-0123456789; Path=/; Secure; HttpOnly; "
 		 "SameSite=Strict\r\n");
+	/* The token of that form has done its work. */
+	has(out, "\r\nSet-Cookie: __Host-sekisho-login=; Max-Age=0; Path=/; Secure; HttpOnly; "
+		 "SameSite=Strict\r\n");
+	out = post(.path = "/logout", .cookie = VIEWER, .form = "csrf=" TOKEN);
+	has(out, "\r\nLocation: /login?done=out\r\n");
+	has(out, "\r\nSet-Cookie: __Host-sekisho=; Max-Age=0; Path=/; Secure; HttpOnly; "
+		 "SameSite=Strict\r\n");
+	/* A token that could be guessed is none. */
+	assert_true(
+	    status_is(post(.path = "/login", .cookie = "__Host-sekisho-login=0123456789abcde",
+			   .form = "csrf=0123456789abcde&user=taro&password=right"),
+		      403));
 	/* No cookie, another cookie, another site. */
 	assert_true(status_is(post(.path = "/login", .form = good), 403));
 	assert_true(status_is(

@@ -76,6 +76,7 @@ static void hidden(void **state)
 	    {"\xc0", "\\xc0"},
 	    {"\xe3\x81", "\\xe3"},
 	    {"\xed\xa0\x80", "\\xed"},
+	    {"\xed\xbf\xbf", "\\xed"},
 	    {"\xf4\x90\x80\x80", "\\xf4"},
 	    {"\t", NULL},
 	    {"\n", NULL},
