@@ -19,25 +19,34 @@
 #include <confuse.h>
 #include <talloc.h>
 
-#include "lib/clock.h"
 #include "lib/conf.h"
 #include "lib/conf_scan.h"
+#include "lib/conf_value.h"
 #include "lib/log.h"
 #include "lib/proc.h"
 
 #define MAX_FILE    (1u << 20)
 #define MAX_INCLUDE 8
 
-static const char *const sections[] = {
-    "common", "kernel-rules", "nfq", "msa", "ratelimit", "accounting", "webui",
+const char *const conf_sections[] = {
+    "common", "kernel-rules", "nfq", "msa", "ratelimit", "accounting", "webui", NULL,
 };
-#define N_SECTIONS (sizeof sections / sizeof *sections)
+const char *const conf_groups[] = {"class", "pool", NULL};
+#define N_SECTIONS (sizeof conf_sections / sizeof *conf_sections - 1)
+#define N_GROUPS   (sizeof conf_groups / sizeof *conf_groups - 1)
 
 /* The text of one key as some file set it. */
 struct setting {
 	const char *file; /* NULL: not set */
 	int line;
 	struct conf_list text; /* one item unless it is a list */
+};
+
+/* One group, of all files read so far. */
+struct group {
+	const char *kind, *title;
+	struct setting *set; /* of every row, though only the kind's are used */
+	struct group *next;
 };
 
 struct include {
@@ -53,6 +62,8 @@ struct parse {
 	const struct conf_key *keys;
 	size_t n;
 	struct setting *set; /* n of them, this file's own */
+	struct group *groups, **last_group;
+	const cfg_t *top;
 	struct include *includes, **last;
 	char *err;	 /* the first one */
 	bool unreadable; /* the file itself could not be read */
@@ -118,12 +129,17 @@ static const char *nearest(const struct parse *p, const char *section, const cha
 	return best;
 }
 
-static bool known_section(const char *name)
+static bool listed(const char *const *names, const char *name)
 {
-	for (size_t i = 0; i < N_SECTIONS; i++)
-		if (strcmp(name, sections[i]) == 0)
+	for (; *names; names++)
+		if (strcmp(name, *names) == 0)
 			return true;
 	return false;
+}
+
+static bool known_section(const char *name)
+{
+	return listed(conf_sections, name) || listed(conf_groups, name);
 }
 
 static void unknown_name(struct parse *p, const cfg_t *cfg, const char *name)
@@ -133,7 +149,7 @@ static void unknown_name(struct parse *p, const cfg_t *cfg, const char *name)
 	if (!known_section(cfg->name)) {
 		fail(p, cfg->line,
 		     "unknown section '%s'; known are common, kernel-rules, nfq, msa, ratelimit, "
-		     "accounting, webui, and include(\"FILE\")",
+		     "accounting, webui, class NAME, pool NAME, and include(\"FILE\")",
 		     shown);
 		return;
 	}
@@ -145,10 +161,25 @@ static void unknown_name(struct parse *p, const cfg_t *cfg, const char *name)
 /* --- libconfuse
  * --------------------------------------------------------------------------------------- */
 
+/* Does the program itself have keys there? If not, the section's keys are not checked. */
+static bool is_own(const struct parse *p, const char *section)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (!p->keys[i].peek && strcmp(p->keys[i].section, section) == 0)
+			return true;
+	return false;
+}
+
 static void on_error(cfg_t *cfg, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
 {
 	if (strncmp(fmt, "no such option", 14) == 0) {
+		/* libconfuse makes a group when it meets it: this is the first occasion to tell it
+		 * that the rest of one of another program is not to be checked. */
+		if (listed(conf_groups, cfg->name) && !is_own(current, cfg->name)) {
+			cfg->flags |= CFGF_IGNORE_UNKNOWN;
+			return;
+		}
 		unknown_name(current, cfg, va_arg(ap, const char *));
 		return;
 	}
@@ -184,6 +215,50 @@ static size_t row_of(const struct parse *p, const char *section, const char *nam
 	return p->n;
 }
 
+static bool title_valid(const char *t)
+{
+	size_t len = strlen(t);
+	return len > 0 && len <= CONF_TITLE_MAX &&
+	       strspn(t, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+}
+
+/* The group of that kind and title; made when it is new. */
+static struct group *group_of(struct parse *p, const char *kind, const char *title)
+{
+	struct group *g = p->groups;
+	while (g && (strcmp(g->kind, kind) != 0 || strcmp(g->title, title) != 0))
+		g = g->next;
+	if (g)
+		return g;
+	g = talloc_zero(p->pool, struct group);
+	g->kind = talloc_strdup(g, kind);
+	g->title = talloc_strdup(g, title);
+	g->set = talloc_zero_array(g, struct setting, (unsigned)p->n);
+	*p->last_group = g;
+	p->last_group = &g->next;
+	return g;
+}
+
+/* The same of what is being parsed; NULL when its name is not valid. */
+static struct group *group_here(struct parse *p, const cfg_t *section)
+{
+	char shown[64];
+	if (title_valid(section->title))
+		return group_of(p, section->name, section->title);
+	log_escape(section->title, strlen(section->title), shown, sizeof shown);
+	/* The top's line is still that of the group's beginning, unless the group is empty. */
+	fail(p, p->top->line, "%s \"%s\": a name is 1 to %d of a-z, 0-9 and -", section->name,
+	     shown, CONF_TITLE_MAX);
+	return NULL;
+}
+
+/* At a group's end; it may be empty, and is one all the same. */
+static int on_group(cfg_t *cfg, cfg_opt_t *opt)
+{
+	(void)cfg;
+	return group_here(current, opt->values[opt->nvalues - 1]->section) ? 0 : 1;
+}
+
 /* Called for each value, once an item for lists; opt->nvalues already counts this one. */
 static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
@@ -193,7 +268,10 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 		fail(p, cfg->line, "a key stands inside its section");
 		return 1;
 	}
-	struct setting *s = &p->set[i];
+	struct group *g = cfg->title ? group_here(p, cfg) : NULL;
+	if (cfg->title && !g)
+		return 1;
+	struct setting *s = g ? &g->set[i] : &p->set[i];
 	if (s->file && opt->nvalues <= 1) {
 		fail(p, cfg->line, "%s is set twice in this file, first in line %d", opt->name,
 		     s->line);
@@ -215,7 +293,7 @@ static cfg_opt_t *section_opts(struct parse *p, const char *section)
 	cfg_opt_t *opts = talloc_zero_array(p->pool, cfg_opt_t, (unsigned)p->n + 1);
 	size_t k = 0;
 	for (size_t i = 0; i < p->n; i++)
-		if (strcmp(p->keys[i].section, section) == 0)
+		if (p->keys[i].type != CONF_GROUP && strcmp(p->keys[i].section, section) == 0)
 			opts[k++] = (cfg_opt_t){
 			    .name = p->keys[i].name,
 			    .type = CFGT_STR,
@@ -226,31 +304,36 @@ static cfg_opt_t *section_opts(struct parse *p, const char *section)
 	return opts;
 }
 
-/* Does the program itself have keys there? If not, the section's keys are not checked. */
-static bool is_own(const struct parse *p, const char *section)
+/* Everything that may stand at the top of a file. */
+static cfg_opt_t *top_opts(struct parse *p)
 {
-	for (size_t i = 0; i < p->n; i++)
-		if (!p->keys[i].peek && strcmp(p->keys[i].section, section) == 0)
-			return true;
-	return false;
+	cfg_opt_t *top = talloc_zero_array(p->pool, cfg_opt_t, N_SECTIONS + N_GROUPS + 2), *o = top;
+	for (size_t i = 0; i < N_SECTIONS; i++)
+		*o++ = (cfg_opt_t){.name = conf_sections[i],
+				   .type = CFGT_SEC,
+				   .subopts = section_opts(p, conf_sections[i])};
+	for (size_t i = 0; i < N_GROUPS; i++)
+		*o++ = (cfg_opt_t){
+		    .name = conf_groups[i],
+		    .type = CFGT_SEC,
+		    .flags = CFGF_MULTI | CFGF_TITLE,
+		    .subopts = section_opts(p, conf_groups[i]),
+		    .validcb = conf_group_row(p->keys, p->n, conf_groups[i]) ? on_group : NULL};
+	*o = (cfg_opt_t){.name = "include", .type = CFGT_FUNC, .func = on_include};
+	return top;
 }
 
 static cfg_t *make_cfg(struct parse *p)
 {
-	cfg_opt_t *top = talloc_zero_array(p->pool, cfg_opt_t, N_SECTIONS + 2);
-	for (size_t i = 0; i < N_SECTIONS; i++)
-		top[i] = (cfg_opt_t){
-		    .name = sections[i], .type = CFGT_SEC, .subopts = section_opts(p, sections[i])};
-	top[N_SECTIONS] = (cfg_opt_t){.name = "include", .type = CFGT_FUNC, .func = on_include};
-	cfg_t *cfg = cfg_init(top, CFGF_NONE);
+	cfg_t *cfg = cfg_init(top_opts(p), CFGF_NONE);
 	if (!cfg)
 		return NULL;
 	(void)setlocale(
 	    LC_ALL, "C"); /* cfg_init() takes the environment's; our texts and numbers stay ours */
 	(void)cfg_set_error_function(cfg, on_error);
 	for (size_t i = 0; i < N_SECTIONS; i++)
-		if (!is_own(p, sections[i]))
-			cfg_getsec(cfg, sections[i])->flags |= CFGF_IGNORE_UNKNOWN;
+		if (!is_own(p, conf_sections[i]))
+			cfg_getsec(cfg, conf_sections[i])->flags |= CFGF_IGNORE_UNKNOWN;
 	return cfg;
 }
 
@@ -262,9 +345,11 @@ static void parse_text(struct parse *p, const char *text)
 		return;
 	}
 	current = p;
+	p->top = cfg;
 	if (*text && cfg_parse_buf(cfg, text) != CFG_SUCCESS)
 		fail(p, cfg->line, "syntax error");
 	current = NULL;
+	p->top = NULL;
 	(void)cfg_free(cfg);
 }
 
@@ -272,6 +357,13 @@ static void parse_text(struct parse *p, const char *text)
  * ---------------------------------------------------------------------------------------------- */
 
 static bool load_file(struct parse *out, int depth, const char *file);
+
+static void lay_over(struct setting *under, const struct setting *over, size_t n)
+{
+	for (size_t k = 0; k < n; k++)
+		if (over[k].file)
+			under[k] = over[k];
+}
 
 /* Each included file over what is there; a later one over an earlier. */
 static bool load_includes(struct parse *p, int depth)
@@ -288,9 +380,9 @@ static bool load_includes(struct parse *p, int depth)
 			p->err = p->err ? p->err : sub.err;
 			return false;
 		}
-		for (size_t k = 0; k < p->n; k++)
-			if (sub.set[k].file)
-				p->set[k] = sub.set[k];
+		lay_over(p->set, sub.set, p->n);
+		for (const struct group *g = sub.groups; g; g = g->next)
+			lay_over(group_of(p, g->kind, g->title)->set, g->set, p->n);
 	}
 	return true;
 }
@@ -303,6 +395,7 @@ static bool load_file(struct parse *out, int depth, const char *file)
 	size_t len = 0;
 	out->file = talloc_strdup(out->pool, file);
 	out->last = &out->includes;
+	out->last_group = &out->groups;
 	out->set = talloc_zero_array(out->pool, struct setting, (unsigned)out->n);
 	char *text = proc_read_file(file, MAX_FILE, &len);
 	if (!text) {
@@ -319,188 +412,80 @@ static bool load_file(struct parse *out, int depth, const char *file)
 	return !out->err && load_includes(out, depth);
 }
 
-/* --- values
- * ---------------------------------------------------------------------------------------------- */
-
-static bool read_bool(const char *s, bool *out)
-{
-	int b = cfg_parse_boolean(s);
-	*out = b == 1;
-	return b == 0 || b == 1;
-}
-
-static bool read_int(const char *s, int64_t *out, const char **rest)
-{
-	char *end;
-	errno = 0;
-	if (*s != '-' && (*s < '0' || *s > '9'))
-		return false;
-	*out = strtoll(s, &end, 10);
-	*rest = end;
-	return errno == 0 && end != s;
-}
-
-/* Bytes, with k, M or G for powers of 1024. */
-static bool read_size(const char *s, int64_t *out)
-{
-	static const char units[] = "kMG";
-	const char *rest, *u;
-	if (*s == '-' || !read_int(s, out, &rest))
-		return false;
-	if (!*rest)
-		return true;
-	u = strchr(units, *rest == 'K' ? 'k' : *rest);
-	if (!u || rest[1])
-		return false;
-	return !__builtin_mul_overflow(*out, INT64_C(1) << (10 * (u - units + 1)), out);
-}
-
-/* The index of word in "a|b|c", or -1. */
-static int choice_of(const char *choices, const char *word)
-{
-	size_t len = strlen(word);
-	int i = 0;
-	for (const char *c = choices;; i++) {
-		size_t n = strcspn(c, "|");
-		if (n == len && memcmp(c, word, n) == 0)
-			return i;
-		if (!c[n])
-			return -1;
-		c += n + 1;
-	}
-}
-
-static const char *format_value(const struct conf_key *k, int64_t v, char buf[static 32])
-{
-	static const char units[] = "GMk";
-	if (k->type == CONF_DURATION)
-		return clock_format_duration(v, buf);
-	for (int i = 0; k->type == CONF_SIZE && v && i < 3; i++) {
-		int64_t unit = INT64_C(1) << (10 * (3 - i));
-		if (v % unit == 0) {
-			(void)snprintf(buf, 32, "%" PRId64 "%c", v / unit, units[i]);
-			return buf;
-		}
-	}
-	(void)snprintf(buf, 32, "%" PRId64, v);
-	return buf;
-}
-
-/* NULL when s is a good value of k's type; what is wrong else (talloc'd). Lists are taken apart
- * elsewhere. */
-static char *read_value(void *pool, const struct conf_key *k, const char *s, void *field)
-{
-	const char *why = NULL, *rest = "";
-	char lo[32], hi[32];
-	int64_t v = 0;
-	switch (k->type) {
-	case CONF_BOOL:
-		if (!read_bool(s, field))
-			return talloc_strdup(pool, "is true or false (or yes, no, on, off)");
-		return NULL;
-	case CONF_PATH:
-		if (*s && *s != '/')
-			return talloc_strdup(pool, "is a full path, starting with /");
-		*(char **)field = talloc_strdup(pool, s);
-		return NULL;
-	case CONF_STRING:
-		*(char **)field = talloc_strdup(pool, s);
-		return NULL;
-	case CONF_ENUM:
-		*(int *)field = choice_of(k->choices, s);
-		if (*(int *)field < 0)
-			return talloc_asprintf(pool, "is one of %s", k->choices);
-		return NULL;
-	case CONF_INT:
-		if (!read_int(s, &v, &rest) || *rest)
-			return talloc_strdup(pool, "is a whole number");
-		break;
-	case CONF_SIZE:
-		if (!read_size(s, &v))
-			return talloc_strdup(
-			    pool, "is a number of bytes, or one with k, M or G: 64k, 10M");
-		break;
-	case CONF_DURATION:
-		if (!clock_parse_duration(s, &v, &why))
-			return talloc_asprintf(pool, "is not a duration: %s", why);
-		break;
-	case CONF_LIST:
-		bug("conf: a list is read by read_list()");
-	}
-	if ((k->min || k->max) && (v < k->min || v > k->max))
-		return talloc_asprintf(pool, "must be from %s to %s", format_value(k, k->min, lo),
-				       format_value(k, k->max, hi));
-	*(int64_t *)field = v;
-	return NULL;
-}
-
-/* Empty items count as absent: `{}` comes as one. */
-static void read_list(void *pool, const struct conf_list *text, struct conf_list *out)
-{
-	out->items = talloc_array(pool, char *, (unsigned)text->n + 1);
-	out->n = 0;
-	for (size_t i = 0; i < text->n; i++)
-		if (*text->items[i])
-			out->items[out->n++] = talloc_strdup(out->items, text->items[i]);
-	out->items[out->n] = NULL;
-}
-
-/* "a b c" as a list, for defaults. */
-static struct conf_list split_blanks(void *pool, const char *s)
-{
-	struct conf_list l = {NULL, 0};
-	for (s += strspn(s, " "); *s; s += strspn(s, " ")) {
-		size_t n = strcspn(s, " ");
-		l.items = talloc_realloc(pool, l.items, char *, (unsigned)l.n + 1);
-		l.items[l.n++] = talloc_strndup(pool, s, n);
-		s += n;
-	}
-	return l;
-}
-
-static void *field_of(const struct conf_key *k, void *out)
-{
-	return (char *)out + k->offset;
-}
-
-static const void *cfield_of(const struct conf_key *k, const void *out)
-{
-	return (const char *)out + k->offset;
-}
+/* --- filling the program's struct
+ * --------------------------------------------------------------------------- */
 
 static void fill_default(void *ctx, void *pool, const struct conf_key *k, void *out)
 {
 	const char *d = k->dflt ? k->dflt : "";
 	if (k->type == CONF_LIST) {
-		struct conf_list l = split_blanks(pool, d);
-		read_list(ctx, &l, field_of(k, out));
+		struct conf_list l = conf_split_blanks(pool, d);
+		conf_read_list(ctx, &l, conf_field(k, out));
 		return;
 	}
-	char *why = read_value(ctx, k, d, field_of(k, out));
+	char *why = conf_read_value(ctx, k, d, conf_field(k, out));
 	if (why)
 		bug("conf: the default of %s.%s %s", k->section, k->name, why);
+}
+
+/* One key into the struct that holds it. */
+static bool fill_key(void *ctx, struct parse *p, const struct conf_key *k, const struct setting *s,
+		     void *out)
+{
+	if (!s->file) {
+		fill_default(ctx, p->pool, k, out);
+		return true;
+	}
+	if (k->type == CONF_LIST) {
+		conf_read_list(ctx, &s->text, conf_field(k, out));
+		return true;
+	}
+	char *why = conf_read_value(ctx, k, s->text.items[0], conf_field(k, out));
+	if (!why)
+		return true;
+	p->file = s->file;
+	fail(p, s->line, "%s %s", k->name, why);
+	talloc_free(why);
+	return false;
+}
+
+static bool fill_group(void *ctx, struct parse *p, const struct group *g, void *item)
+{
+	*(char **)item = talloc_strdup(ctx, g->title);
+	for (size_t i = 0; i < p->n; i++)
+		if (p->keys[i].type != CONF_GROUP && strcmp(p->keys[i].section, g->kind) == 0 &&
+		    !fill_key(ctx, p, &p->keys[i], &g->set[i], item))
+			return false;
+	return true;
+}
+
+static bool fill_groups(void *ctx, struct parse *p, const struct conf_key *row,
+			struct conf_items *out)
+{
+	size_t size = (size_t)row->max, n = 0, at = 0;
+	for (const struct group *g = p->groups; g; g = g->next)
+		n += strcmp(g->kind, row->section) == 0;
+	out->items = talloc_zero_size(ctx, (n ? n : 1) * size);
+	bug_on(!out->items);
+	for (const struct group *g = p->groups; g; g = g->next)
+		if (strcmp(g->kind, row->section) == 0 &&
+		    !fill_group(ctx, p, g, (char *)out->items + size * at++))
+			return false;
+	out->n = n;
+	return true;
 }
 
 static bool fill(void *ctx, struct parse *p, void *out)
 {
 	for (size_t i = 0; i < p->n; i++) {
 		const struct conf_key *k = &p->keys[i];
-		const struct setting *s = &p->set[i];
-		if (!s->file) {
-			fill_default(ctx, p->pool, k, out);
-			continue;
+		if (k->type == CONF_GROUP) {
+			if (!fill_groups(ctx, p, k, conf_field(k, out)))
+				return false;
+		} else if (!conf_group_row(p->keys, p->n, k->section)) {
+			if (!fill_key(ctx, p, k, &p->set[i], out))
+				return false;
 		}
-		if (k->type == CONF_LIST) {
-			read_list(ctx, &s->text, field_of(k, out));
-			continue;
-		}
-		char *why = read_value(ctx, k, s->text.items[0], field_of(k, out));
-		if (!why)
-			continue;
-		p->file = s->file;
-		fail(p, s->line, "%s %s", k->name, why);
-		talloc_free(why);
-		return false;
 	}
 	return true;
 }
@@ -510,6 +495,9 @@ static void check_table(const struct conf_key *keys, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		if (!known_section(keys[i].section))
 			bug("conf: key %s is in unknown section %s", keys[i].name, keys[i].section);
+		if (listed(conf_groups, keys[i].section) !=
+		    !!conf_group_row(keys, n, keys[i].section))
+			bug("conf: %s and its row of type CONF_GROUP", keys[i].section);
 		for (size_t j = 0; j < i; j++)
 			if (strcmp(keys[i].name, keys[j].name) == 0 &&
 			    strcmp(keys[i].section, keys[j].section) == 0)
@@ -527,119 +515,4 @@ bool conf_load(void *ctx, const char *file, const struct conf_key *keys, size_t 
 		*err = talloc_strdup(ctx, p.err ? p.err : "out of memory");
 	talloc_free(p.pool);
 	return ok;
-}
-
-/* --- the dump, and reloading
- * ------------------------------------------------------------------------------- */
-
-static void dump_string(FILE *f, const char *s)
-{
-	(void)fputc('"', f);
-	for (; s && *s; s++) {
-		const char *esc = strchr("\\\"$", *s);
-		if (*s == '\n' || *s == '\t')
-			(void)fputs(*s == '\n' ? "\\n" : "\\t", f);
-		else
-			(void)fprintf(f, "%s%c", esc ? "\\" : "", *s);
-	}
-	(void)fputc('"', f);
-}
-
-static void dump_value(FILE *f, const struct conf_key *k, const void *field)
-{
-	const struct conf_list *l = field;
-	const char *c = k->choices;
-	char buf[32];
-	switch (k->type) {
-	case CONF_BOOL:
-		(void)fputs(*(const bool *)field ? "true" : "false", f);
-		break;
-	case CONF_INT:
-	case CONF_SIZE:
-	case CONF_DURATION:
-		(void)fputs(format_value(k, *(const int64_t *)field, buf), f);
-		break;
-	case CONF_STRING:
-	case CONF_PATH:
-		dump_string(f, *(char *const *)field);
-		break;
-	case CONF_ENUM:
-		for (int i = 0; i < *(const int *)field && strchr(c, '|'); i++)
-			c = strchr(c, '|') + 1;
-		(void)fprintf(f, "\"%.*s\"", (int)strcspn(c, "|"), c);
-		break;
-	case CONF_LIST:
-		(void)fputs("{", f);
-		for (size_t i = 0; i < l->n; i++) {
-			(void)fputs(i ? ", " : "", f);
-			dump_string(f, l->items[i]);
-		}
-		(void)fputs("}", f);
-		break;
-	}
-}
-
-void conf_dump(FILE *f, const struct conf_key *keys, size_t n, const void *out)
-{
-	for (size_t s = 0; s < N_SECTIONS; s++) {
-		bool open = false;
-		for (size_t i = 0; i < n; i++) {
-			if (strcmp(keys[i].section, sections[s]) != 0)
-				continue;
-			if (!open)
-				(void)fprintf(f, "%s {\n", sections[s]);
-			open = true;
-			if (keys[i].doc)
-				(void)fprintf(f, "\t# %s\n", keys[i].doc);
-			(void)fprintf(f, "\t%s = ", keys[i].name);
-			dump_value(f, &keys[i], cfield_of(&keys[i], out));
-			(void)fputc('\n', f);
-		}
-		if (open)
-			(void)fputs("}\n", f);
-	}
-}
-
-static bool same_string(const char *a, const char *b)
-{
-	return strcmp(a ? a : "", b ? b : "") == 0;
-}
-
-static bool same_value(const struct conf_key *k, const void *a, const void *b)
-{
-	const struct conf_list *x = a, *y = b;
-	switch (k->type) {
-	case CONF_BOOL:
-		return *(const bool *)a == *(const bool *)b;
-	case CONF_ENUM:
-		return *(const int *)a == *(const int *)b;
-	case CONF_INT:
-	case CONF_SIZE:
-	case CONF_DURATION:
-		return *(const int64_t *)a == *(const int64_t *)b;
-	case CONF_STRING:
-	case CONF_PATH:
-		return same_string(*(char *const *)a, *(char *const *)b);
-	case CONF_LIST:
-		for (size_t i = 0; x->n == y->n && i < x->n; i++)
-			if (!same_string(x->items[i], y->items[i]))
-				return false;
-		return x->n == y->n;
-	}
-	return false;
-}
-
-bool conf_may_reload(void *ctx, const struct conf_key *keys, size_t n, const void *old,
-		     const void *fresh, char **err)
-{
-	for (size_t i = 0; i < n; i++) {
-		const struct conf_key *k = &keys[i];
-		if (k->reload || same_value(k, cfield_of(k, old), cfield_of(k, fresh)))
-			continue;
-		*err =
-		    talloc_asprintf(ctx, "%s.%s cannot change while running; restart to apply it",
-				    k->section, k->name);
-		return false;
-	}
-	return true;
 }

@@ -2,6 +2,8 @@
  * conf - one configuration file for all programs, read with libconfuse and checked by a table.
  *
  * The file has one section a program: common, kernel-rules, nfq, msa, ratelimit, accounting, webui.
+ * Beside them stand groups, any number of each kind, with a name: class NAME { }, pool NAME { };
+ * a name is 1 to 15 of a-z, 0-9 and -. A group written twice is one, as a section is.
  * A program reads `common` and the sections it has keys for; the others are skipped, but their
  * names are checked. Each key is one row of a table, which drives parsing, defaults, -n, the dump
  * and the check against the manual page.
@@ -29,6 +31,7 @@ enum conf_type {
 	CONF_PATH,     /* char *, absolute or "" */
 	CONF_ENUM,     /* int: index into choices */
 	CONF_LIST,     /* struct conf_list of strings */
+	CONF_GROUP,    /* struct conf_items: every group of the kind `section`; name is "" */
 };
 
 struct conf_list {
@@ -36,12 +39,25 @@ struct conf_list {
 	size_t n;
 };
 
+#define CONF_TITLE_MAX 15 /* characters of a group's name */
+
+/*
+ * The groups of one kind, in the order of their first lines. items is an array of the program's own
+ * struct, whose first member is `char *name`; the CONF_GROUP row's max is its size. The kind's keys
+ * are rows as others are, with offsets in that struct.
+ */
+struct conf_items {
+	void *items;
+	size_t n;
+};
+
 struct conf_key {
 	const char *section, *name;
 	enum conf_type type;
-	size_t offset;	     /* in the program's own struct */
+	size_t offset;	     /* in the program's own struct, or in the group's */
 	const char *dflt;    /* as it would be typed; for lists, items separated by blanks */
-	int64_t min, max;    /* of the value in its base unit; both 0: no limit */
+	int64_t min, max;    /* of the value in its base unit; both 0: no limit. CONF_GROUP: max is
+				the size of an item */
 	const char *choices; /* CONF_ENUM: "closed|open" */
 	bool reload;	     /* may change on SIGHUP */
 	const char *doc;     /* one line, for the dump */
@@ -54,11 +70,12 @@ struct conf_key {
  */
 bool conf_load(void *ctx, const char *file, const struct conf_key *keys, size_t n, void *out,
 	       char **err);
-/* Every key with its current value and doc, in the file's own format. */
+/* Every key with its current value and doc, in the file's own format; groups after the sections. */
 void conf_dump(FILE *f, const struct conf_key *keys, size_t n, const void *out);
 /*
  * After conf_load() of a fresh struct on SIGHUP: false when a key that is not reloadable differs;
- * *err (talloc'd under ctx) names it.
+ * *err (talloc'd under ctx) names it. Groups of a kind may come and go if its CONF_GROUP row says
+ * reload.
  */
 bool conf_may_reload(void *ctx, const struct conf_key *keys, size_t n, const void *old,
 		     const void *fresh, char **err);

@@ -17,8 +17,15 @@ static void must(bool ok)
 		abort();
 }
 
+struct fuzz_class {
+	char *name;
+	int64_t rate;
+	struct conf_list list;
+};
+
 struct fuzz_conf {
 	struct conf_common common;
+	struct conf_items classes;
 	bool on;
 	int64_t port, size, wait;
 	char *host, *cert, *peeked;
@@ -38,6 +45,12 @@ static const struct conf_key keys[] = {
     {"nfq", "fail", CONF_ENUM, AT(fail), "closed", 0, 0, "closed|open", true, "policy", false},
     {"nfq", "list", CONF_LIST, AT(list), "a b", 0, 0, NULL, false, "some", false},
     {"msa", "hostname", CONF_STRING, AT(peeked), "mx", 0, 0, NULL, true, "theirs", true},
+    {"class", "", CONF_GROUP, AT(classes), NULL, 0, sizeof(struct fuzz_class), NULL, true, NULL,
+     false},
+    {"class", "rate", CONF_INT, offsetof(struct fuzz_class, rate), "60", 1, 1000, NULL, false,
+     "a rate", false},
+    {"class", "list", CONF_LIST, offsetof(struct fuzz_class, list), "x", 0, 0, NULL, true, "a list",
+     false},
 };
 #define N_KEYS (sizeof keys / sizeof *keys)
 

@@ -16,8 +16,15 @@
 
 #define N(a) (sizeof(a) / sizeof *(a))
 
+struct test_class {
+	char *name;
+	int64_t rate;
+	struct conf_list list;
+};
+
 struct test_conf {
 	struct conf_common common;
+	struct conf_items classes;
 	bool on;
 	int64_t port, any, size, wait;
 	char *host, *cert;
@@ -40,6 +47,12 @@ static const struct conf_key keys[] = {
      false},
     {"nfq", "list", CONF_LIST, AT(list), "a b", 0, 0, NULL, false, "some", false},
     {"msa", "hostname", CONF_STRING, AT(peeked), "mx", 0, 0, NULL, true, "theirs", true},
+    {"class", "", CONF_GROUP, AT(classes), NULL, 0, sizeof(struct test_class), NULL, true, NULL,
+     false},
+    {"class", "rate", CONF_INT, offsetof(struct test_class, rate), "60", 1, 1000, NULL, false,
+     "a rate", false},
+    {"class", "list", CONF_LIST, offsetof(struct test_class, list), "x", 0, 0, NULL, true, "a list",
+     false},
 };
 
 static char dir[] = "/tmp/sekisho-test-conf.XXXXXX";
@@ -178,7 +191,7 @@ static void test_refusals(void **state)
 	    {"nfq { host = \"a\x01\" }", ":1: ", "control character"},
 	    {"nfq { a\x1b[2J = 1 }", ":1: ", "control character"},
 	    {"nfq { host = *.example }", ":1: ", "quoted"},
-    {"nfq { host = http://x }", ":1: ", "quoted"},
+	    {"nfq { host = http://x }", ":1: ", "quoted"},
 	    {"nfq {\n host = a#b }", ":2: ", "quoted"},
 	    {"nfq { host = a/*b*/ }", ":1: ", "quoted"},
 	    {"nfq { wait = +10s }", ":1: ", "quoted"},
@@ -193,6 +206,21 @@ static void test_refusals(void **state)
 	    {"\ninclude(\"absent.conf\")", ":2: ", "cannot include "},
 	    {"\n\ninclude(\"t.conf\")", ":3: ", "more than 8 deep"},
 	    {"nfq { include(\"x\") }", ":1: ", "outside the sections"},
+	    {"class { }", ":1: ", "title"},
+	    {"class A { }", ":1: ", "class \"A\": a name is 1 to 15"},
+	    {"\nclass a_b {\n\n\n rate = 1 }", ":2: ", "class \"a_b\": a name"},
+	    {"class abcdefghijklmnop { rate = 1 }", ":1: ", "a name is 1 to 15"},
+	    {"class '' { }", ":1: ", "a name is 1 to 15"},
+	    {"class a {\n rat = 1 }", ":2: ", "unknown key 'rat' in section class; did you mean"},
+	    {"class a {\n rate = 1\n rate = 2 }",
+	     ":3: ", "set twice in this file, first in line 2"},
+	    {"class a { rate = 1 }\nclass b { }\nclass a { rate = 1 }", ":3: ", "set twice"},
+	    {"class a {\n rate = 0 }", ":2: ", "rate must be from 1 to 1000"},
+	    {"'class=a|rate' = 1", ":1: ", ""},
+	    {"class a { rate = 1 }\n'class=a|rate' = 1", ":2: ", "inside its section"},
+	    {"nfq x { }", ":1: ", "brace"},
+	    {"class a b { }", ":1: ", "brace"},
+	    {"nfq { class a { } }", ":1: ", "unknown key 'class'"},
 	};
 	(void)state;
 	for (size_t i = 0; i < N(cases); i++) {
@@ -267,6 +295,51 @@ static void test_include(void **state)
 	talloc_free(ctx);
 }
 
+/* name:rate[list] of each group, in the order of the file. */
+static char *classes(void *ctx, const struct test_conf *c)
+{
+	const struct test_class *t = c->classes.items;
+	char *out = talloc_strdup(ctx, "");
+	for (size_t i = 0; i < c->classes.n; i++) {
+		out = talloc_asprintf_append(out, "%s:%lld[", t[i].name, (long long)t[i].rate);
+		for (size_t j = 0; j < t[i].list.n; j++)
+			out = talloc_asprintf_append(out, "%s,", t[i].list.items[j]);
+		out = talloc_asprintf_append(out, "] ");
+	}
+	return out;
+}
+
+static void test_groups(void **state)
+{
+	static const struct {
+		const char *text, *want;
+	} cases[] = {
+	    {"", ""},
+	    {"class a { }", "a:60[x,] "},
+	    {"class 0-z { rate = 5 list = {} }", "0-z:5[] "},
+	    {"class abcdefghijklmno { }", "abcdefghijklmno:60[x,] "},
+	    {"class b { rate = 2 } nfq { port = 3 } class 'a' { list = {p, q} } class \"c\" { }",
+	     "b:2[x,] a:60[p,q,] c:60[x,] "},
+	    /* Twice is one; the order is that of the first lines, whatever is set when. */
+	    {"class b { } class a { rate = 1 } class b { rate = 2 }", "b:2[x,] a:1[x,] "},
+	    /* Another program's kind of group is not ours to check. */
+	    {"pool P_ { x = 1 y = {1, \"}\"} z = on } pool q { } class a { }", "a:60[x,] "},
+	    {"include(\"over.conf\") class a { rate = 1 list = {p} } class b { rate = 2 }",
+	     "a:1[o,] b:9[x,] n:60[x,] "},
+	};
+	(void)state;
+	put("over.conf", "class b { rate = 9 }\nclass n { }\nclass a { list = {o} }");
+	for (size_t i = 0; i < N(cases); i++) {
+		void *ctx = talloc_new(NULL);
+		struct test_conf c;
+		char *err;
+		if (!load(ctx, cases[i].text, &c, &err))
+			fail_msg("case %zu: %s", i, err);
+		assert_string_equal(classes(ctx, &c), cases[i].want);
+		talloc_free(ctx);
+	}
+}
+
 /* The dump of anything is a file that loads to the same. */
 static void test_dump(void **state)
 {
@@ -275,6 +348,7 @@ static void test_dump(void **state)
 	    "nfq { on = off port = 1 any = 0 size = 1025 wait = 90s fail = observe list = {} }",
 	    "nfq { host = \"a\\\"b\\\\c\\${d} \\n\\t'\" list = {\"x, y\", \"}\"} size = 64k }",
 	    "common { state_dir = \"\" user = root }",
+	    "class a { rate = 7 } class b { list = {\"1 2\"} }",
 	};
 	(void)state;
 	for (size_t i = 0; i < N(texts); i++) {
@@ -289,6 +363,7 @@ static void test_dump(void **state)
 		if (!load(ctx, text, &b, &err))
 			fail_msg("%s\n%s", err, text);
 		assert_string_equal(shown(ctx, &a), shown(ctx, &b));
+		assert_string_equal(classes(ctx, &a), classes(ctx, &b));
 		assert_non_null(strstr(text, "\t# the port\n\tport = "));
 		free(text);
 		talloc_free(ctx);
@@ -298,30 +373,57 @@ static void test_dump(void **state)
 static void test_reload(void **state)
 {
 	static const struct {
-		const char *text, *names; /* NULL: may */
+		const char *old, *text, *names; /* NULL: may */
 	} cases[] = {
-	    {"", NULL},
-	    {"nfq { on = no port = 1 any = 2 size = 3 fail = open } msa { hostname = x }", NULL},
-	    {"nfq { list = {a, b} wait = 90m }", NULL}, /* set, but the same */
-	    {"nfq { wait = 5s }", "nfq.wait"},
-	    {"nfq { host = x }", "nfq.host"},
-	    {"nfq { cert = \"/x\" }", "nfq.cert"},
-	    {"nfq { list = {a} }", "nfq.list"},
-	    {"nfq { list = {a, c} }", "nfq.list"},
-	    {"common { user = root }", "common.user"},
+	    {"", "", NULL},
+	    {"", "nfq { on = no port = 1 any = 2 size = 3 fail = open } msa { hostname = x }",
+	     NULL},
+	    {"", "nfq { list = {a, b} wait = 90m }", NULL}, /* set, but the same */
+	    {"", "nfq { wait = 5s }", "nfq.wait"},
+	    {"", "nfq { host = x }", "nfq.host"},
+	    {"", "nfq { cert = \"/x\" }", "nfq.cert"},
+	    {"", "nfq { list = {a} }", "nfq.list"},
+	    {"", "nfq { list = {a, c} }", "nfq.list"},
+	    {"", "common { user = root }", "common.user"},
+	    {"class a { }", "class b { } class c { rate = 2 }", NULL},
+	    {"class b { } class a { }", "class a { list = {z} }", NULL},
+	    {"class b { } class a { }", "class a { rate = 3 }", "class a.rate"},
 	};
-	void *ctx = talloc_new(NULL);
-	struct test_conf old, fresh;
-	char *err;
 	(void)state;
-	assert_true(load(ctx, "", &old, &err));
 	for (size_t i = 0; i < N(cases); i++) {
+		void *ctx = talloc_new(NULL);
+		struct test_conf old, fresh;
+		char *err;
+		assert_true(load(ctx, cases[i].old, &old, &err));
 		assert_true(load(ctx, cases[i].text, &fresh, &err));
 		bool ok = conf_may_reload(ctx, keys, N(keys), &old, &fresh, &err);
 		assert_int_equal(ok, cases[i].names == NULL);
 		if (!ok)
 			assert_non_null(strstr(err, cases[i].names));
+		talloc_free(ctx);
 	}
+}
+
+/* A kind of group whose row says so neither comes nor goes. */
+static void test_reload_fixed(void **state)
+{
+	struct conf_key fixed[N(keys)];
+	void *ctx = talloc_new(NULL);
+	struct test_conf none, a, b;
+	char *err;
+	(void)state;
+	memcpy(fixed, keys, sizeof keys);
+	for (size_t i = 0; i < N(fixed); i++)
+		if (fixed[i].type == CONF_GROUP)
+			fixed[i].reload = false;
+	assert_true(load(ctx, "", &none, &err));
+	assert_true(load(ctx, "class a { }", &a, &err));
+	assert_true(load(ctx, "class b { }", &b, &err));
+	assert_true(conf_may_reload(ctx, fixed, N(fixed), &a, &a, &err));
+	assert_false(conf_may_reload(ctx, fixed, N(fixed), &none, &a, &err));
+	assert_false(conf_may_reload(ctx, fixed, N(fixed), &a, &none, &err));
+	assert_false(conf_may_reload(ctx, fixed, N(fixed), &a, &b, &err));
+	assert_non_null(strstr(err, "class a cannot change"));
 	talloc_free(ctx);
 }
 
@@ -358,10 +460,11 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_values),     cmocka_unit_test(test_refusals),
-	    cmocka_unit_test(test_unreadable), cmocka_unit_test(test_include),
-	    cmocka_unit_test(test_dump),       cmocka_unit_test(test_reload),
-	    cmocka_unit_test(test_ownership),
+	    cmocka_unit_test(test_values),	 cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_unreadable),	 cmocka_unit_test(test_include),
+	    cmocka_unit_test(test_dump),	 cmocka_unit_test(test_reload),
+	    cmocka_unit_test(test_ownership),	 cmocka_unit_test(test_groups),
+	    cmocka_unit_test(test_reload_fixed),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
