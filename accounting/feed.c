@@ -19,7 +19,6 @@
 #include "lib/proc.h"
 #include "lib/wire.h"
 
-#define FEED_PROTOCOL 1
 #define NAME_MAX_LEN  128
 
 struct feed_request {

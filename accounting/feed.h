@@ -22,11 +22,13 @@
 #include "accounting/event.h"
 #include "lib/addr.h"
 
-enum feed_frame {		   /* u16 type of lib/ipc */
-		  FEED_HELLO = 1,  /* > u8 protocol (1), str program, str instance, u8 wants policy,
-				      u64 version in force (0: none) */
-		  FEED_EVENTS = 2, /* > u64 seq, u32 n, n records of event_encode() */
-		  FEED_REPLY = 3,  /* > u32 request id, bytes JSON */
+#define FEED_PROTOCOL 2 /* acctd refuses any other */
+
+enum feed_frame {		  /* u16 type of lib/ipc */
+		  FEED_HELLO = 1, /* > u8 FEED_PROTOCOL, str program, str instance, u8 wants policy,
+				     u64 version in force (0: none) */
+		  FEED_EVENTS = 2,  /* > u64 seq, u32 n, n records of event_encode() */
+		  FEED_REPLY = 3,   /* > u32 request id, bytes JSON */
 		  FEED_APPLIED = 4, /* > u64 version: this policy version is in force */
 		  FEED_ACK = 16,    /* < u64 seq: this batch and every earlier one are on disk */
 		  FEED_POLICY_BEGIN = 17, /* < u64 version, u32 count: forget nothing yet, a full
@@ -39,15 +41,20 @@ enum feed_frame {		   /* u16 type of lib/ipc */
 };
 
 enum policy_op { POLICY_SET = 1, POLICY_DELETE = 2 };
-enum policy_class { POLICY_FULL = 1, POLICY_THROTTLED = 2 };
+
+#define POLICY_CLASS	 16 /* bytes of a class name with its NUL: [a-z0-9-]{1,15} */
+#define POLICY_DST_MAX	 16
+#define POLICY_ENTRY_MAX (1 + 16 + 4 + 15 + 3 * 8 + 1 + POLICY_DST_MAX * 17) /* bytes encoded */
 
 /* One active exemption. Only those in force now or later are sent; a suspended or ended one is a
  * POLICY_DELETE. */
 struct policy_entry {
 	struct prefix prefix;
-	enum policy_class class;
+	char class[POLICY_CLASS];      /* what it means is nfqd's configuration */
 	int64_t starts_ms, expires_ms; /* UTC; expires 0: never */
 	int64_t exemption_id;
+	uint8_t n_dst;			   /* of a class for listed destinations only */
+	struct prefix dst[POLICY_DST_MAX]; /* of the prefix's own family or not */
 };
 
 struct feed;
@@ -80,9 +87,12 @@ bool feed_applied(struct feed *f, uint64_t version);
 void feed_reply(struct feed_request *r, bool ok, json_t *result);
 void feed_free(struct feed *f);
 
-/* Codec, for both ends. Entry: u8 family len, addr, u8 class, i64 starts, i64 expires, i64 id. */
+/* Codec, for both ends. Entry: u8 family len, addr, str class, i64 starts, i64 expires, i64 id, u8
+ * n_dst, of each: u8 family len, addr. */
 struct wire_out;
 struct wire_in;
+/* Is it a class name as the configuration allows it? */
+bool policy_class_valid(const char *name);
 void policy_entry_put(struct wire_out *w, const struct policy_entry *e);
 bool policy_entry_get(struct wire_in *r, struct policy_entry *e);
 

@@ -9,7 +9,7 @@
  *
  * Trusted with: what root and acctd's own user send. Every record is decoded before the store sees
  * it. Diagnostics: "feed" log lines, sekisho_accounting_* metrics. Known gaps: a snapshot is held
- * in memory while it is sent.
+ * in memory, encoded, while it is sent.
  */
 #include "accounting/feed_server.h"
 
@@ -32,10 +32,10 @@
 #define GROUP_BATCHES 64
 #define STALL_MS      1000 /* before a sender whose batch failed is told to come again */
 #define REQUEST_MS    5000
-#define PUMP_ENTRIES  1000
 #define PUMP_BACKLOG  (2u << 20)
 #define PUMP_MS	      10
-#define ENTRY_BYTES   42
+#define PIECE_HEADER  8 /* u32 length of what follows, u32 entries */
+#define PIECE_MAX     (48u << 10)
 #define BATCH_MAX     (512u << 10)
 #define CHANGES_MAX   100000 /* waiting behind a snapshot; above it the daemon starts over */
 
@@ -43,6 +43,14 @@ struct change {
 	uint64_t version;
 	enum policy_op op;
 	struct policy_entry entry;
+};
+
+/* Frames of entries, one behind the other, each after its length. */
+struct snapshot {
+	uint8_t *bytes;
+	size_t len, cap, next; /* next: the piece to be sent */
+	size_t piece;	       /* the last one */
+	uint32_t in_piece, n;
 };
 
 struct peer {
@@ -54,8 +62,7 @@ struct peer {
 	int64_t since_ms;
 	struct event *timer; /* the pump, or the end of a stall */
 
-	struct policy_entry *snapshot; /* being sent */
-	size_t n_snapshot, next;
+	struct snapshot snapshot; /* being sent */
 	uint64_t version;
 	bool pumping;
 	struct change *changes;
@@ -203,6 +210,12 @@ static bool take_reply(struct peer *p, struct wire_in *in)
 	return valid;
 }
 
+static void drop_snapshot(struct peer *p)
+{
+	free(p->snapshot.bytes);
+	p->snapshot = (struct snapshot){0};
+}
+
 /* --- peers --- */
 
 static void free_peer(struct peer *p)
@@ -211,7 +224,7 @@ static void free_peer(struct peer *p)
 	LIST_REMOVE(p, link);
 	drop_requests(fs, p);
 	event_free(p->timer);
-	free(p->snapshot);
+	drop_snapshot(p);
 	talloc_free(p->changes);
 	free(p);
 	metric_add(fs->m_peers, -1);
@@ -331,7 +344,7 @@ static bool take_events(struct peer *p, struct wire_in *in)
 
 static bool send_change(struct peer *p, const struct change *c)
 {
-	uint8_t buf[64];
+	uint8_t buf[16 + POLICY_ENTRY_MAX];
 	struct wire_out w;
 	wire_out_init(&w, buf, sizeof buf);
 	wire_u64(&w, c->version);
@@ -348,24 +361,45 @@ static bool send_version(struct peer *p, uint16_t type, bool with_count)
 	wire_out_init(&w, buf, sizeof buf);
 	wire_u64(&w, p->version);
 	if (with_count)
-		wire_u32(&w, (uint32_t)p->n_snapshot);
+		wire_u32(&w, p->snapshot.n);
 	return ipc_send(p->conn, type, w.buf, w.len);
+}
+
+/* An entry more: in the last piece, or in a new one. */
+static void keep_entry(const struct policy_entry *e, void *arg)
+{
+	struct snapshot *s = arg;
+	struct wire_out w;
+	if (s->cap - s->len < PIECE_MAX) {
+		s->cap = s->cap + s->cap / 2 + 2 * PIECE_MAX;
+		s->bytes = realloc(s->bytes, s->cap);
+		if (!s->bytes)
+			fatal("out of memory");
+	}
+	if (s->in_piece == 0 || s->len - s->piece + POLICY_ENTRY_MAX > PIECE_MAX) {
+		s->piece = s->len;
+		s->len += PIECE_HEADER;
+		s->in_piece = 0;
+	}
+	wire_out_init(&w, s->bytes + s->len, POLICY_ENTRY_MAX);
+	policy_entry_put(&w, e);
+	bug_on(w.bad);
+	s->len += w.len;
+	s->in_piece++;
+	s->n++;
+	wire_out_init(&w, s->bytes + s->piece, PIECE_HEADER);
+	wire_u32(&w, (uint32_t)(s->len - s->piece - 4));
+	wire_u32(&w, s->in_piece);
 }
 
 static bool send_entries(struct peer *p)
 {
-	static uint8_t buf[4 + PUMP_ENTRIES * ENTRY_BYTES];
-	size_t n = p->n_snapshot - p->next;
-	struct wire_out w;
-	if (n > PUMP_ENTRIES)
-		n = PUMP_ENTRIES;
-	wire_out_init(&w, buf, sizeof buf);
-	wire_u32(&w, (uint32_t)n);
-	for (size_t i = 0; i < n; i++)
-		policy_entry_put(&w, &p->snapshot[p->next + i]);
-	bug_on(w.bad);
-	p->next += n;
-	return ipc_send(p->conn, FEED_POLICY_ENTRY, w.buf, w.len);
+	struct wire_in r;
+	wire_in_init(&r, p->snapshot.bytes + p->snapshot.next, 4);
+	uint32_t len = wire_get_u32(&r);
+	const uint8_t *piece = p->snapshot.bytes + p->snapshot.next + 4;
+	p->snapshot.next += 4 + len;
+	return ipc_send(p->conn, FEED_POLICY_ENTRY, piece, len);
 }
 
 static bool end_pump(struct peer *p)
@@ -373,9 +407,8 @@ static bool end_pump(struct peer *p)
 	bool ok = send_version(p, FEED_POLICY_END, false);
 	for (size_t i = 0; ok && i < p->n_changes; i++)
 		ok = send_change(p, &p->changes[i]);
-	free(p->snapshot);
+	drop_snapshot(p);
 	talloc_free(p->changes);
-	p->snapshot = NULL;
 	p->changes = NULL;
 	p->n_changes = p->cap_changes = 0;
 	p->pumping = false;
@@ -387,9 +420,9 @@ static bool end_pump(struct peer *p)
 static void pump(struct peer *p)
 {
 	bool ok = true;
-	while (ok && p->next < p->n_snapshot && ipc_backlog(p->conn) < PUMP_BACKLOG)
+	while (ok && p->snapshot.next < p->snapshot.len && ipc_backlog(p->conn) < PUMP_BACKLOG)
 		ok = send_entries(p);
-	if (ok && p->next < p->n_snapshot) {
+	if (ok && p->snapshot.next < p->snapshot.len) {
 		timer_in(p->timer, PUMP_MS);
 		return;
 	}
@@ -399,7 +432,7 @@ static void pump(struct peer *p)
 
 static void begin_pump(struct peer *p)
 {
-	if (!store_policy_snapshot(p->fs->store, &p->snapshot, &p->n_snapshot, &p->version)) {
+	if (!store_policy_snapshot(p->fs->store, keep_entry, &p->snapshot, &p->version)) {
 		stall(p); /* never an empty policy because the disk failed */
 		return;
 	}
@@ -475,8 +508,15 @@ static void replace_older(struct peer *p)
 
 static bool take_hello(struct peer *p, struct wire_in *in)
 {
-	if (p->hello || wire_get_u8(in) != 1)
+	if (p->hello)
 		return false;
+	uint8_t protocol = wire_get_u8(in);
+	if (!in->bad && protocol != FEED_PROTOCOL) {
+		log_event(LOG_ERR, "-", "feed", "other-protocol", LI("theirs", protocol),
+			  LI("ours", FEED_PROTOCOL),
+			  LS("hint", "a daemon of another version: upgrade and restart them all"));
+		return false;
+	}
 	wire_get_str(in, p->program, sizeof p->program);
 	wire_get_str(in, p->instance, sizeof p->instance);
 	uint8_t wants = wire_get_u8(in);

@@ -175,10 +175,11 @@ static bool grow_changes(struct store *s)
 
 static void read_entry(struct store *s, int stmt, struct policy_entry *e)
 {
-	e->exemption_id = sql_int(DB, stmt, 0);
+	*e = (struct policy_entry){.exemption_id = sql_int(DB, stmt, 0)};
 	e->prefix.len = (uint8_t)sql_int(DB, stmt, 1);
 	sql_addr(DB, stmt, 2, &e->prefix.a);
-	e->class = (enum policy_class)sql_int(DB, stmt, 3);
+	snprintf(e->class, sizeof e->class, "%s",
+		 sql_int(DB, stmt, 3) == POLICY_THROTTLED ? "throttled" : "full");
 	e->starts_ms = sql_int(DB, stmt, 4);
 	e->expires_ms = sql_int(DB, stmt, 5);
 }
@@ -201,36 +202,18 @@ uint64_t store_policy_version(struct store *s)
 	return (uint64_t)sql_value(DB, ST_SETTING, QS("policy_version"));
 }
 
-static struct policy_entry *read_snapshot(struct store *s, size_t *n)
+bool store_policy_snapshot(struct store *s, void (*fn)(const struct policy_entry *e, void *arg),
+			   void *arg, uint64_t *version)
 {
-	struct policy_entry *list = NULL;
-	size_t cap = 0;
-	for (bool row = sql_first(DB, ST_EXEMPT_SNAPSHOT); row;
-	     row = sql_next(DB, ST_EXEMPT_SNAPSHOT)) {
-		if (*n == cap) {
-			cap = cap ? 2 * cap : 256;
-			struct policy_entry *p = realloc(list, cap * sizeof *p);
-			if (!p)
-				fatal("out of memory");
-			list = p;
-		}
-		read_entry(s, ST_EXEMPT_SNAPSHOT, &list[(*n)++]);
-	}
-	return list;
-}
-
-bool store_policy_snapshot(struct store *s, struct policy_entry **list, size_t *n,
-			   uint64_t *version)
-{
-	*n = 0;
+	struct policy_entry e;
 	store_begin(s);
 	*version = store_policy_version(s);
-	*list = read_snapshot(s, n);
-	if (store_commit(s, NULL, NULL))
-		return true;
-	free(*list);
-	*list = NULL;
-	return false;
+	for (bool row = sql_first(DB, ST_EXEMPT_SNAPSHOT); row;
+	     row = sql_next(DB, ST_EXEMPT_SNAPSHOT)) {
+		read_entry(s, ST_EXEMPT_SNAPSHOT, &e);
+		fn(&e, arg);
+	}
+	return store_commit(s, NULL, NULL);
 }
 
 void store_audit(struct store *s, const struct store_who *w, int64_t now_ms, const char *action,

@@ -95,6 +95,8 @@ int store_lease_holders(struct store *s, const struct addr *a, int port, int64_t
 
 /* --- exemptions (store_policy.c) --- */
 
+enum policy_class { POLICY_FULL = 1, POLICY_THROTTLED = 2 }; /* as the database has it */
+
 struct store_exemption {
 	struct prefix prefix;
 	enum policy_class class;
@@ -120,10 +122,10 @@ int64_t store_exemptions_expire(struct store *s, int64_t now_ms);
  * shortened when t is to come. One that is nobody's stays. Used by store_lease_add(). */
 void store_exemptions_revoke(struct store *s, int64_t subscriber, const struct prefix *p,
 			     int64_t t_ms, const struct store_who *w, int64_t now_ms);
-/* Every active entry, for a snapshot: *list is malloc'd (NULL when there is none). False on error.
- */
-bool store_policy_snapshot(struct store *s, struct policy_entry **list, size_t *n,
-			   uint64_t *version);
+/* Every active entry, told one by one, for a snapshot of *version. False on error: what was told is
+ * then nothing. fn must not use the store. */
+bool store_policy_snapshot(struct store *s, void (*fn)(const struct policy_entry *e, void *arg),
+			   void *arg, uint64_t *version);
 
 /* --- incidents (store_incident.c) --- */
 

@@ -63,13 +63,13 @@ static void explain_exempt(struct nfqd *d, const struct addr *src, const struct 
 	if (e->expires_ms)
 		(void)clock_format(e->expires_ms, until);
 	x->decision = "allow";
-	x->rule = e->class == POLICY_FULL ? "exempt" : "throttled";
+	x->rule = strcmp(e->class, "full") == 0 ? "exempt" : "throttled";
 	x->exemption_id = e->exemption_id;
 	x->in_kernel = d->state != NFQD_WAITING && in_allow_set(d, src);
 	(void)snprintf(x->why, sizeof x->why, "%s is exempt by %s (exemption %" PRId64 ")%s%s%s%s",
 		       addr_format(src, who), prefix_format(&e->prefix, prefix), e->exemption_id,
 		       *until ? ", until " : "", until,
-		       e->class == POLICY_THROTTLED ? "; new connections are limited" : "",
+		       strcmp(e->class, "full") != 0 ? "; new connections are limited" : "",
 		       x->in_kernel ? ""
 				    : "; not in the kernel's sets, each packet is judged by nfqd");
 }

@@ -215,7 +215,7 @@ static bool look_at(const struct addr *key, uint8_t tag, void *value, void *arg)
 	const struct policy_entry *e =
 	    policy_find(l->policy, key, level->lo, level->len, l->utc_ms, &want.until_ms);
 	if (e) {
-		want.throttled = e->class == POLICY_THROTTLED;
+		want.throttled = strcmp(e->class, "full") != 0;
 		allow_element(l, set, key, &want);
 		undeny(l->k, key);
 	} else {

@@ -16,7 +16,6 @@
 
 #define NIL	    UINT32_MAX
 #define MIN_BUCKETS 64
-#define ENTRY_BYTES (1 + 16 + 1 + 8 + 8 + 8)
 #define MAX_ENTRIES (1u << 24)
 
 struct node {
@@ -180,8 +179,9 @@ static bool better(const struct policy_entry *x, const struct policy_entry *y)
 {
 	if (!y)
 		return true;
-	if (x->class != y->class)
-		return x->class == POLICY_FULL;
+	bool full = strcmp(x->class, "full") == 0;
+	if (full != (strcmp(y->class, "full") == 0))
+		return full;
 	return ends_later(x->expires_ms, y->expires_ms);
 }
 
@@ -254,9 +254,10 @@ int64_t policy_next_edge(const struct policy *p, int64_t now_ms)
 
 /* --- the snapshot on disk -------------------------------------------------------- */
 
-#define MAGIC	"SKNP"
-#define HEADER	(4 + 4 + 8 + 4)
-#define TRAILER 4
+#define MAGIC	     "SKNP"
+#define FILE_VERSION 2
+#define HEADER	     (4 + 4 + 8 + 4)
+#define TRAILER	     4
 
 /* CRC-32 (IEEE 802.3), bit by bit: a file is read once. */
 static uint32_t crc32(const uint8_t *data, size_t len)
@@ -278,14 +279,14 @@ static bool encode_entry(const struct policy_entry *e, void *arg)
 
 uint8_t *policy_encode(const struct policy *p, void *ctx, size_t *len)
 {
-	size_t cap = HEADER + (size_t)p->used * ENTRY_BYTES + TRAILER;
+	size_t cap = HEADER + (size_t)p->used * POLICY_ENTRY_MAX + TRAILER;
 	struct wire_out w;
 	uint8_t *buf = talloc_array(ctx, uint8_t, cap);
 	bug_on(!buf);
 	wire_out_init(&w, buf, cap);
 	for (const char *m = MAGIC; *m; m++)
 		wire_u8(&w, (uint8_t)*m);
-	wire_u32(&w, 1);
+	wire_u32(&w, FILE_VERSION);
 	wire_u64(&w, p->version);
 	wire_u32(&w, p->used);
 	policy_each(p, encode_entry, &w);
@@ -295,13 +296,36 @@ uint8_t *policy_encode(const struct policy *p, void *ctx, size_t *len)
 	return buf;
 }
 
-static bool header_valid(struct wire_in *r, const char **err)
+/* The version of the file; 0: it is none of ours. */
+static uint32_t read_header(struct wire_in *r)
 {
 	for (const char *m = MAGIC; *m; m++)
 		if (wire_get_u8(r) != (uint8_t)*m)
 			r->bad = true;
-	*err = "it is not a policy snapshot of this version";
-	return wire_get_u32(r) == 1 && !r->bad;
+	uint32_t version = wire_get_u32(r);
+	return !r->bad && version <= FILE_VERSION ? version : 0;
+}
+
+/* An entry of file version 1: the class was a number, and there were no destinations. */
+static bool entry_get_1(struct wire_in *r, struct policy_entry *e)
+{
+	uint8_t buf[POLICY_ENTRY_MAX];
+	struct wire_out w;
+	struct wire_in again;
+	struct addr a;
+	wire_out_init(&w, buf, sizeof buf);
+	wire_u8(&w, wire_get_u8(r));
+	wire_get_addr(r, &a);
+	wire_addr(&w, &a);
+	uint8_t class = wire_get_u8(r);
+	wire_str(&w, class == 1 ? "full" : class == 2 ? "throttled" : "");
+	for (int i = 0; i < 3; i++)
+		wire_i64(&w, wire_get_i64(r));
+	wire_u8(&w, 0);
+	wire_in_init(&again, buf, w.len);
+	if (!policy_entry_get(&again, e))
+		r->bad = true;
+	return !r->bad;
 }
 
 struct policy *policy_decode(void *ctx, const uint8_t *data, size_t len, const char **err)
@@ -312,7 +336,9 @@ struct policy *policy_decode(void *ctx, const uint8_t *data, size_t len, const c
 		return NULL;
 	wire_in_init(&end, data + len - TRAILER, TRAILER);
 	wire_in_init(&r, data, len - TRAILER);
-	if (!header_valid(&r, err))
+	*err = "it is not a policy snapshot of this version";
+	uint32_t version = read_header(&r);
+	if (version == 0)
 		return NULL;
 	*err = "its checksum is wrong";
 	if (wire_get_u32(&end) != crc32(data, len - TRAILER))
@@ -322,7 +348,7 @@ struct policy *policy_decode(void *ctx, const uint8_t *data, size_t len, const c
 	uint32_t n = wire_get_u32(&r);
 	for (uint32_t i = 0; i < n && n <= MAX_ENTRIES && !r.bad; i++) {
 		struct policy_entry e;
-		if (policy_entry_get(&r, &e))
+		if (version == 1 ? entry_get_1(&r, &e) : policy_entry_get(&r, &e))
 			policy_put(p, &e);
 	}
 	if (wire_done(&r))

@@ -51,8 +51,8 @@ void policy_each(const struct policy *p, bool (*fn)(const struct policy_entry *e
 int64_t policy_next_edge(const struct policy *p, int64_t now_ms);
 
 /*
- * The snapshot on disk: "SKNP", u32 1, u64 version, u32 count, entries of policy_entry_put(), u32
- * CRC. policy_encode() returns talloc'd bytes under ctx.
+ * The snapshot on disk: "SKNP", u32 2, u64 version, u32 count, entries of policy_entry_put(), u32
+ * CRC. Files of version 1 are read, too. policy_encode() returns talloc'd bytes under ctx.
  */
 uint8_t *policy_encode(const struct policy *p, void *ctx, size_t *len);
 /* A new policy under ctx, or NULL with *err (static text): nothing of a damaged file is used. */

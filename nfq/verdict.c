@@ -17,7 +17,7 @@ static struct verdict judge_source(const struct addr *src, const struct policy *
 	const struct policy_entry *e = policy_match(policy, src, now);
 	if (!e)
 		return (struct verdict){VERDICT_CLOSED, false, true};
-	return (struct verdict){e->class == POLICY_FULL ? VERDICT_EXEMPT : VERDICT_THROTTLED, true,
+	return (struct verdict){strcmp(e->class, "full") == 0 ? VERDICT_EXEMPT : VERDICT_THROTTLED, true,
 				false};
 }
 

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct wire_in r;
 	struct wire_out w;
 	struct policy_entry e;
-	uint8_t again[64];
+	uint8_t again[POLICY_ENTRY_MAX];
 	wire_in_init(&r, data, size);
 	for (;;) {
 		const uint8_t *start = r.p;

@@ -15,6 +15,8 @@ static struct event sample(int kind)
 		return kit_message(T0, ALICE, "192.0.2.1");
 	case EVENT_DELIVERY:
 		return kit_delivery(T0, ALICE, EVENT_DEFERRED);
+	case EVENT_SUSPECT:
+		return kit_suspect(T0, "2001:db8:0:7::", 37);
 	default:
 		return kit_refuse(T0, ALICE);
 	}
@@ -24,7 +26,7 @@ static void test_round_trip(void **state)
 {
 	uint8_t buf[EVENT_MAX_BYTES], again[EVENT_MAX_BYTES];
 	(void)state;
-	for (int k = EVENT_BLOCK; k <= EVENT_REFUSE; k++) {
+	for (int k = EVENT_BLOCK; k <= EVENT_SUSPECT; k++) {
 		struct event e = sample(k), out;
 		size_t n = event_encode(&e, buf, sizeof buf);
 		assert_true(n > 4);
@@ -72,7 +74,7 @@ static void test_cut(void **state)
 	uint8_t buf[EVENT_MAX_BYTES];
 	struct event out;
 	(void)state;
-	for (int k = EVENT_BLOCK; k <= EVENT_REFUSE; k++) {
+	for (int k = EVENT_BLOCK; k <= EVENT_SUSPECT; k++) {
 		struct event e = sample(k);
 		size_t n = event_encode(&e, buf, sizeof buf - 1);
 		for (size_t len = 0; len < n; len++)
@@ -94,7 +96,7 @@ static void test_strict(void **state)
 	assert_int_equal(event_decode(buf, n, &out), 0);
 	buf[n - 1] = 1;
 	assert_int_equal(event_decode(buf, n, &out), n);
-	buf[4] = 7; /* kind */
+	buf[4] = EVENT_SUSPECT + 1; /* kind */
 	assert_int_equal(event_decode(buf, n, &out), 0);
 	buf[4] = 0;
 	assert_int_equal(event_decode(buf, n, &out), 0);
@@ -116,12 +118,32 @@ static void test_strict(void **state)
 	assert_int_equal(event_decode(buf, n, &out), 0);
 }
 
+/* The length of the line is one of its family. */
+static void test_suspect_length(void **state)
+{
+	uint8_t buf[EVENT_MAX_BYTES];
+	struct event e = kit_suspect(T0, "192.0.2.7", 40), out;
+	size_t n = event_encode(&e, buf, sizeof buf);
+	(void)state;
+	assert_int_equal(event_decode(buf, n, &out), n);
+	assert_int_equal(out.u.suspect.plen, 32);
+	assert_int_equal(out.u.suspect.nets, 20);
+	buf[n - 1] = 33;
+	assert_int_equal(event_decode(buf, n, &out), 0);
+	e = kit_suspect(T0, "2001:db8::", 40);
+	n = event_encode(&e, buf, sizeof buf);
+	buf[n - 1] = 128;
+	assert_int_equal(event_decode(buf, n, &out), n);
+	buf[n - 1] = 129;
+	assert_int_equal(event_decode(buf, n, &out), 0);
+}
+
 static bool policy_round(const struct policy_entry *e, struct policy_entry *out, size_t *len,
-			 uint8_t buf[64])
+			 uint8_t buf[POLICY_ENTRY_MAX])
 {
 	struct wire_out w;
 	struct wire_in r;
-	wire_out_init(&w, buf, 64);
+	wire_out_init(&w, buf, POLICY_ENTRY_MAX);
 	policy_entry_put(&w, e);
 	*len = w.len;
 	wire_in_init(&r, buf, w.len);
@@ -132,36 +154,80 @@ static void test_policy(void **state)
 {
 	static const char *const prefixes[] = {"192.0.2.1", "192.0.2.0/24", "2001:db8::/48",
 					       "2001:db8::1", "0.0.0.0/0"};
-	uint8_t buf[64];
+	uint8_t buf[POLICY_ENTRY_MAX];
 	size_t len;
 	struct policy_entry out;
 	(void)state;
 	for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
 		struct policy_entry e = {.prefix = kit_prefix(prefixes[i]),
-					 .class = POLICY_THROTTLED,
+					 .class = "small-business",
 					 .starts_ms = T0,
 					 .expires_ms = T0 + 1,
 					 .exemption_id = 42};
 		assert_true(policy_round(&e, &out, &len, buf));
 		assert_true(prefix_eq(&out.prefix, &e.prefix));
-		assert_int_equal(out.class, POLICY_THROTTLED);
+		assert_string_equal(out.class, "small-business");
 		assert_int_equal(out.starts_ms, T0);
 		assert_int_equal(out.expires_ms, T0 + 1);
 		assert_int_equal(out.exemption_id, 42);
+		assert_int_equal(out.n_dst, 0);
 	}
+}
+
+static void test_policy_destinations(void **state)
+{
+	uint8_t buf[POLICY_ENTRY_MAX];
+	size_t len;
+	struct policy_entry out,
+	    e = {.prefix = kit_prefix("192.0.2.1"), .class = "0123456789abcde"};
+	(void)state;
+	for (; e.n_dst < POLICY_DST_MAX; e.n_dst++)
+		e.dst[e.n_dst] = kit_prefix(e.n_dst % 2 ? "198.51.100.0/24" : "2001:db8::25");
+	assert_true(policy_round(&e, &out, &len, buf));
+	assert_int_equal(len, POLICY_ENTRY_MAX);
+	assert_string_equal(out.class, e.class);
+	assert_int_equal(out.n_dst, POLICY_DST_MAX);
+	for (unsigned i = 0; i < out.n_dst; i++)
+		assert_true(prefix_eq(&out.dst[i], &e.dst[i]));
+	e.dst[3].len = 20; /* a host bit */
+	assert_false(policy_round(&e, &out, &len, buf));
+	e.dst[3].len = 33;
+	assert_false(policy_round(&e, &out, &len, buf));
+}
+
+static void test_policy_class(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name;
+		bool valid;
+	} cases[] = {{"full", true},
+		     {"a", true},
+		     {"0-9", true},
+		     {"0123456789abcde", true},
+		     {"0123456789abcdef", false},
+		     {"", false},
+		     {"Full", false},
+		     {"a b", false},
+		     {"a_b", false},
+		     {"a\n", false}};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+		assert_int_equal(policy_class_valid(cases[i].name), cases[i].valid);
 }
 
 static void test_policy_strict(void **state)
 {
-	uint8_t buf[64];
+	uint8_t buf[POLICY_ENTRY_MAX];
 	size_t len;
-	struct policy_entry out, e = {.prefix = kit_prefix("192.0.2.0/24"), .class = POLICY_FULL};
+	struct policy_entry out, e = {.prefix = kit_prefix("192.0.2.0/24"), .class = "full"};
 	struct wire_in r;
 	(void)state;
 	static const struct {
 		size_t at;
 		uint8_t value;
-	} bad[] = {{0, 33}, {0, 20}, {17, 0}, {17, 3}, {16, 1}}; /* lengths, classes, a host bit */
+	} bad[] = {
+	    {0, 33},   {0, 20}, {16, 1}, {20, 0}, {20, 16},
+	    {21, 'F'}, {22, 0}, {49, 1}, {49, 17}}; /* lengths, a host bit, classes, destinations */
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		assert_true(policy_round(&e, &out, &len, buf));
 		buf[bad[i].at] = bad[i].value;
@@ -180,8 +246,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_round_trip),	  cmocka_unit_test(test_fields_survive),
 	    cmocka_unit_test(test_too_small),	  cmocka_unit_test(test_cut),
-	    cmocka_unit_test(test_strict),	  cmocka_unit_test(test_policy),
-	    cmocka_unit_test(test_policy_strict),
+	    cmocka_unit_test(test_strict),
+	    cmocka_unit_test(test_suspect_length),	  cmocka_unit_test(test_policy),
+	    cmocka_unit_test(test_policy_strict), cmocka_unit_test(test_policy_destinations),
+	    cmocka_unit_test(test_policy_class),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

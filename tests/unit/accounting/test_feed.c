@@ -273,7 +273,7 @@ static void test_policy(void **state)
 	UNTIL(seen.ends == 1);
 	assert_int_equal(seen.entries, 1);
 	assert_int_equal(seen.entry.exemption_id, id);
-	assert_int_equal(seen.entry.class, POLICY_THROTTLED);
+	assert_string_equal(seen.entry.class, "throttled");
 	assert_int_equal(seen.begin, seen.end);
 	UNTIL(seen.applied == seen.end);
 	assert_string_equal(seen.applied_program, "nfqd");
@@ -456,7 +456,7 @@ static size_t hello(uint8_t buf[128], uint8_t protocol, const char *program)
 static void test_bad_frames(void **state)
 {
 	uint8_t good[128], other[128], events[64] = {0};
-	size_t n = hello(good, 1, "msad"), m = hello(other, 2, "msad");
+	size_t n = hello(good, FEED_PROTOCOL, "msad"), m = hello(other, 1, "msad");
 	(void)state;
 	events[7] = 1;	/* seq 1 */
 	events[11] = 1; /* one record, which is none */
@@ -497,7 +497,7 @@ static void test_bad_frames(void **state)
 static void test_second_replaces_first(void **state)
 {
 	uint8_t good[128];
-	size_t n = hello(good, 1, "msad");
+	size_t n = hello(good, FEED_PROTOCOL, "msad");
 	(void)state;
 	int first = raw_connect(), second = raw_connect();
 	raw_send(first, FEED_HELLO, good, n);

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
@@ -12,11 +13,11 @@
 #include "nfq/verdict.h"
 
 static struct policy_entry entry(const char *prefix, int64_t id, int64_t from, int64_t to,
-				 enum policy_class class)
+				 const char *class)
 {
-	struct policy_entry e = {
-	    .exemption_id = id, .starts_ms = from, .expires_ms = to, .class = class};
+	struct policy_entry e = {.exemption_id = id, .starts_ms = from, .expires_ms = to};
 	char err[128];
+	(void)snprintf(e.class, sizeof e.class, "%s", class);
 	if (!prefix_parse(prefix, &e.prefix, err))
 		fail_msg("%s: %s", prefix, err);
 	return e;
@@ -42,17 +43,17 @@ static struct policy *example(void)
 	static const struct {
 		const char *prefix;
 		int64_t id, from, to;
-		enum policy_class class;
+		const char *class;
 	} rows[] = {
-	    {"192.0.2.10", 1, 100, 0, POLICY_FULL},
-	    {"192.0.2.0/24", 2, 100, 500, POLICY_THROTTLED},
-	    {"198.51.100.8/29", 3, 100, 0, POLICY_FULL},
-	    {"198.51.100.8/29", 4, 100, 300, POLICY_FULL},
-	    {"2001:db8:1::25", 5, 100, 0, POLICY_FULL},
-	    {"2001:db8:1::/56", 6, 200, 400, POLICY_THROTTLED},
-	    {"203.0.113.0/24", 7, 100, 200, POLICY_THROTTLED},
-	    {"203.0.113.0/24", 8, 200, 0, POLICY_FULL},
-	    {"2001:db8::/32", 9, 100, 350, POLICY_FULL},
+	    {"192.0.2.10", 1, 100, 0, "full"},
+	    {"192.0.2.0/24", 2, 100, 500, "throttled"},
+	    {"198.51.100.8/29", 3, 100, 0, "full"},
+	    {"198.51.100.8/29", 4, 100, 300, "full"},
+	    {"2001:db8:1::25", 5, 100, 0, "full"},
+	    {"2001:db8:1::/56", 6, 200, 400, "throttled"},
+	    {"203.0.113.0/24", 7, 100, 200, "throttled"},
+	    {"203.0.113.0/24", 8, 200, 0, "full"},
+	    {"2001:db8::/32", 9, 100, 350, "full"},
 	};
 	struct policy *p = policy_new(NULL);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -115,17 +116,17 @@ static void removal(void **state)
 {
 	struct policy *p = example();
 	(void)state;
-	struct policy_entry e = entry("192.0.2.10", 99, 0, 0, POLICY_FULL);
+	struct policy_entry e = entry("192.0.2.10", 99, 0, 0, "full");
 	assert_false(policy_remove(p, &e)); /* another id */
 	e.exemption_id = 1;
 	assert_true(policy_remove(p, &e));
 	assert_false(policy_remove(p, &e));
 	assert_int_equal(who(p, "192.0.2.10", 200), 2);
-	e = entry("198.51.100.8/29", 3, 0, 0, POLICY_FULL);
+	e = entry("198.51.100.8/29", 3, 0, 0, "full");
 	assert_true(policy_remove(p, &e));
 	assert_int_equal(who(p, "198.51.100.8", 200), 4);
 	/* Put again with another end: replaced, not added. */
-	e = entry("198.51.100.8/29", 4, 100, 900, POLICY_THROTTLED);
+	e = entry("198.51.100.8/29", 4, 100, 900, "throttled");
 	policy_put(p, &e);
 	assert_int_equal(policy_count(p), 7);
 	assert_int_equal(who(p, "198.51.100.8", 800), 4);
@@ -142,8 +143,7 @@ static void many(void **state)
 	srand(25);
 	for (unsigned round = 0; round < 60000; round++) {
 		unsigned i = (unsigned)rand() % N;
-		struct policy_entry e = {
-		    .exemption_id = i + 1, .class = POLICY_FULL, .prefix.len = 32};
+		struct policy_entry e = {.exemption_id = i + 1, .class = "full", .prefix.len = 32};
 		addr_from_v4(&e.prefix.a, (const uint8_t[4]){10, 0, (uint8_t)(i >> 8), (uint8_t)i});
 		if (in[i])
 			assert_true(policy_remove(p, &e));
@@ -187,6 +187,31 @@ static void disk(void **state)
 		assert_null(policy_decode(NULL, data, len, &err));
 		data[i] ^= 0x10;
 	}
+	policy_free(p);
+}
+
+/* As the first version of nfqd wrote it: the class is a number. */
+static void disk_of_version_1(void **state)
+{
+	static const uint8_t file[] = {
+	    'S', 'K', 'N', 'P', 0, 0,  0, 1, 0,	 0,    0, 0,   0,    0,	   0,	 42,   0,   0,
+	    0,	 2,   32,  0,	0, 0,  0, 0, 0,	 0,    0, 0,   0,    0xff, 0xff, 192,  0,   2,
+	    1,	 1,   0,   0,	0, 0,  0, 0, 0,	 0,    0, 0,   0,    0,	   0,	 0,    0,   0,
+	    0,	 0,   0,   0,	0, 0,  0, 5, 56, 0x20, 1, 0xd, 0xb8, 0,	   0,	 0,    0,   0,
+	    0,	 0,   0,   0,	0, 0,  0, 2, 0,	 0,    0, 0,   0,    0,	   0,	 9,    0,   0,
+	    0,	 0,   0,   0,	0, 99, 0, 0, 0,	 0,    0, 0,   0,    6,	   0xec, 0x86, 0x7, 0x86};
+	const char *err;
+	struct policy *p = policy_decode(NULL, file, sizeof file, &err);
+	(void)state;
+	assert_non_null(p);
+	assert_int_equal(policy_version(p), 42);
+	assert_int_equal(policy_count(p), 2);
+	assert_int_equal(who(p, "192.0.2.1", 1), 5);
+	struct addr a = address("2001:db8::1");
+	const struct policy_entry *e = policy_match(p, &a, 10);
+	assert_non_null(e);
+	assert_string_equal(e->class, "throttled");
+	assert_int_equal(e->expires_ms, 99);
 	policy_free(p);
 }
 
@@ -252,9 +277,10 @@ static void marks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(matches), cmocka_unit_test(ends), cmocka_unit_test(removal),
-	    cmocka_unit_test(many),    cmocka_unit_test(disk), cmocka_unit_test(verdicts),
-	    cmocka_unit_test(marks),
+	    cmocka_unit_test(matches),	cmocka_unit_test(ends),
+	    cmocka_unit_test(removal),	cmocka_unit_test(many),
+	    cmocka_unit_test(disk),	cmocka_unit_test(disk_of_version_1),
+	    cmocka_unit_test(verdicts), cmocka_unit_test(marks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
