@@ -136,6 +136,28 @@ static void get_refuse(struct wire_in *r, struct event *e)
 	e->u.refuse.rcpts = wire_get_u32(r);
 }
 
+static void put_suspect(struct wire_out *w, const struct event *e)
+{
+	wire_i64(w, e->u.suspect.first_ms);
+	wire_addr(w, &e->u.suspect.last_dst);
+	wire_u32(w, e->u.suspect.packets);
+	wire_u32(w, e->u.suspect.dsts);
+	wire_u32(w, e->u.suspect.nets);
+	wire_u8(w, e->u.suspect.plen);
+}
+
+static void get_suspect(struct wire_in *r, struct event *e)
+{
+	e->u.suspect.first_ms = wire_get_i64(r);
+	wire_get_addr(r, &e->u.suspect.last_dst);
+	e->u.suspect.packets = wire_get_u32(r);
+	e->u.suspect.dsts = wire_get_u32(r);
+	e->u.suspect.nets = wire_get_u32(r);
+	e->u.suspect.plen = wire_get_u8(r);
+	if (e->u.suspect.plen > (addr_is4(&e->src) ? 32 : 128))
+		r->bad = true;
+}
+
 static const struct codec {
 	const char *name;
 	void (*put)(struct wire_out *w, const struct event *e);
@@ -147,6 +169,7 @@ static const struct codec {
     [EVENT_MESSAGE] = {"message", put_message, get_message},
     [EVENT_DELIVERY] = {"delivery", put_delivery, get_delivery},
     [EVENT_REFUSE] = {"refuse", put_refuse, get_refuse},
+    [EVENT_SUSPECT] = {"suspect", put_suspect, get_suspect},
 };
 
 static const struct codec *codec_of(unsigned kind)

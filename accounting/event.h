@@ -22,6 +22,7 @@ enum event_kind {
 	EVENT_MESSAGE = 4,  /* msad: a message was accepted (same commit as the message itself) */
 	EVENT_DELIVERY = 5, /* msad: one recipient reached a final or deferred state */
 	EVENT_REFUSE = 6,   /* msad: a recipient or message was refused (limit, identity, size) */
+	EVENT_SUSPECT = 7,  /* nfqd: a refused line goes to as many servers as a zombie does */
 };
 
 #define EVENT_ACCOUNT_MAX 320 /* 64 + 1 + 255: RFC 5321 4.5.3.1 */
@@ -78,6 +79,14 @@ struct event {
 			char reason[EVENT_TEXT_MAX + 1];
 			uint32_t rcpts;
 		} refuse;
+		struct {
+			int64_t first_ms; /* the evidence is of first_ms..t_ms */
+			struct addr last_dst;
+			uint32_t packets;    /* refused */
+			uint32_t dsts, nets; /* distinct destinations, and /24 or /48 of them:
+						estimates from below */
+			uint8_t plen;	     /* src is a line of so many bits (of its family) */
+		} suspect;
 	} u;
 };
 

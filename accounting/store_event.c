@@ -116,6 +116,7 @@ static void put_event(struct store *s, const struct event *e)
 	    [EVENT_BLOCK] = put_block,	     [EVENT_PASS] = put_block,
 	    [EVENT_LOGIN] = put_login,	     [EVENT_MESSAGE] = put_message,
 	    [EVENT_DELIVERY] = put_delivery, [EVENT_REFUSE] = put_refuse,
+	    [EVENT_SUSPECT] = store_suspect,
 	};
 	put[e->kind](s, e);
 }

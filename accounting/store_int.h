@@ -37,4 +37,7 @@ struct store {
 /* One more policy version; remembers the change for after the commit. */
 void store_policy_changed(struct store *s, enum policy_op op, int64_t exemption);
 
+/* EVENT_SUSPECT: opens the line's incident, or brings it up to date (store_suspect.c). */
+void store_suspect(struct store *s, const struct event *e);
+
 #endif

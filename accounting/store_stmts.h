@@ -184,6 +184,15 @@
 	X(ST_INCIDENTS_CONTAINED,                                                                  \
 	  "SELECT subject, penalty_ms, detector, why FROM incident WHERE state = 'contained' "     \
 	  "AND subject_type = 'account' ORDER BY id")                                              \
+	X(ST_SUSPECT_OPEN,                                                                         \
+	  "SELECT id FROM incident WHERE subject_type = 'line' AND subject = ?1 "                  \
+	  "AND ifnull(subscriber_id, 0) = ?2 AND detector = ?3 AND state <> 'resolved'")           \
+	X(ST_SUSPECT_RESOLVED,                                                                     \
+	  "SELECT ifnull(max(resolved_ms), 0) FROM incident WHERE subject_type = 'line' "          \
+	  "AND subject = ?1 AND ifnull(subscriber_id, 0) = ?2 AND detector = ?3")                  \
+	X(ST_SUSPECT_NOTED,                                                                        \
+	  "SELECT ifnull(max(t_ms), 0) FROM incident_event WHERE incident_id = ?1 "                \
+	  "AND what IN ('opened', 'evidence')")                                                    \
 	/* reports */                                                                              \
 	X(ST_MESSAGE_TOKEN, "SELECT m.account_id, a.login, m.queue_id, m.token FROM ev_message m " \
 			    "JOIN account a ON a.id = m.account_id "                               \

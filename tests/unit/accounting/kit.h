@@ -146,6 +146,19 @@ static struct event kit_refuse(int64_t t_ms, const char *account)
 	return e;
 }
 
+/* src: the key of an IPv4 host or an IPv6 /64. */
+static struct event kit_suspect(int64_t t_ms, const char *src, uint32_t dsts)
+{
+	struct event e = {.kind = EVENT_SUSPECT, .t_ms = t_ms, .src = kit_addr(src)};
+	e.u.suspect.first_ms = t_ms - 60000;
+	e.u.suspect.last_dst = kit_addr("198.51.100.25");
+	e.u.suspect.packets = dsts * 3;
+	e.u.suspect.dsts = dsts;
+	e.u.suspect.nets = dsts / 2;
+	e.u.suspect.plen = addr_is4(&e.src) ? 32 : 64;
+	return e;
+}
+
 /* One batch of one or more events, flushed. */
 static enum store_batch kit_batch(struct store *s, uint64_t seq, const struct event *e, uint32_t n)
 {

@@ -425,9 +425,58 @@ static void test_line_changes_hands(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* A zombie line: one case, brought up to date; another one only by new packets after the end. */
+static void test_suspect(void **state)
+{
+	(void)state;
+	int64_t sub = kit_subscriber(s, "K-7");
+	kit_lease(s, "192.0.2.7", sub, T0 - 1000000, 0);
+	kit_put(s, kit_suspect(T0, "192.0.2.7", 40));
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident WHERE detector = 'zombie' AND "
+				 "subject_type = 'line' AND subject = '192.0.2.7' AND state = "
+				 "'open' AND severity = 'high' AND why LIKE '%120 refused%at least "
+				 "40 servers in 20 networks%198.51.100.25%'"),
+			 1);
+	assert_int_equal(kit_sql("SELECT subscriber_id FROM incident"), sub);
+	for (int i = 1; i <= 20; i++)
+		kit_put(s, kit_suspect(T0 + i * 300000, "192.0.2.7", 41));
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident"), 1);
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident WHERE why LIKE '%123 refused%'"),
+			 1);
+	assert_int_equal(kit_sql("SELECT updated_ms FROM incident"), T0 + 20 * 300000);
+	/* 100 minutes: the opening and one line of evidence after an hour. */
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident_event"), 2);
+	int64_t end = T0 + 21 * 300000;
+	store_begin(s);
+	store_incident_state(s, kit_sql("SELECT id FROM incident"), "resolved", NULL, end);
+	kit_commit(s);
+	kit_put(s, kit_suspect(end + 59999, "192.0.2.7", 40)); /* began before the end */
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident"), 1);
+	kit_put(s, kit_suspect(end + 60001, "192.0.2.7", 40));
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident"), 2);
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident WHERE state = 'open'"), 1);
+}
+
+/* Nobody's line is a case all the same; a /64 is shown as one; a new holder is another subject. */
+static void test_suspect_unknown(void **state)
+{
+	(void)state;
+	kit_put(s, kit_suspect(T0, "2001:db8:0:7::", 40));
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident WHERE subject = "
+				 "'2001:db8:0:7::/64' AND subscriber_id IS NULL"),
+			 1);
+	int64_t sub = kit_subscriber(s, "K-8");
+	kit_lease(s, "2001:db8::/56", sub, T0 + 1000, 0);
+	kit_put(s, kit_suspect(T0 + 100000, "2001:db8:0:7::", 40));
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident"), 2);
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident WHERE subscriber_id NOTNULL"), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_suspect, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_suspect_unknown, set_up, tear_down),
 	    T(test_penalty_opens),
 	    T(test_account_unknown_before),
 	    T(test_release_and_again),
