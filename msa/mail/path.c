@@ -2,19 +2,25 @@
  * path - see path.h.
  *
  * Trusted with: nothing but its arguments; fuzzed by tests/fuzz/msa/fuzz_path.c.
- * Known gaps: no SMTPUTF8 (RFC 6531); U-labels are refused, A-labels pass as they are.
+ * Known gaps: local parts are not brought to a normal form (RFC 6532 3.1 leaves that to who made
+ * them); an A-label that stands in the address passes without a check of what it encodes.
  */
 #include <ctype.h>
+#include <idn2.h>
 #include <string.h>
 #include <strings.h>
 
 #include "lib/addr.h"
 
 #include "msa/mail/path.h"
+#include "msa/mail/utf8.h"
 
+static const char needs_utf8[] = "a non-ASCII address needs SMTPUTF8";
+
+/* Of RFC 6531 3.3: whether the octets from 0x80 on are UTF-8 is looked at later. */
 static bool is_atext(unsigned char c)
 {
-	return c < 0x80 && (isalnum(c) || (c && strchr("!#$%&'*+-/=?^_`{|}~", c)));
+	return c >= 0x80 || isalnum(c) || (c && strchr("!#$%&'*+-/=?^_`{|}~", c));
 }
 
 static bool is_dot_string(const char *s, size_t len)
@@ -104,20 +110,34 @@ bool path_domain_ok(const char *s, size_t len)
 	return s[0] == '[' ? literal_ok(s, len) : labels_ok(s, len);
 }
 
+/* Printable ASCII, or UTF-8 without the C1 controls and what ends a line in Unicode. */
+static bool local_ok(const char *s, size_t len)
+{
+	uint32_t cp;
+	size_t n;
+
+	for (size_t i = 0; i < len; i += n) {
+		n = utf8_next(s + i, len - i, &cp);
+		if (n == 0 || cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0x2028 ||
+		    cp == 0x2029)
+			return false;
+	}
+	return true;
+}
+
 bool path_make(const char *local, size_t local_len, const char *domain, struct path *out)
 {
 	size_t dlen = strlen(domain), n;
 
 	memset(out, 0, sizeof(*out));
-	if (local_len == 0 || local_len > PATH_LOCAL_MAX || dlen > PATH_DOMAIN_MAX)
+	if (local_len == 0 || local_len > PATH_LOCAL_MAX || dlen > PATH_DOMAIN_MAX ||
+	    !local_ok(local, local_len))
 		return false;
-	for (size_t i = 0; i < local_len; i++)
-		if (local[i] < 0x20 || local[i] > 0x7e)
-			return false;
 	n = write_local(local, local_len, out->text);
 	if (n == 0)
 		return false;
 	memcpy(out->local, local, local_len);
+	out->utf8 = utf8_any(local, local_len);
 	if (dlen > 0) {
 		out->text[n++] = '@';
 		for (size_t i = 0; i < dlen; i++)
@@ -125,14 +145,6 @@ bool path_make(const char *local, size_t local_len, const char *domain, struct p
 		memcpy(out->text + n, out->domain, dlen);
 	}
 	return true;
-}
-
-static bool any_8bit(const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (s[i] & 0x80)
-			return true;
-	return false;
 }
 
 /* Reads a local part at *i; its unescaped bytes go to local. */
@@ -146,8 +158,8 @@ static bool read_local(const char *s, size_t len, size_t *i, char *local, size_t
 		for ((*i)++; *i < len && s[*i] != '"'; (*i)++) {
 			if (s[*i] == '\\' && ++*i == len)
 				break;
-			if (s[*i] < 0x20 || s[*i] > 0x7e) {
-				*err = "a control or non-ASCII character in the quoted local part";
+			if ((unsigned char)s[*i] < 0x20 || s[*i] == 0x7f) {
+				*err = "a control character in the quoted local part";
 				return false;
 			}
 			if (*n == PATH_LOCAL_MAX)
@@ -167,9 +179,7 @@ static bool read_local(const char *s, size_t len, size_t *i, char *local, size_t
 		while (*i < len && (is_atext((unsigned char)s[*i]) || s[*i] == '.'))
 			(*i)++;
 		if (!is_dot_string(s + start, *i - start)) {
-			*err = *i < len && (s[*i] & 0x80)
-				   ? "non-ASCII address: SMTPUTF8 is not offered"
-				   : "the local part is not a dot-string or quoted string";
+			*err = "the local part is not a dot-string or quoted string";
 			return false;
 		}
 		if (*i - start > PATH_LOCAL_MAX)
@@ -198,7 +208,36 @@ static size_t domain_span(const char *s, size_t len, size_t i)
 	return i - start;
 }
 
-static bool read_mailbox(const char *s, size_t len, size_t *i, struct path *out, bool bare_ok,
+/* How a path is read. */
+struct way {
+	bool utf8;    /* SMTPUTF8 was said */
+	bool bare_ok; /* "Postmaster" alone will do */
+};
+
+/* A domain as it is kept; NULL-terminated in out. */
+static bool read_domain(const char *s, size_t len, char out[PATH_DOMAIN_MAX + 1])
+{
+	char *ascii = NULL;
+	bool ok;
+
+	if (len > PATH_DOMAIN_MAX)
+		return false;
+	memcpy(out, s, len);
+	out[len] = '\0';
+	if (!utf8_any(s, len))
+		return path_domain_ok(out, len);
+	if (strlen(out) != len || !utf8_valid(s, len) ||
+	    idn2_lookup_u8((const uint8_t *)out, (uint8_t **)&ascii,
+			   IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) != IDN2_OK)
+		return false;
+	ok = strlen(ascii) <= PATH_DOMAIN_MAX && labels_ok(ascii, strlen(ascii));
+	if (ok)
+		memcpy(out, ascii, strlen(ascii) + 1);
+	idn2_free(ascii);
+	return ok;
+}
+
+static bool read_mailbox(const char *s, size_t len, size_t *i, struct path *out, struct way way,
 			 const char **err)
 {
 	char local[PATH_LOCAL_MAX + 1], domain[PATH_DOMAIN_MAX + 1];
@@ -206,22 +245,26 @@ static bool read_mailbox(const char *s, size_t len, size_t *i, struct path *out,
 
 	if (!read_local(s, len, i, local, &n, err))
 		return false;
+	if (utf8_any(local, n) && (!way.utf8 || !local_ok(local, n))) {
+		*err = way.utf8 ? "the local part is not UTF-8" : needs_utf8;
+		return false;
+	}
 	if (*i == len || s[*i] != '@') {
-		if (bare_ok && n == 10 && strncasecmp(local, "postmaster", 10) == 0)
+		if (way.bare_ok && n == 10 && strncasecmp(local, "postmaster", 10) == 0)
 			return path_make(local, n, "", out);
-		*err = *i < len && (s[*i] & 0x80) ? "non-ASCII address: SMTPUTF8 is not offered"
-						  : "the domain is missing";
+		*err = "the domain is missing";
 		return false;
 	}
 	(*i)++;
 	d = domain_span(s, len, *i);
-	if (!path_domain_ok(s + *i, d)) {
-		*err = any_8bit(s + *i, d) ? "non-ASCII address: SMTPUTF8 is not offered"
-					   : "the domain is not valid";
+	if (utf8_any(s + *i, d) && !way.utf8) {
+		*err = needs_utf8;
 		return false;
 	}
-	memcpy(domain, s + *i, d);
-	domain[d] = '\0';
+	if (!read_domain(s + *i, d, domain)) {
+		*err = "the domain is not valid";
+		return false;
+	}
 	*i += d;
 	if (!path_make(local, n, domain, out)) {
 		*err = "the local part is longer than 64 octets";
@@ -251,7 +294,8 @@ static bool skip_route(const char *s, size_t len, size_t *i, const char **err)
 	return false;
 }
 
-bool path_parse(const char *s, size_t len, struct path *out, size_t *used, const char **err)
+static bool parse(const char *s, size_t len, struct path *out, size_t *used, bool utf8,
+		  const char **err)
 {
 	size_t i = 1;
 
@@ -267,7 +311,7 @@ bool path_parse(const char *s, size_t len, struct path *out, size_t *used, const
 	}
 	if (s[1] == '@' && !skip_route(s, len, &i, err))
 		return false;
-	if (!read_mailbox(s, len, &i, out, i == 1, err))
+	if (!read_mailbox(s, len, &i, out, (struct way){.utf8 = utf8, .bare_ok = i == 1}, err))
 		return false;
 	if (i == len || s[i] != '>') {
 		*err = "the closing > is missing";
@@ -277,17 +321,37 @@ bool path_parse(const char *s, size_t len, struct path *out, size_t *used, const
 	return true;
 }
 
-bool path_parse_mailbox(const char *s, size_t len, struct path *out, const char **err)
+bool path_parse(const char *s, size_t len, struct path *out, size_t *used, const char **err)
+{
+	return parse(s, len, out, used, false, err);
+}
+
+bool path_parse_utf8(const char *s, size_t len, struct path *out, size_t *used, const char **err)
+{
+	return parse(s, len, out, used, true, err);
+}
+
+static bool parse_mailbox(const char *s, size_t len, struct path *out, bool utf8, const char **err)
 {
 	size_t i = 0;
 
 	memset(out, 0, sizeof(*out));
-	if (!read_mailbox(s, len, &i, out, false, err))
+	if (!read_mailbox(s, len, &i, out, (struct way){.utf8 = utf8}, err))
 		return false;
 	if (i == len)
 		return true;
 	*err = "there is more after the address";
 	return false;
+}
+
+bool path_parse_mailbox(const char *s, size_t len, struct path *out, const char **err)
+{
+	return parse_mailbox(s, len, out, false, err);
+}
+
+bool path_parse_mailbox_utf8(const char *s, size_t len, struct path *out, const char **err)
+{
+	return parse_mailbox(s, len, out, true, err);
 }
 
 bool path_owned(const struct path *account, const struct path *p)

@@ -6,6 +6,7 @@
 
 #include "msa/mail/mailbox.h"
 #include "msa/mail/path.h"
+#include "msa/mail/utf8.h"
 
 static void check(const struct path *p)
 {
@@ -20,13 +21,17 @@ static void check(const struct path *p)
 		return;
 	}
 	snprintf(bracket, sizeof(bracket), "<%s>", p->text);
-	if (!path_parse(bracket, strlen(bracket), &again, &used, &err) || used != strlen(bracket))
+	if (!(p->utf8 ? path_parse_utf8 : path_parse)(bracket, strlen(bracket), &again, &used,
+						      &err) ||
+	    used != strlen(bracket))
 		abort();
 	if (memcmp(&again, p, sizeof(again)) != 0)
 		abort();
 	for (const char *c = p->text; *c; c++)
-		if (*c < ' ' || *c > '~')
+		if ((unsigned char)*c < ' ' || *c == 0x7f || (!p->utf8 && *c > '~'))
 			abort();
+	if (p->utf8 != utf8_any(p->text, strlen(p->text)) || !utf8_valid(p->text, strlen(p->text)))
+		abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -40,7 +45,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		check(&p);
 	}
-	if (path_parse_mailbox(s, size, &p, &err))
+	if (path_parse_mailbox(s, size, &p, &err)) {
+		check(&p);
+		if (p.utf8)
+			abort();
+	}
+	if (path_parse_utf8(s, size, &p, &used, &err))
+		check(&p);
+	if (path_parse_mailbox_utf8(s, size, &p, &err))
 		check(&p);
 	if (mailbox_list(s, size, &p) == 1)
 		check(&p);

@@ -86,6 +86,64 @@ static void test_path_parse(void **state)
 	}
 }
 
+/* RFC 6531: only where it is allowed, strict, and a domain by its A-labels. */
+static void test_path_utf8(void **state)
+{
+	static const struct {
+		const char *in, *text; /* NULL: refused */
+		bool utf8;
+	} cases[] = {
+	    {"<j\xc3\xb6rg@x.example>", "j\xc3\xb6rg@x.example", true},
+	    {"<\xe5\xbe\xae@x.example>", "\xe5\xbe\xae@x.example", true},
+	    {"<\xf0\x9f\x98\x80@x.example>", "\xf0\x9f\x98\x80@x.example", true},
+	    {"<\"j\xc3\xb6 rg\"@x.example>", "\"j\xc3\xb6 rg\"@x.example", true},
+	    {"<a@b\xc3\xbc"
+	     "cher.example>",
+	     "a@xn--bcher-kva.example", false},
+	    {"<a@B\xc3\x9c"
+	     "CHER.example>",
+	     "a@xn--bcher-kva.example", false},
+	    {"<a@fa\xc3\x9f.example>", "a@xn--fa-hia.example", false},
+	    {"<\xc3\xb6@b\xc3\xbc"
+	     "cher.example>",
+	     "\xc3\xb6@xn--bcher-kva.example", true},
+	    {"<a@x.example>", "a@x.example", false},
+	    {"<j\xf6rg@x.example>", NULL, false},	   /* Latin-1 */
+	    {"<\xc0\xaf@x.example>", NULL, false},	   /* overlong */
+	    {"<\xe0\x80\xaf@x.example>", NULL, false},	   /* overlong */
+	    {"<\xed\xa0\x80@x.example>", NULL, false},	   /* a surrogate */
+	    {"<\xf4\x90\x80\x80@x.example>", NULL, false}, /* above U+10FFFF */
+	    {"<\xc3@x.example>", NULL, false},		   /* cut off */
+	    {"<\xc2\x85@x.example>", NULL, false},	   /* C1 control */
+	    {"<\xe2\x80\xa8@x.example>", NULL, false},	   /* line separator */
+	    {"<a@b\xfc.example>", NULL, false},
+	    {"<a@\xe2\x80\x8b.example>", NULL, false},
+	    {"<a@[\xc3\xbc]>", NULL, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(cases); i++) {
+		struct path p;
+		size_t used, len = strlen(cases[i].in);
+		const char *err = "";
+		bool ok = path_parse_utf8(cases[i].in, len, &p, &used, &err);
+
+		if (ok != (cases[i].text != NULL))
+			fail_msg("%s: %s", cases[i].in, ok ? p.text : err);
+		if (ok) {
+			assert_string_equal(p.text, cases[i].text);
+			assert_int_equal(p.utf8, cases[i].utf8);
+			assert_int_equal(used, len);
+			if (!path_parse_mailbox_utf8(cases[i].text, strlen(cases[i].text), &p,
+						     &err))
+				fail_msg("%s: %s", cases[i].text, err);
+			assert_string_equal(p.text, cases[i].text);
+		}
+		if (strcmp(cases[i].in, "<a@x.example>") != 0)
+			assert_false(path_parse(cases[i].in, len, &p, &used, &err));
+	}
+}
+
 /* A canonical address parses to itself. */
 static void test_path_canonical(void **state)
 {
@@ -162,7 +220,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_path_parse),	       cmocka_unit_test(test_path_canonical),
 	    cmocka_unit_test(test_path_parse_mailbox), cmocka_unit_test(test_path_owned),
-	    cmocka_unit_test(test_path_domain),
+	    cmocka_unit_test(test_path_domain),	       cmocka_unit_test(test_path_utf8),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
