@@ -40,7 +40,7 @@ struct nfqd {
 	struct proc_args args;
 	void *conf_ctx;
 	struct nfq_conf conf;
-	struct verdict_marks marks;
+	struct marks marks;
 	struct event_base *base;
 
 	struct shared *shared;

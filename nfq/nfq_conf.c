@@ -39,7 +39,7 @@ const struct conf_key nfq_keys[] = {
 };
 const size_t nfq_keys_n = sizeof nfq_keys / sizeof *nfq_keys;
 
-bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct verdict_marks *marks,
+bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct marks *marks,
 		   char **err)
 {
 	const char *why;
@@ -48,7 +48,7 @@ bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct ver
 	*out = (struct nfq_conf){0};
 	if (!conf_load(ctx, file, nfq_keys, nfq_keys_n, out, err))
 		return false;
-	if (!verdict_parse_mask(out->mark_mask, marks, &why)) {
+	if (!marks_parse(out->mark_mask, marks, &why)) {
 		*err = talloc_asprintf(ctx, "%s: kernel-rules.mark_mask %s", file, why);
 		return false;
 	}

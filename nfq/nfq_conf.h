@@ -31,7 +31,7 @@ extern const struct conf_key nfq_keys[];
 extern const size_t nfq_keys_n;
 
 /* Loads, checks; marks are filled. False: *err is talloc'd under ctx. */
-bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct verdict_marks *marks,
+bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct marks *marks,
 		   char **err);
 /* How many queues: queue_count, or one a CPU. */
 unsigned nfq_conf_queues(const struct nfq_conf *c);

@@ -367,7 +367,7 @@ static void on_reload(void *arg)
 	struct nfqd *d = arg;
 	void *ctx = talloc_new(NULL);
 	struct nfq_conf fresh;
-	struct verdict_marks marks;
+	struct marks marks;
 	char *err;
 	proc_reloading();
 	if (!nfq_conf_load(ctx, d->args.conf_file, &fresh, &marks, &err) ||

@@ -4,8 +4,6 @@
  * Trusted with: the decision. What is not known to be allowed is refused. Diagnostics: the rule.
  * Known gaps: none.
  */
-#include <ctype.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "nfq/verdict.h"
@@ -45,26 +43,9 @@ const char *verdict_rule_name(enum verdict_rule r)
 	return names[r];
 }
 
-bool verdict_parse_mask(const char *text, struct verdict_marks *out, const char **err)
+uint32_t verdict_mark(const struct marks *m, uint32_t old, bool allow)
 {
-	char *end = NULL;
-	*err = "must be 2 to 8 neighbouring bits in hexadecimal, such as 0x00ff0000";
-	if (strncmp(text, "0x", 2) != 0 || !isxdigit((unsigned char)text[2]) || strlen(text) > 10)
-		return false;
-	uint32_t mask = (uint32_t)strtoul(text, &end, 16);
-	if (*end != '\0' || mask == 0)
-		return false;
-	unsigned shift = (unsigned)__builtin_ctz(mask);
-	uint32_t bits = mask >> shift;
-	if (bits < 3 || bits > 0xff || (bits & (bits + 1)) != 0)
-		return false;
-	*out = (struct verdict_marks){mask, 2u << shift, 3u << shift};
-	return true;
-}
-
-uint32_t verdict_mark(const struct verdict_marks *m, uint32_t old, bool allow)
-{
-	return (old & ~m->mask) | (allow ? m->allow : m->reject);
+	return marks_set(m, old, allow ? m->allow : m->reject);
 }
 
 void verdict_source_key(const struct addr *src, struct addr *key)

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/marks.h"
+
 #include "nfq/pkt.h"
 #include "nfq/policy.h"
 
@@ -31,12 +33,7 @@ struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy
 const char *verdict_rule_name(enum verdict_rule r);
 
 /* The mark a packet goes back with: only the bits of mask are ours. */
-struct verdict_marks {
-	uint32_t mask, allow, reject;
-};
-/* Bits as sekisho-rules reads them: 2 to 8 neighbouring ones, in hexadecimal ("0x00ff0000"). */
-bool verdict_parse_mask(const char *text, struct verdict_marks *out, const char **err);
-uint32_t verdict_mark(const struct verdict_marks *m, uint32_t old, bool allow);
+uint32_t verdict_mark(const struct marks *m, uint32_t old, bool allow);
 
 /* The key of deny sets and of refusals counted: the host of IPv4, the /64 of IPv6. */
 void verdict_source_key(const struct addr *src, struct addr *key);

@@ -30,7 +30,7 @@
 struct shared {
 	pthread_rwlock_t lock;
 	struct policy *policy;
-	struct verdict_marks marks;
+	struct marks marks;
 	int wake_fd;
 };
 
@@ -50,7 +50,7 @@ struct worker {
 
 /* --- what is shared -------------------------------------------------------------- */
 
-struct shared *shared_new(struct policy *policy, const struct verdict_marks *marks, int wake_fd)
+struct shared *shared_new(struct policy *policy, const struct marks *marks, int wake_fd)
 {
 	struct shared *s = calloc(1, sizeof *s);
 	pthread_rwlockattr_t attr;

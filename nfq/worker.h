@@ -18,7 +18,7 @@
 struct shared;
 
 /* Takes policy. wake_fd: an eventfd that is written when there is something learned. */
-struct shared *shared_new(struct policy *policy, const struct verdict_marks *marks, int wake_fd);
+struct shared *shared_new(struct policy *policy, const struct marks *marks, int wake_fd);
 void shared_free(struct shared *s);
 /*
  * The policy, for the main thread: to read it, no lock is needed, since only the main thread

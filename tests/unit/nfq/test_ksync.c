@@ -107,10 +107,10 @@ static void names(void **state)
 	}
 	assert_non_null(strstr(text, "chain q {"));
 	/* mark_mask = 0x00ff0000 means the same on both sides. */
-	struct verdict_marks m;
+	struct marks m;
 	const char *err;
 	char want[80];
-	assert_true(verdict_parse_mask("0x00ff0000", &m, &err));
+	assert_true(marks_parse("0x00ff0000", &m, &err));
 	(void)snprintf(want, sizeof want, "meta mark & 0x%08x == 0x%08x goto refuse", m.mask,
 		       m.reject);
 	assert_non_null(strstr(text, want));

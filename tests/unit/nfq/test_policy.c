@@ -251,19 +251,19 @@ static void verdicts(void **state)
 
 static void marks(void **state)
 {
-	struct verdict_marks m;
+	struct marks m;
 	struct addr key, want;
 	const char *err;
 	(void)state;
-	assert_true(verdict_parse_mask("0x00ff0000", &m, &err));
+	assert_true(marks_parse("0x00ff0000", &m, &err));
 	assert_int_equal(verdict_mark(&m, 0xab01cdef, true), 0xab02cdef);
 	assert_int_equal(verdict_mark(&m, 0xabffcdef, false), 0xab03cdef);
-	assert_true(verdict_parse_mask("0x30", &m, &err));
+	assert_true(marks_parse("0x30", &m, &err));
 	assert_int_equal(verdict_mark(&m, 0xffffffff, true), 0xffffffef);
 	static const char *const wrong[] = {"",	     "0x", "0x0",   "0x1",	  "0x5",
 					    "0x1ff", "ff", "0xffz", "0x00ff00000"};
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-		if (verdict_parse_mask(wrong[i], &m, &err))
+		if (marks_parse(wrong[i], &m, &err))
 			fail_msg("mask %s", wrong[i]);
 	want = address("2001:db8:1:2::");
 	struct addr a = address("2001:db8:1:2:3:4:5:6");
