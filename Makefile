@@ -44,7 +44,7 @@ pkgs_ratelimit := jansson
 
 dirs_accounting := accounting
 uses_accounting := ratelimit lib
-pkgs_accounting := sqlite3 jansson gmime-3.0 libcrypt libcrypto
+pkgs_accounting := sqlite3 jansson gmime-3.0 libcrypt libcrypto libunbound
 
 dirs_nfq := nfq
 uses_nfq := accounting ratelimit lib
@@ -53,7 +53,7 @@ libs_nfq := -pthread
 
 dirs_msa := msa msa/mail msa/smtp msa/queue msa/relay msa/auth
 uses_msa := accounting ratelimit lib
-pkgs_msa := libevent_openssl libssl libcrypto sqlite3 jansson libidn2
+pkgs_msa := libevent_openssl libssl libcrypto sqlite3 jansson libidn2 opendkim
 libs_msa := -lsasl2 -pthread
 
 dirs_webui := webui webui/pages
