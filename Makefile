@@ -11,6 +11,7 @@
 #   make web        the browser test alone        make lint     man pages, layers, clang-tidy, gcc -fanalyzer
 #                   (the last two take two minutes the first time, and are not in make check)
 #   make bench-nfq  what enforcement costs, against the least that could do the same (docs/tuning.md); minutes, root
+#   make oracle     random packets and policy changes against an independent model (SEED=N N=100000); minutes, root
 #   make fuzz       build the fuzzers (clang); make fuzz-run SECONDS=60 runs each
 #   make format     clang-format everything       make compile_commands.json
 #   make clean      remove build/
@@ -118,7 +119,7 @@ say = @printf '  %-6s %s\n'
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps run demo check unit netns web lint bench-nfq format fuzz fuzz-run clean install FORCE
+.PHONY: all help deps run demo check unit netns web lint bench-nfq oracle format fuzz fuzz-run clean install FORCE
 
 # A change of flags or compiler rebuilds everything.
 stamp := $(D)/.flags
@@ -218,6 +219,8 @@ lint:
 	@tests/run lint analyze
 bench-nfq: all
 	@SEKISHO_BIN=$(abspath $(D)) tests/bench/nfq
+oracle: all
+	@SEKISHO_BIN=$(abspath $(D)) tests/oracle/oracle $(if $(SEED),--seed $(SEED)) --packets $(or $(N),100000) --batch 1000
 
 fuzz:
 	@$(MAKE) --no-print-directory MODE=fuzz fuzz-bins

@@ -9,19 +9,22 @@ NET, neither of which shares code with Sekisho: the TCP of that kernel (does it 
 reading of what arrived (a first fragment or whole packet that is TCP to port 25 and not a mere reset).
 Prints the numbers of answers and of readable packets, and an example of each in hexadecimal on standard error.
 """
+import os
 import random
 import socket
 import struct
 import sys
 import time
 
-from enforce_send import checksum, enter
+sys.dont_write_bytecode = True
+from enforce_send import enter  # noqa: E402
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../oracle"))
+import packets as make  # noqa: E402
 
 SUB, NET, MAC, S4, D4, S6, D6, SETS, SEED = sys.argv[1:]
-S4, D4 = socket.inet_aton(S4), socket.inet_aton(D4)
-S6, D6 = (socket.inet_pton(socket.AF_INET6, a) for a in (S6, D6))
+S4, D4, S6, D6 = (make.address(a) for a in (S4, D4, S6, D6))
 rnd = random.Random(int(SEED))
-AH = b"\4\0\0\0\0\0\1\0\0\0\1" + bytes(12)
 
 
 def ethernet(namespace):
@@ -33,92 +36,21 @@ def ethernet(namespace):
     return s
 
 
-def tcp(src, dst, sport):
-    flags = rnd.choice((2, 2, 2, 2, 2, 0x12, 0x10, 0x18, 0x03, 0x06, 0x0A, 0, 0x29, 0x3F, 0xC2, 0x42, 0x20, 0x07, 0x16))
-    options = rnd.choice((b"", b"", b"\2\4\5\xb4", b"\x22\x0a" + b"\7" * 8 + b"\1\1", b"\1" * 40))
-    data = rnd.choice((b"", b"", b"EHLO x\r\n", b"A" * 64))
-    s = struct.pack("!HHIIBBHHH", sport, 25, rnd.getrandbits(32), 0, 0x50 + len(options) * 4, flags, 65535, 0,
-                    rnd.choice((0, 0, 5))) + options + data
-    pseudo = src + dst + struct.pack("!IHBB" if len(src) == 16 else "!HBB", *((len(s), 0, 0, 6) if len(src) == 16 else (len(s), 0, 6)))
-    return s[:16] + struct.pack("!H", checksum(pseudo + s + bytes(len(s) & 1))) + s[18:]
-
-
-def cut(payload):
-    """Pieces (offset in eights, more follows, bytes), with overlaps and in any order."""
-    n = (len(payload) + 7) // 8
-    if n < 2:
-        return [(0, rnd.random() < 0.3, payload)]
-    at = sorted({0, n, *(rnd.randrange(1, n) for _ in range(rnd.randint(1, 3)))})
-    out = [(a, b != n, payload[a * 8:b * 8]) for a, b in zip(at, at[1:])]
-    if rnd.random() < 0.25:
-        i = rnd.randrange(len(out))
-        junk = bytearray(out[i][2])
-        if out[i][0] == 0:
-            junk[2:4] = struct.pack("!H", 26)
-        else:
-            junk[:] = rnd.randbytes(len(junk))
-        out.insert(rnd.randrange(len(out) + 1), (out[i][0], out[i][1], bytes(junk)))
-    if rnd.random() < 0.6:
-        rnd.shuffle(out)
-    return out
-
-
-def chain(proto, payload):
-    """Random IPv6 headers in front."""
-    for _ in range(rnd.choice((0, 0, 1, 1, 2, 3, 5, 12))):
-        kind = rnd.choice((0, 60, 60, 43, 51, 44, 135, 139, 140, 253, 50))
-        if kind in (0, 60):
-            n = rnd.choice((0, 0, 0, 1, 4, 20))
-            payload = bytes([proto, n, 1, n * 8 + 4]) + bytes(n * 8 + 4) + payload
-        elif kind == 43:
-            payload = bytes([proto, 0, rnd.choice((0, 3, 4, 253)), rnd.choice((0, 0, 0, 1)), 0, 0, 0, 0]) + payload
-        elif kind == 51:
-            payload = bytes([proto]) + AH + payload
-        elif kind == 44:
-            payload = bytes([proto, 0, 0, 0]) + rnd.randbytes(4) + payload
-        elif kind == 50:
-            payload = bytes(8) + payload
-        else:
-            payload = bytes([proto]) + bytes(7) + payload
-        proto = kind
-    return proto, payload
-
-
-def ip6(proto, payload, length=None):
-    return struct.pack("!IHBB", 6 << 28, len(payload) if length is None else length, proto, 64) + S6 + D6 + payload
-
-
-def ip4(proto, payload, ident, field, options, length=None):
-    n = 20 + len(options)
-    h = struct.pack("!BBHHHBBH", 0x40 | n // 4, 0, n + len(payload) if length is None else length, ident, field, 64,
-                    proto, 0) + S4 + D4 + options
-    return h[:10] + struct.pack("!H", checksum(h)) + h[12:] + payload
-
-
 def packets6(sport):
-    proto, payload = chain(6, tcp(S6, D6, sport))
+    proto, payload = make.chain(rnd, 6, make.tcp(rnd, S6, D6, sport, 25))
     if rnd.random() > 0.45:
         n = len(payload)
-        return [ip6(proto, payload, rnd.choice((None,) * 12 + (0, n + 1, max(0, n - 3))))]
-    ident, before = rnd.randbytes(4), rnd.choice((None, None, 0, 60, 43))
-    out = []
-    for offset, more, data in cut(payload):
-        p = bytes([proto, 0]) + struct.pack("!H", offset << 3 | more) + ident + data
-        if before is not None:
-            p = bytes([44, 0, 4 if before == 43 else 1, 0 if before == 43 else 4, 0, 0, 0, 0]) + p
-        out.append(ip6(44 if before is None else before, p))
-    return out
+        return [make.ip6(S6, D6, proto, payload, 0, rnd.choice((None,) * 12 + (0, n + 1, max(0, n - 3))))]
+    ident = rnd.randbytes(4)
+    return [make.ip6(S6, D6, *make.fragment6(rnd, proto, piece, ident)) for piece in make.cut(rnd, payload)]
 
 
 def packets4(sport):
-    proto, payload = 6, tcp(S4, D4, sport)
-    for _ in range(rnd.choice((0, 0, 0, 0, 1, 2))):
-        proto, payload = 51, bytes([proto]) + AH + payload
-    options = rnd.choice((b"", b"", b"", b"\1" * 4, b"\x83\x07\4" + D4 + b"\0", b"\x94\4\0\0", b"\1" * 40))
-    ident = rnd.randrange(65536)
+    proto, payload = make.ah_chain(rnd, make.tcp(rnd, S4, D4, sport, 25))
+    options, ident = make.options4(rnd, D4), rnd.randrange(65536)
     if rnd.random() > 0.45:
-        return [ip4(proto, payload, ident, rnd.choice((0x4000, 0, 0x8000)), options, rnd.choice((None,) * 15 + (0, 21)))]
-    return [ip4(proto, data, ident, more << 13 | offset, options) for offset, more, data in cut(payload)]
+        return [make.ip4(S4, D4, proto, payload, ident, rnd.choice((0x4000, 0, 0x8000)), options, rnd.choice((None,) * 15 + (21,)))]
+    return [make.ip4(S4, D4, proto, data, ident, more << 13 | offset, options) for offset, more, data in make.cut(rnd, payload)]
 
 
 def to_25(p):
