@@ -277,7 +277,7 @@ void conn_want_submit(struct conn *c)
 	m.data = message_data(c->msg, &m.len);
 	/* Many clients say 8BITMIME of everything; a smart host without it takes the rest all the
 	 * same. */
-	m.body_8bit = tx->body_8bit && message_8bit(c->msg);
+	m.esmtp.body = tx->body_8bit && message_8bit(c->msg) ? ESMTP_8BIT : ESMTP_7BIT;
 	snprintf(m.id, sizeof(m.id), "%s", tx->queue_id);
 	sender_out(c, &out);
 	m.mail_from_out = out.text;

@@ -1,18 +1,19 @@
 /*
- * dsn - tell a sender what could not be delivered.
+ * dsn - tell a sender what could not be delivered, or is late, or was handed on.
  *
  * Purpose: a notice that people can read (first part), programs can read (second part), and that
  * carries the failed message's headers with its trace token (third part). Trusted with: nothing;
  * replies, addresses and headers are foreign text and are reduced to printable ASCII before they
- * are placed. Diagnostics: none. Known gaps: English only; the body of the failed message is not
- * returned.
+ * are placed. Diagnostics: none. Known gaps: English only.
  */
 #include <string.h>
+#include <strings.h>
 #include <talloc.h>
 
 #include "lib/clock.h"
 
 #include "msa/mail/dsn.h"
+#include "msa/mail/esmtp.h"
 
 #define LINE_MAX_OCTETS 990
 #define TEXT_MAX	600 /* of one foreign text in one field */
@@ -69,13 +70,44 @@ static void line(struct out *o, const char *const *parts)
 }
 #define LINE(o, ...) line((o), (const char *const[]){__VA_ARGS__, NULL})
 
+static const struct {
+	const char *subject, *action, *lead;
+} words[DSN_ACTIONS] = {
+    [DSN_FAILED] = {"Your message could not be delivered", "failed",
+		    "It could not be delivered to these recipients, and will not be tried again:"},
+    [DSN_DELAYED] = {"Your message is delayed", "delayed",
+		     "It has not reached these recipients yet, and is tried again:"},
+    [DSN_RELAYED] =
+	{"Your message was handed on", "relayed",
+	 "It was handed on for these recipients, by a server that may not report more:"},
+};
+
+static bool has(const struct dsn *d, enum dsn_action a)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->rcpts[i].action == a)
+			return true;
+	return false;
+}
+
+static const char *subject(const struct dsn *d)
+{
+	enum dsn_action a = DSN_FAILED;
+
+	while (a < DSN_RELAYED && !has(d, a))
+		a++;
+	return words[a].subject;
+}
+
 static void top(struct out *o, const struct dsn *d)
 {
 	char when[40];
 
 	LINE(o, "From: Mail Delivery System <", d->host->postmaster, ">");
-	LINE(o, "To: <", d->to, ">");
-	LINE(o, "Subject: Your message could not be delivered");
+	text(o, "To: <");
+	text(o, d->to); /* an address of ours, parsed when it came in: RFC 6532 allows UTF-8 here */
+	text(o, ">\r\n");
+	LINE(o, "Subject: ", subject(d));
 	LINE(o, "Date: ", clock_format_5322(d->now_ms, when));
 	LINE(o, "Message-ID: <", d->id, "@", d->host->hostname, ">");
 	LINE(o, "Auto-Submitted: auto-replied");
@@ -84,6 +116,13 @@ static void top(struct out *o, const struct dsn *d)
 	LINE(o, "\tboundary=\"=_", d->id, "\"");
 	text(o, "\r\n");
 }
+
+/* An address for a line of ASCII. */
+static const char *ascii(const char *address, char *buf, size_t cap)
+{
+	return esmtp_address_text(address, buf, cap) ? buf : address;
+}
+#define ADDRESS_MAX 3300 /* every octet of one escaped */
 
 static void part(struct out *o, const struct dsn *d, const char *type)
 {
@@ -94,67 +133,124 @@ static void part(struct out *o, const struct dsn *d, const char *type)
 
 static void for_people(struct out *o, const struct dsn *d)
 {
-	char when[40];
+	char when[40], address[ADDRESS_MAX];
 
 	part(o, d, "text/plain; charset=us-ascii");
 	LINE(o, "This is the mail system at ", d->host->hostname, ".");
 	text(o, "\r\n");
-	LINE(o, "The message you sent on ", clock_format_5322(d->received_ms, when),
-	     " could not be");
-	text(o, "delivered to the recipients below, and will not be tried again.\r\n");
-	for (size_t i = 0; i < d->n; i++) {
-		LINE(o, "\r\n  <", d->failures[i].address, ">");
-		LINE(o, d->failures[i].remote ? "    the other server said: " : "    ",
-		     d->failures[i].reply);
+	LINE(o, "This is about the message you sent on ", clock_format_5322(d->received_ms, when),
+	     ".");
+	for (enum dsn_action a = 0; a < DSN_ACTIONS; a++) {
+		if (!has(d, a))
+			continue;
+		LINE(o, "\r\n", words[a].lead);
+		for (size_t i = 0; i < d->n; i++) {
+			const struct dsn_rcpt *t = &d->rcpts[i];
+			if (t->action != a)
+				continue;
+			LINE(o, "\r\n  <", ascii(t->address, address, sizeof(address)), ">");
+			LINE(o, t->remote ? "    the other server said: " : "    ", t->reply);
+		}
 	}
 	text(o, "\r\nIf you need help, answer to this message and keep the text below.\r\n");
+}
+
+static void for_programs_rcpt(struct out *o, const struct dsn *d, const struct dsn_rcpt *t)
+{
+	char address[ADDRESS_MAX], orcpt[ESMTP_ORCPT_MAX + 1], when[40];
+	const char *final = ascii(t->address, address, sizeof(address));
+
+	text(o, "\r\n");
+	if (t->orcpt && t->orcpt[0] && esmtp_orcpt_text(t->orcpt, orcpt))
+		LINE(o, "Original-Recipient: ", orcpt);
+	LINE(o,
+	     strcmp(final, t->address) == 0 ? "Final-Recipient: rfc822; "
+					    : "Final-Recipient: utf-8; ",
+	     final);
+	LINE(o, "Action: ", words[t->action].action);
+	LINE(o, "Status: ", t->status);
+	if (t->remote)
+		LINE(o, "Remote-MTA: x-address; ", d->host->smarthost);
+	LINE(o, t->remote ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: x-sekisho; ", t->reply);
+	if (t->action == DSN_DELAYED)
+		LINE(o, "Will-Retry-Until: ", clock_format_5322(d->until_ms, when));
 }
 
 /* RFC 3464 2: per-message fields, an empty line, then fields of each recipient. */
 static void for_programs(struct out *o, const struct dsn *d)
 {
-	char when[40];
+	char when[40], envid[ESMTP_ENVID_MAX + 1];
 
 	part(o, d, "message/delivery-status");
+	if (d->envid && esmtp_xtext(d->envid, strlen(d->envid), envid, sizeof(envid)))
+		LINE(o, "Original-Envelope-Id: ", envid);
 	LINE(o, "Reporting-MTA: dns; ", d->host->hostname);
 	LINE(o, "X-Sekisho-Queue-Id: ", d->failed_id);
 	LINE(o, "Arrival-Date: ", clock_format_5322(d->received_ms, when));
-	for (size_t i = 0; i < d->n; i++) {
-		const struct dsn_failure *f = &d->failures[i];
-		LINE(o, "\r\nFinal-Recipient: rfc822; ", f->address);
-		LINE(o, "Action: failed");
-		LINE(o, "Status: ", f->status);
-		if (f->remote)
-			LINE(o, "Remote-MTA: x-address; ", d->host->smarthost);
-		LINE(o, f->remote ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: x-sekisho; ",
-		     f->reply);
+	for (size_t i = 0; i < d->n; i++)
+		for_programs_rcpt(o, d, &d->rcpts[i]);
+}
+
+/* Mail that requires TLS comes back on a way that may not have it: no more of it than what names it
+ * (RFC 8689 5). */
+static bool names_it(const char *field, size_t len)
+{
+	static const char *const names[] = {"Message-ID:", "Date:", "X-Sekisho-Trace:"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (len >= strlen(names[i]) && strncasecmp(field, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
+static void header_line(struct out *o, const char *s, size_t len)
+{
+	for (size_t i = 0; i < len && i < LINE_MAX_OCTETS; i++) {
+		char c = s[i] != '\t' && (s[i] < 0x20 || s[i] > 0x7e) ? '?' : s[i];
+
+		put(o, &c, 1);
 	}
+	text(o, "\r\n");
 }
 
 /* Up to the empty line that ends the header section; long lines are cut, so that none can break the
  * notice. */
 static void headers(struct out *o, const struct dsn *d)
 {
-	size_t column = 0;
+	const char *s = d->message, *end = s + d->message_len;
+	bool keep = true;
 
 	part(o, d, "text/rfc822-headers");
-	for (size_t i = 0; i < d->headers_len; i++) {
-		char c = d->headers[i];
-		if (c == '\r')
-			continue;
-		if (c == '\n') {
-			if (column == 0)
-				break;
-			text(o, "\r\n");
-			column = 0;
-			continue;
-		}
-		if (c != '\t' && (c < 0x20 || c > 0x7e))
-			c = '?';
-		if (column++ < LINE_MAX_OCTETS)
-			put(o, &c, 1);
+	while (s < end) {
+		const char *lf = memchr(s, '\n', (size_t)(end - s));
+		size_t len = (size_t)((lf ? lf : end) - s);
+
+		if (len > 0 && s[len - 1] == '\r')
+			len--;
+		if (len == 0)
+			break;
+		if (d->give == DSN_SECRET && *s != ' ' && *s != '\t')
+			keep = names_it(s, len);
+		if (keep)
+			header_line(o, s, len);
+		s = lf ? lf + 1 : end;
 	}
-	if (column)
+}
+
+/* As it came, and as its sender asked (RET=FULL). */
+static void whole(struct out *o, const struct dsn *d)
+{
+	const char *s = d->message;
+	size_t len = d->message_len;
+	bool eight = false;
+
+	for (size_t i = 0; i < len && !eight; i++)
+		eight = s[i] & 0x80;
+	LINE(o, "\r\n--=_", d->id);
+	text(o, "Content-Type: message/rfc822\r\n");
+	text(o, eight ? "Content-Transfer-Encoding: 8bit\r\n\r\n" : "\r\n");
+	put(o, s, len);
+	if (len < 2 || memcmp(s + len - 2, "\r\n", 2) != 0)
 		text(o, "\r\n");
 }
 
@@ -166,7 +262,7 @@ char *dsn_build(void *ctx, const struct dsn *d, size_t *len)
 	text(&o, "This is a delivery status notification in MIME format.\r\n");
 	for_people(&o, d);
 	for_programs(&o, d);
-	headers(&o, d);
+	(d->give == DSN_FULL ? whole : headers)(&o, d);
 	LINE(&o, "\r\n--=_", d->id, "--");
 	if (o.bad) {
 		talloc_free(o.s);

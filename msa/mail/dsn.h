@@ -1,9 +1,11 @@
 /*
- * dsn - failure notices: RFC 3464 in RFC 6522 multipart/report. Pure.
+ * dsn - delivery status notices: RFC 3464 in RFC 6522 multipart/report, non-ASCII addresses as RFC
+ * 6533 says. Pure.
  */
 #ifndef MSA_MAIL_DSN_H
 #define MSA_MAIL_DSN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,11 +15,16 @@ struct dsn_host {
 	const char *smarthost;	/* Remote-MTA, "ADDRESS:PORT" */
 };
 
-struct dsn_failure {
+/* RELAYED: handed to a server that does not tell of successes itself (RFC 3461 5.2.2). */
+enum dsn_action { DSN_FAILED = 0, DSN_DELAYED, DSN_RELAYED, DSN_ACTIONS };
+
+struct dsn_rcpt {
 	const char *address; /* as the client gave it */
 	const char *status;  /* "5.1.1" */
 	const char *reply; /* what the remote server said, or our own words when remote is false */
 	int remote;
+	enum dsn_action action;
+	const char *orcpt; /* as RCPT said it; "" or NULL: nothing */
 };
 
 struct dsn {
@@ -25,16 +32,26 @@ struct dsn {
 	const char *id; /* queue id of this notice, for Message-ID and boundary */
 	const char *to; /* envelope sender of the failed message, untagged, not "" */
 	const char *failed_id;
+	const char *envid; /* as MAIL said it; "" or NULL: nothing */
 	int64_t now_ms, received_ms;
-	const struct dsn_failure *failures;
+	int64_t until_ms; /* delayed: when it will be given up */
+	const struct dsn_rcpt *rcpts;
 	size_t n;
-	const char *headers; /* header section of the failed message, or a beginning of it */
-	size_t headers_len;
+	const char *message; /* the failed message, or a beginning of it */
+	size_t message_len;
+	enum {
+		DSN_HEADERS = 0,
+		DSN_FULL,
+		DSN_SECRET
+	} give; /* back: its header; all of it, which
+		   message then is; no more of it than
+		   what names it */
 };
 
 /*
  * The whole notice: CRLF lines of at most 998 octets, 7 bit whatever the input holds (other octets
- * become "?"). talloc'd under ctx; *len without the NUL at its end. NULL when out of memory.
+ * become "?"), but for To: when the address there is not ASCII, and for a message given back in
+ * full. talloc'd under ctx; *len without the NUL at its end. NULL when out of memory.
  */
 char *dsn_build(void *ctx, const struct dsn *d, size_t *len);
 

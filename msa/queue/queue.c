@@ -182,11 +182,16 @@ static void submit_copy(struct submit_op *o, const struct queue_msg *m)
 	    .n_rcpts = m->n_rcpts,
 	    .data = talloc_memdup(o, m->data, m->len),
 	    .len = m->len,
-	    .body_8bit = m->body_8bit,
+	    .esmtp = m->esmtp,
 	    .received_ms = m->received_ms,
 	};
-	for (uint32_t i = 0; rcpts && i < m->n_rcpts; i++)
+	o->m.esmtp.envid = m->esmtp.envid ? talloc_strdup(o, m->esmtp.envid) : NULL;
+	for (uint32_t i = 0; rcpts && i < m->n_rcpts; i++) {
+		rcpts[i] = m->rcpts[i];
 		rcpts[i].address = talloc_strdup(o, m->rcpts[i].address);
+		if (m->rcpts[i].esmtp.orcpt)
+			rcpts[i].esmtp.orcpt = talloc_strdup(o, m->rcpts[i].esmtp.orcpt);
+	}
 	/* A message too large for memory is refused in apply(); a few bytes that are not there end
 	 * the process. */
 	if (!o->m.id || !o->m.account || !o->m.mail_from || !o->m.mail_from_out || !rcpts)
@@ -549,11 +554,14 @@ static void copy_config(struct queue *q, const struct queue_config *c)
 	q->cfg.hostname = talloc_strdup(q, c->hostname);
 	q->cfg.smarthost = talloc_strdup(q, c->smarthost);
 	q->cfg.postmaster = talloc_strdup(q, c->postmaster);
+	q->cfg.smarthost_name = talloc_strdup(q, c->smarthost_name ? c->smarthost_name : "");
+	q->cfg.smarthost_ca = talloc_strdup(q, c->smarthost_ca ? c->smarthost_ca : "");
 	q->cfg.exe = talloc_strdup(q, c->exe ? c->exe : "/proc/self/exe");
 	q->dir = talloc_asprintf(q, "%s/msa", c->state_dir);
 	q->spool_path = talloc_asprintf(q, "%s/spool.db", q->dir);
 	if (!q->cfg.state_dir || !q->cfg.hostname || !q->cfg.smarthost || !q->cfg.postmaster ||
-	    !q->cfg.exe || !q->dir || !q->spool_path)
+	    !q->cfg.smarthost_name || !q->cfg.smarthost_ca || !q->cfg.exe || !q->dir ||
+	    !q->spool_path)
 		fatal("out of memory");
 }
 

@@ -23,6 +23,7 @@
 
 #include "accounting/event.h"
 #include "lib/addr.h"
+#include "msa/mail/esmtp.h"
 
 #define QUEUE_ID_LEN 16 /* [0-9a-z], rises with time */
 
@@ -30,6 +31,7 @@ struct queue;
 
 struct queue_rcpt {
 	const char *address; /* without <>, as given, domain in lower case */
+	struct esmtp_rcpt esmtp;
 };
 
 struct queue_msg {
@@ -43,7 +45,8 @@ struct queue_msg {
 	const uint8_t
 	    *data; /* the whole message, CRLF lines, not dot-stuffed, headers already final */
 	size_t len;
-	bool body_8bit; /* BODY=8BITMIME was said */
+	struct esmtp_mail esmtp; /* smtputf8: the header holds UTF-8; addresses speak for
+				    themselves */
 	int64_t received_ms;
 	const struct event
 	    *event; /* EVENT_MESSAGE, stored in the same commit; NULL for notifications */
@@ -58,16 +61,20 @@ enum queue_result {
 struct queue_config {
 	const char *state_dir; /* the spool goes to <state_dir>/msa */
 	const char *hostname;
-	const char *smarthost;		    /* "ADDRESS:PORT", "[v6]:PORT" */
-	const char *postmaster;		    /* From: of our notifications */
+	const char *smarthost;	    /* "ADDRESS:PORT", "[v6]:PORT" */
+	const char *smarthost_name; /* in its certificate; "" or NULL: its address is */
+	const char *smarthost_ca;   /* who may have signed it, PEM; "" or NULL: the system's */
+	const char *postmaster;	    /* From: of our notifications */
 	int64_t retry_min_ms, retry_max_ms; /* back-off doubles from min to max, with jitter */
 	int64_t lifetime_ms;		    /* then a failure notice */
-	int64_t max_bytes;		    /* of the whole spool */
-	int64_t max_held_per_account;	    /* messages; above it queue_may_accept() says no */
-	int connections;		    /* deliveries at once */
-	int64_t timeout_ms;		    /* of each step with the smart host */
-	bool start_relay;		    /* false: -n and tests without delivery */
-	const char *exe; /* program to re-exec as `-x relay`; NULL: /proc/self/exe */
+	int64_t delay_notice_ms; /* then one of the delay, to who has asked (NOTIFY=DELAY); 0 never
+				  */
+	int64_t max_bytes;	 /* of the whole spool */
+	int64_t max_held_per_account; /* messages; above it queue_may_accept() says no */
+	int connections;	      /* deliveries at once */
+	int64_t timeout_ms;	      /* of each step with the smart host */
+	bool start_relay;	      /* false: -n and tests without delivery */
+	const char *exe;	      /* program to re-exec as `-x relay`; NULL: /proc/self/exe */
 };
 
 struct queue_handlers {

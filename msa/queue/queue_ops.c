@@ -119,6 +119,7 @@ static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct
 				     .n = n,
 				     .now_ms = now,
 				     .lifetime_ms = q->cfg.lifetime_ms,
+				     .delay_ms = q->cfg.delay_notice_ms,
 				     .dsn_key = ++q->last_key};
 	queue_new_id(q, now, o->t.dsn_id);
 	if (m) {

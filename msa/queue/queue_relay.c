@@ -210,6 +210,8 @@ static void send_config(struct queue *q)
 	strncat(c.state_dir, q->cfg.state_dir, sizeof(c.state_dir) - 1);
 	strncat(c.hostname, q->cfg.hostname, sizeof(c.hostname) - 1);
 	strncat(c.smarthost, q->cfg.smarthost, sizeof(c.smarthost) - 1);
+	strncat(c.smarthost_name, q->cfg.smarthost_name, sizeof(c.smarthost_name) - 1);
+	strncat(c.smarthost_ca, q->cfg.smarthost_ca, sizeof(c.smarthost_ca) - 1);
 	wire_out_init(&w, buf, sizeof(buf));
 	relay_config_put(&w, &c);
 	bug_on(w.bad);
@@ -249,7 +251,8 @@ static void spawn(struct queue *q)
 bool relay_start(struct queue *q, char **err)
 {
 	if (strlen(q->cfg.state_dir) >= sizeof(((struct relay_config *)0)->state_dir) ||
-	    strlen(q->cfg.hostname) >= 256 || strlen(q->cfg.smarthost) >= 64) {
+	    strlen(q->cfg.hostname) >= 256 || strlen(q->cfg.smarthost) >= 64 ||
+	    strlen(q->cfg.smarthost_name) >= 256 || strlen(q->cfg.smarthost_ca) >= 256) {
 		*err = strdup("state_dir, hostname or smarthost is too long");
 		return false;
 	}

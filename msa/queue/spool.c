@@ -44,7 +44,14 @@ static const char step_1[] =
     "CREATE TABLE outbox(seq INTEGER PRIMARY KEY AUTOINCREMENT, n INTEGER NOT NULL, records BLOB "
     "NOT NULL) STRICT;"
     "CREATE TABLE account_hold(account TEXT PRIMARY KEY, why TEXT NOT NULL) STRICT, WITHOUT ROWID;";
-static const char *const migrations[] = {step_1};
+/* What MAIL and RCPT said; flags: FLAG_*. */
+static const char step_2[] = "ALTER TABLE message RENAME COLUMN body_8bit TO body;"
+			     "ALTER TABLE message ADD COLUMN flags INTEGER NOT NULL DEFAULT 0;"
+			     "ALTER TABLE message ADD COLUMN ret INTEGER NOT NULL DEFAULT 0;"
+			     "ALTER TABLE message ADD COLUMN envid TEXT NOT NULL DEFAULT '';"
+			     "ALTER TABLE recipient ADD COLUMN notify INTEGER NOT NULL DEFAULT 0;"
+			     "ALTER TABLE recipient ADD COLUMN orcpt TEXT NOT NULL DEFAULT '';";
+static const char *const migrations[] = {step_1, step_2};
 #define VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
 static const char *const sql[Q_N] = {
@@ -52,26 +59,27 @@ static const char *const sql[Q_N] = {
     [Q_COMMIT] = "COMMIT",
     [Q_ROLLBACK] = "ROLLBACK",
     [Q_ADD_MESSAGE] = ("INSERT INTO "
-		       "message(key,id,account,mail_from,mail_from_out,size,body_8bit,received_ms,"
+		       "message(key,id,account,mail_from,mail_from_out,size,body,received_ms,"
 		       "life_from_ms,next_ms,"
-		       "hold,src,src_port,attempts,last_reply) "
-		       "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?8,?8,?9,?10,?11,0,'')"),
-    [Q_ADD_RECIPIENT] =
-	"INSERT INTO recipient(message,idx,address,state,status,reply) VALUES(?,?,?,0,'','')",
+		       "hold,src,src_port,attempts,last_reply,flags,ret,envid) "
+		       "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?8,?8,?9,?10,?11,0,'',?12,?13,?14)"),
+    [Q_ADD_RECIPIENT] = "INSERT INTO recipient(message,idx,address,state,status,reply,notify,"
+			"orcpt) VALUES(?,?,?,0,'','',?,?)",
     [Q_ADD_BODY] = "INSERT INTO body(message,data) VALUES(?,?)",
     [Q_ADD_OUTBOX] = "INSERT INTO outbox(n,records) VALUES(?,?)",
     [Q_GET_MESSAGE] =
-	"SELECT id,account,mail_from,attempts,next_ms,received_ms,life_from_ms,src,src_port FROM "
-	"message WHERE key=?",
+	"SELECT id,account,mail_from,attempts,next_ms,received_ms,life_from_ms,src,src_port,"
+	"size,body,flags,ret,envid FROM message WHERE key=?",
     [Q_DONE_RECIPIENT] = "UPDATE recipient SET state=?3,status=?4,reply=?5 WHERE message=?1 AND "
-			 "idx=?2 AND state<2 RETURNING address",
+			 "idx=?2 AND state<2 RETURNING address,notify,orcpt",
     [Q_DEFER_RECIPIENT] = "UPDATE recipient SET state=?3,status=?4,reply=?5 WHERE message=?1 AND "
-			  "idx=?2 AND state=0 RETURNING address",
+			  "idx=?2 AND state=0 RETURNING address,notify,orcpt",
     [Q_WAITING] =
 	"SELECT idx FROM recipient WHERE message=? AND state<2 AND idx>=? ORDER BY idx LIMIT 1",
     [Q_COUNT] = "SELECT count(*) FILTER (WHERE state=0), count(*) FILTER (WHERE state=1) FROM "
 		"recipient WHERE message=?",
     [Q_NEW_ROUND] = "UPDATE recipient SET state=0 WHERE message=? AND state=1",
+    [Q_DELAY_TOLD] = "UPDATE recipient SET notify=?3 WHERE message=?1 AND idx=?2",
     [Q_SET_MESSAGE] = "UPDATE message SET next_ms=?2,attempts=?3,last_reply=CASE WHEN ?4='' THEN "
 		      "last_reply ELSE ?4 END WHERE key=?1",
     [Q_HEADERS] = "SELECT substr(data,1,?2) FROM body WHERE message=?1",
@@ -412,16 +420,19 @@ enum queue_result spool_add(struct spool *s, const struct spool_message *m)
 {
 	enum queue_result r;
 
-	sql_bind(s->st[Q_ADD_MESSAGE], "issssiiiibi", m->key, m->id, m->account, m->mail_from,
-		 m->mail_from_out, (int64_t)m->len, (int64_t)m->body_8bit, m->received_ms,
-		 (int64_t)m->hold, m->src.b, sizeof(m->src.b), (int64_t)m->src_port);
+	sql_bind(s->st[Q_ADD_MESSAGE], "issssiiiibiiis", m->key, m->id, m->account, m->mail_from,
+		 m->mail_from_out, (int64_t)m->len, (int64_t)m->esmtp.body, m->received_ms,
+		 (int64_t)m->hold, m->src.b, sizeof(m->src.b), (int64_t)m->src_port,
+		 spool_flags(&m->esmtp), (int64_t)m->esmtp.ret, m->esmtp.envid);
 	r = spool_run(s, Q_ADD_MESSAGE);
 	if (r == QUEUE_OK) {
 		sql_bind(s->st[Q_ADD_BODY], "ib", m->key, m->data, m->len);
 		r = spool_run(s, Q_ADD_BODY);
 	}
 	for (uint32_t i = 0; r == QUEUE_OK && i < m->n_rcpts; i++) {
-		sql_bind(s->st[Q_ADD_RECIPIENT], "iis", m->key, (int64_t)i, m->rcpts[i].address);
+		const struct queue_rcpt *t = &m->rcpts[i];
+		sql_bind(s->st[Q_ADD_RECIPIENT], "iisis", m->key, (int64_t)i, t->address,
+			 (int64_t)t->esmtp.notify, t->esmtp.orcpt);
 		r = spool_run(s, Q_ADD_RECIPIENT);
 	}
 	return r;

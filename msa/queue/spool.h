@@ -65,7 +65,7 @@ struct spool_message {
 	uint32_t n_rcpts;
 	const uint8_t *data;
 	size_t len;
-	bool body_8bit;
+	struct esmtp_mail esmtp;
 	uint8_t hold;
 	int64_t received_ms;
 	struct addr src;
@@ -86,6 +86,7 @@ struct spool_settle {
 	bool quiet;		       /* tell the sender nothing */
 	int64_t now_ms, retry_at_ms;   /* next_ms when somebody was deferred */
 	int64_t lifetime_ms;	       /* a deferral later than this is a failure */
+	int64_t delay_ms;	       /* and later than this is told to who asked; 0: never */
 	char dsn_id[QUEUE_ID_LEN + 1]; /* a new id and key, used if a notification is made */
 	int64_t dsn_key;
 	/* out */
@@ -134,11 +135,12 @@ struct spool_envelope {
 	char id[QUEUE_ID_LEN + 1];
 	char *mail_from_out;
 	uint64_t size;
-	bool body_8bit;
+	struct esmtp_mail esmtp;
 	uint32_t n;
 	struct spool_rcpt {
 		uint32_t idx;
 		char *address;
+		struct esmtp_rcpt esmtp;
 	} * rcpts; /* those to be tried in this round, at most max */
 };
 enum spool_found { SPOOL_FOUND, SPOOL_GONE, SPOOL_FAILED };

@@ -47,9 +47,10 @@ static const char sql_grid[] = "SELECT " DOMAIN ",received_ms,count(*),message.k
 			       "WHERE recipient.state<2 GROUP BY recipient.message,1";
 
 static const char *const sql[Q_N] = {
-    [Q_ENVELOPE] = "SELECT id,mail_from_out,size,body_8bit FROM message WHERE key=?",
-    [Q_RCPTS] =
-	"SELECT idx,address FROM recipient WHERE message=? AND state=0 ORDER BY idx LIMIT ?",
+    [Q_ENVELOPE] = "SELECT id,mail_from_out,size,body,flags,ret,envid FROM message "
+		   "WHERE key=?",
+    [Q_RCPTS] = "SELECT idx,address,notify,orcpt FROM recipient WHERE message=? AND state=0 "
+		"ORDER BY idx LIMIT ?",
     [Q_OUTBOX] = "SELECT seq,n,records FROM outbox WHERE seq>? ORDER BY seq",
     [Q_DETAIL] = sql_detail,
     [Q_DOMAINS] = sql_domains,
@@ -134,7 +135,9 @@ static enum spool_found read_rcpts(struct spool_reader *r, int64_t key, uint32_t
 		struct spool_rcpt *t = &e->rcpts[e->n];
 		t->idx = (uint32_t)sqlite3_column_int64(st, 0);
 		t->address = talloc_strdup(e, sql_text(st, 1));
-		if (!t->address)
+		t->esmtp.notify = sqlite3_column_int64(st, 2) & NOTIFY_ASKED;
+		t->esmtp.orcpt = talloc_strdup(e, sql_text(st, 3));
+		if (!t->address || !t->esmtp.orcpt)
 			break;
 		e->n++;
 	}
@@ -154,8 +157,11 @@ enum spool_found spool_read_envelope(struct spool_reader *r, void *ctx, int64_t 
 		copy(e->id, sizeof(e->id), sql_text(st, 0));
 		e->mail_from_out = talloc_strdup(e, sql_text(st, 1));
 		e->size = (uint64_t)sqlite3_column_int64(st, 2);
-		e->body_8bit = sqlite3_column_int64(st, 3) != 0;
-		f = e->mail_from_out ? SPOOL_FOUND : SPOOL_FAILED;
+		e->esmtp.body = (uint8_t)sqlite3_column_int64(st, 3);
+		spool_set_flags(&e->esmtp, sqlite3_column_int64(st, 4));
+		e->esmtp.ret = (uint8_t)sqlite3_column_int64(st, 5);
+		e->esmtp.envid = talloc_strdup(e, sql_text(st, 6));
+		f = e->mail_from_out && e->esmtp.envid ? SPOOL_FOUND : SPOOL_FAILED;
 	} else if (rc == SQLITE_DONE) {
 		f = SPOOL_GONE;
 	}

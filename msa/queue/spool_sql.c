@@ -102,6 +102,19 @@ int sql_run(sqlite3_stmt *st)
 	return rc;
 }
 
+enum { FLAG_SMTPUTF8 = 1, FLAG_REQUIRETLS = 2 };
+
+int64_t spool_flags(const struct esmtp_mail *m)
+{
+	return (m->smtputf8 ? FLAG_SMTPUTF8 : 0) | (m->requiretls ? FLAG_REQUIRETLS : 0);
+}
+
+void spool_set_flags(struct esmtp_mail *m, int64_t flags)
+{
+	m->smtputf8 = flags & FLAG_SMTPUTF8;
+	m->requiretls = flags & FLAG_REQUIRETLS;
+}
+
 const char *sql_text(sqlite3_stmt *st, int column)
 {
 	const char *s = (const char *)sqlite3_column_text(st, column);

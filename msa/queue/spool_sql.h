@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "msa/mail/esmtp.h"
+
 /* How long a statement waits for another process. */
 #define SQL_BUSY_MS 5000
 
@@ -25,6 +27,9 @@ char *sql_error(sqlite3 *db, const char *what);
 void sql_bind(sqlite3_stmt *st, const char *types, ...);
 /* Step a statement that returns no rows, and reset it. SQLITE_DONE or the error. */
 int sql_run(sqlite3_stmt *st);
+/* message.flags and back. */
+int64_t spool_flags(const struct esmtp_mail *m);
+void spool_set_flags(struct esmtp_mail *m, int64_t flags);
 const char *sql_text(sqlite3_stmt *st, int column); /* never NULL */
 
 #endif

@@ -19,6 +19,8 @@ void relay_config_put(struct wire_out *w, const struct relay_config *c)
 	wire_str(w, c->state_dir);
 	wire_str(w, c->hostname);
 	wire_str(w, c->smarthost);
+	wire_str(w, c->smarthost_name);
+	wire_str(w, c->smarthost_ca);
 	wire_u32(w, c->connections);
 	wire_i64(w, c->timeout_ms);
 }
@@ -28,6 +30,8 @@ bool relay_config_get(struct wire_in *r, struct relay_config *c)
 	wire_get_str(r, c->state_dir, sizeof(c->state_dir));
 	wire_get_str(r, c->hostname, sizeof(c->hostname));
 	wire_get_str(r, c->smarthost, sizeof(c->smarthost));
+	wire_get_str(r, c->smarthost_name, sizeof(c->smarthost_name));
+	wire_get_str(r, c->smarthost_ca, sizeof(c->smarthost_ca));
 	c->connections = wire_get_u32(r);
 	c->timeout_ms = wire_get_i64(r);
 	return wire_done(r) && c->connections > 0 && c->timeout_ms > 0;
@@ -60,6 +64,7 @@ void relay_outcome_put(struct wire_out *w, const struct relay_outcome *o)
 		wire_u8(w, t->result);
 		wire_str(w, t->status);
 		wire_str(w, t->reply);
+		wire_u8(w, t->dsn);
 	}
 }
 
@@ -77,6 +82,7 @@ bool relay_outcome_get(struct wire_in *r, struct relay_outcome *o)
 		t->result = wire_get_u8(r);
 		wire_get_str(r, t->status, sizeof(t->status));
 		wire_get_str(r, t->reply, sizeof(t->reply));
+		t->dsn = wire_get_u8(r);
 		if (t->result < RELAY_DELIVERED || t->result > RELAY_DEFERRED)
 			return false;
 	}

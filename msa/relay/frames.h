@@ -45,6 +45,7 @@ enum relay_result { RELAY_DELIVERED = 1, RELAY_BOUNCED = 2, RELAY_DEFERRED = 3 }
 
 struct relay_config {
 	char state_dir[256], hostname[256], smarthost[64];
+	char smarthost_name[256], smarthost_ca[256];
 	uint32_t connections;
 	int64_t timeout_ms;
 };
@@ -60,6 +61,7 @@ struct relay_rcpt {
 	uint8_t result;			 /* enum relay_result */
 	char status[RELAY_STATUS_MAX];	 /* enhanced code, never "" */
 	char reply[RELAY_REPLY_MAX + 1]; /* printable ASCII */
+	bool dsn; /* delivered to a server that was told what notices are wanted (RFC 3461) */
 };
 
 struct relay_outcome {
@@ -70,7 +72,7 @@ struct relay_outcome {
 	struct relay_rcpt rcpts[RELAY_RCPTS_MAX];
 };
 
-#define RELAY_OUTCOME_BYTES (64 + RELAY_RCPTS_MAX * (RELAY_REPLY_MAX + RELAY_STATUS_MAX + 16))
+#define RELAY_OUTCOME_BYTES (64 + RELAY_RCPTS_MAX * (RELAY_REPLY_MAX + RELAY_STATUS_MAX + 17))
 
 bool queue_id_valid(const char *id); /* QUEUE_ID_LEN of [0-9a-z] */
 

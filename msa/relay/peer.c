@@ -22,7 +22,6 @@
 #include "lib/proc.h"
 
 #include "msa/relay/relay_int.h"
-#include "msa/relay/relay_tls.h"
 
 #define CHUNK	     (64u << 10)
 #define OUTPUT_AHEAD (128u << 10)
@@ -121,7 +120,11 @@ static bool add_piece(struct peer *c, struct evbuffer *out, size_t *got)
 		return false;
 	if (evbuffer_reserve_space(out, (ev_ssize_t)DOT_ROOM(*got) + DOT_END_MAX, &v, 1) != 1)
 		return false;
-	v.iov_len = *got ? dot_stuff(&w->dot, raw, *got, v.iov_base) : dot_end(&w->dot, v.iov_base);
+	if (client_sends_binary(&c->client))
+		memcpy(v.iov_base, raw, v.iov_len = *got);
+	else
+		v.iov_len =
+		    *got ? dot_stuff(&w->dot, raw, *got, v.iov_base) : dot_end(&w->dot, v.iov_base);
 	w->body_off += *got;
 	return evbuffer_commit_space(out, &v, 1) == 0;
 }
@@ -195,7 +198,7 @@ static void without_tls(struct relay *r)
 static void start_tls(struct peer *c)
 {
 	int fd = dup(bufferevent_getfd(c->bev));
-	struct bufferevent *tls = fd < 0 ? NULL : relay_tls_new(c->r->base, fd);
+	struct bufferevent *tls = fd < 0 ? NULL : relay_tls_new(c->r->base, fd, &c->r->tls);
 
 	if (!tls) {
 		if (fd >= 0)
@@ -298,8 +301,10 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	if (what & BEV_EVENT_CONNECTED) {
 		if (c->client.state == CLIENT_HANDSHAKE) {
 			log_event(LOG_DEBUG, "-", "relay", "tls",
-				  LS("version", relay_tls_version(bev)));
-			client_tls_done(&c->client, bufferevent_get_output(bev));
+				  LS("version", relay_tls_version(bev)),
+				  LS("certificate", relay_tls_verified(bev) ? "verified" : "-"));
+			client_tls_done(&c->client, relay_tls_verified(bev),
+					bufferevent_get_output(bev));
 		}
 		set_timeouts(c, c->r->cfg.timeout_ms);
 		return;

@@ -133,12 +133,13 @@ static void fill_tx(struct work *w)
 
 	talloc_free(w->tx.rcpts);
 	w->tx = (struct smtp_tx){
-	    .mail_from = e->mail_from_out, .size = e->size, .body_8bit = e->body_8bit, .n = e->n};
+	    .mail_from = e->mail_from_out, .size = e->size, .esmtp = e->esmtp, .n = e->n};
 	w->tx.rcpts = talloc_zero_array(w, struct smtp_rcpt, e->n);
 	if (!w->tx.rcpts)
 		fatal("out of memory");
 	for (uint32_t i = 0; i < e->n; i++) {
 		w->tx.rcpts[i].address = e->rcpts[i].address;
+		w->tx.rcpts[i].esmtp = e->rcpts[i].esmtp;
 		w->tx.rcpts[i].out.idx = e->rcpts[i].idx;
 	}
 }
@@ -331,6 +332,9 @@ static bool on_config(struct relay *r, struct wire_in *in)
 	if (!relay_config_get(in, &r->cfg) ||
 	    !addr_parse_port(r->cfg.smarthost, &r->host, &r->port, &err))
 		return false;
+	r->tls = (struct relay_tls_host){.address = addr_format(&r->host, r->host_text),
+					 .name = r->cfg.smarthost_name,
+					 .ca = r->cfg.smarthost_ca};
 	event_add(r->lock_timer, &now);
 	return true;
 }

@@ -13,6 +13,7 @@
 #include "msa/relay/dot.h"
 #include "msa/relay/frames.h"
 #include "msa/relay/journal.h"
+#include "msa/relay/relay_tls.h"
 #include "msa/relay/smtp_client.h"
 
 /* One message of our parent's, here to be delivered. talloc'd. */
@@ -33,6 +34,8 @@ struct relay {
 	struct relay_config cfg;
 	struct addr host;
 	uint16_t port;
+	char host_text[ADDR_STRLEN];
+	struct relay_tls_host tls; /* views into cfg and host_text */
 	int lock_fd;
 	struct event *lock_timer, *resume, *give_up;
 	struct spool_reader *spool;

@@ -139,15 +139,27 @@ static uint64_t size_value(const char *s, size_t n)
 
 void reply_ehlo(const struct reply *r, struct reply_ehlo *out)
 {
+	const struct {
+		const char *word;
+		bool *flag;
+	} flags[] = {
+	    {"PIPELINING", &out->pipelining},
+	    {"STARTTLS", &out->starttls},
+	    {"8BITMIME", &out->eightbitmime},
+	    {"SMTPUTF8", &out->smtputf8},
+	    {"DSN", &out->dsn},
+	    {"CHUNKING", &out->chunking},
+	    {"BINARYMIME", &out->binarymime},
+	    {"REQUIRETLS", &out->requiretls},
+	};
 	const char *s = strchr(r->text, '\n');
 
 	*out = (struct reply_ehlo){.pipelining = false};
 	while (s) {
 		const char *line = s + 1, *end = strchr(line, '\n');
 		size_t n = end ? (size_t)(end - line) : strlen(line);
-		out->pipelining |= keyword(line, n, "PIPELINING");
-		out->starttls |= keyword(line, n, "STARTTLS");
-		out->eightbitmime |= keyword(line, n, "8BITMIME");
+		for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+			*flags[i].flag |= keyword(line, n, flags[i].word);
 		if (keyword(line, n, "SIZE")) {
 			out->size = true;
 			out->max_size = n > 5 ? size_value(line + 5, n - 5) : 0;

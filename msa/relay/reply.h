@@ -52,7 +52,8 @@ enum reply_result reply_feed(struct reply_parser *p, const uint8_t *data, size_t
 /* What an EHLO reply offers (RFC 5321 4.1.1.1); its first line is the greeting. Keywords are
  * caseless. */
 struct reply_ehlo {
-	bool pipelining, starttls, eightbitmime, size;
+	bool pipelining, starttls, eightbitmime, size, smtputf8, dsn, chunking, binarymime,
+	    requiretls;
 	uint64_t max_size; /* 0: none said */
 };
 void reply_ehlo(const struct reply *r, struct reply_ehlo *out);

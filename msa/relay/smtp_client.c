@@ -1,16 +1,17 @@
 /*
  * smtp_client - RFC 5321 as a client, with PIPELINING (2920), SIZE (1870), 8BITMIME (6152),
- * STARTTLS (3207).
+ * STARTTLS (3207), SMTPUTF8 (6531), DSN (3461), BINARYMIME with CHUNKING (3030), REQUIRETLS (8689).
  *
  * Purpose: from replies to results of recipients. Trusted with: nothing. Diagnostics: each result
- * carries the reply that decided it. Known gaps: no AUTH towards the smart host, no SMTPUTF8, no
- * conversion of 8-bit mail (it is returned, RFC 6152 3).
+ * carries the reply that decided it. Known gaps: no AUTH towards the smart host; nothing is
+ * converted: what this host does not take goes back to the sender (RFC 6152 3, 6531 3.2).
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "lib/proc.h"
 
+#include "msa/mail/utf8.h"
 #include "msa/relay/smtp_client.h"
 
 void client_init(struct smtp_client *c, const char *hostname, bool use_tls)
@@ -142,10 +143,11 @@ static enum client_action on_starttls(struct smtp_client *c, const struct reply 
 	return r->code == 220 ? CLIENT_DO_TLS : CLIENT_READY;
 }
 
-void client_tls_done(struct smtp_client *c, struct evbuffer *out)
+void client_tls_done(struct smtp_client *c, bool verified, struct evbuffer *out)
 {
 	bug_on(c->state != CLIENT_HANDSHAKE);
 	c->tls = true;
+	c->verified = verified;
 	/* RFC 3207 4.2: what was learnt before is forgotten. */
 	c->offers = (struct reply_ehlo){.pipelining = false};
 	say_hello(c, "EHLO", CLIENT_EHLO, out);
@@ -153,41 +155,198 @@ void client_tls_done(struct smtp_client *c, struct evbuffer *out)
 
 /* --- a transaction ----------------------------------------------------------------------- */
 
+/* Which of its addresses, or its header, needs SMTPUTF8. */
+static bool has_utf8(const char *s)
+{
+	return utf8_any(s, strlen(s));
+}
+
+static bool needs_utf8(const struct smtp_tx *tx)
+{
+	bool any = tx->esmtp.smtputf8 || has_utf8(tx->mail_from);
+
+	for (uint32_t i = 0; i < tx->n && !any; i++)
+		any = !tx->rcpts[i].skip && has_utf8(tx->rcpts[i].address);
+	return any;
+}
+
+static bool is_binary(const struct smtp_tx *tx)
+{
+	return tx->esmtp.body == ESMTP_BINARY;
+}
+
+bool client_sends_binary(const struct smtp_client *c)
+{
+	return c->tx && is_binary(c->tx);
+}
+
+static void send_mail(const struct smtp_client *c, struct evbuffer *out)
+{
+	const struct smtp_tx *tx = c->tx;
+	const struct esmtp_mail *m = &tx->esmtp;
+
+	evbuffer_add_printf(out, "MAIL FROM:<%s>", tx->mail_from);
+	if (c->offers.size)
+		evbuffer_add_printf(out, " SIZE=%llu", (unsigned long long)tx->size);
+	if (m->body != ESMTP_7BIT)
+		evbuffer_add_printf(out, " BODY=%s", is_binary(tx) ? "BINARYMIME" : "8BITMIME");
+	if (needs_utf8(tx))
+		evbuffer_add_printf(out, " SMTPUTF8");
+	if (m->requiretls)
+		evbuffer_add_printf(out, " REQUIRETLS");
+	if (c->offers.dsn && m->ret)
+		evbuffer_add_printf(out, " RET=%s", m->ret == ESMTP_RET_FULL ? "FULL" : "HDRS");
+	if (c->offers.dsn && m->envid && m->envid[0])
+		evbuffer_add_printf(out, " ENVID=%s", m->envid);
+	evbuffer_add_printf(out, "\r\n");
+}
+
+static void send_rcpt(const struct smtp_client *c, const struct smtp_rcpt *t, struct evbuffer *out)
+{
+	char buf[ESMTP_NOTIFY_MAX];
+
+	evbuffer_add_printf(out, "RCPT TO:<%s>", t->address);
+	if (c->offers.dsn && t->esmtp.notify & NOTIFY_ASKED)
+		evbuffer_add_printf(out, " NOTIFY=%s", esmtp_notify_text(t->esmtp.notify, buf));
+	if (c->offers.dsn && t->esmtp.orcpt && t->esmtp.orcpt[0])
+		evbuffer_add_printf(out, " ORCPT=%s", t->esmtp.orcpt);
+	evbuffer_add_printf(out, "\r\n");
+}
+
 static void send_step(struct smtp_client *c, uint32_t step, struct evbuffer *out)
 {
 	const struct smtp_tx *tx = c->tx;
 
-	if (step == 0) {
-		evbuffer_add_printf(out, "MAIL FROM:<%s>", tx->mail_from);
-		if (c->offers.size)
-			evbuffer_add_printf(out, " SIZE=%llu", (unsigned long long)tx->size);
-		if (c->offers.eightbitmime && tx->body_8bit)
-			evbuffer_add_printf(out, " BODY=8BITMIME");
-		evbuffer_add_printf(out, "\r\n");
-	} else if (step <= tx->n) {
-		evbuffer_add_printf(out, "RCPT TO:<%s>\r\n", tx->rcpts[step - 1].address);
-	} else {
+	if (step == 0)
+		send_mail(c, out);
+	else if (step <= tx->n)
+		send_rcpt(c, &tx->rcpts[step - 1], out);
+	else if (!is_binary(tx))
 		evbuffer_add_printf(out, "DATA\r\n");
+}
+
+/* Whose reply comes after that of step. */
+static uint32_t step_after(const struct smtp_tx *tx, uint32_t step)
+{
+	do
+		step++;
+	while (step <= tx->n && tx->rcpts[step - 1].skip);
+	return step;
+}
+
+/* --- what this host cannot have --- */
+
+/* One reason why a host may not get a message, or one of its recipients. */
+struct obstacle {
+	uint8_t result;
+	const char *status, *why;
+};
+
+static bool too_large(const struct smtp_client *c, const struct smtp_tx *tx)
+{
+	return c->offers.max_size && tx->size > c->offers.max_size;
+}
+
+static bool no_8bit(const struct smtp_client *c, const struct smtp_tx *tx)
+{
+	return tx->esmtp.body == ESMTP_8BIT && !c->offers.eightbitmime;
+}
+
+static bool no_binary(const struct smtp_client *c, const struct smtp_tx *tx)
+{
+	return is_binary(tx) && !(c->offers.binarymime && c->offers.chunking);
+}
+
+static bool no_utf8_header(const struct smtp_client *c, const struct smtp_tx *tx)
+{
+	return tx->esmtp.smtputf8 && !c->offers.smtputf8;
+}
+
+static bool no_utf8_sender(const struct smtp_client *c, const struct smtp_tx *tx)
+{
+	return has_utf8(tx->mail_from) && !c->offers.smtputf8;
+}
+
+/* A handshake failed a moment ago: clear text is for a minute only. */
+static bool no_tls_now(const struct smtp_client *c, const struct smtp_tx *tx)
+{
+	return tx->esmtp.requiretls && !c->use_tls;
+}
+
+static bool no_tls(const struct smtp_client *c, const struct smtp_tx *tx)
+{
+	return tx->esmtp.requiretls && !c->tls;
+}
+
+static bool not_verified(const struct smtp_client *c, const struct smtp_tx *tx)
+{
+	return tx->esmtp.requiretls && !c->verified;
+}
+
+static bool no_requiretls(const struct smtp_client *c, const struct smtp_tx *tx)
+{
+	return tx->esmtp.requiretls && !c->offers.requiretls;
+}
+
+static const struct {
+	bool (*is)(const struct smtp_client *c, const struct smtp_tx *tx);
+	struct obstacle o;
+} obstacles[] = {
+    {too_large, {RELAY_BOUNCED, "5.3.4", "larger than the next mail server takes"}},
+    {no_8bit,
+     {RELAY_BOUNCED, "5.6.3", "holds 8-bit text, which the next mail server does not take"}},
+    {no_binary,
+     {RELAY_BOUNCED, "5.6.1", "holds binary data, which the next mail server does not take"}},
+    {no_utf8_header,
+     {RELAY_BOUNCED, "5.6.9", "has UTF-8 in its header, which the next mail server does not take"}},
+    {no_utf8_sender,
+     {RELAY_BOUNCED, "5.6.7", "has a non-ASCII sender, which the next mail server does not take"}},
+    {no_tls_now, {RELAY_DEFERRED, "4.7.10", "needs TLS, which could not be had just now"}},
+    {no_tls, {RELAY_BOUNCED, "5.7.10", "needs TLS, which the next mail server does not offer"}},
+    {not_verified,
+     {RELAY_BOUNCED, "5.7.10",
+      "needs TLS, and the certificate of the next mail server is not proven to be its own"}},
+    {no_requiretls,
+     {RELAY_BOUNCED, "5.7.30",
+      "needs TLS all the way, which the next mail server does not promise (REQUIRETLS)"}},
+};
+
+/* Settles what cannot go there; false when nothing is left. */
+static bool any_possible(const struct smtp_client *c, struct smtp_tx *tx)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < sizeof(obstacles) / sizeof(obstacles[0]); i++)
+		if (obstacles[i].is(c, tx)) {
+			const struct obstacle *o = &obstacles[i].o;
+			settle_rest_local(tx, o->result, o->status, o->why);
+		}
+	for (uint32_t i = 0; i < tx->n; i++) {
+		struct smtp_rcpt *t = &tx->rcpts[i];
+		if (!t->out.result && !c->offers.smtputf8 && has_utf8(t->address))
+			set_result(t, RELAY_BOUNCED, "5.6.7",
+				   "a non-ASCII address, which the next mail server does not take");
+		t->skip = t->out.result != 0;
+		any |= !t->skip;
 	}
+	return any;
 }
 
 enum client_action client_begin(struct smtp_client *c, struct smtp_tx *tx, struct evbuffer *out)
 {
 	bug_on(c->state != CLIENT_IDLE || tx->n == 0);
-	if (c->offers.max_size && tx->size > c->offers.max_size)
-		settle_rest_local(tx, RELAY_BOUNCED, "5.3.4",
-				  "larger than the next mail server takes");
-	else if (tx->body_8bit && !c->offers.eightbitmime)
-		settle_rest_local(tx, RELAY_BOUNCED, "5.6.3",
-				  "holds 8-bit text, which the next mail server does not take");
-	if (tx->rcpts[0].out.result)
+	if (!any_possible(c, tx))
 		return CLIENT_DONE;
 	c->tx = tx;
 	c->next = 0;
 	c->mail_ok = c->touched = false;
 	c->state = CLIENT_ENVELOPE;
-	for (uint32_t i = 0; i <= (c->offers.pipelining ? tx->n + 1 : 0); i++)
+	send_step(c, 0, out);
+	for (uint32_t i = step_after(tx, 0); c->offers.pipelining; i = step_after(tx, i)) {
 		send_step(c, i, out);
+		if (i > tx->n)
+			break;
+	}
 	return CLIENT_WAIT;
 }
 
@@ -197,10 +356,22 @@ static enum client_action reset(struct smtp_client *c, struct evbuffer *out)
 	return finish(c, CLIENT_RSET);
 }
 
+/* One chunk; nothing is said before somebody is known to take it. */
+static enum client_action begin_chunk(struct smtp_client *c, struct evbuffer *out)
+{
+	if (!any_accepted(c->tx))
+		return reset(c, out);
+	evbuffer_add_printf(out, "BDAT %llu LAST\r\n", (unsigned long long)c->tx->size);
+	c->state = CLIENT_BODY;
+	return CLIENT_DO_BODY;
+}
+
 /* After a reply that was not the one to DATA: when not pipelining, what to say next. */
 static enum client_action next_command(struct smtp_client *c, struct evbuffer *out)
 {
-	c->next++;
+	c->next = step_after(c->tx, c->next);
+	if (c->next == c->tx->n + 1 && is_binary(c->tx))
+		return begin_chunk(c, out);
 	if (c->offers.pipelining)
 		return CLIENT_WAIT;
 	if (!c->mail_ok || (c->next == c->tx->n + 1 && !any_accepted(c->tx)))
@@ -282,6 +453,9 @@ static enum client_action on_dot(struct smtp_client *c, const struct reply *r, s
 {
 	(void)out;
 	settle_rest(c->tx, r);
+	for (uint32_t i = 0; i < c->tx->n; i++)
+		c->tx->rcpts[i].out.dsn =
+		    c->offers.dsn && c->tx->rcpts[i].out.result == RELAY_DELIVERED;
 	return finish(c, r->code == 421 ? CLIENT_CLOSED : CLIENT_IDLE);
 }
 

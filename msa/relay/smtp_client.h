@@ -15,11 +15,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "msa/mail/esmtp.h"
 #include "msa/relay/frames.h"
 #include "msa/relay/reply.h"
 
 struct smtp_rcpt {
 	const char *address;
+	struct esmtp_rcpt esmtp;
+	bool skip;	       /* this host cannot have it: not asked about */
 	bool accepted;	       /* RCPT was answered 2xx */
 	struct relay_rcpt out; /* idx is the caller's; result 0 until it is known */
 };
@@ -27,7 +30,7 @@ struct smtp_rcpt {
 struct smtp_tx {
 	const char *mail_from; /* as MAIL FROM carries it; "" for the null sender */
 	uint64_t size;
-	bool body_8bit;
+	struct esmtp_mail esmtp;
 	struct smtp_rcpt *rcpts;
 	uint32_t n; /* at least 1 */
 };
@@ -51,7 +54,8 @@ enum client_action {
 	CLIENT_WAIT,	/* nothing but to write what is in out and to read on */
 	CLIENT_READY,	/* idle: client_begin() may follow */
 	CLIENT_DO_TLS,	/* drop what was read but not used, shake hands */
-	CLIENT_DO_BODY, /* stream the body */
+	CLIENT_DO_BODY, /* stream the body: dot-stuffed and ended with a dot, as it is for
+			   client_sends_binary() */
 	CLIENT_DONE, /* every recipient has its result. The state says whether the connection can be
 			used again */
 	CLIENT_FAILED, /* before any transaction: this host takes no mail now; why is in c->why.
@@ -63,6 +67,7 @@ struct smtp_client {
 	enum client_state state;
 	const char *hostname; /* for EHLO; the caller's */
 	bool use_tls, tls;    /* wanted when offered; on */
+	bool verified;	      /* its certificate is the host's own */
 	struct reply_ehlo offers;
 	struct smtp_tx *tx;    /* NULL outside one */
 	uint32_t next;	       /* whose reply comes: 0 MAIL, 1..n RCPT, n+1 DATA */
@@ -73,11 +78,14 @@ struct smtp_client {
 
 void client_init(struct smtp_client *c, const char *hostname, bool use_tls);
 enum client_action client_reply(struct smtp_client *c, const struct reply *r, struct evbuffer *out);
-void client_tls_done(struct smtp_client *c, struct evbuffer *out);
+/* verified: who is at the other end is proven (RFC 8689 4.2.1). */
+void client_tls_done(struct smtp_client *c, bool verified, struct evbuffer *out);
 /* Only when CLIENT_IDLE. CLIENT_WAIT, or CLIENT_DONE at once when this host cannot take it at all
- * (size, 8 bit). */
+ * (size, 8 bit, UTF-8, TLS). */
 enum client_action client_begin(struct smtp_client *c, struct smtp_tx *tx, struct evbuffer *out);
-/* The final dot was written. */
+/* In CLIENT_BODY: by BDAT, octet by octet (RFC 3030). */
+bool client_sends_binary(const struct smtp_client *c);
+/* The final dot, or the last octet of the chunk, was written. */
 void client_body_sent(struct smtp_client *c);
 void client_quit(struct smtp_client *c, struct evbuffer *out);
 /*

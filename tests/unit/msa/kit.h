@@ -162,8 +162,10 @@ static bool kit_idle(struct kit *k, const void *arg)
 
 struct kit_msg {
 	const char *account, *from, *rcpts[8], *body;
-	bool hold, body_8bit;
-	size_t pad; /* octets added to the body */
+	bool hold;
+	struct esmtp_mail esmtp;
+	struct esmtp_rcpt each; /* of every recipient */
+	size_t pad;		/* octets added to the body */
 };
 
 /* Hands it in; the id goes to id. Does not wait. */
@@ -174,7 +176,7 @@ static inline void kit_put(struct kit *k, const struct kit_msg *m, char id[QUEUE
 	struct queue_msg qm = {.account = m->account ? m->account : "user01@isp.example",
 			       .mail_from = m->from ? m->from : "user01@isp.example",
 			       .rcpts = rcpts,
-			       .body_8bit = m->body_8bit,
+			       .esmtp = m->esmtp,
 			       .received_ms = clock_utc_ms(),
 			       .event = &e};
 	char out[80];
@@ -184,11 +186,13 @@ static inline void kit_put(struct kit *k, const struct kit_msg *m, char id[QUEUE
 	snprintf(out, sizeof(out), "%s%s", qm.mail_from[0] ? "" : "", qm.mail_from);
 	qm.mail_from_out = out;
 	while (qm.n_rcpts < 8 && m->rcpts[qm.n_rcpts]) {
-		rcpts[qm.n_rcpts].address = m->rcpts[qm.n_rcpts];
+		rcpts[qm.n_rcpts] =
+		    (struct queue_rcpt){.address = m->rcpts[qm.n_rcpts], .esmtp = m->each};
 		qm.n_rcpts++;
 	}
 	if (!qm.n_rcpts)
-		rcpts[qm.n_rcpts++].address = "someone@example.net";
+		rcpts[qm.n_rcpts++] =
+		    (struct queue_rcpt){.address = "someone@example.net", .esmtp = m->each};
 	queue_new_id(k->q, clock_utc_ms(), qm.id);
 	memcpy(id, qm.id, sizeof(qm.id));
 	int n = snprintf(

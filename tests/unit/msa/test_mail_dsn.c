@@ -13,7 +13,7 @@
 
 static const struct dsn_host host = {"smtp.isp.example", "postmaster@isp.example", "192.0.2.25:25"};
 
-static char *build(const struct dsn_failure *f, size_t n, const char *headers, size_t *len)
+static char *build(const struct dsn_rcpt *f, size_t n, const char *headers, size_t *len)
 {
 	struct dsn d = {.host = &host,
 			.id = "0mwrwtn7r018w1pd",
@@ -21,10 +21,10 @@ static char *build(const struct dsn_failure *f, size_t n, const char *headers, s
 			.failed_id = "0mwrwtn7r017exo5",
 			.now_ms = 1795352890000,
 			.received_ms = 1795352880000,
-			.failures = f,
+			.rcpts = f,
 			.n = n,
-			.headers = headers,
-			.headers_len = strlen(headers)};
+			.message = headers,
+			.message_len = strlen(headers)};
 	char *s = dsn_build(NULL, &d, len);
 	assert_non_null(s);
 	assert_int_equal(strlen(s), *len);
@@ -62,9 +62,9 @@ static void check_lines(const char *s)
 
 static void says_what_failed(void **state)
 {
-	static const struct dsn_failure f[] = {
-	    {"a@example.net", "5.1.1", "550 5.1.1 no such user", 1},
-	    {"b@example.net", "5.4.7", "given up after too long", 0}};
+	static const struct dsn_rcpt f[] = {
+	    {"a@example.net", "5.1.1", "550 5.1.1 no such user", 1, DSN_FAILED, NULL},
+	    {"b@example.net", "5.4.7", "given up after too long", 0, DSN_FAILED, ""}};
 	static const char *const lines[] = {
 	    "From: Mail Delivery System <postmaster@isp.example>\r\n",
 	    "To: <user01@isp.example>\r\n",
@@ -102,9 +102,10 @@ static void says_what_failed(void **state)
 static void foreign_text_breaks_nothing(void **state)
 {
 	static char longest[3000];
-	const struct dsn_failure f[] = {{"\"a\r\n.\r\nb\"@example.net", "5.1.1",
-					 "550 x\r\nBcc: evil@example.net\r\n\r\n--=_0", 1},
-					{longest, "5.0.0", longest, 1}};
+	const struct dsn_rcpt f[] = {{"\"a\r\n.\r\nb\"@example.net", "5.1.1",
+				      "550 x\r\nBcc: evil@example.net\r\n\r\n--=_0", 1, DSN_FAILED,
+				      NULL},
+				     {longest, "5.0.0", longest, 1, DSN_FAILED, longest}};
 	static char headers[8000];
 	size_t len;
 
@@ -126,9 +127,101 @@ static void foreign_text_breaks_nothing(void **state)
 	talloc_free(s);
 }
 
+static const char message[] = "Subject: secret\r\n folded\r\nMessage-ID: <1@x>\r\n\twith a fold\r\n"
+			      "From: a@b\r\nX-Sekisho-Trace: 0123\r\n\r\nbody\r\n.\r\nlast";
+
+static char *notice(const struct dsn_rcpt *r, size_t n, const char *to, int give)
+{
+	struct dsn d = {.host = &host,
+			.id = "0mwrwtn7r018w1pd",
+			.to = to,
+			.failed_id = "0mwrwtn7r017exo5",
+			.envid = "QQ+2B1",
+			.now_ms = 1795352890000,
+			.received_ms = 1795352880000,
+			.until_ms = 1795784880000,
+			.rcpts = r,
+			.n = n,
+			.message = message,
+			.message_len = strlen(message),
+			.give = give};
+	size_t len;
+
+	return dsn_build(NULL, &d, &len);
+}
+
+static void all(const char *s, const char *const *lines, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strstr(s, lines[i]))
+			fail_msg("missing: %s\nin\n%s", lines[i], s);
+}
+#define N(a) (sizeof(a) / sizeof *(a))
+
+/* RFC 3464 fields of what was asked for by RFC 3461. */
+static void tells_of_delay_and_handing_on(void **state)
+{
+	static const struct dsn_rcpt r[] = {
+	    {"a@x.example", "4.4.1", "no route", 1, DSN_DELAYED, "rfc822;A+2Bb@x.example"},
+	    {"b@x.example", "2.1.5", "250 ok", 1, DSN_RELAYED, NULL},
+	    {"j\xc3\xb6+x@x.example", "5.6.7", "not there", 0, DSN_FAILED, "utf-8;j\\x{F6}@x"}};
+	static const char *const failed[] = {
+	    "Subject: Your message could not be delivered\r\n",
+	    "\r\n\r\nOriginal-Envelope-Id: QQ+1\r\nReporting-MTA: dns; smtp.isp.example\r\n",
+	    "\r\n\r\nOriginal-Recipient: rfc822;A+b@x.example\r\nFinal-Recipient: rfc822; "
+	    "a@x.example\r\nAction: delayed\r\nStatus: 4.4.1\r\n",
+	    "Diagnostic-Code: smtp; no route\r\nWill-Retry-Until: Fri, 27 Nov 2026 13:08:00 "
+	    "+0000\r\n",
+	    "\r\n\r\nFinal-Recipient: rfc822; b@x.example\r\nAction: relayed\r\nStatus: 2.1.5\r\n",
+	    "Original-Recipient: utf-8;j\\x{F6}@x\r\nFinal-Recipient: utf-8; "
+	    "j\\x{F6}\\x{2B}x@x.example\r\nAction: failed\r\n",
+	    "  <j\\x{F6}\\x{2B}x@x.example>\r\n",
+	    "text/rfc822-headers\r\n\r\nSubject: secret\r\n folded\r\nMessage-ID: <1@x>\r\n",
+	};
+	char *s = notice(r, 3, "user01@isp.example", DSN_HEADERS);
+
+	(void)state;
+	check_lines(s);
+	all(s, failed, N(failed));
+	assert_int_equal(count(s, "Will-Retry-Until"), 1);
+	talloc_free(s);
+	s = notice(r, 2, "user01@isp.example", DSN_HEADERS);
+	assert_non_null(strstr(s, "Subject: Your message is delayed\r\n"));
+	talloc_free(s);
+	s = notice(r + 1, 1, "user01@isp.example", DSN_HEADERS);
+	assert_non_null(strstr(s, "Subject: Your message was handed on\r\n"));
+	assert_null(strstr(s, "could not be"));
+	talloc_free(s);
+}
+
+static void gives_back_what_may_be_given(void **state)
+{
+	static const struct dsn_rcpt r[] = {{"a@x.example", "5.1.1", "no", 1, DSN_FAILED, NULL}};
+	char *s = notice(r, 1, "user01@isp.example", DSN_FULL);
+
+	(void)state;
+	assert_non_null(
+	    strstr(s, "Content-Type: message/rfc822\r\n\r\nSubject: secret\r\n folded"));
+	assert_non_null(strstr(s, "\r\n\r\nbody\r\n.\r\nlast\r\n\r\n--=_0mwrwtn7r018w1pd--\r\n"));
+	talloc_free(s);
+	s = notice(r, 1, "user01@isp.example", DSN_SECRET);
+	assert_null(strstr(s, "secret"));
+	assert_null(strstr(s, "folded"));
+	assert_null(strstr(s, "From: a@b"));
+	assert_non_null(strstr(s,
+			       "text/rfc822-headers\r\n\r\nMessage-ID: <1@x>\r\n\twith a fold\r\n"
+			       "X-Sekisho-Trace: 0123\r\n\r\n--=_"));
+	talloc_free(s);
+	s = notice(r, 1, "j\xc3\xb6@isp.example", DSN_HEADERS);
+	assert_non_null(strstr(s, "\r\nTo: <j\xc3\xb6@isp.example>\r\n"));
+	talloc_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(says_what_failed),
-					   cmocka_unit_test(foreign_text_breaks_nothing)};
+					   cmocka_unit_test(foreign_text_breaks_nothing),
+					   cmocka_unit_test(tells_of_delay_and_handing_on),
+					   cmocka_unit_test(gives_back_what_may_be_given)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

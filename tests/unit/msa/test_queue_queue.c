@@ -390,7 +390,7 @@ static void acked(enum queue_result r, void *arg)
 static void put_one(struct shared *s, struct put *puts, int i, size_t len)
 {
 	static char data[100000];
-	struct queue_rcpt rcpt = {"a@example.net"};
+	struct queue_rcpt rcpt = {.address = "a@example.net"};
 	struct event e = {.kind = EVENT_MESSAGE, .t_ms = 1};
 	struct queue_msg m = {.account = "a@isp.example",
 			      .mail_from = "a@isp.example",

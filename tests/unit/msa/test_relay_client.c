@@ -34,7 +34,7 @@ static void fresh(uint32_t n, uint64_t size, bool eight)
 		rcpts[i].address = addresses[i];
 	tx = (struct smtp_tx){.mail_from = "prvs=1=me@isp.example",
 			      .size = size,
-			      .body_8bit = eight,
+			      .esmtp = {.body = eight},
 			      .rcpts = rcpts,
 			      .n = n};
 }
@@ -67,7 +67,7 @@ static void play(struct smtp_client *c, const struct step *s)
 		} else if (strcmp(s->they, "<sent>") == 0) {
 			client_body_sent(c);
 		} else if (strcmp(s->they, "<tls>") == 0) {
-			client_tls_done(c, out);
+			client_tls_done(c, false, out);
 		} else if (strcmp(s->they, "<lost>") == 0) {
 			a = client_lost(c, "gone") ? CLIENT_DONE : CLIENT_CLOSE;
 		} else {

@@ -218,7 +218,7 @@ static void play(const struct fate *f)
 		k.cfg.timeout_ms = f->timeout_ms;
 	kit_open_relay(&k);
 	struct kit_msg m = {
-	    .from = f->from, .body_8bit = f->body_8bit, .rcpts = {f->rcpts[0], f->rcpts[1]}};
+	    .from = f->from, .esmtp = {.body = f->body_8bit}, .rcpts = {f->rcpts[0], f->rcpts[1]}};
 	assert_int_equal(kit_send(&k, &m, id), QUEUE_OK);
 	if (!kit_queued(&k, 0, 10000))
 		fail_msg("%s: still queued", f->name);
@@ -443,7 +443,7 @@ static void victim(struct shared *s, int from)
 	for (int i = from; i < from + 330; i++) {
 		char data[200];
 		bool slow = i % 25 == 0;
-		struct queue_rcpt rcpt = {"a@example.net"};
+		struct queue_rcpt rcpt = {.address = "a@example.net"};
 		struct queue_msg m = {.account = out,
 				      .mail_from = slow ? "slowdot@isp.example" : out,
 				      .mail_from_out = slow ? "slowdot@isp.example" : out,
@@ -537,7 +537,7 @@ static void postfix_smtp_sink(void **state)
 		kit_send(
 		    &k,
 		    &(struct kit_msg){.pad = i == 0 ? 3000000 : 10,
-				      .body_8bit = true,
+				      .esmtp = {.body = ESMTP_8BIT},
 				      .body = ".one dot\r\n..two\r\n.\r\ngr\xc3\xbc\xc3\x9f e"},
 		    id);
 	/* It may not listen yet at the first try. */

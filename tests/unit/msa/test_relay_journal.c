@@ -323,7 +323,14 @@ static void work_and_config_frames(void **state)
 	struct wire_out w;
 	struct wire_in r;
 	struct relay_work k = {"0000000000000abc", 77, 2}, kb;
-	struct relay_config c = {"/var/lib/sekisho", "smtp.isp.example", "[::1]:25", 8, 300000}, cb;
+	struct relay_config c = {"/var/lib/sekisho",
+				 "smtp.isp.example",
+				 "[::1]:25",
+				 "mx.example",
+				 "/etc/ca.pem",
+				 8,
+				 300000},
+			    cb;
 
 	(void)state;
 	wire_out_init(&w, buf, sizeof(buf));

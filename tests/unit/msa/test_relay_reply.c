@@ -142,7 +142,18 @@ static void ehlo(void **state)
 	} cases[] = {
 	    {"250 PIPELINING\r\n", {.size = false}}, /* the first line is the greeting */
 	    {"250-x\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 STARTTLS\r\n",
-	     {true, true, true, true, 1000}},
+	     {.pipelining = true,
+	      .starttls = true,
+	      .eightbitmime = true,
+	      .size = true,
+	      .max_size = 1000}},
+	    {"250-x\r\n250-SMTPUTF8\r\n250-DSN\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 "
+	     "REQUIRETLS\r\n",
+	     {.smtputf8 = true,
+	      .dsn = true,
+	      .chunking = true,
+	      .binarymime = true,
+	      .requiretls = true}},
 	    {"250-x\r\n250-pipelining\r\n250 Size\r\n", {.pipelining = true, .size = true}},
 	    {"250-x\r\n250-PIPELININGS\r\n250 SIZEX 4\r\n", {.size = false}},
 	    {"250-x\r\n250 SIZE 0\r\n", {.size = true}},
@@ -164,6 +175,11 @@ static void ehlo(void **state)
 		assert_int_equal(e.starttls, cases[i].out.starttls);
 		assert_int_equal(e.eightbitmime, cases[i].out.eightbitmime);
 		assert_int_equal(e.size, cases[i].out.size);
+		assert_int_equal(e.smtputf8, cases[i].out.smtputf8);
+		assert_int_equal(e.dsn, cases[i].out.dsn);
+		assert_int_equal(e.chunking, cases[i].out.chunking);
+		assert_int_equal(e.binarymime, cases[i].out.binarymime);
+		assert_int_equal(e.requiretls, cases[i].out.requiretls);
 		assert_int_equal(e.max_size, cases[i].out.max_size);
 	}
 }
