@@ -33,6 +33,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/proc.h"
+#include "lib/upgrade.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -97,6 +98,21 @@ void bug(const char *fmt, ...)
 
 /* --- arguments ----------------------------------------------------------------------- */
 
+static struct {
+	char *const *args;
+	char file[4096];
+} own;
+
+char *const *proc_own_args(void)
+{
+	return own.args;
+}
+
+const char *proc_own_file(void)
+{
+	return own.file;
+}
+
 static void usage(FILE *f, const char *program)
 {
 	(void)fprintf(f, "usage: %s [-nqv] [-c FILE]\n", program);
@@ -131,6 +147,9 @@ void proc_args(int argc, char **argv, const char *program, const char *summary,
 	    {NULL, 0, NULL, 0},
 	};
 	int c;
+	ssize_t len = readlink("/proc/self/exe", own.file, sizeof own.file - 1);
+	own.file[len > 0 ? len : 0] = '\0';
+	own.args = argv;
 	*out = (struct proc_args){.conf_file = DEFAULT_CONF, .log_priority = LOG_INFO};
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "c:nvqh", longs, NULL)) != -1) {
@@ -187,7 +206,7 @@ bool proc_identity(const char *user, struct proc_identity *out, const char **err
 	return true;
 }
 
-static void select_caps(const int *keep, size_t n)
+static void select_caps(const int *keep, size_t n, capng_type_t inheritable)
 {
 	if (capng_get_caps_process() != 0)
 		fatal("cannot read this process's capabilities");
@@ -197,9 +216,29 @@ static void select_caps(const int *keep, size_t n)
 			      capng_capability_to_name((unsigned)keep[i]));
 	capng_clear(CAPNG_SELECT_BOTH);
 	for (size_t i = 0; i < n; i++)
-		if (capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, (unsigned)keep[i]) !=
-		    0)
+		if (capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | inheritable,
+				 (unsigned)keep[i]) != 0)
 			fatal("capability %d is unknown here", keep[i]);
+}
+
+/* Before the bounding set goes: what is not in it cannot become inheritable any more. */
+static void make_inheritable(const int *keep, size_t n)
+{
+	if (capng_get_caps_process() != 0)
+		fatal("cannot read this process's capabilities");
+	for (size_t i = 0; i < n; i++)
+		(void)capng_update(CAPNG_ADD, CAPNG_INHERITABLE, (unsigned)keep[i]);
+	if (capng_apply(CAPNG_SELECT_CAPS) != 0)
+		fatal_errno("cannot make capabilities inheritable");
+}
+
+/* Ambient ones survive an execve(2) of a plain file, also with no_new_privs and for uid 0 under
+ * SECBIT_NOROOT. */
+static void make_ambient(const int *keep, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, (unsigned long)keep[i], 0, 0) != 0)
+			fatal_errno("cannot keep capability %d over an upgrade", keep[i]);
 }
 
 /* Uid 0 gets nothing back by execve(2) or setuid(2): the bits are locked. */
@@ -234,17 +273,21 @@ static void stay(bool setpcap)
 		fatal_errno("cannot clear the ambient capabilities");
 }
 
-void proc_drop(const struct proc_identity *id, const int *keep_caps, size_t n)
+static void drop(const struct proc_identity *id, const int *keep_caps, size_t n, bool upgrade)
 {
 	struct rlimit none = {0, 0};
 	if (capng_get_caps_process() != 0)
 		fatal("cannot read this process's capabilities");
 	bool setpcap = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) != 0;
-	select_caps(keep_caps, n);
+	if (upgrade)
+		make_inheritable(keep_caps, n);
+	select_caps(keep_caps, n, upgrade ? CAPNG_INHERITABLE : 0);
 	if (id->change)
 		become(id);
 	else
 		stay(setpcap);
+	if (upgrade)
+		make_ambient(keep_caps, n);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		fatal_errno("cannot set no_new_privs");
 	if (setrlimit(RLIMIT_CORE, &none) != 0)
@@ -252,6 +295,16 @@ void proc_drop(const struct proc_identity *id, const int *keep_caps, size_t n)
 	if (!SANITIZED && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		fatal_errno("cannot make the process non-dumpable");
 	(void)umask(027);
+}
+
+void proc_drop(const struct proc_identity *id, const int *keep_caps, size_t n)
+{
+	drop(id, keep_caps, n, false);
+}
+
+void proc_drop_for_upgrade(const struct proc_identity *id, const int *keep_caps, size_t n)
+{
+	drop(id, keep_caps, n, true);
 }
 
 /* Names, so that a call this libseccomp or this machine does not have is passed over. */
@@ -336,9 +389,38 @@ static void forbid(scmp_filter_ctx f, const char *const *names, size_t n)
 	}
 }
 
+static char filter[40];
+
+const char *proc_filter(void)
+{
+	return filter;
+}
+
+/* FNV-1a over what is forbidden: a filter of the same name forbids the same. */
+static void name_filter(bool allow_exec)
+{
+	uint64_t h = 14695981039346656037u;
+	for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++)
+		for (const char *p = forbidden[i]; p == forbidden[i] || p[-1]; p++)
+			h = (h ^ (uint8_t)*p) * 1099511628211u;
+	(void)snprintf(filter, sizeof filter, "%016llx-%d", (unsigned long long)h, allow_exec);
+}
+
+/* A program that ran itself again has its filters still; each one more would be paid by every
+ * system call. */
+static bool in_force_already(void)
+{
+	const char *told = getenv(PROC_FILTER_ENV);
+	return told && strcmp(told, filter) == 0 &&
+	       prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 2; /* SECCOMP_MODE_FILTER */
+}
+
 void proc_seccomp(bool allow_exec)
 {
 	if (SANITIZED)
+		return;
+	name_filter(allow_exec);
+	if (in_force_already())
 		return;
 	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
 	if (!f)
@@ -373,26 +455,39 @@ void proc_stopping(void)
 	(void)sd_notify(0, "STOPPING=1");
 }
 
+static struct {
+	struct event *ev; /* lives as long as the process */
+	bool (*fine)(void *arg);
+	void *arg;
+} watchdog;
+
 static void ping(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what, (void)arg;
-	(void)sd_notify(0, "WATCHDOG=1");
+	if (!watchdog.fine || watchdog.fine(watchdog.arg))
+		(void)sd_notify(0, "WATCHDOG=1");
 }
 
-void proc_watchdog(struct event_base *base)
+void proc_watchdog_while(struct event_base *base, bool (*fine)(void *arg), void *arg)
 {
-	static struct event *ev; /* lives as long as the process */
 	uint64_t us = 0;
 	if (sd_watchdog_enabled(0, &us) <= 0 || us < 2)
 		return;
 	struct timeval half = {.tv_sec = (time_t)(us / 2000000),
 			       .tv_usec = (suseconds_t)(us / 2 % 1000000)};
-	if (ev)
-		event_free(ev);
-	ev = event_new(base, -1, EV_PERSIST, ping, NULL);
-	if (!ev || event_add(ev, &half) != 0)
+	if (watchdog.ev)
+		event_free(watchdog.ev);
+	watchdog.fine = fine;
+	watchdog.arg = arg;
+	watchdog.ev = event_new(base, -1, EV_PERSIST, ping, NULL);
+	if (!watchdog.ev || event_add(watchdog.ev, &half) != 0)
 		fatal("cannot set the watchdog timer: out of memory");
 	ping(-1, 0, NULL);
+}
+
+void proc_watchdog(struct event_base *base)
+{
+	proc_watchdog_while(base, NULL, NULL);
 }
 
 /* --- signals
@@ -434,6 +529,18 @@ void proc_signals(struct event_base *base, void (*stop)(void *arg), void (*reloa
 		if (!sig.ev[i] || evsignal_add(sig.ev[i], NULL) != 0)
 			fatal("cannot catch signal %d: out of memory", nrs[i]);
 	}
+	proc_block_signals(false);
+}
+
+void proc_block_signals(bool block)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGUSR2);
+	(void)sigprocmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
 /* --- files

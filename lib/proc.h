@@ -51,9 +51,14 @@ bool proc_identity(const char *user, struct proc_identity *out, const char **err
  * when anything fails.
  */
 void proc_drop(const struct proc_identity *id, const int *keep_caps, size_t n);
+/* The same, but the capabilities survive an execve(2): for a program that runs itself again
+ * (lib/upgrade.h). */
+void proc_drop_for_upgrade(const struct proc_identity *id, const int *keep_caps, size_t n);
 /* Kill the process on system calls no daemon of ours needs (execve, ptrace, mount, bpf, module
  * loading, ...). allow_exec leaves execve in. */
 void proc_seccomp(bool allow_exec);
+/* Names the filter in force; "": none. */
+const char *proc_filter(void);
 
 /* sd_notify(3): no-ops without NOTIFY_SOCKET. status may be NULL. */
 void proc_ready(const char *status);
@@ -61,10 +66,20 @@ void proc_reloading(void);
 void proc_stopping(void);
 /* Pings the systemd watchdog at half its interval from base, if one is asked for. */
 void proc_watchdog(struct event_base *base);
+/* The same, but only while fine() says so: who hangs is started again. */
+void proc_watchdog_while(struct event_base *base, bool (*fine)(void *arg), void *arg);
 
-/* SIGTERM and SIGINT call stop, SIGHUP calls reload (may be NULL); SIGPIPE is ignored. */
+/* SIGTERM and SIGINT call stop, SIGHUP calls reload (may be NULL); SIGPIPE is ignored. Signals that
+ * proc_block_signals() holds back are let in. */
 void proc_signals(struct event_base *base, void (*stop)(void *arg), void (*reload)(void *arg),
 		  void *arg);
+
+/* Hold the signals of proc_signals() and SIGUSR2 back, also over an execve(2). */
+void proc_block_signals(bool block);
+
+/* What proc_args() was given, and the file this program was started from. */
+char *const *proc_own_args(void);
+const char *proc_own_file(void);
 
 /* mkdir -p of one folder, owned by id if id->change (id may be NULL); mode is for a new one only. A
  * link at its place is refused. False with errno. */

@@ -1,6 +1,7 @@
 /*
  * daemon - what the parts of sekisho-nfqd's main thread share: nfqd.c (start, stop, feed), kernel.c
- * (the table and its sets), answers.c (requests and metrics).
+ * (the table and its sets), queues.c (the workers, over restarts too), lines.c (what refused lines
+ * do), answers.c (requests and metrics).
  */
 #ifndef NFQ_DAEMON_H
 #define NFQ_DAEMON_H
@@ -12,14 +13,16 @@
 #include "accounting/feed.h"
 #include "lib/proc.h"
 
+#include "nfq/firstlog.h"
 #include "nfq/ksync.h"
 #include "nfq/nfq_conf.h"
 #include "nfq/nftset.h"
 #include "nfq/outbox.h"
 #include "nfq/stats.h"
+#include "nfq/suspect.h"
 #include "nfq/worker.h"
 
-#define MAX_WORKERS  64
+#define MAX_WORKERS  128 /* two ranges of MAX_QUEUES */
 #define MAX_COUNTERS 16
 #define HARVESTS     6 /* sets that count */
 #define EDGE_UNKNOWN (-1)
@@ -45,7 +48,10 @@ struct nfqd {
 
 	struct shared *shared;
 	struct worker *workers[MAX_WORKERS];
+	uint16_t queues[MAX_WORKERS]; /* the number of each worker's */
 	unsigned n_workers;
+	bool stalled; /* a worker does not answer what waits */
+	uint64_t stalls, upgrades_refused;
 	int wake_fd;
 	int proc_queues; /* PROCQ_PATH, opened with root's rights; -1: not
 			    there */
@@ -70,6 +76,11 @@ struct nfqd {
 	unsigned n_counters;
 	struct stats *stats;
 
+	/* lines.c */
+	struct suspect *suspect;
+	struct firstlog *firstlog;
+	uint64_t suspects_told;
+
 	/* nfqd.c */
 	struct feed *feed;
 	struct policy *staging;
@@ -81,6 +92,15 @@ struct nfqd {
 };
 
 const char *nfqd_state_name(enum nfqd_state s);
+/* Does every worker answer what waits for it? The kernel must know us as alive only while it does.
+ */
+bool nfqd_healthy(const struct nfqd *d);
+/* The state's name, "stalled" when a worker is. */
+const char *nfqd_shown_state(const struct nfqd *d);
+/* Everything that a new process needs is on disk; called while the workers still answer. */
+void nfqd_save(struct nfqd *d);
+/* What nfqd_save() wrote is of the past: this process goes on. */
+void nfqd_resume(struct nfqd *d);
 
 /* --- kernel.c -------------------------------------------------------------------- */
 
@@ -99,6 +119,33 @@ void kernel_learn(struct nfqd *d);
  * in the kernel until the next time. */
 void kernel_harvest(struct nfqd *d, size_t max);
 uint64_t kernel_counter(const struct nfqd *d, const char *name);
+
+/* --- queues.c -------------------------------------------------------------------- */
+
+/* A worker for each queue; sockets handed over are taken back, others bound. fatal() when one
+ * cannot be had. */
+void queues_start(struct nfqd *d);
+/* The file of the queues' depths, from whoever could open it. */
+void queues_open_proc(struct nfqd *d);
+/* Once a second: do the workers keep up? */
+void queues_look(struct nfqd *d);
+/* The service manager may go on pinging. */
+bool queues_fine(void *arg);
+/* After a reload, with the ranges of before: other queues are had by becoming this program anew. */
+void queues_reload(struct nfqd *d, const struct nfq_ranges *was);
+/* SIGUSR2: become the program that is in our file now, without losing a queued packet. */
+void queues_watch_upgrade(struct nfqd *d);
+
+/* --- lines.c --------------------------------------------------------------------- */
+
+void lines_start(struct nfqd *d);
+void lines_reload(struct nfqd *d);
+/* The first refused packet of a source: a line in the log. */
+void lines_refused(struct nfqd *d, const struct worker_refused *r);
+/* So many packets of the line (as the deny sets know it) to dst were refused. */
+void lines_count(struct nfqd *d, const struct addr *key, const struct addr *dst, uint64_t packets);
+/* The interval is over: what there is to tell goes into the outbox. */
+void lines_close(struct nfqd *d);
 
 /* --- answers.c ------------------------------------------------------------------- */
 

@@ -257,12 +257,14 @@ void kernel_tick(struct nfqd *d)
 
 /* --- learning and counting ------------------------------------------------------- */
 
-static void learn_source(const struct addr *src, void *arg)
+static void learn_source(const struct worker_refused *r, void *arg)
 {
 	struct nfqd *d = arg;
+	const struct addr *src = &r->src;
 	struct addr key;
 	int64_t utc = clock_utc_ms();
 	verdict_source_key(src, &key);
+	lines_refused(d, r);
 	/* An exemption may have come since. */
 	if (d->conf.deny_timeout > 0 && d->state != NFQD_WAITING &&
 	    !policy_match(shared_policy(d->shared), src, utc))
@@ -292,6 +294,8 @@ static void count(const struct nftset_elem *e, void *arg)
 	struct addr src = e->src;
 	if (h->kind == EVENT_BLOCK)
 		verdict_source_key(&e->src, &src);
+	if (h->kind == EVENT_BLOCK && h->pair)
+		lines_count(h->d, &src, &e->dst, e->packets);
 	stats_count(h->d->stats, h->kind, &src, h->pair ? &e->dst : NULL, e->packets, h->since_ms);
 }
 

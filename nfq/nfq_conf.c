@@ -8,8 +8,10 @@
 #include "lib/conf.h"
 
 #include "nfq/nfq_conf.h"
+#include "nfq/suspect.h"
 
 #define OFF(n)	   offsetof(struct nfq_conf, n)
+#define POFF(n)	   offsetof(struct nfq_pool, n)
 #define MAX_QUEUES 64
 
 const struct conf_key nfq_keys[] = {
@@ -22,6 +24,18 @@ const struct conf_key nfq_keys[] = {
      "packets that may wait in each queue", false},
     {"nfq", "event_backlog", CONF_SIZE, OFF(event_backlog), "16M", 1 << 20, (int64_t)1 << 32, NULL,
      false, "events kept while acctd is away; beyond it the oldest are given up, counted", false},
+    {"nfq", "stall", CONF_DURATION, OFF(stall), "5s", 100, 600000, NULL, true,
+     "a queue that is not empty and not answered for so long is stalled", false},
+    {"nfq", "log_first", CONF_BOOL, OFF(log_first), "true", 0, 0, NULL, true,
+     "log the first refused packet of a source, once a deny_timeout", false},
+    {"nfq", "suspect_attempts", CONF_INT, OFF(suspect_attempts), "40", 0, 1000000, NULL, true,
+     "a refused line is suspected from so many attempts within the window on; 0: never", false},
+    {"nfq", "suspect_destinations", CONF_INT, OFF(suspect_destinations), "20", 2, SUSPECT_MAX_DSTS,
+     NULL, true, "and to so many distinct servers", false},
+    {"nfq", "suspect_networks", CONF_INT, OFF(suspect_networks), "10", 2, SUSPECT_MAX_NETS, NULL,
+     true, "and in so many distinct networks of them (/24, /48)", false},
+    {"nfq", "suspect_window", CONF_DURATION, OFF(suspect_window), "10m", 10000, 86400000, NULL,
+     true, "the window of suspicion", false},
     {"nfq", "metrics", CONF_STRING, OFF(metrics), "127.0.0.1:9425", 0, 0, NULL, false,
      "where Prometheus metrics are served; empty: nowhere", false},
     {"kernel-rules", "mark_mask", CONF_STRING, OFF(mark_mask), "0x00ff0000", 0, 0, NULL, false,
@@ -36,6 +50,19 @@ const struct conf_key nfq_keys[] = {
      "addresses and prefixes that port 25 is always open to", true},
     {"kernel-rules", "fail", CONF_ENUM, OFF(fail), "closed", 0, 0, "closed|open", true,
      "what becomes of packets that nfqd did not judge", true},
+    {"pool", "", CONF_GROUP, OFF(pools), NULL, 0, sizeof(struct nfq_pool), NULL, true, NULL, true},
+    {"pool", "interfaces", CONF_LIST, POFF(interfaces), "", 0, 0, NULL, true,
+     "interfaces of this pool", true},
+    {"pool", "prefixes", CONF_LIST, POFF(prefixes), "", 0, 0, NULL, true, "sources of this pool",
+     true},
+    {"pool", "delegated", CONF_INT, POFF(delegated), "64", 48, 64, NULL, true,
+     "prefix length of an IPv6 line", true},
+    {"pool", "fail", CONF_ENUM, POFF(fail), "closed", 0, 0, "closed|open", true,
+     "what becomes of packets that nfqd did not judge", true},
+    {"pool", "reaction", CONF_ENUM, POFF(reaction), "reset", 0, 0, "reset|icmp|drop", true,
+     "how a packet is refused", true},
+    {"pool", "notice", CONF_BOOL, POFF(notice), "false", 0, 0, NULL, true,
+     "hand refused connections to the local responder", true},
 };
 const size_t nfq_keys_n = sizeof nfq_keys / sizeof *nfq_keys;
 
@@ -57,9 +84,12 @@ bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct mar
 			*err = talloc_asprintf(ctx, "%s: kernel-rules.own_mta: %s", file, text);
 			return false;
 		}
-	if (out->queue_first + nfq_conf_queues(out) > 65536) {
+	const struct nfq_ranges r = nfq_conf_ranges(out);
+	if (out->queue_first + r.closed + r.open > 65536) {
 		*err = talloc_asprintf(
-		    ctx, "%s: kernel-rules.queue_first + queue_count is above 65536", file);
+		    ctx, "%s: kernel-rules.queue_first + queue_count is above 65536%s", file,
+		    r.closed && r.open ? " (twice queue_count: some fail closed and some open)"
+				       : "");
 		return false;
 	}
 	return true;
@@ -73,6 +103,16 @@ unsigned nfq_conf_queues(const struct nfq_conf *c)
 	if (n < 1)
 		n = 1;
 	return n > MAX_QUEUES ? MAX_QUEUES : (unsigned)n;
+}
+
+struct nfq_ranges nfq_conf_ranges(const struct nfq_conf *c)
+{
+	bool any[2] = {false, false};
+	unsigned n = nfq_conf_queues(c);
+	any[c->fail] = true;
+	for (size_t i = 0; i < c->pools.n; i++)
+		any[nfq_conf_pool(c, i)->fail] = true;
+	return (struct nfq_ranges){any[0] ? n : 0, any[1] ? n : 0};
 }
 
 bool nfq_conf_own_mta(const struct nfq_conf *c, const struct addr *a)

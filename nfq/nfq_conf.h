@@ -14,17 +14,30 @@
 
 #include "nfq/verdict.h"
 
+/* Of pool NAME { }, what nfqd must know of its subscribers. */
+struct nfq_pool {
+	char *name;
+	struct conf_list interfaces, prefixes;
+	int64_t delegated;  /* prefix length of an IPv6 line */
+	int fail, reaction; /* as kernel-rules.fail, .reaction */
+	bool notice;
+};
+
 struct nfq_conf {
 	struct conf_common common;
 	int64_t interval, deny_timeout; /* milliseconds */
 	int64_t queue_length;
 	int64_t event_backlog; /* bytes */
+	int64_t stall;	       /* milliseconds */
+	bool log_first;
+	int64_t suspect_attempts, suspect_destinations, suspect_networks, suspect_window;
 	char *metrics;
 	/* of kernel-rules */
 	char *mark_mask;
 	int64_t queue_first, queue_count, set_size;
 	struct conf_list own_mta;
-	int fail; /* 0 closed, 1 open */
+	int fail; /* 0 closed, 1 open; of those in no pool */
+	struct conf_items pools;
 };
 
 extern const struct conf_key nfq_keys[];
@@ -35,6 +48,18 @@ bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct mar
 		   char **err);
 /* How many queues: queue_count, or one a CPU. */
 unsigned nfq_conf_queues(const struct nfq_conf *c);
+static inline const struct nfq_pool *nfq_conf_pool(const struct nfq_conf *c, size_t i)
+{
+	return (const struct nfq_pool *)c->pools.items + i;
+}
+/*
+ * Queues of those that fail closed, from queue_first on, and behind them of those that fail open;
+ * 0 where nobody does.
+ */
+struct nfq_ranges {
+	unsigned closed, open;
+};
+struct nfq_ranges nfq_conf_ranges(const struct nfq_conf *c);
 /* Is it one of the addresses that port 25 is always open to? */
 bool nfq_conf_own_mta(const struct nfq_conf *c, const struct addr *a);
 

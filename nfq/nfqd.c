@@ -10,8 +10,9 @@
  * events (what acctd has not acknowledged; written while acctd is away and at stop).
  *
  * Trusted with: CAP_NET_ADMIN, the queues, the sets. Not with any database or mail. Diagnostics:
- * log lines "kernel ...", "feed ...", "queue ...", metrics, nfq.status. Known gaps: the queues die
- * with the process, and what waits in them at that moment is dropped.
+ * log lines "kernel ...", "feed ...", "queue ...", metrics, nfq.status. Known gaps: without a
+ * service manager that keeps descriptors, what waits in the queues when the process dies is
+ * dropped.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -31,9 +32,9 @@
 #include "lib/conf.h"
 #include "lib/log.h"
 #include "lib/proc.h"
+#include "lib/upgrade.h"
 
 #include "nfq/daemon.h"
-#include "nfq/procq.h"
 
 #define STATS_MAX	(256u << 10) /* sources an interval */
 #define POLICY_FILE_MAX (1u << 30)
@@ -302,6 +303,7 @@ static void sum_up(struct nfqd *d)
 	kernel_learn(d);
 	kernel_harvest(d, room(d));
 	stats_close(d->stats, clock_utc_ms(), add_event, d);
+	lines_close(d);
 	outbox_seal(d->outbox);
 }
 
@@ -336,6 +338,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
+	queues_look(arg);
 	kernel_tick(arg);
 	watch_edges(arg);
 }
@@ -375,11 +378,14 @@ static void on_reload(void *arg)
 		log_event(LOG_ERR, "-", "process", "reload-refused", LS("reason", err));
 		talloc_free(ctx);
 	} else {
+		const struct nfq_ranges was = nfq_conf_ranges(&d->conf);
 		talloc_free(d->conf_ctx);
 		d->conf_ctx = ctx;
 		d->conf = fresh;
 		set_interval(d, 0);
+		lines_reload(d);
 		log_event(LOG_NOTICE, "-", "process", "reloaded");
+		queues_reload(d, &was);
 	}
 	proc_ready(NULL);
 }
@@ -399,7 +405,8 @@ static void open_sources(struct nfqd *d)
 	d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!d->base || d->wake_fd < 0)
 		fatal_errno("cannot make an event loop");
-	d->proc_queues = open(PROCQ_PATH, O_RDONLY | O_CLOEXEC);
+	queues_open_proc(d);
+	lines_start(d);
 	d->ksync = ksync_new(NULL, (size_t)d->conf.set_size);
 	d->stats = stats_new(NULL, STATS_MAX);
 	d->shared = shared_new(load_policy(d), &d->marks, d->wake_fd);
@@ -410,14 +417,7 @@ static void open_sources(struct nfqd *d)
 static void start_workers(struct nfqd *d)
 {
 	char err[256];
-	unsigned n = nfq_conf_queues(&d->conf);
-	for (unsigned i = 0; i < n; i++) {
-		d->workers[i] = worker_start(d->shared, (uint16_t)(d->conf.queue_first + i),
-					     (uint32_t)d->conf.queue_length, i, err);
-		if (!d->workers[i])
-			fatal("%s", err);
-		d->n_workers++;
-	}
+	queues_start(d);
 	/* After them: the first netlink socket has the process id as its port, and names the
 	 * queue's holder. */
 	d->sets = nftset_open(err);
@@ -436,8 +436,8 @@ static void drop_privileges(struct nfqd *d)
 	if (!proc_folder(d->conf.common.state_dir, 0755, NULL) || !proc_folder(dir, 0750, &id))
 		fatal_errno("cannot make %s", dir);
 	talloc_free(dir);
-	proc_drop(&id, keep, 1);
-	proc_seccomp(false);
+	proc_drop_for_upgrade(&id, keep, 1);
+	proc_seccomp(true);
 }
 
 static void start_timers(struct nfqd *d)
@@ -464,6 +464,29 @@ static void start_feed(struct nfqd *d)
 						      .state = on_state};
 	d->feed = feed_new(d->base, d->conf.common.run_dir, "nfqd", outbox_instance(d->outbox),
 			   held_version, &handlers, d);
+}
+
+void nfqd_save(struct nfqd *d)
+{
+	sum_up(d);
+	save_outbox(d);
+	if (d->policy_known && event_pending(d->save_event, EV_TIMEOUT, NULL))
+		save_policy(d);
+}
+
+void nfqd_resume(struct nfqd *d)
+{
+	forget_outbox_file(d);
+}
+
+bool nfqd_healthy(const struct nfqd *d)
+{
+	return !d->stalled;
+}
+
+const char *nfqd_shown_state(const struct nfqd *d)
+{
+	return d->stalled ? "stalled" : nfqd_state_name(d->state);
 }
 
 static void stop(struct nfqd *d)
@@ -499,7 +522,8 @@ int main(int argc, char **argv)
 	answers_metrics(&d);
 	start_timers(&d);
 	proc_signals(d.base, on_stop, on_reload, &d);
-	proc_watchdog(d.base);
+	proc_watchdog_while(d.base, queues_fine, &d);
+	queues_watch_upgrade(&d);
 	d.clock_offset_ms = clock_utc_ms() - clock_mono_ms();
 	d.edges_ms = clock_utc_ms();
 	d.next_edge_ms = EDGE_UNKNOWN;
@@ -509,8 +533,8 @@ int main(int argc, char **argv)
 	kernel_tick(&d);
 	start_feed(&d);
 	log_event(LOG_NOTICE, "-", "process", "ready", LI("queues", d.n_workers),
-		  LS("state", nfqd_state_name(d.state)));
-	proc_ready(nfqd_state_name(d.state));
+		  LS("state", nfqd_shown_state(&d)));
+	proc_ready(nfqd_shown_state(&d));
 	(void)event_base_dispatch(d.base);
 	bool broken = false;
 	for (unsigned i = 0; i < d.n_workers; i++)

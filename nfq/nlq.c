@@ -2,25 +2,28 @@
  * nlq - see nlq.h.
  *
  * recvmmsg(2) into a fixed pool; attributes are walked in place. Verdicts come in the order of the
- * ids, so a run of equal marks is one "all up to this id" message, and a batch is one send. The
- * kernel is asked to pass on packets it cannot queue (FAIL_OPEN): they carry the mark PEND, and the
- * ruleset decides about them, counted.
+ * ids, so a run of equal marks is one "all up to this id" message, and a batch is one send. That
+ * "all" holds only if every packet before was answered: a process that died with a batch in its
+ * hands leaves packets that were not. They are sent round the chain once more, unmarked, before the
+ * first verdict of whoever adopts the queue.
  *
- * Trusted with: the queue. Diagnostics: nlq_counts(), /proc/net/netfilter/nfnetlink_queue. Known
- * gaps: the queue dies with the process; what it holds then is dropped, and the rule's bypass takes
- * over.
+ * Trusted with: the queue. Diagnostics: nlq_counts(), nlq_waiting(),
+ * /proc/net/netfilter/nfnetlink_queue. Known gaps: none.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
+#include <linux/sock_diag.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "lib/proc.h"
 
@@ -30,25 +33,44 @@
 
 #define BATCH	      64
 #define MESSAGE_BYTES 1024 /* headers and attributes around PKT_COPY_RANGE bytes: about 300 */
-#define VERDICT_BYTES 64   /* of one verdict message: 40 */
 #define TRUESIZE      1280 /* of one queued message in the receive buffer, with some room */
 #define MAX_BUFFER    (1u << 30)
+#define ADOPT_TRIES   3
+#define ADOPT_MS      1000 /* each */
+
+/* Who an error or acknowledgement is for; verdicts have 0. */
+enum { SEQ_VERDICT, SEQ_CONFIG, SEQ_REQUEUE, SEQ_WAKE };
 
 struct run {
 	bool open;
 	uint32_t last_id, mark;
 };
 
+/* The messages of a verdict, as they go out. */
+struct verdict_message {
+	struct nlmsghdr nlh;
+	struct nfgenmsg nfg;
+	struct nlattr verdict_attr;
+	struct nfqnl_msg_verdict_hdr verdict;
+	struct nlattr mark_attr;
+	uint32_t mark;
+};
+_Static_assert(sizeof(struct verdict_message) == 40, "no holes");
+#define NO_MARK offsetof(struct verdict_message, mark_attr) /* the length without a mark */
+
 struct nlq {
 	struct mnl_socket *nl;
 	uint16_t number;
+	bool orphans;	/* adopted: packets before the first one may be unanswered */
+	int config_err; /* of the last configuration; -1: no answer yet */
 	struct nlq_counts counts;
 	struct run run;
-	size_t out_len;
+	int received; /* datagrams of the batch */
+	size_t n_out;
 	struct mmsghdr msgs[BATCH];
 	struct iovec iov[BATCH];
-	uint8_t in[BATCH][MESSAGE_BYTES];
-	uint8_t out[BATCH * VERDICT_BYTES];
+	_Alignas(struct nlmsghdr) uint8_t in[BATCH][MESSAGE_BYTES];
+	struct verdict_message out[BATCH + 1]; /* packed: only the last may be longer */
 };
 
 static struct nlmsghdr *put_header(void *buf, uint16_t number, unsigned type, uint16_t flags)
@@ -56,6 +78,7 @@ static struct nlmsghdr *put_header(void *buf, uint16_t number, unsigned type, ui
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	nlh->nlmsg_type = (uint16_t)(NFNL_SUBSYS_QUEUE << 8 | type);
 	nlh->nlmsg_flags = NLM_F_REQUEST | flags;
+	nlh->nlmsg_seq = SEQ_CONFIG;
 	struct nfgenmsg *nfg = mnl_nlmsg_put_extra_header(nlh, sizeof *nfg);
 	nfg->nfgen_family = AF_UNSPEC;
 	nfg->version = NFNETLINK_V0;
@@ -72,16 +95,16 @@ static int ignore(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
-/* Send one configuration message, wait for its acknowledgement. False with errno. */
+/* Send one configuration message on a socket without packets, wait for its acknowledgement. False
+ * with errno. */
 static bool configure(struct nlq *q, struct nlmsghdr *nlh)
 {
 	char buf[8192];
-	nlh->nlmsg_seq = 1;
 	if (mnl_socket_sendto(q->nl, nlh, nlh->nlmsg_len) < 0)
 		return false;
 	ssize_t n = mnl_socket_recvfrom(q->nl, buf, sizeof buf);
-	return n >= 0 &&
-	       mnl_cb_run(buf, (size_t)n, 1, mnl_socket_get_portid(q->nl), ignore, NULL) >= 0;
+	return n >= 0 && mnl_cb_run(buf, (size_t)n, SEQ_CONFIG, mnl_socket_get_portid(q->nl),
+				    ignore, NULL) >= 0;
 }
 
 static bool bind_queue(struct nlq *q)
@@ -94,18 +117,17 @@ static bool bind_queue(struct nlq *q)
 	return configure(q, nlh);
 }
 
-static bool set_parameters(struct nlq *q, uint32_t max_packets)
+static struct nlmsghdr *put_parameters(void *buf, uint16_t number, const struct nlq_options *o)
 {
-	const uint32_t flags = NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN;
+	const uint32_t flags = NFQA_CFG_F_GSO | (o->fail_open ? NFQA_CFG_F_FAIL_OPEN : 0);
 	const struct nfqnl_msg_config_params params = {.copy_range = htonl(PKT_COPY_RANGE),
 						       .copy_mode = NFQNL_COPY_PACKET};
-	char buf[256];
-	struct nlmsghdr *nlh = put_header(buf, q->number, NFQNL_MSG_CONFIG, NLM_F_ACK);
+	struct nlmsghdr *nlh = put_header(buf, number, NFQNL_MSG_CONFIG, NLM_F_ACK);
 	mnl_attr_put(nlh, NFQA_CFG_PARAMS, sizeof params, &params);
-	mnl_attr_put_u32(nlh, NFQA_CFG_QUEUE_MAXLEN, htonl(max_packets));
+	mnl_attr_put_u32(nlh, NFQA_CFG_QUEUE_MAXLEN, htonl(o->max_packets));
 	mnl_attr_put_u32(nlh, NFQA_CFG_FLAGS, htonl(flags));
-	mnl_attr_put_u32(nlh, NFQA_CFG_MASK, htonl(flags));
-	return configure(q, nlh);
+	mnl_attr_put_u32(nlh, NFQA_CFG_MASK, htonl(NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN));
+	return nlh;
 }
 
 /* Who has the queue, as far as the kernel tells: the holder's port id is most often its process id.
@@ -139,20 +161,23 @@ static void big_buffer(const struct nlq *q, uint32_t max_packets)
 	(void)setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &one, sizeof one);
 }
 
-static void point_pool(struct nlq *q)
-{
-	for (size_t i = 0; i < BATCH; i++) {
-		q->iov[i] = (struct iovec){q->in[i], MESSAGE_BYTES};
-		q->msgs[i].msg_hdr = (struct msghdr){.msg_iov = &q->iov[i], .msg_iovlen = 1};
-	}
-}
-
-struct nlq *nlq_open(uint16_t number, uint32_t max_packets, char err[static 256])
+static struct nlq *new_queue(uint16_t number)
 {
 	struct nlq *q = calloc(1, sizeof *q);
 	if (!q)
 		fatal("out of memory");
 	q->number = number;
+	for (size_t i = 0; i < BATCH; i++) {
+		q->iov[i] = (struct iovec){q->in[i], MESSAGE_BYTES};
+		q->msgs[i].msg_hdr = (struct msghdr){.msg_iov = &q->iov[i], .msg_iovlen = 1};
+	}
+	return q;
+}
+
+struct nlq *nlq_open(uint16_t number, const struct nlq_options *o, char err[static 256])
+{
+	struct nlq *q = new_queue(number);
+	char buf[256];
 	q->nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
 	if (!q->nl || mnl_socket_bind(q->nl, 0, MNL_SOCKET_AUTOPID) < 0) {
 		(void)snprintf(err, 256, "cannot open a netfilter socket: %s", strerror(errno));
@@ -162,11 +187,10 @@ struct nlq *nlq_open(uint16_t number, uint32_t max_packets, char err[static 256]
 		else
 			(void)snprintf(err, 256, "cannot bind queue %u: %s", number,
 				       strerror(errno));
-	} else if (!set_parameters(q, max_packets)) {
+	} else if (!configure(q, put_parameters(buf, number, o))) {
 		(void)snprintf(err, 256, "cannot configure queue %u: %s", number, strerror(errno));
 	} else {
-		big_buffer(q, max_packets);
-		point_pool(q);
+		big_buffer(q, o->max_packets);
 		return q;
 	}
 	nlq_close(q);
@@ -183,6 +207,27 @@ struct nlq_counts nlq_counts(const struct nlq *q)
 	return q->counts;
 }
 
+bool nlq_waiting(const struct nlq *q, uint32_t *bytes, uint32_t *drops)
+{
+	uint32_t info[SK_MEMINFO_VARS] = {0};
+	socklen_t len = sizeof info;
+	if (getsockopt(nlq_fd(q), SOL_SOCKET, SO_MEMINFO, info, &len) < 0)
+		return false;
+	*bytes = info[SK_MEMINFO_RMEM_ALLOC];
+	*drops = info[SK_MEMINFO_DROPS];
+	return true;
+}
+
+/* libmnl's handle is freed and the descriptor kept by giving it a copy to close. */
+int nlq_release(struct nlq *q)
+{
+	int fd = fcntl(nlq_fd(q), F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		fatal_errno("cannot keep the socket of queue %u", q->number);
+	nlq_close(q);
+	return fd;
+}
+
 void nlq_close(struct nlq *q)
 {
 	if (q->nl)
@@ -192,18 +237,27 @@ void nlq_close(struct nlq *q)
 
 /* --- verdicts -------------------------------------------------------------------- */
 
+static void put_verdict(struct nlq *q, uint32_t seq, uint32_t id, uint32_t mark, size_t len)
+{
+	bug_on(q->n_out + len > sizeof q->out);
+	const struct verdict_message m = {
+	    .nlh = {.nlmsg_len = (uint32_t)len,
+		    .nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT_BATCH,
+		    .nlmsg_flags = NLM_F_REQUEST,
+		    .nlmsg_seq = seq},
+	    .nfg = {AF_UNSPEC, NFNETLINK_V0, htons(q->number)},
+	    .verdict_attr = {NLA_HDRLEN + sizeof m.verdict, NFQA_VERDICT_HDR},
+	    .verdict = {htonl(NF_REPEAT), htonl(id)},
+	    .mark_attr = {NLA_HDRLEN + sizeof m.mark, NFQA_MARK},
+	    .mark = htonl(mark)};
+	memcpy((uint8_t *)q->out + q->n_out, &m, len);
+	q->n_out += len;
+}
+
 static void close_run(struct nlq *q)
 {
-	if (!q->run.open)
-		return;
-	bug_on(q->out_len + VERDICT_BYTES > sizeof q->out);
-	struct nlmsghdr *nlh =
-	    put_header(q->out + q->out_len, q->number, NFQNL_MSG_VERDICT_BATCH, 0);
-	const struct nfqnl_msg_verdict_hdr v = {.verdict = htonl(NF_ACCEPT),
-						.id = htonl(q->run.last_id)};
-	mnl_attr_put(nlh, NFQA_VERDICT_HDR, sizeof v, &v);
-	mnl_attr_put_u32(nlh, NFQA_MARK, htonl(q->run.mark));
-	q->out_len += nlh->nlmsg_len;
+	if (q->run.open)
+		put_verdict(q, SEQ_VERDICT, q->run.last_id, q->run.mark, sizeof *q->out);
 	q->run.open = false;
 }
 
@@ -218,8 +272,8 @@ void nlq_verdict(struct nlq *q, uint32_t id, uint32_t mark)
 static bool flush(struct nlq *q)
 {
 	close_run(q);
-	size_t len = q->out_len;
-	q->out_len = 0;
+	size_t len = q->n_out;
+	q->n_out = 0;
 	while (len > 0 && mnl_socket_sendto(q->nl, q->out, len) < 0) {
 		struct pollfd p = {nlq_fd(q), POLLOUT, 0};
 		if (errno != EINTR && errno != EAGAIN && errno != ENOBUFS)
@@ -227,6 +281,22 @@ static bool flush(struct nlq *q)
 		(void)poll(&p, 1, 10);
 	}
 	return true;
+}
+
+/* Those up to id that nobody answered walk the chain again, as they were. */
+static void requeue(struct nlq *q, uint32_t id)
+{
+	put_verdict(q, SEQ_REQUEUE, id, 0, NO_MARK);
+	q->orphans = false;
+}
+
+void nlq_wake(const struct nlq *q)
+{
+	const struct nlmsghdr noop = {.nlmsg_len = NLMSG_HDRLEN,
+				      .nlmsg_type = NLMSG_NOOP,
+				      .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+				      .nlmsg_seq = SEQ_WAKE};
+	(void)mnl_socket_sendto(q->nl, &noop, sizeof noop);
 }
 
 /* --- packets --------------------------------------------------------------------- */
@@ -251,6 +321,9 @@ static bool read_packet(const struct nlmsghdr *nlh, struct nlq_packet *p)
 		case NFQA_MARK:
 			p->mark = ntohl(n);
 			break;
+		case NFQA_IFINDEX_INDEV:
+			p->indev = ntohl(n);
+			break;
 		case NFQA_PAYLOAD:
 			p->data = data;
 			p->len = len;
@@ -269,24 +342,58 @@ static bool read_packet(const struct nlmsghdr *nlh, struct nlq_packet *p)
 }
 
 struct delivery {
-	void (*packet)(const struct nlq_packet *p, void *arg);
+	nlq_packet_fn *packet;
 	void *arg;
 };
 
+static void take_error(struct nlq *q, const struct nlmsghdr *nlh)
+{
+	const struct nlmsgerr *e = mnl_nlmsg_get_payload(nlh);
+	if (nlh->nlmsg_len < NLMSG_LENGTH(sizeof *e))
+		return;
+	if (nlh->nlmsg_seq == SEQ_CONFIG)
+		q->config_err = -e->error;
+	else if (nlh->nlmsg_seq == SEQ_VERDICT)
+		q->counts.verdict_errors++;
+}
+
+/* The packet must be of this queue: an adopted socket may hold more than one. */
 static int take_message(struct nlq *q, const struct nlmsghdr *nlh, const struct delivery *d)
 {
 	struct nlq_packet p;
+	const struct nfgenmsg *nfg = mnl_nlmsg_get_payload(nlh);
 	if (nlh->nlmsg_type == NLMSG_ERROR) {
-		q->counts.verdict_errors++;
+		take_error(q, nlh);
 		return 0;
 	}
 	if (nlh->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
 		return 0;
-	if (!read_packet(nlh, &p)) {
+	if (nlh->nlmsg_len < NLMSG_LENGTH(sizeof *nfg) || nfg->res_id != htons(q->number) ||
+	    !read_packet(nlh, &p)) {
 		q->counts.unreadable++;
 		return 0;
 	}
+	if (q->orphans)
+		requeue(q, p.id - 1);
 	q->counts.packets++;
+	d->packet(&p, d->arg);
+	return 1;
+}
+
+/* A message that did not fit: its first attribute is the packet's header, so it can be answered for
+ * itself. It must be, or the next verdict would answer it too. */
+static int take_cut(struct nlq *q, const uint8_t *buf, unsigned bytes, const struct delivery *d)
+{
+	const struct nlmsghdr *nlh = (const void *)buf;
+	const struct nlattr *attr = (const void *)(buf + NLMSG_LENGTH(sizeof(struct nfgenmsg)));
+	struct nlq_packet p = {0};
+	q->counts.unreadable++;
+	if (bytes < MESSAGE_BYTES ||
+	    nlh->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET) ||
+	    mnl_attr_get_type(attr) != NFQA_PACKET_HDR)
+		return 0;
+	memcpy(&p.id, mnl_attr_get_payload(attr), sizeof p.id);
+	p.id = ntohl(p.id);
 	d->packet(&p, d->arg);
 	return 1;
 }
@@ -301,17 +408,98 @@ static int take_datagram(struct nlq *q, const uint8_t *buf, unsigned bytes,
 	return n;
 }
 
-int nlq_run(struct nlq *q, void (*packet)(const struct nlq_packet *p, void *arg), void *arg)
+static bool receive(struct nlq *q, int flags)
+{
+	int n = recvmmsg(nlq_fd(q), q->msgs, BATCH, flags, NULL);
+	q->received = n < 0 ? 0 : n;
+	return n >= 0 || errno == EAGAIN || errno == EINTR || errno == ENOBUFS;
+}
+
+bool nlq_receive(struct nlq *q)
+{
+	return receive(q, MSG_WAITFORONE);
+}
+
+int nlq_answer(struct nlq *q, nlq_packet_fn *packet, void *arg)
 {
 	const struct delivery d = {packet, arg};
 	int packets = 0;
-	int n = recvmmsg(nlq_fd(q), q->msgs, BATCH, MSG_DONTWAIT, NULL);
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? 0 : -1;
-	for (int i = 0; i < n; i++) {
-		if (q->msgs[i].msg_hdr.msg_flags & MSG_TRUNC)
-			q->counts.unreadable++;
-		packets += take_datagram(q, q->in[i], q->msgs[i].msg_len, &d);
+	for (int i = 0; i < q->received; i++) {
+		const struct mmsghdr *m = &q->msgs[i];
+		packets += m->msg_hdr.msg_flags & MSG_TRUNC
+			       ? take_cut(q, q->in[i], m->msg_len, &d)
+			       : take_datagram(q, q->in[i], m->msg_len, &d);
 	}
+	q->received = 0;
 	return flush(q) ? packets : -1;
+}
+
+/* --- taking over ----------------------------------------------------------------- */
+
+static bool is_netfilter_socket(int fd)
+{
+	int domain = 0, protocol = 0;
+	socklen_t len = sizeof domain;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0)
+		return false;
+	len = sizeof protocol;
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
+	       domain == AF_NETLINK && protocol == NETLINK_NETFILTER;
+}
+
+/* Answers what waits until the kernel's word about the configuration comes, or the time is over. */
+static void await_config(struct nlq *q, nlq_packet_fn *packet, void *arg)
+{
+	struct pollfd p = {nlq_fd(q), POLLIN, 0};
+	while (q->config_err == -1 && poll(&p, 1, ADOPT_MS) > 0)
+		if (!receive(q, MSG_DONTWAIT) || nlq_answer(q, packet, arg) < 0)
+			return;
+}
+
+/* The kernel lets only the owner of a queue configure it: one question for both. */
+static bool claim(struct nlq *q, const struct nlq_options *o, nlq_packet_fn *packet, void *arg)
+{
+	char buf[256];
+	q->config_err = -1;
+	for (int i = 0; i < ADOPT_TRIES && q->config_err == -1; i++) {
+		struct nlmsghdr *nlh = put_parameters(buf, q->number, o);
+		if (mnl_socket_sendto(q->nl, nlh, nlh->nlmsg_len) < 0)
+			q->config_err = errno;
+		else
+			await_config(q, packet, arg);
+	}
+	return q->config_err == 0;
+}
+
+struct nlq *nlq_adopt(int fd, uint16_t number, const struct nlq_options *o, nlq_packet_fn *packet,
+		      void *arg, char err[static 256])
+{
+	if (!is_netfilter_socket(fd)) {
+		(void)snprintf(err, 256, "what was handed over for queue %u is no netfilter socket",
+			       number);
+		return NULL;
+	}
+	/* A copy, so that a failure leaves fd open. */
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	int flags = fcntl(fd, F_GETFL);
+	struct nlq *q = new_queue(number);
+	q->orphans = true;
+	q->nl = own >= 0 ? mnl_socket_fdopen(own) : NULL;
+	if (!q->nl || flags < 0 || fcntl(own, F_SETFL, flags & ~O_NONBLOCK) < 0)
+		fatal_errno("cannot take over the socket of queue %u", number);
+	big_buffer(q, o->max_packets);
+	if (claim(q, o, packet, arg)) {
+		/* Nobody has come yet behind whom they would be noticed: all ids there are. */
+		if (q->orphans) {
+			requeue(q, INT32_MAX);
+			requeue(q, UINT32_MAX);
+			(void)flush(q);
+		}
+		(void)close(fd);
+		return q;
+	}
+	(void)snprintf(err, 256, "the socket handed over does not own queue %u: %s", number,
+		       q->config_err > 0 ? strerror(q->config_err) : "no answer");
+	nlq_close(q);
+	return NULL;
 }

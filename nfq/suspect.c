@@ -141,13 +141,13 @@ static bool lesser(const struct line *x, const struct line *y)
 
 static struct line *find_line(struct suspect *s, const struct addr *key, int64_t now_ms)
 {
-	struct line *place = &s->lines[(hash(s, key) & (s->places - 1)) * WAYS], *least = NULL;
+	struct line *place = &s->lines[(hash(s, key) & (s->places - 1)) * WAYS], *least = place;
 	for (struct line *l = place; l < place + WAYS; l++) {
 		if (l->used && addr_eq(&l->key, key)) {
 			advance(s, l, now_ms);
 			return l;
 		}
-		if (!least || (least->used && (!l->used || lesser(l, least))))
+		if (l != place && least->used && (!l->used || lesser(l, least)))
 			least = l;
 	}
 	s->evicted += least->used && least->half_ms + s->limits.window_ms > now_ms;

@@ -1,14 +1,14 @@
 /*
  * worker - see worker.h.
  *
- * A thread holds the policy's read lock for one batch at a time. Refused sources go through a ring
+ * A thread waits in recvmmsg(2), not in poll(2): two system calls a batch, and no lock while it
+ * waits. It holds the policy's read lock for one batch at a time. Refused packets go through a ring
  * with one writer and one reader; when it is full they are counted and left out, and no packet
- * waits for it.
+ * waits for it. Counters have one writer, so they are stores, not locked additions.
  *
  * Trusted with: the verdicts. Diagnostics: worker_counts(). Known gaps: none.
  */
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -21,7 +21,6 @@
 #include "lib/log.h"
 #include "lib/proc.h"
 
-#include "nfq/nlq.h"
 #include "nfq/pkt.h"
 #include "nfq/worker.h"
 
@@ -38,14 +37,19 @@ struct worker {
 	struct shared *shared;
 	struct nlq *q;
 	pthread_t thread;
-	int stop_fd;
 	int64_t now_ms; /* of the batch */
-	unsigned fresh; /* sources learned in the batch */
-	atomic_bool ended;
+	unsigned fresh; /* packets put into the ring in the batch */
+	uint64_t rules[VERDICT_RULES];
+	atomic_bool ended, stop;
 	atomic_uint_fast64_t by_rule[VERDICT_RULES], packets, verdict_errors, unreadable,
-	    learned_lost;
+	    learned_lost, batches;
+	/* the main thread's */
+	uint64_t seen_batches;
+	int64_t moved_ms; /* monotonic: when it was last seen to move, or nothing to wait */
+	uint32_t waiting, drops;
+	bool stalled;
 	atomic_uint head, tail; /* written by the thread; by the main thread */
-	struct addr ring[RING];
+	struct worker_refused ring[RING];
 };
 
 /* --- what is shared -------------------------------------------------------------- */
@@ -100,7 +104,7 @@ void shared_replace(struct shared *s, struct policy *policy)
 
 /* --- the thread ------------------------------------------------------------------ */
 
-static void put_learned(struct worker *w, const struct addr *src)
+static void put_learned(struct worker *w, const struct pkt *p)
 {
 	unsigned head = atomic_load_explicit(&w->head, memory_order_relaxed);
 	unsigned tail = atomic_load_explicit(&w->tail, memory_order_acquire);
@@ -108,7 +112,7 @@ static void put_learned(struct worker *w, const struct addr *src)
 		atomic_fetch_add_explicit(&w->learned_lost, 1, memory_order_relaxed);
 		return;
 	}
-	w->ring[head & (RING - 1)] = *src;
+	w->ring[head & (RING - 1)] = (struct worker_refused){p->src, p->dst, p->sport, w->now_ms};
 	atomic_store_explicit(&w->head, head + 1, memory_order_release);
 	w->fresh++;
 }
@@ -120,40 +124,42 @@ static void judge(const struct nlq_packet *p, void *arg)
 	pkt_parse(p->data, p->len, p->total, &pkt);
 	const struct verdict v = verdict_decide(&pkt, w->shared->policy, w->now_ms);
 	nlq_verdict(w->q, p->id, verdict_mark(&w->shared->marks, p->mark, v.allow));
-	atomic_fetch_add_explicit(&w->by_rule[v.rule], 1, memory_order_relaxed);
+	w->rules[v.rule]++;
 	if (v.learn)
-		put_learned(w, &pkt.src);
+		put_learned(w, &pkt);
 }
 
-static int run_batch(struct worker *w)
+static void publish(struct worker *w)
 {
-	w->now_ms = clock_utc_ms();
-	w->fresh = 0;
-	bug_on(pthread_rwlock_rdlock(&w->shared->lock) != 0);
-	int n = nlq_run(w->q, judge, w);
-	bug_on(pthread_rwlock_unlock(&w->shared->lock) != 0);
-	struct nlq_counts c = nlq_counts(w->q);
+	const struct nlq_counts c = nlq_counts(w->q);
+	for (size_t i = 0; i < VERDICT_RULES; i++)
+		atomic_store_explicit(&w->by_rule[i], w->rules[i], memory_order_relaxed);
 	atomic_store_explicit(&w->packets, c.packets, memory_order_relaxed);
 	atomic_store_explicit(&w->verdict_errors, c.verdict_errors, memory_order_relaxed);
 	atomic_store_explicit(&w->unreadable, c.unreadable, memory_order_relaxed);
+	atomic_fetch_add_explicit(&w->batches, 1, memory_order_relaxed);
 	if (w->fresh > 0)
 		(void)eventfd_write(w->shared->wake_fd, 1);
-	return n;
+	w->fresh = 0;
+}
+
+static bool run_batch(struct worker *w)
+{
+	w->now_ms = clock_utc_ms();
+	bug_on(pthread_rwlock_rdlock(&w->shared->lock) != 0);
+	int n = nlq_answer(w->q, judge, w);
+	bug_on(pthread_rwlock_unlock(&w->shared->lock) != 0);
+	publish(w);
+	return n >= 0;
 }
 
 static void *work(void *arg)
 {
 	struct worker *w = arg;
-	struct pollfd fds[2] = {{nlq_fd(w->q), POLLIN, 0}, {w->stop_fd, POLLIN, 0}};
-	for (;;) {
-		int n = run_batch(w);
-		if (n < 0)
+	while (nlq_receive(w->q)) {
+		if (!run_batch(w))
 			break;
-		if (n > 0)
-			continue;
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			break;
-		if (fds[1].revents)
+		if (atomic_load_explicit(&w->stop, memory_order_relaxed))
 			return NULL;
 	}
 	log_event(LOG_CRIT, "-", "queue", "broken", LS("reason", strerror(errno)));
@@ -172,30 +178,44 @@ static void pin(pthread_t thread, unsigned cpu)
 	(void)pthread_setaffinity_np(thread, sizeof set, &set);
 }
 
-struct worker *worker_start(struct shared *s, uint16_t queue, uint32_t max_packets, unsigned cpu,
+/* What waits in a queue taken over is judged here and now, before there is a thread. */
+static bool open_queue(struct worker *w, const struct worker_place *p, char err[static 256])
+{
+	w->now_ms = clock_utc_ms();
+	w->q = p->fd < 0 ? nlq_open(p->queue, &p->options, err)
+			 : nlq_adopt(p->fd, p->queue, &p->options, judge, w, err);
+	return w->q != NULL;
+}
+
+struct worker *worker_start(struct shared *s, const struct worker_place *place,
 			    char err[static 256])
 {
-	struct nlq *q = nlq_open(queue, max_packets, err);
-	if (!q)
-		return NULL;
 	struct worker *w = calloc(1, sizeof *w);
 	if (!w)
 		fatal("out of memory");
 	w->shared = s;
-	w->q = q;
-	w->stop_fd = eventfd(0, EFD_CLOEXEC);
-	if (w->stop_fd < 0)
-		fatal_errno("cannot make an eventfd");
+	if (!open_queue(w, place, err)) {
+		free(w);
+		return NULL;
+	}
+	publish(w);
+	w->moved_ms = clock_mono_ms();
 	errno = pthread_create(&w->thread, NULL, work, w);
 	if (errno != 0)
 		fatal_errno("cannot start a thread");
-	pin(w->thread, cpu);
+	pin(w->thread, place->cpu);
 	return w;
+}
+
+int worker_fd(const struct worker *w)
+{
+	return nlq_fd(w->q);
 }
 
 /* --- from the main thread -------------------------------------------------------- */
 
-unsigned worker_learned(struct worker *w, void (*fn)(const struct addr *src, void *arg), void *arg)
+unsigned worker_learned(struct worker *w, void (*fn)(const struct worker_refused *r, void *arg),
+			void *arg)
 {
 	unsigned tail = atomic_load_explicit(&w->tail, memory_order_relaxed);
 	unsigned head = atomic_load_explicit(&w->head, memory_order_acquire);
@@ -222,11 +242,50 @@ bool worker_alive(const struct worker *w)
 	return !atomic_load(&w->ended);
 }
 
+void worker_look(struct worker *w, int64_t mono_ms, int64_t stall_ms)
+{
+	uint64_t batches = atomic_load_explicit(&w->batches, memory_order_relaxed);
+	bool known = nlq_waiting(w->q, &w->waiting, &w->drops);
+	if (!known || w->waiting == 0 || batches != w->seen_batches)
+		w->moved_ms = mono_ms;
+	w->seen_batches = batches;
+	w->stalled = mono_ms - w->moved_ms >= stall_ms;
+}
+
+bool worker_healthy(const struct worker *w)
+{
+	return worker_alive(w) && !w->stalled;
+}
+
+uint32_t worker_waiting(const struct worker *w)
+{
+	return w->waiting;
+}
+
+uint32_t worker_drops(const struct worker *w)
+{
+	return w->drops;
+}
+
+/* What it has received it answers first. */
+static void end_thread(struct worker *w)
+{
+	atomic_store(&w->stop, true);
+	nlq_wake(w->q);
+	(void)pthread_join(w->thread, NULL);
+}
+
+int worker_release(struct worker *w)
+{
+	end_thread(w);
+	int fd = nlq_release(w->q);
+	free(w);
+	return fd;
+}
+
 void worker_stop(struct worker *w)
 {
-	(void)eventfd_write(w->stop_fd, 1);
-	(void)pthread_join(w->thread, NULL);
+	end_thread(w);
 	nlq_close(w->q);
-	(void)close(w->stop_fd);
 	free(w);
 }

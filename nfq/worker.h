@@ -10,6 +10,7 @@
 
 #include "lib/addr.h"
 
+#include "nfq/nlq.h"
 #include "nfq/policy.h"
 #include "nfq/verdict.h"
 
@@ -39,14 +40,45 @@ struct worker_counts {
 
 struct worker;
 
-/* Binds the queue and starts its thread, on cpu. NULL with err. */
-struct worker *worker_start(struct shared *s, uint16_t queue, uint32_t max_packets, unsigned cpu,
+struct worker_place {
+	uint16_t queue;
+	unsigned cpu;
+	int fd; /* the queue's socket, handed over by another process; -1: bind it */
+	struct nlq_options options;
+};
+
+/*
+ * Binds or takes over the queue and starts its thread. NULL with err; a socket handed over is then
+ * still open.
+ */
+struct worker *worker_start(struct shared *s, const struct worker_place *place,
 			    char err[static 256]);
-/* The sources refused so far, oldest first; from the main thread. Returns how many. */
-unsigned worker_learned(struct worker *w, void (*fn)(const struct addr *src, void *arg), void *arg);
+int worker_fd(const struct worker *w); /* its socket, to be kept by others too */
+
+/* A packet that was refused, and whose source the kernel may learn. */
+struct worker_refused {
+	struct addr src, dst;
+	uint16_t sport;
+	int64_t t_ms; /* UTC */
+};
+/* Those refused so far, oldest first; from the main thread. Returns how many. */
+unsigned worker_learned(struct worker *w, void (*fn)(const struct worker_refused *r, void *arg),
+			void *arg);
 struct worker_counts worker_counts(const struct worker *w);
 /* False when its thread ended by itself: the socket broke. */
 bool worker_alive(const struct worker *w);
+
+/*
+ * Does it keep up? From the main thread, at least once a second: packets that wait while nothing is
+ * answered for stall_ms are a stall. worker_healthy() is what the last look found.
+ */
+void worker_look(struct worker *w, int64_t mono_ms, int64_t stall_ms);
+bool worker_healthy(const struct worker *w);
+uint32_t worker_waiting(const struct worker *w); /* bytes, at the last look */
+uint32_t worker_drops(const struct worker *w);	 /* packets the socket had no room for, ever */
+
+/* End the thread, free; its socket, with all that waits in it, stays open: the caller's. */
+int worker_release(struct worker *w);
 void worker_stop(struct worker *w); /* ends the thread, closes the queue, frees */
 
 #endif

@@ -40,12 +40,14 @@ home() { # TITLE HEADER-REGEX HOME-REGEX
 home "sasl/*.h in msa/auth/auth_cyrus.c" 'sasl/' '^msa/auth/auth_cyrus\.c$'
 home "sqlite3.h in the stores, the queries and the spool" 'sqlite3\.h' '^(accounting/(store|query)[a-z_]*|msa/queue/spool[a-z_]*)\.[ch]$'
 home "netfilter headers in nfq/nlq.c and nfq/nftset.c" 'libmnl|libnetfilter_queue|libnftnl' '^nfq/(nlq|nftset)[a-z_]*\.c$'
-home "OpenSSL in tls, batv and token files" 'openssl/' '(tls|batv|token)[a-z_]*\.[ch]$'
+home "OpenSSL in tls, batv, token and dkim files" 'openssl/' '(tls|batv|token|dkim)[a-z_]*\.[ch]$'
+home "libopendkim in msa/mail/dkim.c" 'dkim\.h>|opendkim/' '^msa/mail/dkim\.c$'
 home "libidn2 in msa/mail/path.c" 'idn2\.h' '^msa/mail/path\.c$'
 home "gmime in accounting/arf.c" 'gmime' '^accounting/arf[a-z_]*\.c$'
 home "libunbound in accounting/dns.c" 'unbound(-event)?\.h' '^accounting/dns\.c$'
 home "libconfuse in lib/conf.c" 'confuse\.h' '^lib/conf\.c$'
-home "seccomp, cap-ng and systemd in lib/proc.c" 'seccomp\.h|cap-ng\.h|systemd/' '^lib/proc\.c$'
+home "seccomp and cap-ng in lib/proc.c" 'seccomp\.h|cap-ng\.h' '^lib/proc\.c$'
+home "systemd in lib/proc.c and lib/upgrade.c" 'systemd/' '^lib/(proc|upgrade)\.c$'
 check "only lib/clock reads a clock" "$(sources lib kernel-rules ratelimit accounting nfq msa webui | grep -vE '^lib/clock\.c$' | xargs grep -nE '\b(clock_gettime|gettimeofday|time)\((NULL|CLOCK|&)' || true)"
 echo "1..$n"
 exit $status
