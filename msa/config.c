@@ -11,6 +11,7 @@
 #include "lib/addr.h"
 
 #include "msa/config.h"
+#include "msa/keyfiles.h"
 
 #define O(field) offsetof(struct msa_config, field)
 #define DAY	 (INT64_C(86400) * 1000)
@@ -42,10 +43,24 @@ const struct conf_key msa_keys[] = {
     {"msa", "sasl_conf_path", CONF_PATH, O(sasl_conf_path), "", 0, 0, NULL, false,
      "folder with a Cyrus SASL sekisho.conf, used instead of sasldb", false},
 
-    {"msa", "mail_from", CONF_ENUM, O(mail_from), "owned", 0, 0, "rewrite|owned|any", true,
+    {"msa", "mail_from", CONF_ENUM, O(mail_from), "rewrite", 0, 0, "rewrite|owned|any", true,
      "envelope senders an account may use", false},
+    {"msa", "from_header", CONF_ENUM, O(from_header), "any", 0, 0, "any|owned", true,
+     "addresses From: may name", false},
     {"msa", "sender", CONF_ENUM, O(sender), "when-different", 0, 0, "when-different|always|off",
      true, "when Sender: names the account", false},
+    {"msa", "identities", CONF_PATH, O(identities), "", 0, 0, NULL, true,
+     "file: further addresses of accounts, rules of domains; read again on reload", false},
+    {"msa", "hide_client", CONF_BOOL, O(hide_client), "false", 0, 0, NULL, true,
+     "Received: does not name the client", false},
+    {"msa", "auth_results", CONF_BOOL, O(auth_results), "true", 0, 0, NULL, true,
+     "Authentication-Results: names the account", false},
+    {"msa", "trace_key", CONF_PATH, O(trace_key), "", 0, 0, NULL, false,
+     "key of the trace tokens; made when missing; empty: STATE_DIR/msa/trace.key", false},
+    {"msa", "cfbl_address", CONF_STRING, O(cfbl_address), "", 0, 0, NULL, true,
+     "where complaints are asked for (CFBL-Address:); empty: nowhere", false},
+    {"msa", "dkim", CONF_PATH, O(dkim), "", 0, 0, NULL, true,
+     "file: DKIM keys by domain; read again on reload; empty: no signature", false},
     {"msa", "batv", CONF_BOOL, O(batv), "true", 0, 0, NULL, true, "tag envelope senders (prvs=)",
      false},
     {"msa", "batv_keys", CONF_PATH, O(batv_keys), "", 0, 0, NULL, false,
@@ -174,6 +189,44 @@ static void fill_in(struct msa_config *c)
 		c->postmaster = talloc_asprintf(c, "postmaster@%s", c->sasl_realm);
 	if (c->batv_keys[0] == '\0')
 		c->batv_keys = talloc_asprintf(c, "%s/msa/batv.keys", c->common.state_dir);
+	if (c->trace_key[0] == '\0')
+		c->trace_key = talloc_asprintf(c, "%s/msa/trace.key", c->common.state_dir);
+}
+
+static bool check_cfbl(void *ctx, struct msa_config *c, char **err)
+{
+	struct path p;
+	const char *why;
+
+	c->cfbl_domain = "";
+	if (c->cfbl_address[0] == '\0')
+		return true;
+	if (!path_parse_mailbox(c->cfbl_address, strlen(c->cfbl_address), &p, &why)) {
+		*err = talloc_asprintf(ctx, "msa.cfbl_address: \"%s\" is not an address: %s",
+				       c->cfbl_address, why);
+		return false;
+	}
+	c->cfbl_domain = talloc_strdup(c, p.domain);
+	return true;
+}
+
+/* The files the configuration names: all of it is there, or nothing changes. */
+static bool read_files(void *ctx, struct msa_config *c, char **err)
+{
+	char *why = NULL;
+	bool ok = true;
+
+	if (c->identities[0]) {
+		c->policy.identities = keyfiles_identities(c, c->identities, &why);
+		ok = c->policy.identities;
+	}
+	if (ok && c->dkim[0]) {
+		c->dkim_table = keyfiles_dkim(c, c->dkim, &why);
+		ok = c->dkim_table;
+	}
+	if (!ok)
+		*err = talloc_strdup(ctx, why);
+	return ok;
 }
 
 static bool check(void *ctx, struct msa_config *c, char **err)
@@ -202,7 +255,7 @@ static bool check(void *ctx, struct msa_config *c, char **err)
 	else
 		return check_listen(ctx, &c->listen_submission, "listen_submission", err) &&
 		       check_listen(ctx, &c->listen_submissions, "listen_submissions", err) &&
-		       check_mechs(ctx, c, err);
+		       check_mechs(ctx, c, err) && check_cfbl(ctx, c, err);
 	return false;
 }
 
@@ -220,7 +273,12 @@ static void make_policy(struct msa_config *c)
 	    .max_auth_failures = c->max_auth_failures,
 	    .session_ms = c->session_timeout,
 	    .max_hops = (int)c->max_hops,
-	    .mail_from = (enum mail_from_mode)c->mail_from,
+	    .rules = {.mail_from = (enum mail_from_mode)c->mail_from,
+		      .from_header = (enum from_header_mode)c->from_header,
+		      .sender = (enum sender_mode)c->sender,
+		      .batv = c->batv,
+		      .hide_client = c->hide_client,
+		      .auth_results = c->auth_results},
 	    .limiter_down = (enum limiter_down)c->limiter_down,
 	};
 }
@@ -235,12 +293,13 @@ struct msa_config *msa_config_load(void *ctx, const char *file, char **err)
 		return NULL;
 	}
 	fill_in(c);
-	if (!check(ctx, c, err)) {
-		talloc_free(c);
-		return NULL;
+	if (check(ctx, c, err)) {
+		make_policy(c);
+		if (read_files(ctx, c, err))
+			return c;
 	}
-	make_policy(c);
-	return c;
+	talloc_free(c);
+	return NULL;
 }
 
 bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct msa_config *fresh,

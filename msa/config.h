@@ -9,6 +9,7 @@
 
 #include "lib/conf.h"
 #include "msa/auth/auth.h"
+#include "msa/mail/dkim.h"
 #include "msa/queue/queue.h"
 #include "msa/smtp/session.h"
 
@@ -23,9 +24,13 @@ struct msa_config {
 	int64_t auth_workers;
 	char *sasl_realm, *sasldb, *sasl_conf_path;
 
-	int mail_from, sender, limiter_down;
+	int mail_from, from_header, sender, limiter_down;
+	char *identities;
+	bool hide_client, auth_results;
 	bool batv;
 	char *batv_keys;
+	char *trace_key, *cfbl_address;
+	char *dkim;
 
 	int64_t max_message, max_recipients, max_hops;
 	int64_t max_sessions, max_sessions_per_client, max_in_flight;
@@ -39,6 +44,8 @@ struct msa_config {
 	/* Made from the above. */
 	char *mechs; /* blank-separated */
 	struct smtp_policy policy;
+	struct dkim_table *dkim_table; /* or NULL */
+	const char *cfbl_domain;       /* of cfbl_address; "" */
 };
 
 /*

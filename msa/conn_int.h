@@ -8,6 +8,7 @@
 #include <event2/bufferevent.h>
 
 #include "msa/conn.h"
+#include "msa/mail/token.h"
 #include "msa/message.h"
 
 /* What the queue calls back with; outlives the connection if need be. */

@@ -14,6 +14,7 @@
 #include "lib/proc.h"
 
 #include "msa/conn_int.h"
+#include "msa/mail/authres.h"
 #include "msa/mail/received.h"
 #include "msa/tell.h"
 
@@ -143,17 +144,23 @@ void conn_begin_message(struct conn *c)
 {
 	struct smtp_tx *tx = c->s->tx;
 	char *received = talloc_array(tx, char, RECEIVED_MAX), *date = talloc_array(tx, char, 40);
+	char *auth_results = NULL;
 	struct received r;
 	struct message_opts o;
 
 	c->received_ms = clock_utc_ms();
 	queue_new_id(c->srv->queue, c->received_ms, tx->queue_id);
-	conn_random_hex(c->token, TOKEN_LEN);
+	token_make(&c->srv->trace, tx->queue_id, c->s->account, c->token);
+	if (tx->rules.auth_results) {
+		auth_results = talloc_array(tx, char, AUTHRES_MAX);
+		authres_format(c->cfg->hostname, c->s->mech, c->s->account, auth_results);
+	}
 	r = (struct received){
 	    .helo = c->s->helo,
 	    .client = c->client,
+	    .hide_client = tx->rules.hide_client,
 	    .host = c->cfg->hostname,
-	    .with = "ESMTPSA",
+	    .with = received_with(c->s->esmtp, c->tls_up, true, false),
 	    .tls_version = tls_version(c->bev),
 	    .tls_cipher = tls_cipher(c->bev),
 	    .queue_id = tx->queue_id,
@@ -163,11 +170,16 @@ void conn_begin_message(struct conn *c)
 	received_format(&r, received);
 	o = (struct message_opts){
 	    .header = {.account = &c->s->account_path,
-		       .sender = (enum sender_mode)c->cfg->sender,
+		       .ids = c->cfg->policy.identities,
+		       .sender = tx->rules.sender,
 		       .received = received,
+		       .auth_results = auth_results,
+		       .authserv_id = c->cfg->hostname,
+		       .cfbl_address = c->cfg->cfbl_address[0] ? c->cfg->cfbl_address : NULL,
 		       .trace = c->token,
 		       .message_id = talloc_asprintf(tx, "%s@%s", tx->queue_id, c->cfg->hostname),
 		       .date = clock_format_5322(c->received_ms, date)},
+	    .from_owned = tx->rules.from_header == FROM_HEADER_OWNED,
 	    .size_hint = tx->size,
 	    .max = c->cfg->max_message,
 	    .in_flight = &c->srv->in_flight,
@@ -245,21 +257,107 @@ static void submitted(enum queue_result r, void *arg)
 	conn_turn(c);
 }
 
-/* The sender as it will leave: tagged when it is of the account's own domain, which is ours to
- * verify. */
+/* One recipient that takes no tagged sender decides for all: they share the envelope. */
+static bool rcpts_take_tags(const struct identities *ids, const struct smtp_tx *tx)
+{
+	const char *at;
+
+	for (uint32_t i = 0; ids && i < tx->n_rcpts; i++) {
+		at = strrchr(tx->rcpts[i].address, '@');
+		if (at && !identity_batv_recipient(ids, at + 1))
+			return false;
+	}
+	return true;
+}
+
+/* The sender as it will leave: tagged when it is of a domain that is ours to verify, and nobody has
+ * something against it. */
 static void sender_out(struct conn *c, struct path *out)
 {
-	const struct path *from = &c->s->tx->from;
+	const struct smtp_tx *tx = c->s->tx;
+	const struct path *from = &tx->from;
+	const struct identities *ids = c->cfg->policy.identities;
 
 	*out = *from;
-	if (c->cfg->batv && !from->null && strcmp(from->domain, c->s->account_path.domain) == 0)
+	if (tx->rules.batv && !from->null &&
+	    identity_batv_domain(ids, &c->s->account_path, from->domain) &&
+	    rcpts_take_tags(ids, tx))
 		batv_sign(&c->srv->batv, from, -1, c->received_ms, out);
+}
+
+/* --- DKIM --- */
+
+/*
+ * Who signs: the domain of From:, if the account may write in its name or is of that domain itself;
+ * else the account's own. A customer can forge another's address, but not have it signed.
+ */
+static const char *signer(const struct conn *c)
+{
+	const struct header_editor *h = message_header(c->msg);
+	const struct path *from = header_from_path(h), *account = &c->s->account_path;
+	const char *d = NULL;
+
+	if (from &&
+	    (header_from(h) >= HEADER_FROM_MAY || strcmp(from->domain, account->domain) == 0))
+		d = dkim_table_domain(c->cfg->dkim_table, from->domain, c->received_ms);
+	return d ? d : dkim_table_domain(c->cfg->dkim_table, account->domain, c->received_ms);
+}
+
+static bool is_under(const char *domain, const char *name)
+{
+	size_t n = strlen(domain), m = strlen(name);
+
+	return n >= m && strcmp(domain + n - m, name) == 0 && (n == m || domain[n - m - 1] == '.');
+}
+
+/* Of the domain that asks for complaints, when the first signature is of another (RFC 9477 3.1). */
+static const char *second_signer(const struct conn *c, const char *first)
+{
+	const char *d = NULL;
+
+	if (c->cfg->cfbl_domain[0] && !(first && is_under(c->cfg->cfbl_domain, first)))
+		d = dkim_table_domain(c->cfg->dkim_table, c->cfg->cfbl_domain, c->received_ms);
+	return d;
+}
+
+static void sign_as(struct conn *c, const char *domain)
+{
+	const char *id = c->s->tx->queue_id;
+	char *err = NULL, *fields;
+	size_t len;
+	const uint8_t *data = message_data(c->msg, &len);
+
+	fields = dkim_table_sign(c->s->tx, c->cfg->dkim_table, domain, id, data, len,
+				 c->received_ms, &err);
+	if (fields && message_prepend(c->msg, fields)) {
+		conn_count(c, COUNT_DKIM_SIGNED);
+		return;
+	}
+	conn_count(c, COUNT_DKIM_FAILED);
+	log_event(LOG_ERR, id, "smtp", "dkim-failed", LS("domain", domain),
+		  LS("error", err ? err : "no memory"));
+}
+
+/* A message that cannot be signed goes unsigned: it is the signature that is missing, not the mail.
+ */
+static void sign(struct conn *c)
+{
+	const char *first, *second;
+
+	if (!c->cfg->dkim_table)
+		return;
+	first = signer(c);
+	second = second_signer(c, first);
+	if (first)
+		sign_as(c, first);
+	if (second)
+		sign_as(c, second);
 }
 
 void conn_want_submit(struct conn *c)
 {
 	struct smtp_tx *tx = c->s->tx;
-	struct queue_rcpt *rcpts = talloc_array(tx, struct queue_rcpt, tx->n_rcpts);
+	struct queue_rcpt *rcpts = talloc_zero_array(tx, struct queue_rcpt, tx->n_rcpts);
 	struct tell_from from = tell_from(c);
 	struct tell_message tm = {.token = c->token,
 				  .message_id = header_message_id(message_header(c->msg)),
@@ -274,6 +372,7 @@ void conn_want_submit(struct conn *c)
 
 	for (uint32_t i = 0; i < tx->n_rcpts; i++)
 		rcpts[i].address = tx->rcpts[i].address;
+	sign(c);
 	m.data = message_data(c->msg, &m.len);
 	/* Many clients say 8BITMIME of everything; a smart host without it takes the rest all the
 	 * same. */

@@ -109,7 +109,8 @@ bool message_feed(struct message *m, const uint8_t *in, size_t len, size_t *used
 		return false;
 	if (!m->lost && m->dot.fault == DOT_CLEAN)
 		header_end(m->header);
-	*end = (struct smtp_data_end){m->dot.fault, m->size, header_hops(m->header), m->no_memory};
+	*end = (struct smtp_data_end){m->dot.fault, m->size, header_hops(m->header), m->no_memory,
+				      m->o.from_owned && header_from(m->header) < HEADER_FROM_MAY};
 	return true;
 }
 
@@ -131,4 +132,16 @@ bool message_8bit(const struct message *m)
 const struct header_editor *message_header(const struct message *m)
 {
 	return m->header;
+}
+
+bool message_prepend(struct message *m, const char *fields)
+{
+	size_t n = strlen(fields);
+
+	if (!grow(m, m->len + n))
+		return false;
+	memmove(m->data + n, m->data, m->len);
+	memcpy(m->data, fields, n);
+	m->len += n;
+	return true;
 }

@@ -12,12 +12,11 @@
 #include "msa/mail/header.h"
 #include "msa/smtp/session.h"
 
-#define TOKEN_LEN 24
-
 struct message;
 
 struct message_opts {
 	struct header_opts header; /* strings are copied where they must live on */
+	bool from_owned;	   /* From: must name addresses of the account */
 	int64_t size_hint;	   /* as declared */
 	int64_t max;		   /* bytes the client may send; above it nothing is kept */
 	int64_t *in_flight;	   /* bytes of all messages of the process */
@@ -35,5 +34,7 @@ const uint8_t *message_data(const struct message *m, size_t *len);
 /* Is any of its octets not ASCII? */
 bool message_8bit(const struct message *m);
 const struct header_editor *message_header(const struct message *m);
+/* Put fields before the finished message; false when there is no memory for it. */
+bool message_prepend(struct message *m, const char *fields);
 
 #endif

@@ -25,6 +25,7 @@
 #include "lib/proc.h"
 #include "msa/batvkeys.h"
 #include "msa/io.h"
+#include "msa/keyfiles.h"
 #include "msa/server.h"
 #include "msa/wipe.h"
 
@@ -61,6 +62,10 @@ static const struct {
 			"Recipients and messages refused.", "deferred"},
     [COUNT_LIMITER_DOWN] = {"sekisho_msa_limiter_down_total", NULL,
 			    "Questions the limiter did not answer in time.", "limiter_down"},
+    [COUNT_DKIM_SIGNED] = {"sekisho_msa_dkim_total", "result=\"signed\"",
+			   "Messages for which there was a DKIM key.", "dkim_signed"},
+    [COUNT_DKIM_FAILED] = {"sekisho_msa_dkim_total", "result=\"failed\"",
+			   "Messages for which there was a DKIM key.", "dkim_failed"},
 };
 
 static struct {
@@ -189,6 +194,7 @@ static bool reload(struct daemon *d, char **err)
 	struct server *srv = &d->srv;
 	struct msa_config *fresh = msa_config_load(d->top, d->args.conf_file, err);
 	struct batv_keys keys;
+	struct token_key trace;
 	struct tls *tls;
 
 	if (!fresh)
@@ -198,10 +204,13 @@ static bool reload(struct daemon *d, char **err)
 	tls = tls_load(d->top, fresh->tls_cert, fresh->tls_key, err);
 	if (!tls)
 		goto failed;
-	if (!batv_keys_load(d->top, fresh->batv_keys, &keys, err)) {
+	if (!batv_keys_load(d->top, fresh->batv_keys, &keys, err) ||
+	    !keyfiles_token(d->top, fresh->trace_key, &trace, err)) {
 		tls_free(tls);
 		goto failed;
 	}
+	srv->trace = trace;
+	explicit_bzero(&trace, sizeof(trace));
 	batv_wipe(&srv->batv);
 	srv->batv = keys;
 	explicit_bzero(&keys, sizeof(keys));
@@ -298,7 +307,8 @@ static void start_parts(struct daemon *d)
 	struct auth_config ac;
 	char *err = NULL;
 
-	if (!batv_keys_load(d->top, srv->cfg->batv_keys, &srv->batv, &err))
+	if (!batv_keys_load(d->top, srv->cfg->batv_keys, &srv->batv, &err) ||
+	    !keyfiles_token(d->top, srv->cfg->trace_key, &srv->trace, &err))
 		fatal("%s", err);
 	msa_config_auth(srv->cfg, &ac);
 	srv->auth = auth_new(srv->base, &ac, &why);
@@ -322,6 +332,7 @@ static void down(struct daemon *d)
 	auth_free(srv->auth);
 	tls_free(srv->tls);
 	batv_wipe(&srv->batv);
+	explicit_bzero(&srv->trace, sizeof(srv->trace));
 	log_event(LOG_NOTICE, "-", "msad", "stopped");
 	talloc_free(d->top);
 }

@@ -14,6 +14,7 @@
 #include "msa/config.h"
 #include "msa/limits.h"
 #include "msa/mail/batv.h"
+#include "msa/mail/token.h"
 #include "msa/queue/queue.h"
 #include "msa/tls.h"
 
@@ -32,6 +33,8 @@ enum msa_count {
 	COUNT_REFUSED,
 	COUNT_DEFERRED,
 	COUNT_LIMITER_DOWN,
+	COUNT_DKIM_SIGNED,
+	COUNT_DKIM_FAILED,
 	COUNTS
 };
 
@@ -46,6 +49,7 @@ struct server {
 	struct feed *feed;
 	struct io *io;
 	struct batv_keys batv;
+	struct token_key trace;
 	int64_t in_flight;  /* bytes of messages being received */
 	int64_t started_ms; /* UTC */
 	bool stopping;

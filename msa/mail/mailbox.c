@@ -140,7 +140,8 @@ static bool token(struct scan *s)
 	return true;
 }
 
-int mailbox_list(const char *body, size_t len, struct path *out)
+int mailbox_each(const char *body, size_t len, void (*each)(const struct path *p, void *arg),
+		 void *arg)
 {
 	struct scan s = {.p = body, .end = body + len};
 	struct path one;
@@ -158,14 +159,14 @@ int mailbox_list(const char *body, size_t len, struct path *out)
 		case -1:
 			return -1;
 		case 1:
-			if (count++ == 0)
-				*out = one;
+			count++;
+			each(&one, arg);
 			break;
 		default:
 			break;
 		}
 		if (s.p >= s.end)
-			return count > 2 ? 2 : count;
+			return count;
 		s.p++;
 		reset(&s);
 	}

@@ -1,8 +1,8 @@
 /*
  * mailbox - who a From: field names (RFC 5322 3.4), read with suspicion.
  *
- * Used to decide whether From: is the account's own address. Whatever is not plainly one mailbox
- * counts as "not": groups, obsolete routes, text after the address, unbalanced quotes.
+ * Used to decide whether From: is the account's own address. Whatever is not plainly a list of
+ * mailboxes counts as "not": groups, obsolete routes, text after the address, unbalanced quotes.
  */
 #ifndef MSA_MAIL_MAILBOX_H
 #define MSA_MAIL_MAILBOX_H
@@ -12,9 +12,10 @@
 #include "msa/mail/path.h"
 
 /*
- * The number of mailboxes in a field body (folding CRLFs allowed): 0, 1, 2 for two or more; -1 when
- * it is anything else. out is filled when the result is 1.
+ * The number of mailboxes in a field body (folding CRLFs allowed), each of them told to each in
+ * turn; -1 when it is anything else, which may show only after some were told.
  */
-int mailbox_list(const char *body, size_t len, struct path *out);
+int mailbox_each(const char *body, size_t len, void (*each)(const struct path *p, void *arg),
+		 void *arg);
 
 #endif

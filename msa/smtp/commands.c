@@ -10,6 +10,7 @@
 #include <talloc.h>
 
 #include "msa/mail/batv.h"
+#include "msa/mail/identity.h"
 #include "msa/smtp/session.h"
 
 /* --- EHLO, HELO, STARTTLS --- */
@@ -239,17 +240,18 @@ static bool mail_params(struct smtp_session *s, struct smtp_tx *tx, const char *
 /* May this account use that sender? Rewrites it if so configured; false when it was refused. */
 static bool mail_identity(struct smtp_session *s, struct smtp_tx *tx, struct smtp_step *out)
 {
+	const struct identities *ids = s->policy->identities;
 	struct path untagged;
 
-	if (tx->from.null || s->policy->mail_from == MAIL_FROM_ANY ||
-	    path_owned(&s->account_path, &tx->from))
-		return true;
+	identity_rules(ids, &s->account_path, &s->policy->rules, &tx->rules);
 	/* Mail that is sent on may carry our tag of the first time: it gets a new one. */
-	if (batv_strip(&tx->from, &untagged) && path_owned(&s->account_path, &untagged)) {
+	if (batv_strip(&tx->from, &untagged) &&
+	    identity_right(ids, &s->account_path, &untagged) != IDENTITY_NONE)
 		tx->from = untagged;
+	if (tx->from.null || tx->rules.mail_from == MAIL_FROM_ANY ||
+	    identity_right(ids, &s->account_path, &tx->from) != IDENTITY_NONE)
 		return true;
-	}
-	if (s->policy->mail_from == MAIL_FROM_REWRITE) {
+	if (tx->rules.mail_from == MAIL_FROM_REWRITE) {
 		tx->from = s->account_path;
 		return true;
 	}

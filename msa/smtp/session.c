@@ -390,7 +390,7 @@ void smtp_session_data(struct smtp_session *s, const struct smtp_data_end *d, st
 
 	begin(s, out);
 	if (d->fault == DOT_CLEAN && d->size <= s->policy->max_message && !d->no_memory &&
-	    d->hops <= (unsigned)s->policy->max_hops) {
+	    d->hops <= (unsigned)s->policy->max_hops && !d->from_foreign) {
 		smtp_want(s, out, SMTP_WANT_CHARGE);
 		return;
 	}
@@ -406,6 +406,11 @@ void smtp_session_data(struct smtp_session *s, const struct smtp_data_end *d, st
 			   (long long)s->policy->max_message);
 	} else if (d->no_memory) {
 		smtp_reply(out, "452 4.3.1 Too much mail is coming in just now; try again later");
+	} else if (d->from_foreign) {
+		smtp_note_refuse(out, "5.7.1", "From: address not owned", n);
+		smtp_error(s, out,
+			   "550 5.7.1 From: must name addresses of this account alone, such as <%s>",
+			   s->account);
 	} else {
 		smtp_note_refuse(out, "5.4.6", "too many Received: fields", n);
 		smtp_error(s, out,

@@ -26,12 +26,12 @@
 #include "lib/addr.h"
 #include "ratelimit/rl.h"
 #include "msa/mail/header.h"
+#include "msa/mail/identity.h"
 #include "msa/mail/path.h"
 #include "msa/queue/queue.h"
 #include "msa/smtp/data.h"
 #include "msa/smtp/parser.h"
 
-enum mail_from_mode { MAIL_FROM_REWRITE, MAIL_FROM_OWNED, MAIL_FROM_ANY };
 enum limiter_down { LIMITER_DEFER, LIMITER_ACCEPT };
 
 /* What is configured; shared by sessions, unchanged while they use it. */
@@ -47,7 +47,8 @@ struct smtp_policy {
 	int64_t max_auth_failures; /* a session */
 	int64_t session_ms;	   /* longest life of a session; a message under way is finished */
 	int max_hops;		   /* Received: fields */
-	enum mail_from_mode mail_from;
+	struct identity_rules rules;	     /* of whom the next has nothing to say about */
+	const struct identities *identities; /* or NULL */
 	enum limiter_down limiter_down;
 };
 
@@ -101,6 +102,7 @@ struct smtp_rcpt {
 /* One message under way; everything in it is freed with it. */
 struct smtp_tx {
 	struct path from; /* as it will be used: rewritten if so configured */
+	struct identity_rules rules; /* the account's */
 	int64_t size;	  /* as declared, 0 unknown */
 	bool body_8bit, hold;
 	struct smtp_rcpt *rcpts;
@@ -168,6 +170,7 @@ struct smtp_data_end {
 	int64_t size; /* bytes as the client sent them, unstuffed */
 	unsigned hops;
 	bool no_memory; /* dropped because too much was in flight */
+	bool from_foreign; /* From: names somebody else, and must not */
 };
 void smtp_session_data(struct smtp_session *s, const struct smtp_data_end *d,
 		       struct smtp_step *out);

@@ -62,6 +62,7 @@ configure() { # LINES of the section msa
 	  listen_submissions = {"127.0.0.1:465", "[::1]:465"}
 	  smarthost = "127.0.0.1:2525"
 	  limiter_down = accept
+	  mail_from = owned
 	  $1
 	}
 	END

@@ -31,7 +31,14 @@ static void edit(const uint8_t *data, size_t size, size_t step, enum sender_mode
 		 struct sink *s)
 {
 	struct path account;
-	const struct header_opts o = {&account, mode, "Received: x\r\n", "0123", "q@h", "today"};
+	const struct header_opts o = {.account = &account,
+				      .sender = mode,
+				      .received = "Received: x\r\n",
+				      .authserv_id = "h",
+				      .trace = "0123",
+				      .cfbl_address = mode == SENDER_OFF ? "fbl@h" : NULL,
+				      .message_id = "q@h",
+				      .date = "today"};
 	struct header_editor *h;
 
 	if (!path_make("user01", 6, "isp.example", &account))
@@ -42,7 +49,8 @@ static void edit(const uint8_t *data, size_t size, size_t step, enum sender_mode
 		header_feed(h, data + at, step < size - at ? step : size - at);
 	header_end(h);
 	if (strlen(header_message_id(h)) > 258 ||
-	    (mode == SENDER_ALWAYS && !header_sender_added(h)))
+	    (mode == SENDER_ALWAYS && !header_sender_added(h)) ||
+	    (header_from(h) >= HEADER_FROM_FOREIGN) != (header_from_path(h) != NULL))
 		abort();
 	talloc_free(h);
 }

@@ -34,6 +34,11 @@ static void check(const struct path *p)
 		abort();
 }
 
+static void keep(const struct path *p, void *arg)
+{
+	*(struct path *)arg = *p;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *s = (const char *)data, *err;
@@ -54,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check(&p);
 	if (path_parse_mailbox_utf8(s, size, &p, &err))
 		check(&p);
-	if (mailbox_list(s, size, &p) == 1)
+	if (mailbox_each(s, size, keep, &p) == 1)
 		check(&p);
 	path_domain_ok(s, size);
 	return 0;

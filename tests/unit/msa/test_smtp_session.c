@@ -33,9 +33,19 @@ static const char *const mechs[] = {"SCRAM-SHA-256", "PLAIN", "LOGIN"};
 static void start(struct world *w, bool tls)
 {
 	memset(w, 0, sizeof(*w));
-	w->policy = (struct smtp_policy){
-	    "mx.test", "isp.example",	mechs,	      3, 10000, 3, 1000, 5, 3, 60000,
-	    50,	       MAIL_FROM_OWNED, LIMITER_DEFER};
+	w->policy = (struct smtp_policy){.hostname = "mx.test",
+					 .local_domain = "isp.example",
+					 .mechs = mechs,
+					 .n_mechs = 3,
+					 .max_message = 10000,
+					 .max_rcpts = 3,
+					 .max_commands = 1000,
+					 .max_errors = 5,
+					 .max_auth_failures = 3,
+					 .session_ms = 60000,
+					 .max_hops = 50,
+					 .rules = {.mail_from = MAIL_FROM_OWNED},
+					 .limiter_down = LIMITER_DEFER};
 	w->auth = SMTP_AUTH_OK;
 	w->auth_text = "user01@isp.example";
 	w->s = smtp_session_new(NULL, &w->policy, tls, 0);
@@ -400,13 +410,13 @@ static void test_mail_modes(void **state)
 
 	(void)state;
 	logged_in(&w);
-	w.policy.mail_from = MAIL_FROM_REWRITE;
+	w.policy.rules.mail_from = MAIL_FROM_REWRITE;
 	expect(&w, "MAIL FROM:<boss@other.example>", "250 2.1.0 <user01@isp.example> ");
 	expect(&w, "RSET", "250");
 	expect(&w, "MAIL FROM:<user01+x@isp.example>", "250 2.1.0 <user01+x@isp.example> ");
 	expect(&w, "MAIL FROM:<user01@isp.example>", "503 5.5.1 ");
 	expect(&w, "RSET", "250");
-	w.policy.mail_from = MAIL_FROM_ANY;
+	w.policy.rules.mail_from = MAIL_FROM_ANY;
 	expect(&w, "MAIL FROM:<boss@other.example>", "250 2.1.0 <boss@other.example> ");
 	stop(&w);
 	logged_in(&w);
@@ -544,13 +554,16 @@ static void test_data_refused(void **state)
 		struct smtp_data_end end;
 		const char *reply, *status;
 	} cases[] = {
-	    {{DOT_BARE_LF, 10, 0, false}, "550 5.6.0 The message has a bare LF in it", "5.6.0"},
-	    {{DOT_BARE_CR, 10, 0, false}, "550 5.6.0 ", "5.6.0"},
-	    {{DOT_NUL, 10, 0, false}, "550 5.6.0 ", "5.6.0"},
-	    {{DOT_CLEAN, 10001, 0, false}, "552 5.3.4 ", "5.3.4"},
-	    {{DOT_CLEAN, 10, 51, false}, "554 5.4.6 ", "5.4.6"},
-	    {{DOT_CLEAN, 10, 0, true}, "452 4.3.1 ", NULL},
-	    {{DOT_CLEAN, 10000, 50, false}, "250 2.0.0 ", NULL},
+	    {{DOT_BARE_LF, 10, 0, false, false},
+	     "550 5.6.0 The message has a bare LF in it",
+	     "5.6.0"},
+	    {{DOT_BARE_CR, 10, 0, false, false}, "550 5.6.0 ", "5.6.0"},
+	    {{DOT_NUL, 10, 0, false, false}, "550 5.6.0 ", "5.6.0"},
+	    {{DOT_CLEAN, 10001, 0, false, false}, "552 5.3.4 ", "5.3.4"},
+	    {{DOT_CLEAN, 10, 51, false, false}, "554 5.4.6 ", "5.4.6"},
+	    {{DOT_CLEAN, 10, 0, true, false}, "452 4.3.1 ", NULL},
+	    {{DOT_CLEAN, 10, 0, false, true}, "550 5.7.1 From: must name ", "5.7.1"},
+	    {{DOT_CLEAN, 10000, 50, false, false}, "250 2.0.0 ", NULL},
 	};
 	struct world w;
 

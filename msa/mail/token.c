@@ -1,0 +1,31 @@
+/*
+ * token - see token.h.
+ *
+ * Trusted with: the trace key. Diagnostics: none; OpenSSL without SHA-256 is fatal.
+ */
+#include <string.h>
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include "lib/proc.h"
+
+#include "msa/mail/token.h"
+
+void token_make(const struct token_key *key, const char *queue_id, const char *account,
+		char out[static TOKEN_LEN + 1])
+{
+	static const char hex[] = "0123456789abcdef";
+	uint8_t text[512], md[EVP_MAX_MD_SIZE];
+	size_t id_len = strlen(queue_id), who_len = strlen(account);
+	unsigned n = 0;
+
+	bug_on(id_len + 1 + who_len > sizeof(text));
+	memcpy(text, queue_id, id_len + 1);
+	memcpy(text + id_len + 1, account, who_len);
+	if (!HMAC(EVP_sha256(), key->key, TOKEN_KEY, text, id_len + 1 + who_len, md, &n))
+		fatal("HMAC-SHA-256 is not available in OpenSSL");
+	for (size_t i = 0; i < TOKEN_LEN; i++)
+		out[i] = hex[md[i / 2] >> (i % 2 ? 0 : 4) & 15];
+	out[TOKEN_LEN] = '\0';
+}
