@@ -27,6 +27,7 @@
 #include "lib/metrics.h"
 #include "lib/proc.h"
 #include "accounting/acctd.h"
+#include "accounting/evidence_run.h"
 
 #define PRUNE_S	      600
 #define PRUNE_MORE_MS 200
@@ -45,10 +46,26 @@ static const struct conf_key keys[] = {
      7 * 86400000LL, NULL, true, "a dashboard session ends after this long in any case", false},
     {"accounting", "complaints_hold", CONF_INT, OFF(complaints_hold), "0", 0, 1000, NULL, true,
      "this many complaints in one incident hold the account's mail; 0: never by themselves", false},
+    {"accounting", "evidence_interval", CONF_DURATION, OFF(evidence_interval_ms), "1d", 0,
+     365 * 86400000LL, NULL, true,
+     "how often the DNS is asked about each exemption; 0: only when somebody asks", false},
+    {"accounting", "evidence_grace", CONF_DURATION, OFF(evidence_grace_ms), "7d", 0,
+     365 * 86400000LL, NULL, true,
+     "an exemption whose evidence was lost is suspended after this long", false},
+    {"accounting", "evidence_required", CONF_BOOL, OFF(evidence_required), "false", 0, 0, NULL,
+     true, "an exemption is activated with evidence only", false},
+    {"accounting", "dns_server", CONF_STRING, OFF(dns_server), "", 0, 0, NULL, false,
+     "the resolver to ask, ADDRESS or ADDRESS:PORT; empty: the system's", false},
+    {"accounting", "dns_trust_anchor", CONF_PATH, OFF(dns_trust_anchor), "", 0, 0, NULL, false,
+     "DNSSEC trust anchors; empty: nothing is validated", false},
     {"accounting", "metrics", CONF_STRING, OFF(metrics), "127.0.0.1:9428", 0, 0, NULL, false,
      "where Prometheus metrics are served; empty: nowhere", false},
     {"msa", "hostname", CONF_STRING, OFF(hostname), "", 0, 0, NULL, false,
      "the submission server's name, to know its Received headers", true},
+    {"class", "", CONF_GROUP, OFF(classes), NULL, 0, sizeof(struct acctd_class), NULL, true, NULL,
+     true},
+    {"class", "listed", CONF_BOOL, offsetof(struct acctd_class, listed), "false", 0, 0, NULL, true,
+     "for listed destinations only", true},
 };
 #define N_KEYS (sizeof keys / sizeof keys[0])
 
@@ -158,6 +175,7 @@ static void on_reload(void *arg)
 		d->conf_ctx = ctx;
 		d->a.conf = fresh;
 		use_rules(&d->a);
+		evidence_plan(&d->a);
 		log_event(LOG_NOTICE, "-", "accounting", "reloaded");
 	} else {
 		log_event(LOG_ERR, "-", "accounting", "reload-refused", LS("why", err));
@@ -204,6 +222,9 @@ static void open_all(struct acctd *a)
 	    control_server_new(a->base, a->conf.common.run_dir, a->store, &a->rules, a, &err);
 	if (!a->control)
 		fatal("%s", err);
+	a->evidence = evidence_runner_new(a, &why);
+	if (!a->evidence)
+		fatal_config("accounting.dns_server or dns_trust_anchor: %s", why);
 	if (!metrics_serve(a->base, a->conf.metrics, NULL, NULL, &why))
 		fatal_config("accounting.metrics %s: %s", a->conf.metrics, why);
 }
@@ -228,6 +249,7 @@ static void start_timers(struct daemon *d)
 	if (!d->a.expiry || !d->prune)
 		fatal("out of memory");
 	policy_plan_expiry(&d->a);
+	evidence_plan(&d->a);
 	timer_in(d->prune, 1000);
 }
 
@@ -236,6 +258,8 @@ static void stop(struct daemon *d)
 {
 	struct acctd *a = &d->a;
 	policy_waits_end(a);
+	evidence_runner_free(a->evidence);
+	imports_end(a);
 	feed_server_free(a->feed);
 	rl_free(a->rl);
 	control_server_free(a->control);

@@ -15,15 +15,27 @@
 #include "accounting/ops.h"
 #include "accounting/store.h"
 
+/* A group class NAME { } of the configuration, as far as acctd cares. */
+struct acctd_class {
+	char *name; /* first */
+	bool listed;
+};
+
 struct acctd_conf {
 	struct conf_common common; /* first */
 	struct conf_list admins;
 	int64_t retention_ms, session_idle_ms, session_lifetime_ms, complaints_hold;
+	int64_t evidence_interval_ms, evidence_grace_ms;
+	bool evidence_required;
+	char *dns_server, *dns_trust_anchor;
+	struct conf_items classes; /* struct acctd_class */
 	char *metrics;
 	char *hostname; /* msa.hostname, to know our own Received headers */
 };
 
 struct policy_wait;
+struct evidence_runner;
+struct import;
 struct acctd {
 	struct event_base *base;
 	struct acctd_conf conf;
@@ -33,9 +45,11 @@ struct acctd {
 	struct control_server *control;
 	struct rl *rl;
 	struct incidents *incidents;
-	struct backoff *backoff;   /* of logins */
-	struct policy_wait *waits; /* for nfqd to say that a version is in force */
-	struct event *expiry;	   /* of exemptions */
+	struct backoff *backoff;	  /* of logins */
+	struct policy_wait *waits;	  /* for nfqd to say that a version is in force */
+	struct event *expiry;		  /* of exemptions */
+	struct evidence_runner *evidence; /* NULL: no look-ups */
+	struct import *imports;		  /* whose rows are still coming */
 	int64_t started_ms;
 };
 
@@ -47,5 +61,12 @@ void policy_waits_end(struct acctd *a); /* answers those that wait: not in force
 void policy_answer(struct op_call *c, uint64_t version, json_t *result);
 /* Expires what is due and plans the next look, by a->expiry. */
 void policy_plan_expiry(struct acctd *a);
+/* Commits, and answers: when the policy has changed since `before`, after nfqd has it. Takes
+ * result.
+ */
+void policy_commit(struct op_call *c, uint64_t before, json_t *result);
+
+/* ops_import.c: those that were begun and not finished are forgotten. */
+void imports_end(struct acctd *a);
 
 #endif

@@ -17,7 +17,7 @@
 
 #include "lib/proc.h"
 
-#define DEADLINE_MS 20000
+#define DEADLINE_MS 4000
 #define CLASS_IN    1
 
 /* One that was late, or whose asker has gone, stays until the library answers: it cannot be taken

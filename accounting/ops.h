@@ -68,7 +68,7 @@ int64_t op_int(const json_t *args, const char *name, int64_t dflt);
 bool op_has(const json_t *args, const char *name);
 
 /* The tables: each ends with a row without a name. */
-extern const struct op ops_door[], ops_who[], ops_policy[], ops_incident[], ops_report[],
-    ops_remote[];
+extern const struct op ops_door[], ops_who[], ops_policy[], ops_import[], ops_incident[],
+    ops_report[], ops_remote[];
 
 #endif

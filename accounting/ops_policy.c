@@ -1,23 +1,24 @@
 /*
- * ops_policy - exemptions from the port-25 block.
+ * ops_policy - exemptions from the port-25 block: their life, one request at a time.
  *
- * A change is answered when nfqd says that it is in the kernel, or after WAIT_MS. The audit row,
- * the policy version and the exemption are one transaction.
+ * A change of what is in force is answered when nfqd says that it is in the kernel, or after
+ * WAIT_MS. The audit row, the history, the policy version and the exemption are one transaction.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <talloc.h>
+
 #include "lib/clock.h"
 #include "lib/proc.h"
 #include "accounting/acctd.h"
+#include "accounting/evidence_run.h"
+#include "accounting/exempt_args.h"
 
 #define WAIT_MS	      1000
 #define EXPIRY_MAX_MS 3600000 /* the clock may be set: look at least so often */
 #define EXPIRY_MIN_MS 10      /* one that could not be written: not in a tight loop */
-#define ROWS_MAX      1000
-#define MIN_LEN4      16 /* a shorter prefix is a mistake: it would open port 25 for a whole region */
-#define MIN_LEN6      32
 
 struct policy_wait {
 	struct acctd *a;
@@ -85,6 +86,21 @@ void policy_answer(struct op_call *c, uint64_t version, json_t *result)
 		end_wait(w, false);
 }
 
+void policy_commit(struct op_call *c, uint64_t before, json_t *result)
+{
+	uint64_t version = store_policy_version(c->a->store);
+	if (!op_commit(c)) {
+		json_decref(result);
+		return;
+	}
+	policy_plan_expiry(c->a);
+	evidence_plan(c->a);
+	if (version == before)
+		op_done(c, result);
+	else
+		policy_answer(c, version, result);
+}
+
 /* --- expiry --- */
 
 void policy_plan_expiry(struct acctd *a)
@@ -99,196 +115,281 @@ void policy_plan_expiry(struct acctd *a)
 	(void)event_add(a->expiry, &tv);
 }
 
-/* --- arguments --- */
+/* --- add and request --- */
 
-static const char *text_or(const json_t *args, const char *name)
+/* In a transaction. False after having failed the call. */
+static bool none_there(struct op_call *c, const struct prefix *p)
 {
-	const char *s = op_text(args, name);
-	return s ? s : "";
+	struct store *st = c->a->store;
+	char exists[256];
+	int64_t old = store_exemption(st, p);
+	if (!old)
+		return true;
+	store_exemption_text(st, old, exists, sizeof exists);
+	store_rollback(st);
+	op_fail(c, "exists", "%s: remove it first to change it", exists);
+	return false;
 }
 
-static bool parse_class(const char *name, enum policy_class *out)
+/* Commits and answers. */
+static void begin_exemption(struct op_call *c, struct store_exemption *e, const char *action)
 {
-	*out = name && strcmp(name, "throttled") == 0 ? POLICY_THROTTLED : POLICY_FULL;
-	return !name || strcmp(name, "full") == 0 || strcmp(name, "throttled") == 0;
-}
-
-/* The sentence that says what is wrong, in err; NULL when all is right. */
-static const char *check_exemption(const struct store_exemption *e, int64_t now_ms,
-				   char err[static 192])
-{
+	struct store *st = c->a->store;
 	char prefix[PREFIX_STRLEN];
-	bool v4 = addr_is4(&e->prefix.a);
-	prefix_format(&e->prefix, prefix);
-	if (e->prefix.len < (v4 ? MIN_LEN4 : MIN_LEN6))
-		snprintf(err, 192, "%s is too wide: at least /%d for IPv4, /%d for IPv6", prefix,
-			 MIN_LEN4, MIN_LEN6);
-	else if (e->expires_ms && e->expires_ms <= now_ms)
-		snprintf(err, 192, "%s: it would expire in the past", prefix);
-	else if (e->expires_ms && e->expires_ms <= e->starts_ms)
-		snprintf(err, 192, "%s: it must expire after it starts", prefix);
-	else
-		return NULL;
-	return err;
-}
-
-/* args -> exemption, in a transaction. NULL, or what is wrong in err with *code. */
-static const char *parse_exemption(const struct op_call *c, const json_t *args,
-				   struct store_exemption *e, char err[static 192],
-				   const char **code)
-{
-	char bad[128];
-	const char *ref = op_text(args, "subscriber");
-	*code = "invalid";
-	*e = (struct store_exemption){.contract = text_or(args, "contract"),
-				      .contact = text_or(args, "contact"),
-				      .reason = text_or(args, "reason"),
-				      .actor = c->who.actor,
-				      .starts_ms = op_int(args, "starts_ms", c->now_ms),
-				      .expires_ms = op_int(args, "expires_ms", 0)};
-	if (!prefix_parse(op_text(args, "prefix"), &e->prefix, bad)) {
-		snprintf(err, 192, "%.50s: %s", op_text(args, "prefix"), bad);
-		return err;
+	bool later = e->starts_ms > c->now_ms;
+	uint64_t before = store_policy_version(st);
+	e->evidence_due_ms = c->a->conf.evidence_interval_ms ? c->now_ms : 0;
+	int64_t id = store_exemption_add(st, e, c->now_ms);
+	store_audit(st, &c->who, c->now_ms, action, prefix_format(&e->prefix, prefix), e->reason,
+		    e->contract);
+	json_t *result = json_pack("{s:I, s:s, s:s}", "id", (json_int_t)id, "prefix", prefix,
+				   "state", exempt_state_name(e->state));
+	if (later && e->state == EXEMPT_ACTIVE) { /* its time is still to come: nobody waits */
+		json_object_set_new(result, "version",
+				    json_integer((json_int_t)store_policy_version(st)));
+		json_object_set_new(result, "in_force", json_false());
+		before = store_policy_version(st);
 	}
-	if (!parse_class(op_text(args, "class"), &e->class))
-		return "class is full or throttled";
-	if (check_exemption(e, c->now_ms, err))
-		return err;
-	e->subscriber = ref && ref[0] ? store_subscriber(c->a->store, ref) : 0;
-	if (!ref || !ref[0] || e->subscriber)
-		return NULL;
-	*code = "notfound";
-	snprintf(err, 192, "there is no subscriber %.100s: add it first", ref);
-	return err;
+	policy_commit(c, before, result);
 }
 
-/* --- the operations --- */
-
-static void exempt_add(struct op_call *c)
+static void add_as(struct op_call *c, enum exempt_state state, const char *action)
 {
 	struct store *st = c->a->store;
 	struct store_exemption e;
-	char err[192], exists[256], prefix[PREFIX_STRLEN];
-	const char *code;
+	struct exempt_error err;
+	void *ctx = talloc_new(NULL);
 	(void)store_exemptions_expire(st, c->now_ms); /* what ends now is not in the way */
 	store_begin(st);
-	const char *bad = parse_exemption(c, c->args, &e, err, &code);
-	int64_t old = bad ? 0 : store_exemption(st, &e.prefix);
-	if (old) {
-		store_exemption_text(st, old, exists, sizeof exists);
-		code = "exists";
-		bad = exists;
-	}
-	if (bad) {
+	if (!exempt_from_args(c->a, ctx, c->args, c->now_ms, &e, &err)) {
 		store_rollback(st);
-		op_fail(c, code, "%s%s", bad, old ? ": remove it first to change it" : "");
-		return;
+		op_fail(c, err.code, "%s", err.text);
+	} else if (none_there(c, &e.prefix)) {
+		e.state = state;
+		e.actor = c->who.actor;
+		e.starts_ms = e.starts_ms ? e.starts_ms : c->now_ms;
+		begin_exemption(c, &e, action);
 	}
-	int64_t id = store_exemption_add(st, &e, c->now_ms);
-	store_audit(st, &c->who, c->now_ms, "exempt.add", prefix_format(&e.prefix, prefix),
-		    e.reason, e.contract);
-	uint64_t version = store_policy_version(st);
-	if (!op_commit(c))
-		return;
-	policy_plan_expiry(c->a);
-	json_t *result = json_pack("{s:I, s:s}", "id", (json_int_t)id, "prefix", prefix);
-	if (e.starts_ms <= c->now_ms) {
-		policy_answer(c, version, result);
-		return;
-	}
-	json_object_set_new(result, "version", json_integer((json_int_t)version));
-	json_object_set_new(result, "in_force", json_false()); /* its time is still to come */
-	op_done(c, result);
+	talloc_free(ctx);
 }
 
-static void exempt_remove(struct op_call *c)
+static void exempt_add(struct op_call *c)
 {
-	struct store *st = c->a->store;
+	if (c->a->conf.evidence_required)
+		op_fail(
+		    c, "invalid",
+		    "accounting.evidence_required is set: use exempt request, exempt verify and "
+		    "exempt activate");
+	else
+		add_as(c, EXEMPT_ACTIVE, "exempt.add");
+}
+
+static void exempt_request(struct op_call *c)
+{
+	add_as(c, EXEMPT_REQUESTED, "exempt.request");
+}
+
+/* --- from state to state --- */
+
+/* The exemption the arguments name; false after having failed the call. */
+static bool find_exemption(struct op_call *c, struct store_exempt *x)
+{
 	struct prefix p;
 	char err[128], prefix[PREFIX_STRLEN];
 	if (!prefix_parse(op_text(c->args, "prefix"), &p, err)) {
 		op_fail(c, "invalid", "%.50s: %s", op_text(c->args, "prefix"), err);
-		return;
+		return false;
 	}
-	prefix_format(&p, prefix);
-	store_begin(st);
-	int64_t id = store_exemption(st, &p);
-	if (!id) {
-		store_rollback(st);
-		op_fail(c, "notfound", "%s is not exempt", prefix);
-		return;
-	}
-	store_exemption_end(st, id, "removed", c->now_ms);
-	store_audit(st, &c->who, c->now_ms, "exempt.remove", prefix, op_text(c->args, "reason"),
-		    "");
-	uint64_t version = store_policy_version(st);
-	if (op_commit(c))
-		policy_answer(c, version, json_pack("{s:I}", "id", (json_int_t)id));
+	(void)store_exemptions_expire(c->a->store, c->now_ms);
+	if (store_exempt_of(c->a->store, &p, x))
+		return true;
+	op_fail(c, "notfound", "%s is not exempt", prefix_format(&p, prefix));
+	return false;
 }
 
-static const struct op_arg add_args[] = {
-    {"prefix", OP_TEXT, true},	   {"class", OP_TEXT, false},	   {"subscriber", OP_TEXT, false},
-    {"contract", OP_TEXT, false},  {"contact", OP_TEXT, false},	   {"reason", OP_TEXT, false},
-    {"starts_ms", OP_TIME, false}, {"expires_ms", OP_TIME, false}, {.name = NULL}};
+static bool may_move(struct op_call *c, const struct store_exempt *x, enum exempt_state to)
+{
+	enum exempt_state path[EXEMPT_PATH_MAX];
+	char prefix[PREFIX_STRLEN];
+	prefix_format(&x->entry.prefix, prefix);
+	if (x->state == to) {
+		op_fail(c, "exists", "%s is %s already", prefix, exempt_state_name(to));
+		return false;
+	}
+	if (exempt_path(x->state, to, path) > 0)
+		return true;
+	op_fail(c, "invalid", "%s: %s", prefix, exempt_advice(x->state, to));
+	return false;
+}
 
-/* One row, in the transaction: NULL, or what is wrong with it. */
-static const char *import_row(const struct op_call *c, const json_t *row, char err[static 256],
-			      const char **code, int *added, int *updated)
+static void move_to(struct op_call *c, const struct store_exempt *x,
+		    const struct store_exempt_move *m)
 {
 	struct store *st = c->a->store;
-	struct store_exemption e;
-	*code = "invalid";
-	if (!op_check("a row", add_args, row, err, 256))
-		return err;
-	const char *bad = parse_exemption(c, row, &e, err, code);
-	if (bad)
-		return bad;
-	int64_t old = store_exemption(st, &e.prefix);
-	if (old)
-		store_exemption_update(st, old, &e, c->now_ms);
+	char prefix[PREFIX_STRLEN];
+	store_begin(st);
+	uint64_t before = store_policy_version(st);
+	(void)store_exemption_move(st, x->entry.exemption_id, m, &c->who, c->now_ms);
+	json_t *result =
+	    json_pack("{s:I, s:s, s:s}", "id", (json_int_t)x->entry.exemption_id, "prefix",
+		      prefix_format(&x->entry.prefix, prefix), "state", exempt_state_name(m->to));
+	policy_commit(c, before, result);
+}
+
+static const char *reason_of(const struct op_call *c)
+{
+	const char *s = op_text(c->args, "reason");
+	return s ? s : "";
+}
+
+static void exempt_remove(struct op_call *c)
+{
+	struct store_exempt x;
+	const struct store_exempt_move m = {
+	    .to = EXEMPT_REMOVED, .action = "exempt.remove", .reason = reason_of(c)};
+	if (find_exemption(c, &x) && may_move(c, &x, m.to))
+		move_to(c, &x, &m);
+}
+
+static void exempt_suspend(struct op_call *c)
+{
+	struct store_exempt x;
+	const struct store_exempt_move m = {.to = EXEMPT_SUSPENDED,
+					    .action = "exempt.suspend",
+					    .reason = reason_of(c),
+					    .by = "operator",
+					    .until_ms = op_int(c->args, "until_ms", 0)};
+	char prefix[PREFIX_STRLEN];
+	if (!find_exemption(c, &x))
+		return;
+	if (m.until_ms && m.until_ms <= c->now_ms) {
+		op_fail(c, "invalid", "until: that time is over: give a later one, or none");
+		return;
+	}
+	if (x.state == EXEMPT_REQUESTED || x.state == EXEMPT_VERIFIED)
+		op_fail(c, "invalid", "%s: %s", prefix_format(&x.entry.prefix, prefix),
+			exempt_advice(x.state, m.to));
+	else if (may_move(c, &x, m.to))
+		move_to(c, &x, &m);
+}
+
+static void exempt_resume(struct op_call *c)
+{
+	struct store_exempt x;
+	char prefix[PREFIX_STRLEN];
+	const struct store_exempt_move m = {
+	    .to = EXEMPT_ACTIVE, .action = "exempt.resume", .reason = reason_of(c)};
+	if (!find_exemption(c, &x))
+		return;
+	if (x.state == EXEMPT_REQUESTED || x.state == EXEMPT_VERIFIED)
+		op_fail(c, "invalid", "%s: %s", prefix_format(&x.entry.prefix, prefix),
+			exempt_advice(x.state, EXEMPT_SUSPENDED));
+	else if (may_move(c, &x, m.to))
+		move_to(c, &x, &m);
+}
+
+/* With evidence that holds, where it is required. */
+static bool may_activate(struct op_call *c, const struct store_exempt *x)
+{
+	char prefix[PREFIX_STRLEN];
+	enum evidence_verdict v = evidence_parse(x->evidence);
+	prefix_format(&x->entry.prefix, prefix);
+	if (x->state == EXEMPT_SUSPENDED)
+		op_fail(c, "invalid", "%s: %s", prefix, exempt_advice(x->state, EXEMPT_VERIFIED));
+	else if (c->a->conf.evidence_required && x->state == EXEMPT_REQUESTED)
+		op_fail(c, "invalid", "%s: %s", prefix, exempt_advice(x->state, EXEMPT_ACTIVE));
+	else if (c->a->conf.evidence_required && v != EVIDENCE_GOOD && v != EVIDENCE_WEAK)
+		op_fail(c, "invalid", "%s: its evidence is %s: verify it again", prefix,
+			x->evidence[0] ? x->evidence : "not known");
 	else
-		(void)store_exemption_add(st, &e, c->now_ms);
-	++*(old ? updated : added);
-	return NULL;
+		return may_move(c, x, EXEMPT_ACTIVE);
+	return false;
 }
 
-static void exempt_import(struct op_call *c)
+static void exempt_activate(struct op_call *c)
 {
-	struct store *st = c->a->store;
-	const json_t *rows = json_object_get(c->args, "rows");
-	char err[256], detail[64];
-	const char *code, *bad = NULL;
-	int added = 0, updated = 0;
-	size_t n = json_array_size(rows);
-	if (n == 0 || n > ROWS_MAX) {
-		op_fail(c, "invalid", "rows has 1 to %d rows a request", ROWS_MAX);
-		return;
-	}
-	store_begin(st);
-	for (size_t i = 0; i < n; i++) {
-		bad = import_row(c, json_array_get(rows, i), err, &code, &added, &updated);
-		if (bad) {
-			store_rollback(st);
-			op_fail(c, code, "row %zu: %s; nothing was changed", i + 1, bad);
-			return;
-		}
-	}
-	snprintf(detail, sizeof detail, "{\"added\":%d,\"updated\":%d}", added, updated);
-	store_audit(st, &c->who, c->now_ms, "exempt.import", "", "", detail);
-	uint64_t version = store_policy_version(st);
-	if (!op_commit(c))
-		return;
-	policy_plan_expiry(c->a);
-	policy_answer(c, version, json_pack("{s:i, s:i}", "added", added, "updated", updated));
+	struct store_exempt x;
+	const struct store_exempt_move m = {
+	    .to = EXEMPT_ACTIVE, .action = "exempt.activate", .reason = reason_of(c)};
+	if (find_exemption(c, &x) && may_activate(c, &x))
+		move_to(c, &x, &m);
 }
 
-static const struct op_arg remove_args[] = {
+/* --- verify --- */
+
+/* One whose evidence holds is verified now. */
+static bool become_verified(struct op_call *c, const struct store_exempt *x,
+			    const struct evidence *e)
+{
+	char words[400];
+	const struct store_exempt_move m = {.to = EXEMPT_VERIFIED,
+					    .action = "exempt.verify",
+					    .reason = evidence_summary(e, words, sizeof words)};
+	if (x->state != EXEMPT_REQUESTED ||
+	    (e->overall != EVIDENCE_GOOD && e->overall != EVIDENCE_WEAK))
+		return true;
+	store_begin(c->a->store);
+	(void)store_exemption_move(c->a->store, x->entry.exemption_id, &m, &c->who, c->now_ms);
+	return op_commit(c);
+}
+
+static json_t *verified_result(const struct store_exempt *x, const struct evidence *e)
+{
+	char prefix[PREFIX_STRLEN];
+	return json_pack("{s:I, s:s, s:s, s:s, s:o}", "id", (json_int_t)x->entry.exemption_id,
+			 "prefix", prefix_format(&x->entry.prefix, prefix), "state",
+			 exempt_state_name(x->state), "evidence", evidence_word(e->overall),
+			 "items", evidence_json(e));
+}
+
+struct verify {
+	struct op_call *c;
+	int64_t id;
+};
+
+static void on_verified(const struct evidence *e, void *arg)
+{
+	struct verify *v = arg;
+	struct op_call *c = v->c;
+	struct store_exempt x;
+	if (!e || !store_exempt(c->a->store, v->id, &x))
+		op_fail(c, "notfound", "the exemption has ended meanwhile");
+	else if (become_verified(c, &x, e) && store_exempt(c->a->store, v->id, &x))
+		op_done(c, verified_result(&x, e));
+	free(v);
+}
+
+static void exempt_verify(struct op_call *c)
+{
+	struct store_exempt x;
+	if (!find_exemption(c, &x))
+		return;
+	if (!c->a->evidence) {
+		op_fail(c, "unavailable", "nothing is looked up here");
+		return;
+	}
+	struct verify *v = calloc(1, sizeof *v);
+	if (!v)
+		fatal("out of memory");
+	*v = (struct verify){.c = c, .id = x.entry.exemption_id};
+	evidence_look(c->a, v->id, on_verified, v);
+}
+
+static const struct op_arg change_args[] = {
     {"prefix", OP_TEXT, true}, {"reason", OP_TEXT, false}, {.name = NULL}};
-static const struct op_arg import_args[] = {{"rows", OP_LIST, true}, {.name = NULL}};
+static const struct op_arg suspend_args[] = {{"prefix", OP_TEXT, true},
+					     {"reason", OP_TEXT, false},
+					     {"until_ms", OP_TIME, false},
+					     {.name = NULL}};
+static const struct op_arg verify_args[] = {{"prefix", OP_TEXT, true}, {.name = NULL}};
 
 const struct op ops_policy[] = {
-    {"exempt.add", ROLE_ADMIN, add_args, exempt_add},
-    {"exempt.remove", ROLE_ADMIN, remove_args, exempt_remove},
-    {"exempt.import", ROLE_ADMIN, import_args, exempt_import},
+    {"exempt.add", ROLE_ADMIN, exempt_add_args, exempt_add},
+    {"exempt.request", ROLE_DESK, exempt_add_args, exempt_request},
+    {"exempt.verify", ROLE_DESK, verify_args, exempt_verify},
+    {"exempt.activate", ROLE_ADMIN, change_args, exempt_activate},
+    {"exempt.suspend", ROLE_DESK, suspend_args, exempt_suspend},
+    {"exempt.resume", ROLE_ADMIN, change_args, exempt_resume},
+    {"exempt.remove", ROLE_ADMIN, change_args, exempt_remove},
     {.name = NULL},
 };

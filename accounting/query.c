@@ -137,9 +137,39 @@ json_t *query_chart(struct query *q, int64_t now_ms, const char **err)
 	return end(q, chart, err);
 }
 
-json_t *query_exemptions(struct query *q, bool all, int limit, int64_t now_ms, const char **err)
+json_t *query_exemptions(struct query *q, const struct query_exempt *f, int limit, int64_t now_ms,
+			 const char **err)
 {
-	return end(q, sql_list(begin(q), Q_EXEMPTIONS, QI(all), QI(limit), QI(now_ms)), err);
+	static const struct sql_arg null = {.type = SQL_NULL};
+	struct addr first, last;
+	struct sql_arg lo = null, hi = null;
+	if (f->within) {
+		prefix_range(f->within, &first, &last);
+		lo = (struct sql_arg)QA(&first);
+		hi = (struct sql_arg)QA(&last);
+	}
+	return end(q,
+		   sql_list(begin(q), Q_EXEMPTIONS, QI(f->all), QI(limit), QI(now_ms), QS(f->state),
+			    QS(f->class), QS(f->subscriber), QI(f->expires_ms), lo, hi,
+			    QS(f->evidence), QI(f->before_id)),
+		   err);
+}
+
+json_t *query_exemption(struct query *q, int64_t id, int64_t now_ms, const char **err)
+{
+	struct sql *db = begin(q);
+	json_t *o = sql_object(db, Q_EXEMPTION, QI(id), QS(NULL), QI(now_ms)),
+	       *history = o ? sql_list(db, Q_EXEMPTION_HISTORY, QI(id)) : NULL;
+	if (history)
+		json_object_set_new(o, "history", history);
+	return end(q, o, err);
+}
+
+json_t *query_exemption_of(struct query *q, const struct prefix *p, int64_t now_ms,
+			   const char **err)
+{
+	return query_exemption(q, sql_value(begin(q), Q_EXEMPTION_OF, QI(p->len), QA(&p->a)),
+			       now_ms, err);
 }
 
 json_t *query_incidents(struct query *q, const char *state, int limit, const char **err)

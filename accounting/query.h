@@ -39,10 +39,32 @@ json_t *query_top(struct query *q, int64_t since_ms, int64_t now_ms, int limit, 
  * first, 96 rows, zeros included. */
 json_t *query_chart(struct query *q, int64_t now_ms, const char **err);
 
-/* [{"id","prefix","class","state","subscriber","contract","contact","reason","actor","created_ms","starts_ms","expires_ms","last_seen_ms","packets"}];
- * state is "active", "pending" (it starts later), "expired", "removed" or "revoked"; expires_ms is
- * null for never. all: ended ones too. */
-json_t *query_exemptions(struct query *q, bool all, int limit, int64_t now_ms, const char **err);
+/*
+ * [{"id","prefix","class","to","state","subscriber","subscriber_name","contract","service","static",
+ *   "access_port","contact","abuse_contact","use","software","volume","helo","domain","aup_ms",
+ *   "approver","ticket","reason","actor","created_ms","starts_ms","expires_ms","review_ms",
+ *   "ended_ms","suspended_by","suspended_until_ms","evidence","evidence_ms","evidence_bad_ms",
+ *   "evidence_held_ms","last_seen_ms","packets"}];
+ * state is as exempt_state.h names it, or "pending" for an active one that starts later; expires_ms
+ * is null for never; to has commas between its prefixes; suspended_by is "operator", "evidence" or
+ * "line"; evidence is "good", "weak", "unknown", "bad" or "".
+ */
+struct query_exempt {
+	bool all;	   /* ended ones too */
+	const char *state; /* NULL here and below: any */
+	const char *class, *subscriber, *evidence;
+	int64_t expires_ms; /* those that expire by then; 0: any */
+	const struct prefix *within;
+	int64_t before_id; /* the next page of a list that ended with this id; 0: the first */
+};
+json_t *query_exemptions(struct query *q, const struct query_exempt *f, int limit, int64_t now_ms,
+			 const char **err);
+/* One of them, with "evidence_items":[{"item","verdict","words"}] and
+ * "history":[{"t_ms","actor","old","new","reason"}], oldest first. Of a prefix the one that lives,
+ * else the last. NULL with *err "not found" when there is none. */
+json_t *query_exemption(struct query *q, int64_t id, int64_t now_ms, const char **err);
+json_t *query_exemption_of(struct query *q, const struct prefix *p, int64_t now_ms,
+			   const char **err);
 
 /* [{"id","state","subject","subject_type","subscriber","subscriber_name","detector","why","severity","opened_ms","updated_ms","contained_ms","released_ms","resolved_ms",
  *   "owner","reports","held_since"}]. state NULL: all that are not resolved; "all"; or one state.

@@ -48,6 +48,23 @@
 	"size, held AS \"?held\", message_id "                                                     \
 	"FROM ev_message "
 
+/* As it is shown: one that starts later is pending. ?3 is now. */
+#define EXEMPTION_STATE                                                                            \
+	"CASE WHEN e.state = 'active' AND e.starts_ms > ?3 THEN 'pending' ELSE e.state END"
+
+#define EXEMPTION_COLUMNS(more)                                                                    \
+	"SELECT e.id, prefix_text(e.first, e.plen) AS prefix, e.class, replace(e.dst, ' ', ',') "  \
+	"AS \"to\", " EXEMPTION_STATE                                                              \
+	" AS state, s.ref AS subscriber, s.name AS subscriber_name, e.contract, e.service, "       \
+	"e.static, e.access_port, "                                                                \
+	"e.contact, e.abuse_contact, e.usage AS \"use\", e.software, e.volume, e.helo, e.domain, " \
+	"e.aup_ms, e.approver, "                                                                   \
+	"e.ticket, e.reason, e.actor, e.created_ms, e.starts_ms, e.expires_ms, e.review_ms, "      \
+	"e.ended_ms, e.suspended_by, "                                                             \
+	"e.suspended_until_ms, e.evidence, e.evidence_ms, e.evidence_bad_ms, e.evidence_held_ms, " \
+	"e.last_seen_ms, e.packets" more                                                           \
+	" FROM exemption e LEFT JOIN subscriber s ON s.id = e.subscriber_id "
+
 #define LOGINS_OF_S                                                                                \
 	"(SELECT json_group_array(login) FROM (SELECT login FROM account WHERE subscriber_id = "   \
 	"s.id ORDER BY login)) "                                                                   \
@@ -100,15 +117,21 @@
 	X(Q_CHART, "SELECT metric, (t_ms - ?1) / 900000, sum(n) FROM rollup WHERE metric IN "                                                                                                                                                                                     \
 		   "('blocked', 'accepted', 'held', 'refused') "                                                                                                                                                                                                                  \
 		   "AND t_ms >= ?1 AND t_ms < ?2 GROUP BY 1, 2")                                                                                                                                                                                                                  \
-	X(Q_EXEMPTIONS, "SELECT e.id, prefix_text(e.first, e.plen) AS prefix, CASE e.class WHEN "                                                                                                                                                                                 \
-			"2 THEN 'throttled' ELSE 'full' END AS class, "                                                                                                                                                                                                           \
-			"CASE WHEN e.state = 'active' AND e.starts_ms > ?3 THEN 'pending' ELSE "                                                                                                                                                                                  \
-			"e.state END AS state, "                                                                                                                                                                                                                                  \
-			"s.ref AS subscriber, e.contract, e.contact, e.reason, e.actor, "                                                                                                                                                                                         \
-			"e.created_ms, e.starts_ms, e.expires_ms, "                                                                                                                                                                                                               \
-			"e.last_seen_ms, e.packets FROM exemption e LEFT JOIN subscriber s ON "                                                                                                                                                                                   \
-			"s.id = e.subscriber_id "                                                                                                                                                                                                                                 \
-			"WHERE ?1 OR e.state = 'active' ORDER BY e.id DESC LIMIT ?2")                                                                                                                                                                                             \
+	X(Q_EXEMPTIONS,                                                                                                                                                                                                                                                           \
+	  EXEMPTION_COLUMNS(                                                                                                                                                                                                                                                      \
+	      "") "WHERE (?1 OR e.ended_ms IS NULL) AND (?11 = 0 OR e.id < ?11) AND (?4 IS NULL "                                                                                                                                                                                 \
+		  "OR " EXEMPTION_STATE " = ?4) "                                                                                                                                                                                                                                 \
+		  "AND (?5 IS NULL OR e.class = ?5) AND (?6 IS NULL OR s.ref = ?6) "                                                                                                                                                                                              \
+		  "AND (?7 = 0 OR e.expires_ms <= ?7) AND (?8 IS NULL OR (e.first >= ?8 AND "                                                                                                                                                                                     \
+		  "e.last <= ?9)) "                                                                                                                                                                                                                                               \
+		  "AND (?10 IS NULL OR e.evidence = ?10) ORDER BY e.id DESC LIMIT ?2")                                                                                                                                                                                            \
+	X(Q_EXEMPTION,                                                                                                                                                                                                                                                            \
+	  EXEMPTION_COLUMNS(                                                                                                                                                                                                                                                      \
+	      ", e.evidence_detail AS \"=evidence_items\"") "WHERE e.id = ?1 AND ?2 IS NULL")                                                                                                                                                                                     \
+	X(Q_EXEMPTION_OF, "SELECT id FROM exemption WHERE plen = ?1 AND first = ?2 ORDER BY "                                                                                                                                                                                     \
+			  "ended_ms IS NULL DESC, id DESC LIMIT 1")                                                                                                                                                                                                               \
+	X(Q_EXEMPTION_HISTORY, "SELECT t_ms, actor, old, new, reason FROM exemption_event WHERE "                                                                                                                                                                                 \
+			       "exemption_id = ?1 ORDER BY id")                                                                                                                                                                                                                   \
 	X(Q_INCIDENTS, INCIDENT_COLUMNS                                                                                                                                                                                                                                           \
 	  "WHERE CASE ifnull(?1, '') WHEN '' THEN i.state <> 'resolved' WHEN 'all' THEN 1 "                                                                                                                                                                                       \
 	  "ELSE i.state = ?1 END ORDER BY i.id DESC LIMIT ?2")                                                                                                                                                                                                                    \

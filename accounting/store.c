@@ -25,8 +25,9 @@
 	extern const char(symbol)[] __attribute__((visibility("hidden")))
 
 EMBED(store_schema_0001, "accounting/schema/0001.sql");
+EMBED(store_schema_0002, "accounting/schema/0002_exemption.sql");
 
-static const char *const migrations[] = {store_schema_0001};
+static const char *const migrations[] = {store_schema_0001, store_schema_0002};
 
 #define N_MIGRATIONS ((int)(sizeof migrations / sizeof migrations[0]))
 
@@ -129,12 +130,15 @@ static void roll_back(struct store *s)
 	sql_clear(DB);
 	s->open = false;
 	s->n_changes = 0;
+	s->version = 0;
 }
 
 bool store_commit(struct store *s, const char **err, bool *passes)
 {
 	static char why[256];
 	bug_on(!s->open);
+	if (s->n_changes)
+		sql_run(DB, ST_POLICY_SET, QI(s->version));
 	if (!sql_error(DB) && sql_script(DB, "COMMIT")) {
 		s->open = false;
 		for (size_t i = 0; i < s->n_changes; i++)
@@ -160,58 +164,44 @@ void store_rollback(struct store *s)
 	roll_back(s);
 }
 
-static bool grow_changes(struct store *s)
+static struct store_change *new_change(struct store *s)
 {
-	if (s->n_changes < s->cap_changes)
-		return true;
-	size_t cap = s->cap_changes ? 2 * s->cap_changes : 16;
-	struct store_change *p = realloc(s->changes, cap * sizeof *p);
-	if (!p)
-		fatal("out of memory");
-	s->changes = p;
-	s->cap_changes = cap;
-	return true;
+	if (s->n_changes == s->cap_changes) {
+		s->cap_changes = s->cap_changes ? 2 * s->cap_changes : 16;
+		s->changes = realloc(s->changes, s->cap_changes * sizeof *s->changes);
+		if (!s->changes)
+			fatal("out of memory");
+	}
+	return &s->changes[s->n_changes++];
 }
 
-static void read_entry(struct store *s, int stmt, struct policy_entry *e)
+void store_policy_changed(struct store *s, enum policy_op op, const struct policy_entry *e)
 {
-	*e = (struct policy_entry){.exemption_id = sql_int(DB, stmt, 0)};
-	e->prefix.len = (uint8_t)sql_int(DB, stmt, 1);
-	sql_addr(DB, stmt, 2, &e->prefix.a);
-	snprintf(e->class, sizeof e->class, "%s",
-		 sql_int(DB, stmt, 3) == POLICY_THROTTLED ? "throttled" : "full");
-	e->starts_ms = sql_int(DB, stmt, 4);
-	e->expires_ms = sql_int(DB, stmt, 5);
-}
-
-void store_policy_changed(struct store *s, enum policy_op op, int64_t exemption)
-{
-	sql_run(DB, ST_POLICY_BUMP);
-	if (!grow_changes(s) || !sql_first(DB, ST_EXEMPT_GET, QI(exemption)))
+	uint64_t version = store_policy_version(s) + 1;
+	if (sql_error(DB))
 		return;
-	struct store_change *c = &s->changes[s->n_changes];
-	read_entry(s, ST_EXEMPT_GET, &c->entry);
-	sql_end(DB, ST_EXEMPT_GET);
-	c->op = op;
-	c->version = store_policy_version(s);
-	s->n_changes++;
+	s->version = version;
+	*new_change(s) = (struct store_change){.version = version, .op = op, .entry = *e};
 }
 
+/* Kept: nobody else writes it. */
 uint64_t store_policy_version(struct store *s)
 {
-	return (uint64_t)sql_value(DB, ST_SETTING, QS("policy_version"));
+	if (!s->version)
+		s->version = (uint64_t)sql_value(DB, ST_SETTING, QS("policy_version"));
+	return s->version;
 }
 
 bool store_policy_snapshot(struct store *s, void (*fn)(const struct policy_entry *e, void *arg),
 			   void *arg, uint64_t *version)
 {
-	struct policy_entry e;
+	struct store_exempt e;
 	store_begin(s);
 	*version = store_policy_version(s);
 	for (bool row = sql_first(DB, ST_EXEMPT_SNAPSHOT); row;
 	     row = sql_next(DB, ST_EXEMPT_SNAPSHOT)) {
-		read_entry(s, ST_EXEMPT_SNAPSHOT, &e);
-		fn(&e, arg);
+		store_exempt_read(s, ST_EXEMPT_SNAPSHOT, &e);
+		fn(&e.entry, arg);
 	}
 	return store_commit(s, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 
 #include "lib/addr.h"
 #include "accounting/event.h"
+#include "accounting/exempt_state.h"
 #include "accounting/feed.h"
 
 struct store;
@@ -95,33 +96,92 @@ int store_lease_holders(struct store *s, const struct addr *a, int port, int64_t
 
 /* --- exemptions (store_policy.c) --- */
 
-enum policy_class { POLICY_FULL = 1, POLICY_THROTTLED = 2 }; /* as the database has it */
-
+/* What is recorded of one. Texts may be NULL: "". */
 struct store_exemption {
 	struct prefix prefix;
-	enum policy_class class;
+	const char *class; /* NULL: full */
+	uint8_t n_dst;	   /* of a class for listed destinations */
+	const struct prefix *dst;
 	int64_t subscriber; /* 0: whoever holds the lease of the whole prefix now, if anybody */
-	const char *contract, *contact, *reason, *actor;
+	enum exempt_state state; /* NONE: active */
+	const char *contract, *service, *fixed /* by provisioning: "yes", "no" */, *access_port,
+	    *contact, *abuse_contact, *usage, *software, *volume, *helo, *domain, *approver,
+	    *ticket, *reason, *actor;
 	int64_t starts_ms, expires_ms; /* expires 0: never */
+	int64_t aup_ms, review_ms;     /* 0: none */
+	int64_t until_ms;	       /* of a suspended one; 0: until it is resumed */
+	int64_t evidence_due_ms;       /* 0: not by itself */
 };
+
+/* One that is there. */
+struct store_exempt {
+	struct policy_entry entry;
+	enum exempt_state state;
+	int64_t subscriber, until_ms;
+	char suspended_by[12]; /* "operator" "evidence" "line" "" */
+	char evidence[8];      /* "good" "weak" "unknown" "bad" "" */
+	int64_t evidence_ms, held_ms, bad_ms;
+	char helo[256], domain[256], contract[128];
+};
+
 uint64_t store_policy_version(struct store *s);
-/* The active exemption of exactly this prefix: its id or 0. */
+/* The exemption of exactly this prefix that has not ended: its id or 0. */
 int64_t store_exemption(struct store *s, const struct prefix *p);
+bool store_exempt_of(struct store *s, const struct prefix *p, struct store_exempt *out);
+bool store_exempt(struct store *s, int64_t id, struct store_exempt *out);
 /* One sentence about it: "192.0.2.1 is exempt already (id 3, contract K-7, never expires)". buf of
  * n bytes. */
 void store_exemption_text(struct store *s, int64_t id, char *buf, size_t n);
+/* Each state on its way is in the history, with the actor and the reason; the audit row is the
+ * caller's. */
 int64_t store_exemption_add(struct store *s, const struct store_exemption *e, int64_t now_ms);
-void store_exemption_update(struct store *s, int64_t id, const struct store_exemption *e,
-			    int64_t now_ms);
-/* state: "removed" "revoked" "expired" */
-void store_exemption_end(struct store *s, int64_t id, const char *state, int64_t now_ms);
-/* Expires what is due, with audit rows; in its own transaction. The time of the next one, 0: none.
- */
+/* What is recorded becomes e's; the state stays, and a subscriber e does not name. False: it was so
+ * already. */
+bool store_exemption_update(struct store *s, const struct store_exempt *old,
+			    const struct store_exemption *e, int64_t now_ms);
+/* Its state, by the way exempt_path() knows; false when there is none. by and until_ms are of a
+ * suspension (NULL, 0). With its rows in history and, with an action, in the audit trail. */
+struct store_exempt_move {
+	enum exempt_state to;
+	const char *action, *reason; /* action NULL: no audit row of its own */
+	const char *by;
+	int64_t until_ms;
+};
+bool store_exemption_move(struct store *s, int64_t id, const struct store_exempt_move *m,
+			  const struct store_who *w, int64_t now_ms);
+/* A line in its history without a change of state. */
+void store_exemption_note(struct store *s, int64_t id, const struct store_who *w, const char *old,
+			  const char *now, const char *reason, int64_t now_ms);
+/* Expires what is due and resumes what was suspended until now, with audit rows; in its own
+ * transaction. The time of the next one, 0: none. */
 int64_t store_exemptions_expire(struct store *s, int64_t now_ms);
 /* p goes to subscriber at t: the exemptions of others that share an address with it end, or are
  * shortened when t is to come. One that is nobody's stays. Used by store_lease_add(). */
 void store_exemptions_revoke(struct store *s, int64_t subscriber, const struct prefix *p,
 			     int64_t t_ms, const struct store_who *w, int64_t now_ms);
+/*
+ * The line p has ended (its lease, ports 0 to 65535): the active exemptions inside it of subscriber
+ * (0: of anybody) are suspended, "line ended", unless another lease of theirs still holds the whole
+ * of the prefix; one that is nobody's stays. It has come back to subscriber: those suspended by
+ * that are in force again. In the caller's transaction, after its change of leases. How many.
+ */
+int store_exemptions_line_ended(struct store *s, int64_t subscriber, const struct prefix *p,
+				const struct store_who *w, int64_t now_ms);
+int store_exemptions_line_back(struct store *s, int64_t subscriber, const struct prefix *p,
+			       const struct store_who *w, int64_t now_ms);
+/* Calls fn for every one that has not ended; fn must not use the store. */
+void store_exemptions_each(struct store *s, void (*fn)(int64_t id, void *arg), void *arg);
+
+/* Evidence: the next one whose look is due by t (0: none), and when the next is due (0: never). */
+int64_t store_evidence_due(struct store *s, int64_t t_ms);
+int64_t store_evidence_next(struct store *s);
+void store_evidence_plan(struct store *s, int64_t id, int64_t due_ms); /* 0: not by itself */
+struct store_evidence {
+	const char *word, *detail; /* "good"; JSON */
+	int64_t due_ms, held_ms, bad_ms;
+};
+void store_evidence_put(struct store *s, int64_t id, const struct store_evidence *e,
+			int64_t now_ms);
 /* Every active entry, told one by one, for a snapshot of *version. False on error: what was told is
  * then nothing. fn must not use the store. */
 bool store_policy_snapshot(struct store *s, void (*fn)(const struct policy_entry *e, void *arg),

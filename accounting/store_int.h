@@ -30,12 +30,16 @@ struct store {
 	int schema;
 	struct store_change *changes; /* of the open transaction, told after its commit */
 	size_t n_changes, cap_changes;
+	uint64_t version; /* of the policy, 0: not read yet */
 };
 
 #define DB (s->db)
 
-/* One more policy version; remembers the change for after the commit. */
-void store_policy_changed(struct store *s, enum policy_op op, int64_t exemption);
+/* One more policy version, written with the commit and told after it. */
+void store_policy_changed(struct store *s, enum policy_op op, const struct policy_entry *e);
+/* The current row of a statement that begins with EXEMPT_ROW. */
+struct store_exempt;
+void store_exempt_read(struct store *s, int stmt, struct store_exempt *out);
 
 /* EVENT_SUSPECT: opens the line's incident, or brings it up to date (store_suspect.c). */
 void store_suspect(struct store *s, const struct event *e);

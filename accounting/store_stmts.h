@@ -16,20 +16,38 @@
 	"AND (l.to_ms IS NULL OR l.to_ms > ?7) "                                                   \
 	"AND l.port_lo <= ?5 AND l.port_hi >= ?4 AND l.subscriber_id <> ?6 "
 
-/* The prefix lengths of active exemptions, and of all there were. */
+/* The prefix lengths of exemptions that live, and of all there were. */
 #define EXEMPT_LENGTHS                                                                             \
-	"WITH RECURSIVE len(n) AS (SELECT min(plen) FROM exemption WHERE state = 'active' UNION "  \
+	"WITH RECURSIVE len(n) AS (SELECT min(plen) FROM exemption WHERE ended_ms IS NULL UNION "  \
 	"ALL "                                                                                     \
-	"SELECT (SELECT min(plen) FROM exemption WHERE state = 'active' AND plen > n) FROM len "   \
+	"SELECT (SELECT min(plen) FROM exemption WHERE ended_ms IS NULL AND plen > n) FROM len "   \
 	"WHERE n IS NOT NULL) "
+
+/* Those that live and share an address with ?1..?2 of length ?3. */
+#define EXEMPT_MET                                                                                 \
+	EXEMPT_LENGTHS                                                                             \
+	", hit(id) AS (SELECT id FROM exemption WHERE ended_ms IS NULL AND first "                 \
+	"BETWEEN ?1 AND ?2 AND plen >= ?3 UNION SELECT e.id FROM len JOIN "                        \
+	"exemption e ON e.plen = len.n AND e.first = addr_mask(?1, len.n) AND "                    \
+	"e.ended_ms IS NULL WHERE len.n < ?3) SELECT e.id FROM hit JOIN exemption e ON e.id = "    \
+	"hit.id "
 
 #define EXEMPT_LENGTHS_EVER                                                                        \
 	"WITH RECURSIVE len(n) AS (SELECT min(plen) FROM exemption UNION ALL "                     \
 	"SELECT (SELECT min(plen) FROM exemption WHERE plen > n) FROM len WHERE n IS NOT NULL) "
 
+/* What store_policy.c reads of one: struct store_exempt. */
+#define EXEMPT_ROW                                                                                 \
+	"SELECT e.id, e.plen, e.first, e.class, e.starts_ms, ifnull(e.expires_ms, 0), e.dst, "     \
+	"e.state, "                                                                                \
+	"ifnull(e.subscriber_id, 0), e.suspended_by, ifnull(e.suspended_until_ms, 0), "            \
+	"e.evidence, "                                                                             \
+	"ifnull(e.evidence_ms, 0), ifnull(e.evidence_held_ms, 0), ifnull(e.evidence_bad_ms, 0), "  \
+	"e.helo, e.domain, e.contract FROM exemption e "
+
 #define STORE_STATEMENTS(X)                                                                        \
 	X(ST_SETTING, "SELECT value FROM setting WHERE key = ?1")                                  \
-	X(ST_POLICY_BUMP, "UPDATE setting SET value = value + 1 WHERE key = 'policy_version'")     \
+	X(ST_POLICY_SET, "UPDATE setting SET value = ?1 WHERE key = 'policy_version'")             \
 	X(ST_AUDIT, "INSERT INTO audit(t_ms, actor, peer, action, object, reason, detail) VALUES " \
 		    "(?1,?2,?3,?4,?5,?6,?7)")                                                      \
 	/* events */                                                                               \
@@ -112,36 +130,68 @@
 	  "AND l.port_lo = 0 AND l.port_hi = 65535 AND l.from_ms <= ?3 ORDER BY l.plen DESC, "     \
 	  "l.id DESC LIMIT 1")                                                                     \
 	/* exemptions */                                                                           \
-	X(ST_EXEMPT_ACTIVE,                                                                        \
-	  "SELECT id FROM exemption WHERE plen = ?1 AND first = ?2 AND state = 'active'")          \
-	X(ST_EXEMPT_GET, "SELECT id, plen, first, class, starts_ms, ifnull(expires_ms, 0), "       \
-			 "contract FROM exemption WHERE id = ?1")                                  \
-	X(ST_EXEMPT_ADD, "INSERT INTO exemption(plen, first, last, class, state, subscriber_id, "  \
-			 "contract, contact, reason, actor, "                                      \
-			 "created_ms, starts_ms, expires_ms) VALUES "                              \
-			 "(?1,?2,?3,?4,'active',?5,?6,?7,?8,?9,?10,?11,?12)")                      \
+	X(ST_EXEMPT_LIVE, EXEMPT_ROW "WHERE e.plen = ?1 AND e.first = ?2 AND e.ended_ms IS NULL")  \
+	X(ST_EXEMPT_GET, EXEMPT_ROW "WHERE e.id = ?1")                                             \
+	X(ST_EXEMPT_ADD,                                                                           \
+	  "INSERT INTO exemption(plen, first, last, class, dst, state, subscriber_id, contract, "  \
+	  "service, static, access_port, contact, abuse_contact, usage, software, volume, helo, "  \
+	  "domain, approver, ticket, reason, actor, aup_ms, created_ms, starts_ms, expires_ms, "   \
+	  "review_ms, suspended_by, suspended_until_ms, evidence_due_ms) VALUES "                  \
+	  "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,"   \
+	  "?24,?25,?26,?27,?28,?29,?30)")                                                          \
 	X(ST_EXEMPT_UPDATE,                                                                        \
-	  "UPDATE exemption SET class = ?2, subscriber_id = ifnull(?3, subscriber_id), contract "  \
-	  "= ?4, contact = ?5, "                                                                   \
-	  "reason = ?6, actor = ?7, starts_ms = ?8, expires_ms = ?9 WHERE id = ?1")                \
-	X(ST_EXEMPT_END,                                                                           \
-	  "UPDATE exemption SET state = ?2, ended_ms = ?3 WHERE id = ?1 AND state = 'active'")     \
+	  "UPDATE exemption SET class = ?2, dst = ?3, subscriber_id = ?4, contract = ?5, "         \
+	  "service = ?6, static = ?7, access_port = ?8, contact = ?9, abuse_contact = ?10, "       \
+	  "usage = ?11, software = ?12, volume = ?13, evidence_due_ms = CASE WHEN helo <> ?14 OR " \
+	  "domain <> ?15 THEN ifnull(?23, evidence_due_ms) ELSE evidence_due_ms END, helo = ?14, " \
+	  "domain = ?15, approver = ?16, ticket = ?17, reason = ?18, aup_ms = ?19, starts_ms = "   \
+	  "?20, "                                                                                  \
+	  "expires_ms = ?21, review_ms = ?22, actor = ?24 WHERE id = ?1 AND (class, dst, "         \
+	  "subscriber_id, contract, service, static, access_port, contact, abuse_contact, usage, " \
+	  "software, volume, helo, domain, approver, ticket, reason, aup_ms, starts_ms, "          \
+	  "expires_ms, "                                                                           \
+	  "review_ms) IS NOT "                                                                     \
+	  "(?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,"                  \
+	  "?21,?22)")                                                                              \
+	X(ST_EXEMPT_STATE,                                                                         \
+	  "UPDATE exemption SET state = ?2, ended_ms = ?3, suspended_by = ?4, suspended_until_ms " \
+	  "= "                                                                                     \
+	  "?5, evidence_due_ms = CASE WHEN ?3 IS NULL THEN evidence_due_ms END WHERE id = ?1")     \
+	X(ST_EXEMPT_EVENT,                                                                         \
+	  "INSERT INTO exemption_event(exemption_id, t_ms, actor, old, new, reason) "              \
+	  "VALUES (?1,?2,?3,?4,?5,?6)")                                                            \
 	X(ST_EXEMPT_SHORTEN, "UPDATE exemption SET expires_ms = ?2 WHERE id = ?1 AND (expires_ms " \
 			     "IS NULL OR expires_ms > ?2)")                                        \
-	X(ST_EXEMPT_DUE, "SELECT id FROM exemption WHERE state = 'active' AND expires_ms <= ?1 "   \
+	X(ST_EXEMPT_DUE, "SELECT id FROM exemption WHERE ended_ms IS NULL AND expires_ms <= ?1 "   \
 			 "ORDER BY expires_ms LIMIT 1")                                            \
-	X(ST_EXEMPT_NEXT, "SELECT min(expires_ms) FROM exemption WHERE state = 'active' AND "      \
+	X(ST_EXEMPT_NEXT, "SELECT min(expires_ms) FROM exemption WHERE ended_ms IS NULL AND "      \
 			  "expires_ms IS NOT NULL")                                                \
-	X(ST_EXEMPT_OF_OTHERS, EXEMPT_LENGTHS                                                      \
-	  ", hit(id) AS (SELECT id FROM exemption WHERE state = 'active' AND first "               \
-	  "BETWEEN ?1 AND ?2 AND plen >= ?3 UNION SELECT e.id FROM len JOIN "                      \
-	  "exemption e ON e.plen = len.n AND e.first = addr_mask(?1, len.n) AND "                  \
-	  "e.state = 'active' WHERE len.n < ?3) SELECT e.id FROM hit JOIN "                        \
-	  "exemption e ON e.id = hit.id WHERE e.subscriber_id <> ?4 AND e.id > ?5 "                \
-	  "ORDER BY e.id LIMIT 1")                                                                 \
-	X(ST_EXEMPT_SNAPSHOT,                                                                      \
-	  "SELECT id, plen, first, class, starts_ms, ifnull(expires_ms, 0) FROM exemption "        \
-	  "WHERE state = 'active' ORDER BY id")                                                    \
+	X(ST_EXEMPT_BACK, "SELECT id FROM exemption WHERE suspended_until_ms <= ?1 "               \
+			  "ORDER BY suspended_until_ms LIMIT 1")                                   \
+	X(ST_EXEMPT_NEXT_BACK, "SELECT min(suspended_until_ms) FROM exemption WHERE "              \
+			       "suspended_until_ms IS NOT NULL")                                   \
+	X(ST_EXEMPT_OF_OTHERS,                                                                     \
+	  EXEMPT_MET "WHERE e.subscriber_id <> ?4 AND e.id > ?5 ORDER BY e.id LIMIT 1")            \
+	X(ST_EXEMPT_OF_LINE,                                                                       \
+	  "SELECT id FROM exemption WHERE ended_ms IS NULL AND first BETWEEN ?1 "                  \
+	  "AND ?2 AND plen >= ?3 AND state = ?4 AND id > ?5 AND (?6 IS NULL OR "                   \
+	  "subscriber_id = ?6) AND subscriber_id IS NOT NULL AND (state <> "                       \
+	  "'suspended' OR suspended_by = 'line') ORDER BY id LIMIT 1")                             \
+	X(ST_EXEMPT_SNAPSHOT, EXEMPT_ROW "WHERE e.state = 'active' ORDER BY e.id")                 \
+	X(ST_EXEMPT_ABSENT, "SELECT id FROM exemption WHERE ended_ms IS NULL ORDER BY id")         \
+	X(ST_EVIDENCE_DUE,                                                                         \
+	  "SELECT id FROM exemption WHERE ended_ms IS NULL AND evidence_due_ms <= "                \
+	  "?1 ORDER BY evidence_due_ms LIMIT 1")                                                   \
+	X(ST_EVIDENCE_NEXT,                                                                        \
+	  "SELECT min(evidence_due_ms) FROM exemption WHERE ended_ms IS NULL AND "                 \
+	  "evidence_due_ms IS NOT NULL")                                                           \
+	X(ST_EVIDENCE_PLAN,                                                                        \
+	  "UPDATE exemption SET evidence_due_ms = ?2 WHERE id = ?1 AND ended_ms IS "               \
+	  "NULL")                                                                                  \
+	X(ST_EVIDENCE_PUT,                                                                         \
+	  "UPDATE exemption SET evidence = ?2, evidence_detail = ?3, evidence_ms = "               \
+	  "?4, evidence_due_ms = ?5, evidence_held_ms = ?6, evidence_bad_ms = ?7 "                 \
+	  "WHERE id = ?1")                                                                         \
 	/* incidents */                                                                            \
 	X(ST_INCIDENT, "SELECT id, ifnull(account_id,0), ifnull(subscriber_id,0), state, "         \
 		       "subject_type, subject, detector, "                                         \

@@ -93,8 +93,10 @@ static json_t *all_exemptions(struct cli *c, bool ended, int *status)
 {
 	const char *err = NULL;
 	struct query *q = ask_query(c, status);
-	return q ? ask_got(c, query_exemptions(q, ended, ASK_ROWS, c->io->now_ms, &err), err,
-			   status)
+	return q ? ask_got(c,
+			   query_exemptions(q, &(struct query_exempt){.all = ended}, ASK_ROWS,
+					    c->io->now_ms, &err),
+			   err, status)
 		 : NULL;
 }
 

@@ -96,7 +96,9 @@ static void list(struct web *w, bool all)
 {
 	const char *err = NULL;
 	struct query *q = web_query(w);
-	json_t *rows = q ? query_exemptions(q, all, web_rows(w), w->now_ms, &err) : NULL;
+	json_t *rows = q ? query_exemptions(q, &(struct query_exempt){.all = all}, web_rows(w),
+					    w->now_ms, &err)
+			 : NULL;
 	size_t i;
 	json_t *x;
 	if (!rows) {

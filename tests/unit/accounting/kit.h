@@ -230,4 +230,10 @@ static int64_t kit_lease(struct store *s, const char *prefix, int64_t subscriber
 	return id;
 }
 
+static void kit_remove_exemption(struct store *s, int64_t id, int64_t now)
+{
+	const struct store_exempt_move gone = {.to = EXEMPT_REMOVED, .reason = "test"};
+	assert_true(store_exemption_move(s, id, &gone, &kit_who, now));
+}
+
 #endif

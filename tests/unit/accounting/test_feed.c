@@ -252,7 +252,7 @@ static void test_full_disk(void **state)
 static int64_t exempt(const char *prefix)
 {
 	struct store_exemption e = {.prefix = kit_prefix(prefix),
-				    .class = POLICY_THROTTLED,
+				    .class = "throttled",
 				    .contract = "",
 				    .contact = "",
 				    .reason = "",
@@ -283,7 +283,7 @@ static void test_policy(void **state)
 	assert_int_equal(seen.entry.exemption_id, second);
 	assert_int_equal(seen.change, store_policy_version(s));
 	store_begin(s);
-	store_exemption_end(s, id, "removed", T0);
+	kit_remove_exemption(s, id, T0);
 	kit_commit(s);
 	UNTIL(seen.changes == 2);
 	assert_int_equal(seen.op, POLICY_DELETE);
@@ -301,7 +301,7 @@ static void test_policy_large(void **state)
 		char text[32];
 		snprintf(text, sizeof text, "10.%d.%d.%d", i >> 16, i >> 8 & 255, i & 255);
 		struct store_exemption e = {.prefix = kit_prefix(text),
-					    .class = POLICY_FULL,
+					    .class = "full",
 					    .contract = "",
 					    .contact = "",
 					    .reason = "",

@@ -374,7 +374,7 @@ static void test_exemptions(void **state)
 	FAILS("exempt.add", "{'prefix':'0.0.0.0/0'}", "invalid", "too wide");
 	FAILS("exempt.add", "{'prefix':'2001:db8::/31'}", "invalid", "");
 	FAILS("exempt.add", "{'prefix':'192.0.2.2','class':'some'}", "invalid",
-	      "full or throttled");
+	      "full, throttled, listed");
 	FAILS("exempt.add", "{'prefix':'192.0.2.2','expires_ms':1}", "invalid", "in the past");
 	FAILS("exempt.add", "{'prefix':'192.0.2.2','subscriber':'C-9'}", "notfound", "C-9");
 	r = call("exempt.remove", "{'prefix':'192.0.2.1','reason':'contract ended'}");
@@ -427,7 +427,7 @@ static void test_import(void **state)
 	FAILS(
 	    "exempt.import",
 	    "{'rows':[{'prefix':'192.0.2.8/29'},{'prefix':'192.0.2.1'},{'prefix':'192.0.2.9/29'}]}",
-	    "invalid", "row 3: 192.0.2.9/29");
+	    "invalid", "row 3: prefix: 192.0.2.9/29");
 	FAILS("exempt.import", "{'rows':[{'prefix':'192.0.2.8/29'},{'prefix':'192.0.2.1','x':1}]}",
 	      "invalid", "row 2: a row has no");
 	FAILS("exempt.import", "{'rows':[{'prefix':'192.0.2.8/29'},7]}", "invalid", "row 2");

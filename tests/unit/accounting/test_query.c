@@ -171,7 +171,7 @@ static void test_exemptions(void **state)
 {
 	const char *err = NULL;
 	struct store_exemption e = {.prefix = kit_prefix("192.0.2.1"),
-				    .class = POLICY_THROTTLED,
+				    .class = "throttled",
 				    .contract = "K",
 				    .contact = "c",
 				    .reason = "r",
@@ -183,21 +183,27 @@ static void test_exemptions(void **state)
 	e.prefix = kit_prefix("2001:db8::/48");
 	e.expires_ms = T0 + 1000;
 	store_exemption_add(s, &e, T0);
-	store_exemption_end(s, first, "removed", T0);
+	kit_remove_exemption(s, first, T0);
 	kit_commit(s);
-	json_t *l = ASK(query_exemptions(q, false, 10, T0 + 1000, &err));
+	json_t *l =
+	    ASK(query_exemptions(q, &(struct query_exempt){.all = false}, 10, T0 + 1000, &err));
 	assert_int_equal(json_array_size(l), 1);
 	const json_t *x = json_array_get(l, 0);
-	assert_keys(x, "id prefix class state subscriber contract contact reason actor created_ms "
-		       "starts_ms expires_ms last_seen_ms packets");
+	assert_keys(x,
+		    "id prefix class to state subscriber subscriber_name contract service static "
+		    "access_port contact abuse_contact use software volume helo domain aup_ms "
+		    "approver ticket reason actor created_ms starts_ms expires_ms review_ms "
+		    "ended_ms suspended_by suspended_until_ms evidence evidence_ms "
+		    "evidence_bad_ms evidence_held_ms last_seen_ms packets");
 	assert_string_equal(t_of(x, "prefix"), "2001:db8::/48");
 	assert_string_equal(t_of(x, "class"), "throttled");
 	assert_int_equal(n_of(x, "expires_ms"), T0 + 1000);
 	json_decref(l);
-	l = ASK(query_exemptions(q, false, 10, T0 - 1, &err)); /* it starts at T0 */
+	l = ASK(query_exemptions(q, &(struct query_exempt){.all = false}, 10, T0 - 1,
+				 &err)); /* it starts at T0 */
 	assert_string_equal(t_of(json_array_get(l, 0), "state"), "pending");
 	json_decref(l);
-	l = ASK(query_exemptions(q, true, 10, T0 + 1000, &err));
+	l = ASK(query_exemptions(q, &(struct query_exempt){.all = true}, 10, T0 + 1000, &err));
 	assert_int_equal(json_array_size(l), 2);
 	assert_string_equal(t_of(json_array_get(l, 1), "state"), "removed");
 	assert_true(json_is_null(json_object_get(json_array_get(l, 1), "expires_ms")));

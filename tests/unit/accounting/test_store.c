@@ -380,7 +380,7 @@ static void watch_policy(void)
 static int64_t exempt(const char *prefix, int64_t subscriber, int64_t expires, int64_t now)
 {
 	struct store_exemption e = {.prefix = kit_prefix(prefix),
-				    .class = POLICY_FULL,
+				    .class = "full",
 				    .subscriber = subscriber,
 				    .contract = "K-7",
 				    .contact = "",
@@ -433,7 +433,7 @@ static void test_exemption(void **state)
 	assert_string_equal(told_entry.class, "full");
 	n = 0;
 	store_begin(s);
-	store_exemption_end(s, id, "removed", T0 + 10);
+	kit_remove_exemption(s, id, T0 + 10);
 	kit_commit(s);
 	assert_int_equal(last_op, POLICY_DELETE);
 	assert_true(store_policy_snapshot(s, count_entry, &n, &version));
@@ -443,7 +443,7 @@ static void test_exemption(void **state)
 static void test_rollback_tells_nobody(void **state)
 {
 	struct store_exemption e = {.prefix = kit_prefix("192.0.2.1"),
-				    .class = POLICY_FULL,
+				    .class = "full",
 				    .contract = "",
 				    .contact = "",
 				    .reason = "",
@@ -540,7 +540,7 @@ static void test_packets_are_the_right_exemption_s(void **state)
 	struct prefix p = kit_prefix("192.0.2.1");
 	int64_t first = store_exemption(s, &p);
 	store_begin(s);
-	store_exemption_end(s, first, "removed", T0 + 500);
+	kit_remove_exemption(s, first, T0 + 500);
 	kit_commit(s);
 	told = 0;
 	exempt("192.0.2.1", 0, 0, T0 + 600);
