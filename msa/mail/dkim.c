@@ -328,6 +328,26 @@ static size_t without_crlf(const char *s, size_t n)
 	return n > 0 && s[n - 1] == '\r' ? n - 1 : n;
 }
 
+/* One field. The library takes no tab before the colon, which the relaxed form leaves out anyway.
+ */
+static DKIM_STAT feed_field(DKIM *d, const char *s, size_t n)
+{
+	const char *colon = memchr(s, ':', n);
+	size_t name = colon ? (size_t)(colon - s) : 0;
+	DKIM_STAT st;
+	char *copy;
+
+	while (name > 0 && (s[name - 1] == ' ' || s[name - 1] == '\t'))
+		name--;
+	if (!colon || s + name == colon)
+		return dkim_header(d, (u_char *)s, n);
+	copy = talloc_asprintf(NULL, "%.*s", (int)name, s);
+	copy = talloc_strndup_append(copy, colon, n - (size_t)(colon - s));
+	st = dkim_header(d, (u_char *)copy, strlen(copy));
+	talloc_free(copy);
+	return st;
+}
+
 /* What BDAT left without a last CRLF is signed as if it had one (RFC 6376 3.4.4), as it will be
  * read. */
 static DKIM_STAT feed_body(DKIM *d, const char *s, size_t n)
@@ -348,7 +368,7 @@ static DKIM_STAT feed(DKIM *d, const uint8_t *data, size_t len)
 
 	while (s < end && st == DKIM_STAT_OK && !(end - s >= 2 && memcmp(s, "\r\n", 2) == 0)) {
 		n = field_len(s, (size_t)(end - s));
-		st = dkim_header(d, (u_char *)s, without_crlf(s, n));
+		st = feed_field(d, s, without_crlf(s, n));
 		s += n;
 	}
 	if (st == DKIM_STAT_OK)

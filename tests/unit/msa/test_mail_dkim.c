@@ -177,7 +177,7 @@ static char *sign(const struct dkim_table *t, const char *message, int64_t now)
 }
 
 #define MESSAGE                                                                                    \
-	"From: a@isp.example\r\nSubject: x\r\n\tfolded \xc3\xb6\r\nX-Y: 1\r\nTo: "                \
+	"From: a@isp.example\r\nSubject: x\r\n\tfolded \xc3\xb6\r\nX-Y: 1\r\nTo: "                 \
 	"b@far.example\r\n"                                                                        \
 	"\r\nbody  \r\n\r\nmore\r\n\r\n"
 
@@ -206,6 +206,32 @@ static void test_rotation(void **state)
 		assert_int_equal(count(s, "d=isp.example;"), count(s, "c=relaxed/relaxed"));
 		assert_int_equal(strcmp(s + strlen(s) - 2, "\r\n"), 0);
 		talloc_free(s);
+	}
+	talloc_free(t);
+}
+
+/* Nothing a client may send keeps a message from being signed. */
+static void test_odd_fields(void **state)
+{
+	static const char *const odd[] = {
+	    "X \t:1\r\nFrom\t: a@isp.example\r\n\r\n",
+	    "From: a@isp.example\r\nX:\x01\x7f\xff\x80\x0b\r\n\r\nb\r\n",
+	    "From: a@isp.example\r\n!#$%&'*+-.^_`{|}~: x\r\n\r\n",
+	    "Sender: <a@isp.example>\r\n\r\n", /* no From: of the client's */
+	    "From: a@isp.example",
+	};
+	struct dkim_table *t = with_keys();
+	char *err, *s;
+
+	(void)state;
+	for (size_t i = 0; i < N(odd); i++) {
+		err = NULL;
+		s = dkim_table_sign(NULL, t, "isp.example", "q1", (const uint8_t *)odd[i],
+				    strlen(odd[i]), NOW, &err);
+		if ((s == NULL) != (i == 3))
+			fail_msg("case %zu: %s", i, err ? err : "signed");
+		talloc_free(s);
+		talloc_free(err);
 	}
 	talloc_free(t);
 }
@@ -291,8 +317,9 @@ static bool verifies(const char *fields, const char *message, int n)
 	write_file("records", records, (size_t)len);
 	write_file("verify.py", verifier, sizeof(verifier) - 1);
 	talloc_free(all);
-	snprintf(cmd, sizeof(cmd), "/usr/bin/python3 %s/verify.py %s/message %s/records %d 2>/dev/null",
-		 folder, folder, folder, n);
+	snprintf(cmd, sizeof(cmd),
+		 "/usr/bin/python3 %s/verify.py %s/message %s/records %d 2>/dev/null", folder,
+		 folder, folder, n);
 	st = system(cmd);
 	return WIFEXITED(st) && WEXITSTATUS(st) == 0;
 }
@@ -359,7 +386,7 @@ int main(void)
 	    cmocka_unit_test(test_table),      cmocka_unit_test(test_wrong_tables),
 	    cmocka_unit_test(test_wrong_keys), cmocka_unit_test(test_domain),
 	    cmocka_unit_test(test_rotation),   cmocka_unit_test(test_form),
-	    cmocka_unit_test(test_verified),
+	    cmocka_unit_test(test_verified),   cmocka_unit_test(test_odd_fields),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
