@@ -5,7 +5,7 @@
  * Batches that arrive within GROUP_MS share one transaction. When it fails, nothing of it was
  * acknowledged; its senders' connections are closed after a pause, and they send again. A snapshot
  * of the policy goes out in pieces, as fast as the other side reads; changes made meanwhile follow
- * it.
+ * it, and so do those of an import that are more than it reads at once.
  *
  * Trusted with: what root and acctd's own user send. Every record is decoded before the store sees
  * it. Diagnostics: "feed" log lines, sekisho_accounting_* metrics. Known gaps: a snapshot is held
@@ -37,7 +37,7 @@
 #define PIECE_HEADER  8 /* u32 length of what follows, u32 entries */
 #define PIECE_MAX     (48u << 10)
 #define BATCH_MAX     (512u << 10)
-#define CHANGES_MAX   100000 /* waiting behind a snapshot; above it the daemon starts over */
+#define CHANGES_MAX   100000 /* waiting for a daemon to read; above it a new snapshot is sent */
 
 struct change {
 	uint64_t version;
@@ -64,9 +64,11 @@ struct peer {
 
 	struct snapshot snapshot; /* being sent */
 	uint64_t version;
-	bool pumping;
+	bool pumping;	  /* something waits to be sent: a snapshot, changes */
+	bool in_snapshot; /* its end is still to be said */
+	bool again;	  /* a new snapshot is to be made */
 	struct change *changes;
-	size_t n_changes, cap_changes;
+	size_t n_changes, cap_changes, next_change;
 	LIST_ENTRY(peer) link;
 };
 
@@ -402,32 +404,55 @@ static bool send_entries(struct peer *p)
 	return ipc_send(p->conn, FEED_POLICY_ENTRY, piece, len);
 }
 
-static bool end_pump(struct peer *p)
+static bool has_room(const struct peer *p)
 {
-	bool ok = send_version(p, FEED_POLICY_END, false);
-	for (size_t i = 0; ok && i < p->n_changes; i++)
-		ok = send_change(p, &p->changes[i]);
-	drop_snapshot(p);
+	return ipc_backlog(p->conn) < PUMP_BACKLOG;
+}
+
+/* The changes that wait, as far as the other side reads. */
+static bool send_changes(struct peer *p)
+{
+	bool ok = true;
+	while (ok && p->next_change < p->n_changes && has_room(p))
+		ok = send_change(p, &p->changes[p->next_change++]);
+	if (ok && p->next_change < p->n_changes)
+		return true;
 	talloc_free(p->changes);
 	p->changes = NULL;
-	p->n_changes = p->cap_changes = 0;
-	p->pumping = false;
+	p->n_changes = p->cap_changes = p->next_change = 0;
 	return ok;
 }
+
+static bool send_snapshot(struct peer *p)
+{
+	bool ok = true;
+	while (ok && p->snapshot.next < p->snapshot.len && has_room(p))
+		ok = send_entries(p);
+	if (!ok || p->snapshot.next < p->snapshot.len)
+		return ok;
+	p->in_snapshot = false;
+	drop_snapshot(p);
+	return send_version(p, FEED_POLICY_END, false);
+}
+
+static void begin_pump(struct peer *p);
 
 /* Sends on until all is out or the other side should read first. What cannot be sent ends the
  * connection. */
 static void pump(struct peer *p)
 {
-	bool ok = true;
-	while (ok && p->snapshot.next < p->snapshot.len && ipc_backlog(p->conn) < PUMP_BACKLOG)
-		ok = send_entries(p);
-	if (ok && p->snapshot.next < p->snapshot.len) {
-		timer_in(p->timer, PUMP_MS);
+	if (p->again) {
+		begin_pump(p);
 		return;
 	}
-	if (!ok || !end_pump(p))
+	bool ok = !p->in_snapshot || send_snapshot(p);
+	if (ok && !p->in_snapshot)
+		ok = send_changes(p);
+	p->pumping = p->in_snapshot || p->n_changes > 0;
+	if (!ok)
 		stall(p);
+	else if (p->pumping)
+		timer_in(p->timer, PUMP_MS);
 }
 
 static void begin_pump(struct peer *p)
@@ -436,17 +461,32 @@ static void begin_pump(struct peer *p)
 		stall(p); /* never an empty policy because the disk failed */
 		return;
 	}
-	p->pumping = true;
+	p->pumping = p->in_snapshot = true;
+	p->again = false;
 	if (send_version(p, FEED_POLICY_BEGIN, true))
 		pump(p);
 	else
 		stall(p);
 }
 
+/* More than are kept: a new snapshot says the same, and begins when this commit is told. */
+static void start_over(struct peer *p)
+{
+	drop_snapshot(p);
+	talloc_free(p->changes);
+	p->changes = NULL;
+	p->n_changes = p->cap_changes = p->next_change = 0;
+	p->in_snapshot = false;
+	p->pumping = p->again = true;
+	timer_in(p->timer, 0);
+}
+
 static void queue_change(struct peer *p, const struct change *c)
 {
+	if (p->again)
+		return; /* the snapshot has it */
 	if (p->n_changes >= CHANGES_MAX) {
-		stall(p);
+		start_over(p);
 		return;
 	}
 	if (p->n_changes == p->cap_changes) {
@@ -469,6 +509,10 @@ static void on_policy(uint64_t version, enum policy_op op, const struct policy_e
 	{
 		if (!p->wants_policy || p->stalled)
 			continue;
+		if (!p->pumping && !has_room(p)) {
+			p->pumping = true;
+			timer_in(p->timer, PUMP_MS);
+		}
 		if (p->pumping)
 			queue_change(p, &c);
 		else if (!send_change(p, &c))
