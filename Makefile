@@ -38,6 +38,7 @@ pkgs_lib := libevent libconfuse talloc libsystemd libcap-ng libseccomp
 
 dirs_rules := kernel-rules
 uses_rules := lib
+pkgs_rules := libmnl
 
 dirs_ratelimit := ratelimit
 uses_ratelimit := lib

@@ -3,8 +3,8 @@
  *
  * Input and output go through memory files, so that neither side ever waits for the other.
  *
- * Trusted with: running programs as root; the names are fixed in loader.c, and no shell is
- * involved. Diagnostics: fatal() when the machine cannot run programs at all. Known gaps: none.
+ * Trusted with: running programs as root; the names are fixed in loader.c and old.c, and no shell
+ * is involved. Diagnostics: fatal() when the machine cannot run programs at all. Known gaps: none.
  */
 #include <errno.h>
 #include <spawn.h>
@@ -119,4 +119,17 @@ struct tool_result tool_run(void *ctx, const char *const argv[], const char *inp
 	struct tool_result r = {status, content(ctx, fds[1]), content(ctx, fds[2])};
 	trim(r.error);
 	return r;
+}
+
+bool tool_fail(void *ctx, char **err, const char *what, const struct tool_result *r)
+{
+	if (r->status == 127)
+		*err = talloc_asprintf(
+		    ctx, "%s: %s (Debian: apt-get install nftables iptables iproute2)", what,
+		    r->error);
+	else if (strstr(r->error, "Operation not permitted"))
+		*err = talloc_asprintf(ctx, "%s: not permitted; run it as root", what);
+	else
+		*err = talloc_asprintf(ctx, "%s: %s", what, r->error);
+	return false;
 }

@@ -17,6 +17,8 @@ struct tool_result {
  * (NULL: nothing) on its standard input, and wait for it. Output above 16 MB is cut.
  */
 struct tool_result tool_run(void *ctx, const char *const argv[], const char *input);
+/* False; *err, talloc'd under ctx: what failed, the program's words and what to do about them. */
+bool tool_fail(void *ctx, char **err, const char *what, const struct tool_result *r);
 /* Is the program there? */
 bool tool_exists(const char *name);
 
