@@ -267,6 +267,8 @@ static json_t *explain(struct question *q)
 	if (!get_address(json_object_get(q->args, "address"), &p, &err))
 		return no(q, err);
 	batv_verify(q->keys, &p, q->now_ms, &r);
+	if (r.key < 0)
+		batv_strip_any(&p, &r.original);
 	return json_pack("{s:s,s:s,s:b,s:s,s:o,s:o,s:i,s:s}", "address", p.text, "form",
 			 batv_form(&p), "valid", r.reason == BATV_VALID, "original",
 			 r.original.text, "key", r.key < 0 ? json_null() : json_integer(r.key),

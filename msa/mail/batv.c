@@ -25,7 +25,13 @@ int batv_day(int64_t utc_ms)
 	return (int)(utc_ms / DAY_MS % 1000);
 }
 
-static bool mac(const struct batv_keys *keys, int key, int day, const struct path *a,
+static char fold(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+/* The domain is in lower case already; as_given keeps the local part's case. */
+static bool mac(const struct batv_keys *keys, int key, int day, const struct path *a, bool as_given,
 		uint8_t out[MAC_LEN])
 {
 	char text[PATH_TEXT_MAX + 8];
@@ -33,8 +39,8 @@ static bool mac(const struct batv_keys *keys, int key, int day, const struct pat
 	unsigned md_len = 0;
 	int n = snprintf(text, sizeof(text), "%d%03d%s", key, day, a->text);
 
-	for (int i = 0; i < n; i++)
-		text[i] = (char)tolower((unsigned char)text[i]);
+	for (int i = 0; i < n && !as_given; i++)
+		text[i] = fold(text[i]);
 	if (!HMAC(EVP_sha1(), keys->k[key].key, (int)keys->k[key].len, (const uint8_t *)text,
 		  (size_t)n, md, &md_len))
 		return false;
@@ -81,11 +87,11 @@ enum batv_sign batv_sign(const struct batv_keys *keys, const struct path *addres
 	*out = *address;
 	if (address->null)
 		return BATV_NULL;
-	if (is_tagged(address->local))
+	if (strcmp(batv_form(address), "none") != 0)
 		return BATV_ALREADY;
 	if (key == -1)
 		key = keys->newest;
-	if (!key_known(keys, key) || !mac(keys, key, day, address, m))
+	if (!key_known(keys, key) || !mac(keys, key, day, address, false, m))
 		return BATV_NO_KEY;
 	n = snprintf(local, sizeof(local), "prvs=%d%03d%02x%02x%02x=%s", key, day, m[0], m[1], m[2],
 		     address->local);
@@ -120,14 +126,16 @@ static int number(const char *s, size_t n)
 static enum batv_reason judge(const struct batv_keys *keys, const char *local, int64_t now_ms,
 			      const struct batv_result *r)
 {
-	uint8_t want[MAC_LEN], got[MAC_LEN];
+	uint8_t folded[MAC_LEN], given[MAC_LEN], got[MAC_LEN];
 
 	if (!key_known(keys, r->key))
 		return BATV_UNKNOWN_KEY;
 	for (size_t i = 0; i < MAC_LEN; i++)
 		got[i] = hex_byte(local + 9 + 2 * i);
-	if (!mac(keys, r->key, r->expiry_day, &r->original, want) ||
-	    CRYPTO_memcmp(want, got, MAC_LEN) != 0)
+	if (!mac(keys, r->key, r->expiry_day, &r->original, false, folded) ||
+	    !mac(keys, r->key, r->expiry_day, &r->original, true, given) ||
+	    ((CRYPTO_memcmp(folded, got, MAC_LEN) != 0) &
+	     (CRYPTO_memcmp(given, got, MAC_LEN) != 0)))
 		return BATV_FORGED;
 	if ((r->expiry_day - batv_day(now_ms) + 1000) % 1000 > BATV_LIFETIME_DAYS)
 		return BATV_EXPIRED;
@@ -199,9 +207,91 @@ const char *batv_form(const struct path *address)
 		return "btv1";
 	if (strncasecmp(l, "msprvs1=", 8) == 0)
 		return "msprvs1";
-	if (strncasecmp(l, "SRS0", 4) == 0 || strncasecmp(l, "SRS1", 4) == 0)
+	if ((strncasecmp(l, "SRS0", 4) == 0 || strncasecmp(l, "SRS1", 4) == 0) && l[4] &&
+	    strchr("=+-", l[4]))
 		return "srs";
 	return strcasestr(l, "+prvs=") ? "plus-prvs" : "none";
+}
+
+/* A piece that can be a tag: PRVS has ten characters, Cisco's has nine. */
+static bool tag_like(const char *s, size_t n)
+{
+	return n >= 8 && n <= 12 && digits(s, 3) && hexes(s + 3, n - 3);
+}
+
+/* The local part without the outermost tag: [*from, *to) of l; false when there is no tag there. */
+static bool inner(const char *l, const char **from, const char **to)
+{
+	const char *eq, *plus = strcasestr(l, "+prvs=");
+
+	*to = l + strlen(l);
+	if (strncasecmp(l, "prvs=", 5) == 0) {
+		eq = strchr(l + 5, '=');
+		if (eq && tag_like(l + 5, (size_t)(eq - l - 5))) {
+			*from = eq + 1;
+			return eq[1] != '\0';
+		}
+		eq = strrchr(l + 5, '=');
+		*from = l + 5;
+		*to = eq ? eq : *to;
+		return eq && eq > l + 5 && tag_like(eq + 1, strlen(eq + 1));
+	}
+	if (strncasecmp(l, "btv1==", 6) == 0) {
+		eq = strstr(l + 6, "==");
+		*from = eq ? eq + 2 : l;
+		return eq && eq[2];
+	}
+	if (strncasecmp(l, "msprvs1=", 8) == 0) {
+		eq = strchr(l + 8, '=');
+		*from = eq ? eq + 1 : l;
+		return eq && eq[1];
+	}
+	*from = l;
+	*to = plus ? plus : l;
+	return plus && plus > l && tag_like(plus + 6, strlen(plus + 6));
+}
+
+/* SRS0=HHH=TT=domain=local; SRS1=HHH=hop==HHH=TT=domain=local (libsrs2's forms). */
+static bool from_srs(const struct path *a, struct path *out)
+{
+	const char *p = a->local + 5, *domain, *local;
+	char name[PATH_DOMAIN_MAX + 1];
+
+	if (strcmp(batv_form(a), "srs") != 0)
+		return false;
+	if (a->local[3] == '1') {
+		p = strstr(p, "==");
+		p = p ? p + 2 : "";
+	}
+	domain = strchr(p, '=');
+	domain = domain ? strchr(domain + 1, '=') : NULL;
+	local = domain ? strchr(domain + 1, '=') : NULL;
+	if (!local || !local[1] || !path_domain_ok(domain + 1, (size_t)(local - domain - 1)))
+		return false;
+	snprintf(name, sizeof(name), "%.*s", (int)(local - domain - 1), domain + 1);
+	return path_make(local + 1, strlen(local + 1), name, out);
+}
+
+static bool strip_one(const struct path *a, struct path *out)
+{
+	const char *from, *to;
+
+	if (from_srs(a, out))
+		return true;
+	return inner(a->local, &from, &to) && path_make(from, (size_t)(to - from), a->domain, out);
+}
+
+bool batv_strip_any(const struct path *address, struct path *out)
+{
+	struct path next;
+	int n = 0;
+
+	*out = *address;
+	while (!address->null && n < 4 && strip_one(out, &next)) {
+		*out = next;
+		n++;
+	}
+	return n > 0;
 }
 
 void batv_wipe(struct batv_keys *keys)

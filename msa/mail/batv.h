@@ -5,7 +5,9 @@
  * the first three bytes, in hex, of HMAC-SHA1(key, K DDD local "@" domain). The MAC covers the
  * address in lower case, so that a bounce whose case was folded on the way still verifies; for an
  * address in lower case that is exactly what Exim and batv-tools make. A local part that needs
- * quoting is tagged inside its quotes.
+ * quoting is tagged inside its quotes. Tags over the local part's own case, as Exim makes them of
+ * such addresses, verify too: keys can move here from there. Of UTF-8 the octets count, with only
+ * ASCII letters folded.
  *
  * Pure, but for the keys' memory; the keys' file is msa/batvkeys.
  */
@@ -53,13 +55,19 @@ enum batv_sign { BATV_SIGNED = 0, BATV_NULL, BATV_TOO_LONG, BATV_ALREADY, BATV_N
 
 /*
  * Tag address with key number key (-1: the newest), to expire BATV_LIFETIME_DAYS after now. Not
- * BATV_SIGNED: out is the address unchanged, and the result says why: the null sender and a tagged
- * address are left alone, and a local part must keep within 64 octets.
+ * BATV_SIGNED: out is the address unchanged, and the result says why: the null sender and an
+ * address with anybody's tag (batv_form()) are left alone, and a local part must keep within 64
+ * octets.
  */
 enum batv_sign batv_sign(const struct batv_keys *keys, const struct path *address, int key,
 			 int64_t now_ms, struct path *out);
 /* The address a tag was put before, whoever made it; false when it carries none of this form. */
 bool batv_strip(const struct path *address, struct path *out);
+/*
+ * The same for the tags of others, whose forms differ (batv_form()): lenient, for reading only.
+ * Tags within tags are taken off together, SRS with its domain put back. False when there is none.
+ */
+bool batv_strip_any(const struct path *address, struct path *out);
 void batv_verify(const struct batv_keys *keys, const struct path *address, int64_t now_ms,
 		 struct batv_result *out);
 

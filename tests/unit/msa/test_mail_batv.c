@@ -177,6 +177,89 @@ static void test_case(void **state)
 	assert_int_equal(verify("prvs=08918d5b80=userx@test.ex", now), BATV_VALID);
 }
 
+/* A tag made over the case as given (openssl, and what Exim makes) verifies here. */
+static void test_case_as_given(void **state)
+{
+	const int64_t now = signing_day(891);
+
+	(void)state;
+	assert_int_equal(verify("prvs=0891f75a14=UserX@test.ex", now), BATV_VALID);
+	assert_int_equal(verify("prvs=0891f75a14=userx@test.ex", now), BATV_FORGED);
+	assert_int_equal(verify("prvs=0891f75a14=UserX@test.ex", now + 8 * DAY), BATV_EXPIRED);
+}
+
+/* Of UTF-8 the octets are signed, and only ASCII letters folded. */
+static void test_utf8(void **state)
+{
+	static const char text[] = "J\xc3\xb6rg@test.ex";
+	struct path p, out;
+	struct batv_result r;
+	const char *err;
+
+	(void)state;
+	assert_true(path_parse_mailbox_utf8(text, strlen(text), &p, &err));
+	assert_int_equal(batv_sign(&keys, &p, 0, signing_day(891), &out), BATV_SIGNED);
+	assert_string_equal(out.text, "prvs=0891d6fac9=J\xc3\xb6rg@test.ex");
+	assert_true(out.utf8);
+	batv_verify(&keys, &out, signing_day(891), &r);
+	assert_int_equal(r.reason, BATV_VALID);
+	assert_string_equal(r.original.text, text);
+}
+
+static void test_strip_any(void **state)
+{
+	static const struct {
+		const char *in, *out; /* NULL: no tag to take off */
+	} cases[] = {
+	    {"prvs=08918d5b80=userx@test.ex", "userx@test.ex"},
+	    {"PRVS=08918D5B80=a=b@test.ex", "a=b@test.ex"},
+	    {"prvs=userx=08918d5b80@test.ex", "userx@test.ex"},
+	    {"prvs=061b0cdbb=roger.pau@citrix.example", "roger.pau@citrix.example"},
+	    {"btv1==0378a2e3dcb==user@x.example", "user@x.example"},
+	    {"msprvs1=16789abc=bounces-1@x.example", "bounces-1@x.example"},
+	    {"user+prvs=08918d5b80@x.example", "user@x.example"},
+	    {"user+a+prvs=08918d5b80@x.example", "user+a@x.example"},
+	    {"SRS0=ab1=cd=citrix.example=prvs=061b0cdbb=roger@y.example", "roger@citrix.example"},
+	    {"SRS1=ab=hop.example==ab1=cd=x.example=u@y.example", "u@x.example"},
+	    {"\"prvs=08918d5b80=a b\"@test.ex", "\"a b\"@test.ex"},
+	    {"user@x.example", NULL},
+	    {"prvs=@test.ex", NULL},
+	    {"prvs=08918d5b80=@test.ex", NULL},
+	    {"prvs=user=x@test.ex", NULL},
+	    {"btv1==x@test.ex", NULL},
+	    {"msprvs1=x@test.ex", NULL},
+	    {"+prvs=08918d5b80@x.example", NULL},
+	    {"SRS0=a@y.example", NULL},
+	    {"SRS0=a=b=-=u@y.example", NULL},
+	    {"SRS0lover@y.example", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(cases); i++) {
+		struct path p = address(cases[i].in), out;
+
+		if (batv_strip_any(&p, &out) != (cases[i].out != NULL))
+			fail_msg("%s", cases[i].in);
+		assert_string_equal(out.text, cases[i].out ? cases[i].out : p.text);
+	}
+}
+
+/* Nobody's tag gets another one before it. */
+static void test_foreign_tags(void **state)
+{
+	static const char *const tagged[] = {
+	    "prvs=userx=08918d5b80@test.ex", "btv1==0378a2e3dcb==user@test.ex",
+	    "msprvs1=16789abc=b@test.ex",    "user+prvs=08918d5b80@test.ex",
+	    "SRS0=a=b=x.example=u@test.ex",  "prvs=061b0cdbb=u@test.ex"};
+
+	(void)state;
+	for (size_t i = 0; i < N(tagged); i++) {
+		struct path p = address(tagged[i]), out;
+
+		assert_int_equal(batv_sign(&keys, &p, -1, 0, &out), BATV_ALREADY);
+	}
+}
+
 static void test_not_hex(void **state)
 {
 	static const char *const tags[] = {
@@ -402,6 +485,10 @@ int main(void)
 	    cmocka_unit_test_setup(test_wrap_false_reject, setup),
 	    cmocka_unit_test_setup(test_case, setup),
 	    cmocka_unit_test_setup(test_not_hex, setup),
+	    cmocka_unit_test_setup(test_case_as_given, setup),
+	    cmocka_unit_test_setup(test_utf8, setup),
+	    cmocka_unit_test_setup(test_strip_any, setup),
+	    cmocka_unit_test_setup(test_foreign_tags, setup),
 	    cmocka_unit_test_setup(test_quoted, setup),
 	    cmocka_unit_test_setup(test_left_alone, setup),
 	    cmocka_unit_test_setup(test_forms, setup),
