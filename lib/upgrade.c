@@ -186,15 +186,20 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 static int spawn(char *const *argv)
 {
 	posix_spawnattr_t attr;
+	posix_spawn_file_actions_t files; /* "configuration OK" is for people */
 	sigset_t none, all;
 	(void)sigemptyset(&none);
 	(void)sigfillset(&all);
 	if (posix_spawnattr_init(&attr) != 0)
 		fatal("out of memory");
+	if (posix_spawn_file_actions_init(&files) != 0 ||
+	    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0) != 0)
+		fatal("out of memory");
 	(void)posix_spawnattr_setsigmask(&attr, &none);
 	(void)posix_spawnattr_setsigdefault(&attr, &all);
 	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	int err = posix_spawn(&check.pid, proc_own_file(), NULL, &attr, argv, environ);
+	int err = posix_spawn(&check.pid, proc_own_file(), &files, &attr, argv, environ);
+	(void)posix_spawn_file_actions_destroy(&files);
 	(void)posix_spawnattr_destroy(&attr);
 	return err;
 }

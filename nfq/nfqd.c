@@ -521,9 +521,9 @@ int main(int argc, char **argv)
 	start_workers(&d);
 	answers_metrics(&d);
 	start_timers(&d);
+	queues_watch_upgrade(&d); /* before the signals are let in */
 	proc_signals(d.base, on_stop, on_reload, &d);
 	proc_watchdog_while(d.base, queues_fine, &d);
-	queues_watch_upgrade(&d);
 	d.clock_offset_ms = clock_utc_ms() - clock_mono_ms();
 	d.edges_ms = clock_utc_ms();
 	d.next_edge_ms = EDGE_UNKNOWN;

@@ -376,7 +376,7 @@ static int take_message(struct nlq *q, const struct nlmsghdr *nlh, const struct 
 	if (q->orphans)
 		requeue(q, p.id - 1);
 	q->counts.packets++;
-	d->packet(&p, d->arg);
+	d->packet(q, &p, d->arg);
 	return 1;
 }
 
@@ -394,7 +394,7 @@ static int take_cut(struct nlq *q, const uint8_t *buf, unsigned bytes, const str
 		return 0;
 	memcpy(&p.id, mnl_attr_get_payload(attr), sizeof p.id);
 	p.id = ntohl(p.id);
-	d->packet(&p, d->arg);
+	d->packet(q, &p, d->arg);
 	return 1;
 }
 

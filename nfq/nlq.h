@@ -25,7 +25,7 @@ struct nlq_packet {
 	const uint8_t *data; /* from the IP header; valid during the call */
 	size_t len, total;   /* captured, and on the wire */
 };
-typedef void nlq_packet_fn(const struct nlq_packet *p, void *arg);
+typedef void nlq_packet_fn(struct nlq *q, const struct nlq_packet *p, void *arg);
 
 struct nlq_counts {
 	uint64_t packets, verdict_errors, unreadable;

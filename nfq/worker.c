@@ -117,13 +117,13 @@ static void put_learned(struct worker *w, const struct pkt *p)
 	w->fresh++;
 }
 
-static void judge(const struct nlq_packet *p, void *arg)
+static void judge(struct nlq *q, const struct nlq_packet *p, void *arg)
 {
 	struct worker *w = arg;
 	struct pkt pkt;
 	pkt_parse(p->data, p->len, p->total, &pkt);
 	const struct verdict v = verdict_decide(&pkt, w->shared->policy, w->now_ms);
-	nlq_verdict(w->q, p->id, verdict_mark(&w->shared->marks, p->mark, v.allow));
+	nlq_verdict(q, p->id, verdict_mark(&w->shared->marks, p->mark, v.allow));
 	w->rules[v.rule]++;
 	if (v.learn)
 		put_learned(w, &pkt);
