@@ -162,22 +162,70 @@ static void answer_explain(struct nfqd *d, struct feed_request *r, const json_t 
 
 /* --- nfq.status ------------------------------------------------------------------ */
 
+/* Without the file of depths (it is root's alone) the socket says what waits in it. */
+static json_t *queue_depth(const struct nfqd *d, unsigned number)
+{
+	return d->proc_queues < 0 ? json_null()
+				  : json_integer((json_int_t)queue_row(d, number).depth);
+}
+
 static json_t *status_queues(const struct nfqd *d)
 {
 	json_t *list = json_array();
 	for (unsigned i = 0; i < d->n_workers; i++) {
-		struct worker_counts c = worker_counts(d->workers[i]);
-		struct procq q = queue_row(d, (unsigned)d->conf.queue_first + i);
+		const struct worker *w = d->workers[i];
+		struct worker_counts c = worker_counts(w);
+		struct procq q = queue_row(d, d->queues[i]);
+		uint64_t user = q.user_dropped ? q.user_dropped : worker_drops(w);
 		(void)json_array_append_new(
 		    list,
-		    json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "queue",
-			      (json_int_t)d->conf.queue_first + i, "depth", (json_int_t)q.depth,
-			      "dropped", (json_int_t)q.dropped, "user_dropped",
-			      (json_int_t)q.user_dropped, "packets", (json_int_t)c.packets,
-			      "verdict_errors", (json_int_t)c.verdict_errors, "learned_lost",
-			      (json_int_t)c.learned_lost));
+		    json_pack("{s:I, s:s, s:b, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "queue",
+			      (json_int_t)d->queues[i], "fail",
+			      queues_fail_open(d, i) ? "open" : "closed", "healthy",
+			      (int)worker_healthy(w), "depth", queue_depth(d, d->queues[i]),
+			      "waiting_bytes", (json_int_t)worker_waiting(w), "dropped",
+			      (json_int_t)q.dropped, "user_dropped", (json_int_t)user, "packets",
+			      (json_int_t)c.packets, "verdict_errors", (json_int_t)c.verdict_errors,
+			      "learned_lost", (json_int_t)c.learned_lost));
 	}
 	return list;
+}
+
+/* Those in no pool come last, without a name. */
+static json_t *status_pools(const struct nfqd *d)
+{
+	static const char *const fails[] = {"closed", "open"};
+	static const char *const reactions[] = {"reset", "icmp", "drop"};
+	json_t *list = json_array();
+	for (size_t i = 0; i < d->conf.pools.n; i++) {
+		const struct nfq_pool *p = nfq_conf_pool(&d->conf, i);
+		(void)json_array_append_new(
+		    list, json_pack("{s:s, s:s, s:s, s:b}", "pool", p->name, "fail", fails[p->fail],
+				    "reaction", reactions[p->reaction], "notice", (int)p->notice));
+	}
+	(void)json_array_append_new(list, json_pack("{s:n, s:s, s:s}", "pool", "fail",
+						    fails[d->conf.fail], "reaction",
+						    reactions[d->conf.reaction]));
+	return list;
+}
+
+/*
+ * What was queued and not judged, and does not wait any more, the kernel dropped or let by: with
+ * what the rules saw come back, everything that nfqd did not decide.
+ */
+static uint64_t unfiltered(const struct nfqd *d)
+{
+	uint64_t queued = kernel_counter(d, "queued"), judged = kernel_counter(d, "judged");
+	for (unsigned i = 0; i < d->n_workers; i++)
+		judged += queue_row(d, d->queues[i]).depth;
+	return kernel_counter(d, "unfiltered") + (queued > judged ? queued - judged : 0);
+}
+
+static json_t *status_suspects(const struct nfqd *d)
+{
+	return json_pack("{s:I, s:I, s:I}", "now", (json_int_t)suspect_now(d->suspect), "told",
+			 (json_int_t)d->suspects_told, "evicted",
+			 (json_int_t)suspect_evicted(d->suspect));
 }
 
 static json_t *status_sets(const struct nfqd *d)
@@ -239,10 +287,16 @@ static json_t *status(const struct nfqd *d)
 	struct rules_note note;
 	read_note(d, &note);
 	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b}", "version",
-			      SEKISHO_VERSION, "state", nfqd_state_name(d->state), "backend",
-			      backend(d), "backend_reason", note.reason, "rules_version",
-			      note.version, "fail", d->conf.fail ? "open" : "closed", "set_full",
-			      (int)d->full, "set_alarm", (int)d->alarmed);
+			      SEKISHO_VERSION, "state", nfqd_shown_state(d), "backend", backend(d),
+			      "backend_reason", note.reason, "rules_version", note.version, "fail",
+			      d->conf.fail ? "open" : "closed", "set_full", (int)d->full,
+			      "set_alarm", (int)d->alarmed);
+	(void)json_object_set_new(o, "enforcing",
+				  json_boolean(d->state == NFQD_RUNNING && nfqd_healthy(d)));
+	(void)json_object_set_new(o, "unfiltered", json_integer((json_int_t)unfiltered(d)));
+	(void)json_object_set_new(o, "stalls", json_integer((json_int_t)d->stalls));
+	(void)json_object_set_new(o, "suspects", status_suspects(d));
+	(void)json_object_set_new(o, "pools", status_pools(d));
 	(void)json_object_set_new(o, "queues", status_queues(d));
 	(void)json_object_set_new(
 	    o, "policy",
@@ -288,17 +342,24 @@ static void metric(enum metric_type type, const char *name, const char *labels, 
 static void refresh_queues(const struct nfqd *d)
 {
 	for (unsigned i = 0; i < d->n_workers; i++) {
-		char labels[32];
-		struct worker_counts c = worker_counts(d->workers[i]);
-		unsigned number = (unsigned)d->conf.queue_first + i;
-		(void)snprintf(labels, sizeof labels, "queue=\"%u\"", number);
-		struct procq q = queue_row(d, number);
-		metric(METRIC_GAUGE, "sekisho_nfq_queue_depth_packets", labels,
-		       "Packets waiting for a verdict.", q.depth);
+		char labels[48];
+		const struct worker *w = d->workers[i];
+		struct worker_counts c = worker_counts(w);
+		(void)snprintf(labels, sizeof labels, "queue=\"%u\",fail=\"%s\"",
+			       (unsigned)d->queues[i], queues_fail_open(d, i) ? "open" : "closed");
+		struct procq q = queue_row(d, d->queues[i]);
+		if (d->proc_queues >= 0)
+			metric(METRIC_GAUGE, "sekisho_nfq_queue_depth_packets", labels,
+			       "Packets waiting for a verdict.", q.depth);
+		metric(METRIC_GAUGE, "sekisho_nfq_queue_waiting_bytes", labels,
+		       "Memory of the packets waiting in the socket.", worker_waiting(w));
+		metric(METRIC_GAUGE, "sekisho_nfq_queue_healthy", labels,
+		       "1: what waits is answered.", worker_healthy(w));
 		metric(METRIC_COUNTER, "sekisho_nfq_queue_dropped_total", labels,
 		       "Packets that the queue had no room for.", q.dropped);
 		metric(METRIC_COUNTER, "sekisho_nfq_queue_user_dropped_total", labels,
-		       "Packets that the socket had no room for.", q.user_dropped);
+		       "Packets that the socket had no room for.",
+		       q.user_dropped ? q.user_dropped : worker_drops(w));
 		metric(METRIC_COUNTER, "sekisho_nfq_packets_total", labels, "Packets judged.",
 		       c.packets);
 		metric(METRIC_COUNTER, "sekisho_nfq_verdict_errors_total", labels,
@@ -307,6 +368,26 @@ static void refresh_queues(const struct nfqd *d)
 		       "Refused sources that were not put into the deny sets in time.",
 		       c.learned_lost);
 	}
+}
+
+static void refresh_watch(const struct nfqd *d)
+{
+	metric(METRIC_COUNTER, "sekisho_nfq_unfiltered_packets_total", NULL,
+	       "Packets of subscribers that nobody judged.", unfiltered(d));
+	metric(METRIC_COUNTER, "sekisho_nfq_stalls_total", NULL,
+	       "Times that a queue was not answered.", d->stalls);
+	metric(METRIC_COUNTER, "sekisho_nfq_upgrades_refused_total", NULL,
+	       "Upgrades that the new program did not pass.", d->upgrades_refused);
+	metric(METRIC_GAUGE, "sekisho_nfq_suspects", NULL, "Lines that behave like a zombie.",
+	       suspect_now(d->suspect));
+	metric(METRIC_COUNTER, "sekisho_nfq_suspects_told_total", NULL,
+	       "Reports of suspected lines to acctd.", d->suspects_told);
+	metric(METRIC_COUNTER, "sekisho_nfq_suspects_evicted_total", NULL,
+	       "Lines forgotten before their time for want of room.", suspect_evicted(d->suspect));
+	metric(METRIC_GAUGE, "sekisho_nfq_feed_age_seconds", NULL, "Since the last word of acctd.",
+	       d->heard_ms ? (uint64_t)(clock_mono_ms() - d->heard_ms) / 1000 : 0);
+	metric(METRIC_GAUGE, "sekisho_nfq_policy_known_version", NULL,
+	       "Policy version held, in force or not.", policy_version(shared_policy(d->shared)));
 }
 
 static void refresh_rules(const struct nfqd *d)
@@ -334,6 +415,7 @@ static void refresh(void *arg)
 	char labels[64];
 	refresh_queues(d);
 	refresh_rules(d);
+	refresh_watch(d);
 	ksync_fill(d->ksync, counts);
 	for (unsigned i = 0; i <= NFTSET_DENY6; i++) {
 		(void)snprintf(labels, sizeof labels, "set=\"%s\"", nftset_name(i));
@@ -342,8 +424,9 @@ static void refresh(void *arg)
 	}
 	metric(METRIC_GAUGE, "sekisho_nfq_set_size", NULL, "Most elements of a set.",
 	       (uint64_t)d->conf.set_size);
-	metric(METRIC_GAUGE, "sekisho_nfq_enforcing", NULL, "1: table and queue step are in place.",
-	       d->state == NFQD_RUNNING);
+	metric(METRIC_GAUGE, "sekisho_nfq_enforcing", NULL,
+	       "1: the rules are in place, and what is queued is answered.",
+	       d->state == NFQD_RUNNING && nfqd_healthy(d));
 	metric(METRIC_GAUGE, "sekisho_nfq_policy_entries", NULL, "Exemptions known.",
 	       policy_count(shared_policy(d->shared)));
 	metric(METRIC_GAUGE, "sekisho_nfq_policy_version", NULL, "Policy version in force.",

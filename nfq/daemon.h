@@ -127,6 +127,7 @@ uint64_t kernel_counter(const struct nfqd *d, const char *name);
 void queues_start(struct nfqd *d);
 /* The file of the queues' depths, from whoever could open it. */
 void queues_open_proc(struct nfqd *d);
+bool queues_fail_open(const struct nfqd *d, unsigned i); /* of those whose packets worker i has */
 /* Once a second: do the workers keep up? */
 void queues_look(struct nfqd *d);
 /* The service manager may go on pinging. */

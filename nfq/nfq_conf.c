@@ -50,6 +50,8 @@ const struct conf_key nfq_keys[] = {
      "addresses and prefixes that port 25 is always open to", true},
     {"kernel-rules", "fail", CONF_ENUM, OFF(fail), "closed", 0, 0, "closed|open", true,
      "what becomes of packets that nfqd did not judge", true},
+    {"kernel-rules", "reaction", CONF_ENUM, OFF(reaction), "reset", 0, 0, "reset|icmp|drop", true,
+     "how a packet is refused", true},
     {"pool", "", CONF_GROUP, OFF(pools), NULL, 0, sizeof(struct nfq_pool), NULL, true, NULL, true},
     {"pool", "interfaces", CONF_LIST, POFF(interfaces), "", 0, 0, NULL, true,
      "interfaces of this pool", true},

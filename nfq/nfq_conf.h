@@ -36,7 +36,7 @@ struct nfq_conf {
 	char *mark_mask;
 	int64_t queue_first, queue_count, set_size;
 	struct conf_list own_mta;
-	int fail; /* 0 closed, 1 open; of those in no pool */
+	int fail, reaction; /* 0 closed, 1 open; of those in no pool */
 	struct conf_items pools;
 };
 

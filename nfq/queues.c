@@ -91,6 +91,11 @@ void queues_start(struct nfqd *d)
 			  LS("reason", "the configuration has no such queues"));
 }
 
+bool queues_fail_open(const struct nfqd *d, unsigned i)
+{
+	return i >= nfq_conf_ranges(&d->conf).closed;
+}
+
 /* --- do they keep up? ------------------------------------------------------------ */
 
 void queues_look(struct nfqd *d)

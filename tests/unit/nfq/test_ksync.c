@@ -137,7 +137,7 @@ static void defaults(void **state)
 			fail_msg("%s.%s has another default in kernel-rules/", k->section, k->name);
 		n++;
 	}
-	assert_int_equal(n, 12);
+	assert_int_equal(n, 13);
 	free(text);
 }
 
