@@ -9,7 +9,7 @@ setup_file() {
 	export DIR=$BATS_FILE_TMPDIR CONF=$BATS_FILE_TMPDIR/sekisho.conf
 	mkdir -p "$DIR/state" "$DIR/run"
 	make_namespaces
-	ip -n $NS_SUB addr add 2001:db8:1::ff:2/64 dev eth0 nodad
+	ip -n $NS_SUB addr add 2001:db8:1::ff:2/64 dev eth0 nodad preferred_lft 0
 	server 25
 	server 2525
 }
