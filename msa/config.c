@@ -12,6 +12,7 @@
 
 #include "msa/config.h"
 #include "msa/keyfiles.h"
+#include "msa/sizes.h"
 
 #define O(field) offsetof(struct msa_config, field)
 #define DAY	 (INT64_C(86400) * 1000)
@@ -72,6 +73,8 @@ const struct conf_key msa_keys[] = {
 
     {"msa", "max_message", CONF_SIZE, O(max_message), "25M", 1024, 1024 * MB, NULL, true,
      "octets a message", false},
+    {"msa", "max_message_of", CONF_LIST, O(max_message_of), "", 0, 0, NULL, true,
+     "\"ACCOUNT OCTETS\" or \"@DOMAIN OCTETS\": other limits for some", false},
     {"msa", "max_recipients", CONF_INT, O(max_recipients), "100", 1, 10000, NULL, true,
      "recipients a message", false},
     {"msa", "max_hops", CONF_INT, O(max_hops), "50", 5, 1000, NULL, true,
@@ -86,8 +89,24 @@ const struct conf_key msa_keys[] = {
      "commands a session", false},
     {"msa", "max_errors", CONF_INT, O(max_errors), "20", 1, 10000, NULL, true, "errors a session",
      false},
+    {"msa", "max_idle_commands", CONF_INT, O(max_idle_commands), "100", 10, 1000000, NULL, true,
+     "between two messages, that bring none on: NOOP, RSET, VRFY, HELP, EHLO", false},
+    {"msa", "free_errors", CONF_INT, O(free_errors), "5", 0, 10000, NULL, true,
+     "errors a session that are answered at once", false},
+    {"msa", "error_delay", CONF_DURATION, O(error_delay), "1s", 0, 60000, NULL, true,
+     "later ones, and failed logins, are answered so late", false},
     {"msa", "max_auth_failures", CONF_INT, O(max_auth_failures), "3", 1, 100, NULL, true,
      "failed logins a session", false},
+    {"msa", "greet_delay", CONF_DURATION, O(greet_delay), "0", 0, 60000, NULL, true,
+     "who speaks before the greeting, that comes so late, is sent away; 0: no wait", false},
+    {"msa", "min_rate", CONF_INT, O(min_rate), "100", 0, 1000000, NULL, true,
+     "octets a second a message must come with; 0: any", false},
+    {"msa", "min_rate_after", CONF_DURATION, O(min_rate_after), "1m", 1000, DAY, NULL, true,
+     "the time over which that is measured", false},
+    {"msa", "body_8bit", CONF_ENUM, O(body_8bit), "accept", 0, 0, "accept|declared", true,
+     "8-bit text of clients that do not say BODY=8BITMIME", false},
+    {"msa", "header_8bit", CONF_ENUM, O(header_8bit), "smtputf8", 0, 0, "accept|smtputf8", true,
+     "non-ASCII headers of clients that do not say SMTPUTF8", false},
     {"msa", "login_timeout", CONF_DURATION, O(login_timeout), "2m", 1000, DAY, NULL, true,
      "a session must be logged in after this", false},
     {"msa", "idle_timeout", CONF_DURATION, O(idle_timeout), "5m", 1000, DAY, NULL, true,
@@ -99,6 +118,10 @@ const struct conf_key msa_keys[] = {
 
     {"msa", "smarthost", CONF_STRING, O(smarthost), "127.0.0.1:25", 0, 0, NULL, false,
      "where mail is delivered to, ADDRESS:PORT", false},
+    {"msa", "smarthost_name", CONF_STRING, O(smarthost_name), "", 0, 0, NULL, false,
+     "the name in its certificate, for mail that requires TLS; empty: its address", false},
+    {"msa", "smarthost_ca", CONF_PATH, O(smarthost_ca), "", 0, 0, NULL, false,
+     "who may have signed it, PEM; empty: the system's authorities", false},
     {"msa", "postmaster", CONF_STRING, O(postmaster), "", 0, 0, NULL, false,
      "sender of our notifications; empty: postmaster@REALM", false},
     {"msa", "retry_min", CONF_DURATION, O(retry_min), "5m", 1000, DAY, NULL, false, "first retry",
@@ -107,6 +130,8 @@ const struct conf_key msa_keys[] = {
      "longest wait between retries", false},
     {"msa", "lifetime", CONF_DURATION, O(lifetime), "5d", 1000, 60 * DAY, NULL, false,
      "then the sender gets a failure notice", false},
+    {"msa", "delay_notice", CONF_DURATION, O(delay_notice), "4h", 0, 60 * DAY, NULL, false,
+     "then senders who asked (NOTIFY=DELAY) are told that it is late; 0: never", false},
     {"msa", "max_queue", CONF_SIZE, O(max_queue), "4G", MB, 0x7fffffffffffffff, NULL, false,
      "octets of the whole queue", false},
     {"msa", "max_held_per_account", CONF_INT, O(max_held_per_account), "10000", 1, 100000000, NULL,
@@ -280,6 +305,13 @@ static void make_policy(struct msa_config *c)
 		      .hide_client = c->hide_client,
 		      .auth_results = c->auth_results},
 	    .limiter_down = (enum limiter_down)c->limiter_down,
+	    .sizes = c->sizes,
+	    .n_sizes = c->max_message_of.n,
+	    .max_idle_commands = c->max_idle_commands,
+	    .free_errors = c->free_errors,
+	    .error_delay_ms = c->error_delay,
+	    .strict_8bit = c->body_8bit == 1,
+	    .strict_header = c->header_8bit == 1,
 	};
 }
 
@@ -293,7 +325,8 @@ struct msa_config *msa_config_load(void *ctx, const char *file, char **err)
 		return NULL;
 	}
 	fill_in(c);
-	if (check(ctx, c, err)) {
+	if (check(ctx, c, err) &&
+	    sizes_parse(ctx, c, &c->max_message_of, c->max_in_flight, &c->sizes, err)) {
 		make_policy(c);
 		if (read_files(ctx, c, err))
 			return c;
@@ -318,6 +351,9 @@ void msa_config_queue(const struct msa_config *c, struct queue_config *out)
 	    .retry_min_ms = c->retry_min,
 	    .retry_max_ms = c->retry_max,
 	    .lifetime_ms = c->lifetime,
+	    .delay_notice_ms = c->delay_notice,
+	    .smarthost_name = c->smarthost_name,
+	    .smarthost_ca = c->smarthost_ca,
 	    .max_bytes = c->max_queue,
 	    .max_held_per_account = c->max_held_per_account,
 	    .connections = (int)c->relay_connections,

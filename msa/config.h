@@ -35,11 +35,16 @@ struct msa_config {
 	int64_t max_message, max_recipients, max_hops;
 	int64_t max_sessions, max_sessions_per_client, max_in_flight;
 	int64_t max_commands, max_errors, max_auth_failures;
+	int64_t max_idle_commands, free_errors, error_delay, greet_delay, min_rate, min_rate_after;
+	int body_8bit, header_8bit;
+	struct conf_list max_message_of;
+	struct smtp_size *sizes;
 	int64_t login_timeout, idle_timeout, session_timeout, stop_timeout, limiter_deadline;
 
 	char *smarthost, *postmaster;
 	int64_t retry_min, retry_max, lifetime, max_queue, max_held_per_account;
-	int64_t relay_connections, relay_timeout;
+	int64_t relay_connections, relay_timeout, delay_notice;
+	char *smarthost_name, *smarthost_ca;
 
 	/* Made from the above. */
 	char *mechs; /* blank-separated */

@@ -5,6 +5,10 @@
  * authenticator, the limiter or the queue is awaited, pipelined input waits in its buffer, bounded
  * by a high-water mark. Replies made in one turn leave in one write.
  *
+ * A reply that is to come late (step.delay_ms), and the greeting when greet_delay is set, wait for
+ * a timer; input is not taken meanwhile, and nobody else waits. A line has idle_timeout to be
+ * complete, a message must come at min_rate.
+ *
  * Diagnostics: `smtp` lines: tls, tls-failed, and one at the end of the session with its totals.
  */
 #include <string.h>
@@ -57,6 +61,8 @@ void conn_free(struct conn *c)
 	bufferevent_free(c->bev);
 	event_free(c->again);
 	event_free(c->timer);
+	event_free(c->late);
+	event_free(c->pace);
 	smtp_line_wipe(&c->line);
 	io_remove(c->srv, c);
 	talloc_free(c);
@@ -96,17 +102,31 @@ static void abort_session(struct conn *c, const char *code, const char *text, co
 
 /* --- steps --- */
 
-static void emit(struct conn *c)
+static void arm_event(struct event *e, int64_t ms)
 {
+	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+
+	event_add(e, &tv);
+}
+
+/* False: the reply waits. */
+static bool emit(struct conn *c)
+{
+	conn_take_note(c);
+	if (c->step.delay_ms > 0) {
+		c->delayed = true;
+		arm_event(c->late, c->step.delay_ms);
+		return false;
+	}
 	if (c->step.reply_len > 0)
 		bufferevent_write(c->bev, c->step.reply, c->step.reply_len);
 	explicit_bzero(c->step.reply, c->step.reply_len); /* a challenge may be in it */
 	c->step.reply_len = 0;
-	conn_take_note(c);
 	if (c->auth && c->s->state != SMTP_S_AUTHING)
 		conn_drop_auth(c);
 	if (!c->s->tx)
 		c->msg = NULL;
+	return true;
 }
 
 /* The server stops, or the account is suspended: not later than when nothing is under way. */
@@ -125,11 +145,21 @@ static bool must_end(struct conn *c)
 	return true;
 }
 
+static void chunk_done(struct conn *c)
+{
+	struct smtp_data_end end = {.fault = DOT_CLEAN};
+
+	if (c->s->chunk.keep)
+		message_chunk_end(c->msg, c->s->chunk.last, &end);
+	smtp_session_chunk(c->s, &end, &c->step);
+}
+
 /* Do what the step wants, and the steps after it, until input or somebody's answer is needed. */
 void conn_act(struct conn *c)
 {
 	for (;;) {
-		emit(c);
+		if (!emit(c))
+			return;
 		switch (c->s->want) {
 		case SMTP_WANT_LINE:
 			if (!must_end(c))
@@ -141,6 +171,13 @@ void conn_act(struct conn *c)
 		case SMTP_WANT_DATA:
 			conn_begin_message(c);
 			return;
+		case SMTP_WANT_CHUNK:
+			if (c->s->chunk.keep && !c->msg)
+				conn_begin_message(c);
+			if (c->s->chunk.left > 0)
+				return;
+			chunk_done(c);
+			break;
 		case SMTP_WANT_TLS:
 			c->tls_next = true;
 			bufferevent_disable(c->bev, EV_READ);
@@ -166,7 +203,8 @@ void conn_act(struct conn *c)
 
 static bool waiting(const struct conn *c)
 {
-	return c->auth_waiting || c->rl || c->ticket || c->tls_next || c->closing;
+	return c->auth_waiting || c->rl || c->ticket || c->tls_next || c->closing || c->delayed ||
+	       c->greeting;
 }
 
 static void got_line(struct conn *c, enum smtp_line_result r)
@@ -187,8 +225,13 @@ static void take_line(struct conn *c, struct evbuffer *in, const struct evbuffer
 	    smtp_line_feed(&c->line, smtp_session_line_max(c->s), v->iov_base, v->iov_len, &used);
 
 	evbuffer_drain(in, used);
-	if (r != SMTP_LINE_MORE)
-		got_line(c, r);
+	if (r == SMTP_LINE_MORE) {
+		if (c->line_ms == 0)
+			c->line_ms = clock_mono_ms();
+		return;
+	}
+	c->line_ms = 0;
+	got_line(c, r);
 }
 
 static void take_data(struct conn *c, struct evbuffer *in, const struct evbuffer_iovec *v)
@@ -198,9 +241,26 @@ static void take_data(struct conn *c, struct evbuffer *in, const struct evbuffer
 	bool done = message_feed(c->msg, v->iov_base, v->iov_len, &used, &end);
 
 	evbuffer_drain(in, used);
+	c->paced += (int64_t)used;
 	if (!done)
 		return;
 	smtp_session_data(c->s, &end, &c->step);
+	conn_act(c);
+}
+
+static void take_chunk(struct conn *c, struct evbuffer *in, const struct evbuffer_iovec *v)
+{
+	struct smtp_session *s = c->s;
+	size_t n = (int64_t)v->iov_len < s->chunk.left ? v->iov_len : (size_t)s->chunk.left;
+
+	if (s->chunk.keep)
+		message_chunk(c->msg, v->iov_base, n);
+	evbuffer_drain(in, n);
+	c->paced += (int64_t)n;
+	s->chunk.left -= (int64_t)n;
+	if (s->chunk.left > 0)
+		return;
+	chunk_done(c);
 	conn_act(c);
 }
 
@@ -221,14 +281,57 @@ static void take_input(struct conn *c)
 			return;
 		if (c->s->want == SMTP_WANT_DATA)
 			take_data(c, in, &v);
+		else if (c->s->want == SMTP_WANT_CHUNK)
+			take_chunk(c, in, &v);
 		else
 			take_line(c, in, &v);
 	}
 }
 
+/* --- how fast it comes --- */
+
+static bool in_message(const struct conn *c)
+{
+	return c->s->want == SMTP_WANT_DATA || c->s->want == SMTP_WANT_CHUNK;
+}
+
+/* Only who has not sent all of it at once is looked at. */
+static void watch_pace(struct conn *c)
+{
+	if (waiting(c) || event_pending(c->pace, EV_TIMEOUT, NULL))
+		return;
+	if (in_message(c) && c->cfg->min_rate > 0) {
+		c->paced = 0;
+		arm_event(c->pace, c->cfg->min_rate_after);
+	} else if (c->line_ms > 0) {
+		arm_event(c->pace, c->cfg->idle_timeout);
+	}
+}
+
+static void on_pace(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (c->closing || (c->s->tls && !c->tls_up))
+		return;
+	/* While it is we who do not read, nothing can be held against the client. */
+	if (in_message(c) && !waiting(c) &&
+	    evbuffer_get_length(bufferevent_get_input(c->bev)) == 0 &&
+	    c->paced < c->cfg->min_rate * c->cfg->min_rate_after / 1000)
+		abort_session(c, "4.4.2", "The message comes too slowly", "too slow");
+	else if (!in_message(c) && c->line_ms > 0 &&
+		 clock_mono_ms() - c->line_ms >= c->cfg->idle_timeout)
+		abort_session(c, "4.4.2", "The command comes too slowly", "too slow");
+	else
+		watch_pace(c);
+}
+
 void conn_turn(struct conn *c)
 {
 	take_input(c);
+	watch_pace(c);
 	if (c->no_more && !waiting(c) && evbuffer_get_length(bufferevent_get_input(c->bev)) == 0)
 		close_after_flush(c, "client closed");
 }
@@ -240,6 +343,39 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 	conn_turn(arg);
 }
 
+static void greet(struct conn *c)
+{
+	c->greeting = false;
+	smtp_session_open(c->s, &c->step);
+	conn_act(c);
+}
+
+/* RFC 5321 4.3.1: who does not wait for the greeting is no mail client. */
+static void spoke_early(struct conn *c)
+{
+	c->greeting = false;
+	event_del(c->late);
+	c->why = "spoke before the greeting";
+	smtp_session_early(c->s, &c->step);
+	conn_act(c);
+}
+
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (c->greeting) {
+		greet(c);
+	} else {
+		c->delayed = false;
+		c->step.delay_ms = 0;
+		conn_act(c);
+	}
+	conn_turn(c);
+}
+
 static void on_read(struct bufferevent *bev, void *arg)
 {
 	struct conn *c = arg;
@@ -247,6 +383,8 @@ static void on_read(struct bufferevent *bev, void *arg)
 	if (c->lingering)
 		evbuffer_drain(bufferevent_get_input(bev),
 			       evbuffer_get_length(bufferevent_get_input(bev)));
+	else if (c->greeting)
+		spoke_early(c);
 	else
 		conn_turn(c);
 }
@@ -273,6 +411,7 @@ static void start_tls(struct conn *c)
 	bufferevent_setfd(old, -1);
 	bufferevent_free(old);
 	smtp_line_wipe(&c->line);
+	c->line_ms = 0;
 	use_bev(c, bev);
 	smtp_session_tls(c->s, &c->step);
 	conn_act(c);
@@ -370,9 +509,7 @@ static void use_bev(struct conn *c, struct bufferevent *bev)
 
 static void arm(struct conn *c, int64_t ms)
 {
-	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
-
-	event_add(c->timer, &tv);
+	arm_event(c->timer, ms);
 }
 
 /* The time to log in is up; before TLS is there, nobody would read a reply. */
@@ -399,6 +536,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		conn_free(c);
 	} else if (!c->login_over && !c->s->account[0] && !waiting(c)) {
 		login_late(c);
+	} else if (!c->login_over && !c->s->account[0] && !c->auth_waiting) {
+		arm(c, 1000); /* a reply is kept back */
 	} else if (!c->login_over) {
 		c->login_over = true;
 		arm(c, c->cfg->session_timeout);
@@ -434,12 +573,18 @@ void conn_new(struct server *srv, int fd, const struct addr *client, uint16_t po
 	c->s = smtp_session_new(c, &c->cfg->policy, implicit_tls, clock_mono_ms());
 	c->again = event_new(srv->base, -1, 0, on_again, c);
 	c->timer = event_new(srv->base, -1, 0, on_timer, c);
+	c->late = event_new(srv->base, -1, 0, on_late, c);
+	c->pace = event_new(srv->base, -1, 0, on_pace, c);
 	arm(c, c->cfg->login_timeout);
 	use_bev(c, bev);
 	io_add(srv, c);
 	conn_count(c, COUNT_SESSIONS);
-	smtp_session_open(c->s, &c->step);
-	conn_act(c);
+	if (c->cfg->greet_delay > 0) {
+		c->greeting = true;
+		arm_event(c->late, c->cfg->greet_delay);
+	} else {
+		greet(c);
+	}
 }
 
 void conn_stop(struct conn *c)

@@ -22,6 +22,8 @@ struct conn {
 	struct msa_config *cfg;
 	struct bufferevent *bev;
 	struct event *again, *timer;
+	struct event *late; /* a reply is kept back, or the greeting */
+	struct event *pace; /* a line or a message is coming; how fast is looked at */
 	struct smtp_session *s;
 	struct smtp_step step;
 	struct smtp_line line;
@@ -34,6 +36,9 @@ struct conn {
 	uint16_t port;
 	bool login_over; /* login_timeout has passed, and a login was there */
 	bool auth_waiting, tls_next, closing, lingering, overtime, tls_up;
+	bool greeting, delayed; /* late is set for this */
+	int64_t line_ms;	/* the line under way began then; CLOCK_MONOTONIC, 0 none */
+	int64_t paced;		/* octets of the message since pace was set */
 	bool no_more; /* the client has closed its side; what it said before still counts */
 	char id[17], token[TOKEN_LEN + 1];
 	const char *why; /* how it ended */

@@ -160,7 +160,7 @@ void conn_begin_message(struct conn *c)
 	    .client = c->client,
 	    .hide_client = tx->rules.hide_client,
 	    .host = c->cfg->hostname,
-	    .with = received_with(c->s->esmtp, c->tls_up, true, false),
+	    .with = received_with(c->s->esmtp, c->tls_up, true, tx->esmtp.smtputf8),
 	    .tls_version = tls_version(c->bev),
 	    .tls_cipher = tls_cipher(c->bev),
 	    .queue_id = tx->queue_id,
@@ -181,9 +181,10 @@ void conn_begin_message(struct conn *c)
 		       .date = clock_format_5322(c->received_ms, date)},
 	    .from_owned = tx->rules.from_header == FROM_HEADER_OWNED,
 	    .size_hint = tx->size,
-	    .max = c->cfg->max_message,
+	    .max = c->s->max_message,
 	    .in_flight = &c->srv->in_flight,
 	    .max_in_flight = c->cfg->max_in_flight,
+	    .binary = tx->esmtp.body == ESMTP_BINARY,
 	};
 	c->msg = message_new(tx, &o);
 }
@@ -371,12 +372,10 @@ void conn_want_submit(struct conn *c)
 	struct event e;
 
 	for (uint32_t i = 0; i < tx->n_rcpts; i++)
-		rcpts[i].address = tx->rcpts[i].address;
+		rcpts[i] = (struct queue_rcpt){tx->rcpts[i].address, tx->rcpts[i].esmtp};
 	sign(c);
 	m.data = message_data(c->msg, &m.len);
-	/* Many clients say 8BITMIME of everything; a smart host without it takes the rest all the
-	 * same. */
-	m.esmtp.body = tx->body_8bit && message_8bit(c->msg) ? ESMTP_8BIT : ESMTP_7BIT;
+	m.esmtp = tx->esmtp;
 	snprintf(m.id, sizeof(m.id), "%s", tx->queue_id);
 	sender_out(c, &out);
 	m.mail_from_out = out.text;

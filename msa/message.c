@@ -8,18 +8,22 @@
 #include <string.h>
 #include <talloc.h>
 
+#include "msa/mail/utf8.h"
 #include "msa/message.h"
 
 #define FIRST_ROOM (16 << 10)
 #define HINT_MAX   (1 << 20)
+#define DRAIN_MAX  (INT64_C(64) << 20) /* read for nothing beyond max, at most */
 
 struct message {
 	struct dot dot;
+	struct crlf crlf; /* for chunks */
 	struct header_editor *header;
 	struct message_opts o;
 	uint8_t *data;
 	size_t len, cap;
 	int64_t size; /* as the client sent it */
+	int64_t wire; /* octets taken, whatever became of them */
 	bool lost, no_memory;
 };
 
@@ -94,6 +98,8 @@ struct message *message_new(void *ctx, const struct message_opts *o)
 	m->o = *o;
 	talloc_set_destructor(m, destroy);
 	dot_init(&m->dot);
+	crlf_init(&m->crlf);
+	m->crlf.binary = o->binary;
 	if (hint > 0 && !grow(m, (size_t)hint + 2048)) {
 		m->no_memory = true;
 		m->lost = true;
@@ -102,31 +108,70 @@ struct message *message_new(void *ctx, const struct message_opts *o)
 	return m;
 }
 
+/* What of it is not ASCII. */
+static void look(const struct message *m, struct smtp_data_end *end)
+{
+	const char *s = (const char *)m->data;
+	const char *empty;
+	size_t n;
+
+	if (!utf8_any(s, m->len))
+		return;
+	empty = memmem(s, m->len, "\r\n\r\n", 4);
+	n = empty ? (size_t)(empty - s) : m->len;
+	end->any_8bit = true;
+	end->header_8bit = utf8_any(s, n);
+	end->header_utf8 = utf8_valid(s, n);
+}
+
+static void state_of(struct message *m, enum dot_fault fault, bool complete,
+		     struct smtp_data_end *end)
+{
+	if (complete && !m->lost && fault == DOT_CLEAN)
+		header_end(m->header);
+	*end = (struct smtp_data_end){.fault = fault,
+				      .size = m->size,
+				      .hops = header_hops(m->header),
+				      .no_memory = m->no_memory};
+	if (!complete || m->lost || fault != DOT_CLEAN)
+		return;
+	end->from_foreign = m->o.from_owned && header_from(m->header) < HEADER_FROM_MAY;
+	look(m, end);
+}
+
 bool message_feed(struct message *m, const uint8_t *in, size_t len, size_t *used,
 		  struct smtp_data_end *end)
 {
-	if (!dot_feed(&m->dot, in, len, used, unstuffed, m))
+	bool done = dot_feed(&m->dot, in, len, used, unstuffed, m);
+	bool endless = false;
+
+	m->wire += (int64_t)*used;
+	endless = !done && m->wire > m->o.max + DRAIN_MAX;
+	if (!done && !endless)
 		return false;
-	if (!m->lost && m->dot.fault == DOT_CLEAN)
-		header_end(m->header);
-	*end = (struct smtp_data_end){m->dot.fault, m->size, header_hops(m->header), m->no_memory,
-				      m->o.from_owned && header_from(m->header) < HEADER_FROM_MAY};
+	state_of(m, m->dot.fault, done, end);
+	end->endless = endless;
 	return true;
+}
+
+void message_chunk(struct message *m, const uint8_t *in, size_t len)
+{
+	if (crlf_feed(&m->crlf, in, len))
+		unstuffed(in, len, m);
+}
+
+void message_chunk_end(struct message *m, bool last, struct smtp_data_end *end)
+{
+	if (last && crlf_end(&m->crlf) && m->crlf.any && !m->crlf.line_end && !m->o.binary)
+		unstuffed((const uint8_t *)"\r\n", 2, m); /* text is lines */
+	state_of(m, m->crlf.fault, last, end);
+	end->binary = m->o.binary && m->crlf.not_text;
 }
 
 const uint8_t *message_data(const struct message *m, size_t *len)
 {
 	*len = m->len;
 	return m->data;
-}
-
-bool message_8bit(const struct message *m)
-{
-	uint8_t any = 0;
-
-	for (size_t i = 0; i < m->len; i++)
-		any |= m->data[i];
-	return any & 0x80;
 }
 
 const struct header_editor *message_header(const struct message *m)

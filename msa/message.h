@@ -1,6 +1,7 @@
 /*
- * message - the message a connection is receiving: dots unstuffed, header edited, in memory and
- * counted.
+ * message - the message a connection is receiving, by DATA or by chunks: dots unstuffed, header
+ * edited, in memory and counted. What came in the one way is, octet by octet, what came in the
+ * other.
  */
 #ifndef MSA_MESSAGE_H
 #define MSA_MESSAGE_H
@@ -21,6 +22,8 @@ struct message_opts {
 	int64_t max;		   /* bytes the client may send; above it nothing is kept */
 	int64_t *in_flight;	   /* bytes of all messages of the process */
 	int64_t max_in_flight;
+	bool binary; /* BODY=BINARYMIME was said: by chunks alone, and only the header must be text
+		      */
 };
 
 /* Freed with talloc_free(): its bytes leave *in_flight. */
@@ -29,10 +32,12 @@ struct message *message_new(void *ctx, const struct message_opts *o);
  */
 bool message_feed(struct message *m, const uint8_t *in, size_t len, size_t *used,
 		  struct smtp_data_end *end);
+/* Octets of a chunk: as they are. */
+void message_chunk(struct message *m, const uint8_t *in, size_t len);
+/* How it stands after a chunk; last: it is complete. */
+void message_chunk_end(struct message *m, bool last, struct smtp_data_end *end);
 /* The finished message; only when end was clean. */
 const uint8_t *message_data(const struct message *m, size_t *len);
-/* Is any of its octets not ASCII? */
-bool message_8bit(const struct message *m);
 const struct header_editor *message_header(const struct message *m);
 /* Put fields before the finished message; false when there is no memory for it. */
 bool message_prepend(struct message *m, const char *fields);

@@ -4,13 +4,13 @@
  * Check, then proceed: a handler either replies, or asks for something (step.want) and is finished
  * in its _proceed() half once session.c has got the answer. See session.h.
  */
-#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 #include <talloc.h>
 
 #include "msa/mail/batv.h"
 #include "msa/mail/identity.h"
+#include "msa/mail/utf8.h"
 #include "msa/smtp/session.h"
 
 /* --- EHLO, HELO, STARTTLS --- */
@@ -31,28 +31,40 @@ static bool take_name(struct smtp_session *s, const struct smtp_command *c, stru
 	return true;
 }
 
+static void offer_auth(const struct smtp_policy *p, struct smtp_step *out)
+{
+	char mechs[512] = "";
+
+	for (size_t i = 0; i < p->n_mechs; i++) {
+		strncat(mechs, " ", sizeof(mechs) - strlen(mechs) - 1);
+		strncat(mechs, p->mechs[i], sizeof(mechs) - strlen(mechs) - 1);
+	}
+	smtp_reply(out, "250-AUTH%s", mechs);
+}
+
 static void ehlo(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out)
 {
 	if (!take_name(s, c, out))
 		return;
 	smtp_tx_drop(s, out);
 	s->esmtp = true;
+	s->bdat_failed = false;
 	smtp_set_state(s, SMTP_S_READY);
 	smtp_reply(out, "250-%s", s->policy->hostname);
 	smtp_reply(out, "250-PIPELINING");
-	smtp_reply(out, "250-SIZE %lld", (long long)s->policy->max_message);
+	smtp_reply(out, "250-SIZE %lld", (long long)s->max_message);
 	smtp_reply(out, "250-8BITMIME");
-	if (!s->tls)
+	smtp_reply(out, "250-BINARYMIME");
+	smtp_reply(out, "250-CHUNKING");
+	smtp_reply(out, "250-SMTPUTF8");
+	smtp_reply(out, "250-DSN");
+	smtp_reply(out, "250-LIMITS RCPTMAX=%lld", (long long)s->policy->max_rcpts);
+	if (s->tls)
+		smtp_reply(out, "250-REQUIRETLS");
+	else
 		smtp_reply(out, "250-STARTTLS");
-	if (s->tls && s->account[0] == '\0') {
-		char mechs[512] = "";
-
-		for (size_t i = 0; i < s->policy->n_mechs; i++) {
-			strncat(mechs, " ", sizeof(mechs) - strlen(mechs) - 1);
-			strncat(mechs, s->policy->mechs[i], sizeof(mechs) - strlen(mechs) - 1);
-		}
-		smtp_reply(out, "250-AUTH%s", mechs);
-	}
+	if (s->tls && s->account[0] == '\0')
+		offer_auth(s->policy, out);
 	smtp_reply(out, "250 ENHANCEDSTATUSCODES");
 }
 
@@ -153,7 +165,7 @@ void smtp_auth_line(struct smtp_session *s, const char *line, size_t len, struct
 
 static bool mail_allowed(struct smtp_session *s, struct smtp_step *out)
 {
-	if (s->state == SMTP_S_MAIL || s->state == SMTP_S_RCPT)
+	if (s->tx)
 		smtp_error(s, out, "503 5.5.1 One MAIL at a time; RSET starts anew");
 	else if (s->stopping || s->suspended)
 		smtp_close(s, s->stopping ? "4.3.2" : "4.7.0",
@@ -173,68 +185,6 @@ static const char *after_word(const struct smtp_command *c, const char *word)
 	while (i < c->arg_len && c->arg[i] == ' ')
 		i++;
 	return c->arg + i;
-}
-
-static bool parse_size(const char *v, size_t len, int64_t *out)
-{
-	*out = 0;
-	if (len == 0 || len > 20) /* RFC 1870 3 */
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (!isdigit((unsigned char)v[i]))
-			return false;
-		*out = *out > (INT64_MAX - 9) / 10 ? INT64_MAX : *out * 10 + (v[i] - '0');
-	}
-	return true;
-}
-
-static bool value_is(const struct smtp_param *p, const char *v)
-{
-	return p->value && p->value_len == strlen(v) && strncasecmp(p->value, v, p->value_len) == 0;
-}
-
-/* One parameter of MAIL; false when it was refused. */
-static bool mail_param(struct smtp_session *s, struct smtp_tx *tx, const struct smtp_param *p,
-		       struct smtp_step *out)
-{
-	if (smtp_param_is(p, "SIZE")) {
-		if (p->value && parse_size(p->value, p->value_len, &tx->size))
-			return true;
-		smtp_error(s, out, "501 5.5.4 SIZE needs a number of octets");
-	} else if (smtp_param_is(p, "BODY")) {
-		tx->body_8bit = value_is(p, "8BITMIME");
-		if (tx->body_8bit || value_is(p, "7BIT"))
-			return true;
-		smtp_error(s, out, "501 5.5.4 BODY is 7BIT or 8BITMIME");
-	} else if (smtp_param_is(p, "AUTH")) {
-		if (p->value) /* RFC 4954 5: accepted, and not believed */
-			return true;
-		smtp_error(s, out, "501 5.5.4 AUTH needs a mailbox or <>");
-	} else {
-		smtp_error(s, out, "555 5.5.4 Parameter %.*s is not known",
-			   (int)(p->key_len > 64 ? 64 : p->key_len), p->key);
-	}
-	return false;
-}
-
-static bool mail_params(struct smtp_session *s, struct smtp_tx *tx, const char *p, const char *end,
-			struct smtp_step *out)
-{
-	struct smtp_param param;
-	int r;
-
-	if (!s->esmtp && p < end) {
-		smtp_error(s, out, "555 5.5.4 Parameters need EHLO");
-		return false;
-	}
-	while ((r = smtp_param_next(&p, end, &param)) == 1)
-		if (!mail_param(s, tx, &param, out))
-			return false;
-	if (r == 0)
-		return true;
-	smtp_error(s, out,
-		   "501 5.5.4 Not a parameter: keyword=value is expected after the address");
-	return false;
 }
 
 /* May this account use that sender? Rewrites it if so configured; false when it was refused. */
@@ -261,19 +211,42 @@ static bool mail_identity(struct smtp_session *s, struct smtp_tx *tx, struct smt
 	return false;
 }
 
+/* An address that is not ASCII, without SMTPUTF8 or no address at all, has a code of its own (RFC
+ * 6531 3.5). */
 static const char *path_code(const char *s, size_t len, const char *otherwise)
 {
-	for (size_t i = 0; i < len; i++)
-		if (s[i] & 0x80)
-			return "553 5.6.7";
-	return otherwise;
+	return utf8_any(s, len) ? "553 5.6.7" : otherwise;
+}
+
+/* The address and what follows it; false when it was refused. */
+static bool mail_parse(struct smtp_session *s, struct smtp_tx *tx, const char *p, const char *end,
+		       struct smtp_step *out)
+{
+	const char *err;
+	size_t used;
+
+	if (!path_parse_utf8(p, (size_t)(end - p), &tx->from, &used, &err)) {
+		smtp_error(s, out, "%s Sender: %s", path_code(p, (size_t)(end - p), "501 5.1.7"),
+			   err);
+		return false;
+	}
+	if (!tx->from.null && tx->from.domain[0] == '\0') {
+		smtp_error(s, out, "501 5.1.7 Sender: the domain is missing");
+		return false;
+	}
+	if (!smtp_mail_params(s, tx, p + used, end, out))
+		return false;
+	if (utf8_any(p, used) && !tx->esmtp.smtputf8) {
+		smtp_error(s, out, "553 5.6.7 Sender: a non-ASCII address needs SMTPUTF8");
+		return false;
+	}
+	return true;
 }
 
 static void mail(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out)
 {
-	const char *p, *end = c->arg + c->arg_len, *err;
+	const char *p, *end = c->arg + c->arg_len;
 	struct smtp_tx *tx;
-	size_t used;
 
 	if (!mail_allowed(s, out))
 		return;
@@ -283,21 +256,17 @@ static void mail(struct smtp_session *s, const struct smtp_command *c, struct sm
 		return;
 	}
 	tx = talloc_zero(s, struct smtp_tx);
-	if (!path_parse(p, (size_t)(end - p), &tx->from, &used, &err)) {
-		smtp_error(s, out, "%s Sender: %s", path_code(p, (size_t)(end - p), "501 5.1.7"),
-			   err);
-	} else if (!tx->from.null && tx->from.domain[0] == '\0') {
-		smtp_error(s, out, "501 5.1.7 Sender: the domain is missing");
-	} else if (mail_params(s, tx, p + used, end, out) && mail_identity(s, tx, out)) {
-		if (tx->size <= s->policy->max_message) {
+	if (mail_parse(s, tx, p, end, out) && mail_identity(s, tx, out)) {
+		if (tx->size <= s->max_message) {
 			s->tx = tx;
+			s->bdat_failed = false;
 			s->pending = SMTP_MAIL;
 			smtp_want(s, out, SMTP_WANT_ROOM);
 			return;
 		}
 		smtp_note_refuse(out, "5.3.4", "declared size over the limit", 0);
 		smtp_error(s, out, "552 5.3.4 At most %lld octets a message",
-			   (long long)s->policy->max_message);
+			   (long long)s->max_message);
 	}
 	talloc_free(tx);
 }
@@ -336,19 +305,20 @@ static bool rcpt_allowed(struct smtp_session *s, struct smtp_step *out)
 	return true;
 }
 
-static bool rcpt_parse(struct smtp_session *s, const struct smtp_command *c, struct path *path,
-		       struct smtp_step *out)
+/* The address; *rest is what follows it. */
+static bool rcpt_path(struct smtp_session *s, const struct smtp_command *c, struct path *path,
+		      const char **rest, struct smtp_step *out)
 {
 	const char *p = after_word(c, "TO:"), *end = c->arg + c->arg_len, *err;
-	struct smtp_param param;
 	size_t used;
-	int r;
 
 	if (!p) {
 		smtp_error(s, out, "501 5.5.4 RCPT TO:<address> is expected");
 		return false;
 	}
-	if (!path_parse(p, (size_t)(end - p), path, &used, &err) || path->null) {
+	if (!(s->tx->esmtp.smtputf8 ? path_parse_utf8 : path_parse)(p, (size_t)(end - p), path,
+								    &used, &err) ||
+	    path->null) {
 		smtp_error(s, out, "%s Recipient: %s", path_code(p, (size_t)(end - p), "501 5.1.3"),
 			   path->null ? "the null address takes no mail" : err);
 		return false;
@@ -358,18 +328,8 @@ static bool rcpt_parse(struct smtp_session *s, const struct smtp_command *c, str
 		smtp_error(s, out, "501 5.1.3 Recipient: the domain is missing");
 		return false;
 	}
-	p += used;
-	r = smtp_param_next(&p, end, &param);
-	if (r == 0)
-		return true;
-	if (r > 0)
-		smtp_error(s, out, "555 5.5.4 Parameter %.*s is not known",
-			   (int)(param.key_len > 64 ? 64 : param.key_len), param.key);
-	else
-		smtp_error(
-		    s, out,
-		    "501 5.5.4 Not a parameter: keyword=value is expected after the address");
-	return false;
+	*rest = p + used;
+	return true;
 }
 
 static bool rcpt_known(const struct smtp_tx *tx, uint64_t hash, const char *address)
@@ -383,20 +343,22 @@ static bool rcpt_known(const struct smtp_tx *tx, uint64_t hash, const char *addr
 static void rcpt(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out)
 {
 	struct smtp_tx *tx = s->tx;
+	struct smtp_rcpt t = {.address = NULL};
 	struct path path;
-	uint64_t hash;
+	const char *p;
 
-	if (!rcpt_allowed(s, out) || !rcpt_parse(s, c, &path, out))
+	if (!rcpt_allowed(s, out) || !rcpt_path(s, c, &path, &p, out) ||
+	    !smtp_rcpt_params(s, &t, p, c->arg + c->arg_len, out))
 		return;
-	hash = rl_hash(path.text);
-	if (rcpt_known(tx, hash, path.text)) {
+	t.hash = rl_hash(path.text);
+	if (rcpt_known(tx, t.hash, path.text)) {
 		smtp_reply(out, "250 2.1.5 <%s> recipient ok", path.text);
 		return;
 	}
 	if (tx->n_rcpts % 16 == 0)
 		tx->rcpts = talloc_realloc(tx, tx->rcpts, struct smtp_rcpt, tx->n_rcpts + 16);
-	tx->rcpts[tx->n_rcpts].address = talloc_strdup(tx, path.text);
-	tx->rcpts[tx->n_rcpts++].hash = hash;
+	t.address = talloc_strdup(tx, path.text);
+	tx->rcpts[tx->n_rcpts++] = t;
 	smtp_want(s, out, SMTP_WANT_CHECK);
 }
 
@@ -415,6 +377,10 @@ static void data(struct smtp_session *s, const struct smtp_command *c, struct sm
 		smtp_error(s, out, "501 5.5.4 DATA takes no argument");
 	} else if (s->state == SMTP_S_MAIL) {
 		smtp_error(s, out, "554 5.5.1 No valid recipients");
+	} else if (s->state == SMTP_S_BDAT) {
+		smtp_error(s, out, "503 5.5.1 What BDAT has begun, BDAT must end");
+	} else if (s->tx && s->tx->esmtp.body == ESMTP_BINARY) {
+		smtp_error(s, out, "503 5.5.1 BODY=BINARYMIME needs BDAT");
 	} else if (s->state != SMTP_S_RCPT) {
 		smtp_error(s, out, "503 5.5.1 MAIL and RCPT first");
 	} else {
@@ -437,6 +403,7 @@ static void rset(struct smtp_session *s, const struct smtp_command *c, struct sm
 		return;
 	}
 	smtp_tx_drop(s, out);
+	s->bdat_failed = false;
 	if (s->state != SMTP_S_GREET)
 		smtp_set_state(s, SMTP_S_READY);
 	smtp_reply(out, "250 2.0.0 Ok");
@@ -465,45 +432,54 @@ static void vrfy(struct smtp_session *s, const struct smtp_command *c, struct sm
 		smtp_reply(out, "252 2.5.2 Send the mail and see");
 }
 
+static void expn(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out)
+{
+	(void)c;
+	smtp_error(s, out, "502 5.5.1 EXPN is not done here");
+}
+
 static void help(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out)
 {
 	(void)s;
 	(void)c;
-	smtp_reply(
-	    out,
-	    "214 2.0.0 Mail submission, RFC 6409: EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, QUIT");
+	smtp_reply(out, "214 2.0.0 Mail submission, RFC 6409: EHLO STARTTLS AUTH MAIL RCPT DATA "
+			"BDAT RSET NOOP QUIT");
 }
 
 /* --- the table --- */
 
 enum {
-	PLAIN_OK = 1, /* allowed before TLS */
-	ANON_OK = 2,  /* allowed before AUTH */
-	EARLY_OK = 4, /* allowed before EHLO */
+	PLAIN_OK = 1,  /* allowed before TLS */
+	ANON_OK = 2,   /* allowed before AUTH */
+	EARLY_OK = 4,  /* allowed before EHLO */
+	IDLE = 8,      /* brings no message on: only so many of them */
+	FOLLOWED = 16, /* by octets that are no commands: when it may not come, nothing more may */
 };
 
 static const struct {
 	void (*run)(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out);
 	unsigned flags;
 } commands[SMTP_VERBS] = {
-    [SMTP_EHLO] = {ehlo, PLAIN_OK | ANON_OK | EARLY_OK},
-    [SMTP_HELO] = {helo, PLAIN_OK | ANON_OK | EARLY_OK},
+    [SMTP_EHLO] = {ehlo, PLAIN_OK | ANON_OK | EARLY_OK | IDLE},
+    [SMTP_HELO] = {helo, PLAIN_OK | ANON_OK | EARLY_OK | IDLE},
     [SMTP_STARTTLS] = {starttls, PLAIN_OK | ANON_OK | EARLY_OK}, /* gsasl says no EHLO first */
     [SMTP_AUTH] = {auth, PLAIN_OK | ANON_OK | EARLY_OK},	 /* has its own, better replies */
     [SMTP_MAIL] = {mail, 0},
     [SMTP_RCPT] = {rcpt, 0},
     [SMTP_DATA] = {data, 0},
-    [SMTP_RSET] = {rset, PLAIN_OK | ANON_OK | EARLY_OK},
-    [SMTP_NOOP] = {noop, PLAIN_OK | ANON_OK | EARLY_OK},
+    [SMTP_BDAT] = {smtp_bdat, FOLLOWED},
+    [SMTP_RSET] = {rset, PLAIN_OK | ANON_OK | EARLY_OK | IDLE},
+    [SMTP_NOOP] = {noop, PLAIN_OK | ANON_OK | EARLY_OK | IDLE},
     [SMTP_QUIT] = {quit, PLAIN_OK | ANON_OK | EARLY_OK},
-    [SMTP_VRFY] = {vrfy, 0},
-    [SMTP_HELP] = {help, PLAIN_OK | ANON_OK | EARLY_OK},
+    [SMTP_VRFY] = {vrfy, IDLE},
+    [SMTP_EXPN] = {expn, IDLE},
+    [SMTP_HELP] = {help, PLAIN_OK | ANON_OK | EARLY_OK | IDLE},
 };
 
-void smtp_command(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out)
+/* May it come now? Says why not. */
+static bool may_come(struct smtp_session *s, const struct smtp_command *c, unsigned flags,
+		     struct smtp_step *out)
 {
-	unsigned flags = commands[c->verb].flags;
-
 	if (c->verb == SMTP_UNKNOWN)
 		smtp_error(s, out, "500 5.5.2 Command not known");
 	else if (s->state == SMTP_S_GREET && !(flags & EARLY_OK))
@@ -513,5 +489,20 @@ void smtp_command(struct smtp_session *s, const struct smtp_command *c, struct s
 	else if (s->account[0] == '\0' && !(flags & ANON_OK))
 		smtp_error(s, out, "530 5.7.0 Authentication is required");
 	else
+		return true;
+	return false;
+}
+
+void smtp_command(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out)
+{
+	unsigned flags = commands[c->verb].flags;
+
+	if (flags & IDLE && ++s->idle_commands > s->policy->max_idle_commands) {
+		smtp_close(s, "4.7.0", "Too many commands without mail", out);
+	} else if (may_come(s, c, flags, out)) {
 		commands[c->verb].run(s, c, out);
+	} else if (flags & FOLLOWED) {
+		smtp_set_state(s, SMTP_S_CLOSED);
+		smtp_want(s, out, SMTP_WANT_CLOSE);
+	}
 }

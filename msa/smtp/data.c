@@ -122,6 +122,92 @@ bool dot_feed(struct dot *d, const uint8_t *in, size_t len, size_t *used,
 	return d->state == DOT_DONE;
 }
 
+/* --- chunks --- */
+
+#define TEXT_LINE 998 /* RFC 5322 2.1.1 */
+
+void crlf_init(struct crlf *l)
+{
+	*l = (struct crlf){.fault = DOT_CLEAN};
+}
+
+/* What is wrong in text is only worth knowing in the body of a binary message. */
+static void no_text(struct crlf *l, enum dot_fault f)
+{
+	if (l->binary && l->in_body)
+		l->not_text = true;
+	else if (l->fault == DOT_CLEAN)
+		l->fault = f;
+}
+
+static void end_line(struct crlf *l)
+{
+	if (l->column > TEXT_LINE && l->in_body)
+		l->not_text = true;
+	if (l->column == 0)
+		l->in_body = true;
+	l->column = 0;
+	l->line_end = true;
+}
+
+static void crlf_octet(struct crlf *l, uint8_t c)
+{
+	bool after_cr = l->cr;
+
+	l->cr = c == '\r';
+	l->line_end = false;
+	if (after_cr && c == '\n') {
+		end_line(l);
+		return;
+	}
+	if (after_cr)
+		no_text(l, DOT_BARE_CR);
+	if (c == '\n' || c == '\0')
+		no_text(l, c == '\n' ? DOT_BARE_LF : DOT_NUL);
+	if (c != '\r')
+		l->column++;
+}
+
+/* How many of the octets at p need no look of their own. */
+static size_t plain_run(const uint8_t *p, size_t n)
+{
+	const uint8_t *q = memchr(p, '\r', n);
+
+	if (q)
+		n = (size_t)(q - p);
+	if ((q = memchr(p, '\n', n)))
+		n = (size_t)(q - p);
+	if ((q = memchr(p, '\0', n)))
+		n = (size_t)(q - p);
+	return n;
+}
+
+bool crlf_feed(struct crlf *l, const uint8_t *in, size_t len)
+{
+	l->any |= len > 0;
+	for (size_t i = 0; i < len && l->fault == DOT_CLEAN;) {
+		size_t n = l->cr ? 0 : plain_run(in + i, len - i);
+
+		l->column += n;
+		if (n > 0)
+			l->line_end = false;
+		i += n;
+		if (i < len)
+			crlf_octet(l, in[i++]);
+	}
+	return l->fault == DOT_CLEAN;
+}
+
+bool crlf_end(struct crlf *l)
+{
+	if (l->cr)
+		no_text(l, DOT_BARE_CR);
+	if (l->in_body && (l->column > TEXT_LINE || (l->any && !l->line_end)))
+		l->not_text = true;
+	l->cr = false;
+	return l->fault == DOT_CLEAN;
+}
+
 const char *dot_fault_name(enum dot_fault f)
 {
 	static const char *const names[] = {[DOT_CLEAN] = "none",

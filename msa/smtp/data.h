@@ -29,4 +29,25 @@ bool dot_feed(struct dot *d, const uint8_t *in, size_t len, size_t *used,
 /* "bare LF" and the like, for replies. */
 const char *dot_fault_name(enum dot_fault f);
 
+/*
+ * The same rules for octets whose end is known beforehand (BDAT): nothing is unstuffed, and the
+ * octets are the message. In a binary message they hold for the header section alone, up to the
+ * first empty line.
+ */
+struct crlf {
+	bool binary;	      /* allowed: set by the caller, after crlf_init() */
+	bool in_body;	      /* the empty line has come */
+	bool not_text;	      /* of a binary message: it could not have been sent by DATA */
+	bool cr, any;	      /* the last octet was CR; there was one */
+	bool line_end;	      /* the last two were CR LF */
+	uint64_t column;      /* of the line under way */
+	enum dot_fault fault; /* the first one */
+};
+
+void crlf_init(struct crlf *l);
+/* True as long as nothing is wrong. */
+bool crlf_feed(struct crlf *l, const uint8_t *in, size_t len);
+/* Nothing more comes: a CR at the very end was one too many. */
+bool crlf_end(struct crlf *l);
+
 #endif

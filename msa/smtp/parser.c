@@ -56,6 +56,7 @@ static const struct {
     {"EHLO", SMTP_EHLO}, {"HELO", SMTP_HELO}, {"STARTTLS", SMTP_STARTTLS}, {"AUTH", SMTP_AUTH},
     {"MAIL", SMTP_MAIL}, {"RCPT", SMTP_RCPT}, {"DATA", SMTP_DATA},	   {"RSET", SMTP_RSET},
     {"NOOP", SMTP_NOOP}, {"QUIT", SMTP_QUIT}, {"VRFY", SMTP_VRFY},	   {"HELP", SMTP_HELP},
+    {"BDAT", SMTP_BDAT}, {"EXPN", SMTP_EXPN},
 };
 
 static enum smtp_verb verb_of(const char *s, size_t len)

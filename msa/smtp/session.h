@@ -5,15 +5,17 @@
  * No sockets, no clock, no processes: each call gets what happened and fills a step, and the caller
  * (msa/conn.c, or a test) does what step.want says and comes back with the call named there.
  * Nothing else may be called in between, but for smtp_session_abort(). RFC 5321, 6409 (submission),
- * 3207 (STARTTLS), 4954 (AUTH), 1870 (SIZE), 6152 (8BITMIME), 2034 and 3463 (codes).
+ * 3207 (STARTTLS), 4954 (AUTH), 1870 (SIZE), 6152 (8BITMIME), 3030 (CHUNKING, BINARYMIME), 6531
+ * (SMTPUTF8), 3461 (DSN), 8689 (REQUIRETLS), 9422 (LIMITS), 2034 and 3463 (codes).
  *
  *   state       what has happened                          what may come
  *   GREET       connected, or TLS has just come up         EHLO
  *   READY       EHLO                                       STARTTLS, AUTH, MAIL
  *   AUTHING     inside an AUTH exchange                    one line of it
  *   MAIL        MAIL accepted                              RCPT
- *   RCPT        at least one RCPT accepted                 RCPT, DATA
+ *   RCPT        at least one RCPT accepted                 RCPT, DATA, BDAT
  *   DATA        354 said                                   message bytes
+ *   BDAT        a chunk has come, not the last             BDAT
  *   CLOSED      221 or 421 said                            nothing
  */
 #ifndef MSA_SMTP_SESSION_H
@@ -25,6 +27,7 @@
 
 #include "lib/addr.h"
 #include "ratelimit/rl.h"
+#include "msa/mail/esmtp.h"
 #include "msa/mail/header.h"
 #include "msa/mail/identity.h"
 #include "msa/mail/path.h"
@@ -33,6 +36,12 @@
 #include "msa/smtp/parser.h"
 
 enum limiter_down { LIMITER_DEFER, LIMITER_ACCEPT };
+
+/* "user@domain", or "@domain" for all of it, may send messages of so many octets. */
+struct smtp_size {
+	const char *who;
+	int64_t bytes;
+};
 
 /* What is configured; shared by sessions, unchanged while they use it. */
 struct smtp_policy {
@@ -50,6 +59,14 @@ struct smtp_policy {
 	struct identity_rules rules;	     /* of whom the next has nothing to say about */
 	const struct identities *identities; /* or NULL */
 	enum limiter_down limiter_down;
+	const struct smtp_size
+	    *sizes; /* other than max_message; an account goes before its domain */
+	size_t n_sizes;
+	int64_t max_idle_commands; /* between two messages, that bring none on: NOOP, RSET, ... */
+	int64_t free_errors;	   /* a session; the replies to further ones come late */
+	int64_t error_delay_ms;	   /* so late; to a failed login always */
+	bool strict_8bit;	   /* 8-bit text needs BODY=8BITMIME */
+	bool strict_header;	   /* a non-ASCII header needs SMTPUTF8 */
 };
 
 enum smtp_state {
@@ -59,6 +76,7 @@ enum smtp_state {
 	SMTP_S_MAIL,
 	SMTP_S_RCPT,
 	SMTP_S_DATA,
+	SMTP_S_BDAT,
 	SMTP_S_CLOSED
 };
 
@@ -70,6 +88,9 @@ enum smtp_want {
 	SMTP_WANT_ROOM,	    /* does the queue take tx->size bytes more: smtp_session_room() */
 	SMTP_WANT_CHECK,  /* would the limiter let tx->rcpts' newest pass: smtp_session_verdict() */
 	SMTP_WANT_DATA,	  /* message bytes until the final dot: smtp_session_data() */
+	SMTP_WANT_CHUNK,  /* s->chunk.left octets, for the message or for nothing:
+			   * smtp_session_chunk()
+			   */
 	SMTP_WANT_CHARGE, /* the limiter counts the message: smtp_session_verdict() */
 	SMTP_WANT_SUBMIT, /* into the queue, on hold if tx->hold: smtp_session_submitted() */
 	SMTP_WANT_CLOSE,  /* flush and close */
@@ -91,20 +112,25 @@ struct smtp_step {
 	enum smtp_want want;
 	char reply[SMTP_REPLY_MAX]; /* "" for none yet; complete lines with CRLF */
 	size_t reply_len;
+	int64_t delay_ms; /* keep the reply back so long, and take no input meanwhile */
+	bool utf8;	  /* the client has said SMTPUTF8: replies may hold UTF-8 */
 	struct smtp_note note;
 };
 
 struct smtp_rcpt {
 	char *address; /* canonical */
 	uint64_t hash; /* rl_hash(address) */
+	struct esmtp_rcpt esmtp;
 };
 
 /* One message under way; everything in it is freed with it. */
 struct smtp_tx {
-	struct path from; /* as it will be used: rewritten if so configured */
+	struct path from;	     /* as it will be used: rewritten if so configured */
 	struct identity_rules rules; /* the account's */
-	int64_t size;	  /* as declared, 0 unknown */
-	bool body_8bit, hold;
+	int64_t size;		     /* as declared, 0 unknown */
+	struct esmtp_mail esmtp;     /* as MAIL said it; from the end of the message on as it is */
+	char envid[ESMTP_ENVID_MAX + 1];
+	bool hold;
 	struct smtp_rcpt *rcpts;
 	uint32_t n_rcpts;
 	char queue_id[QUEUE_ID_LEN + 1]; /* set by the caller at SMTP_WANT_DATA */
@@ -125,6 +151,17 @@ struct smtp_session {
 	const char *auth_data; /* base64 as it came; NULL: no initial response */
 	size_t auth_len;
 	enum smtp_verb pending; /* the command that SMTP_WANT_ROOM belongs to */
+	struct {
+		int64_t left;  /* octets to come */
+		int64_t size;  /* of this one */
+		int64_t total; /* of this message, this one included */
+		bool keep;     /* for the message; else for nothing */
+		bool last;
+		char reply[256]; /* when it is for nothing: what is said then */
+	} chunk;
+	bool bdat_failed;      /* the chunks still on their way belong to nothing */
+	int64_t max_message;   /* this account's */
+	int64_t idle_commands; /* since the last message */
 	struct smtp_tx *tx;
 	int64_t started_ms;
 	int64_t commands, errors, auth_failures;
@@ -170,10 +207,21 @@ struct smtp_data_end {
 	int64_t size; /* bytes as the client sent them, unstuffed */
 	unsigned hops;
 	bool no_memory; /* dropped because too much was in flight */
-	bool from_foreign; /* From: names somebody else, and must not */
+	bool endless;	/* far more than allowed has come, and no end */
+	/* at the end of the message only */
+	bool from_foreign;			 /* From: names somebody else, and must not */
+	bool any_8bit, header_8bit, header_utf8; /* octets that are not ASCII; those of the header
+						    are UTF-8 */
+	bool binary; /* no text: bare CR or LF, NUL, or a line longer than text has */
 };
 void smtp_session_data(struct smtp_session *s, const struct smtp_data_end *d,
 		       struct smtp_step *out);
+/* The octets of a chunk have come: d is how the message stands, unless the chunk was for nothing
+ * (then not looked at). */
+void smtp_session_chunk(struct smtp_session *s, const struct smtp_data_end *d,
+			struct smtp_step *out);
+/* Something was said before our greeting. */
+void smtp_session_early(struct smtp_session *s, struct smtp_step *out);
 void smtp_session_submitted(struct smtp_session *s, enum queue_result r, struct smtp_step *out);
 
 /* Nothing is under way: a 421 may be said now. */
@@ -208,5 +256,21 @@ void smtp_auth_line(struct smtp_session *s, const char *line, size_t len, struct
 void smtp_mail_proceed(struct smtp_session *s, struct smtp_step *out);
 void smtp_data_proceed(struct smtp_session *s, struct smtp_step *out);
 void smtp_rcpt_proceed(struct smtp_session *s, struct smtp_step *out);
+void smtp_bdat_proceed(struct smtp_session *s, struct smtp_step *out);
+/* The end of the message: refuses it, or wants it charged. */
+void smtp_data_end(struct smtp_session *s, const struct smtp_data_end *d, struct smtp_step *out);
+/* It cannot become a good message any more; says so, and false, when it is one of these faults. */
+bool smtp_data_fine(struct smtp_session *s, const struct smtp_data_end *d, struct smtp_step *out);
+
+/* chunk.c */
+void smtp_bdat(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out);
+/* The queue has no room for the message that begins with this chunk. */
+void smtp_bdat_refuse(struct smtp_session *s, struct smtp_step *out, const char *reply);
+
+/* params.c: what follows the address; false when it was refused. */
+bool smtp_mail_params(struct smtp_session *s, struct smtp_tx *tx, const char *p, const char *end,
+		      struct smtp_step *out);
+bool smtp_rcpt_params(struct smtp_session *s, struct smtp_rcpt *rcpt, const char *p,
+		      const char *end, struct smtp_step *out);
 
 #endif
