@@ -36,8 +36,10 @@ struct arf {
 	uint32_t source_port; /* 0: not said */
 	int64_t arrival_ms;   /* Arrival-Date, 0: not said or not a date */
 	int64_t original_ms;  /* Date of the reported message */
-	char *token;	/* X-Sekisho-Trace of the reported message, or Original-Envelope-Id; "" */
-	char *queue_id; /* from a Received header of our host, or Original-Envelope-Id; "" */
+	char *token;	      /* X-Sekisho-Trace or CFBL-Feedback-ID of the reported message, or
+				 Original-Envelope-Id; "" */
+	char *queue_id;	      /* from a Received header of our host, a Message-ID of ours, or
+				 Original-Envelope-Id; "" */
 	char *original_headers;
 	uint32_t n_fields;
 	struct arf_field *fields; /* of the feedback report, in their order */

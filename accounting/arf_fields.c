@@ -187,6 +187,16 @@ static void read_received(struct arf *a, const char *received, const char *hostn
 		a->queue_id = text;
 }
 
+/* One that msad made is the queue id at our host's name; a Received header counts more. */
+static void read_message_id(struct arf *a, const char *value, const char *hostname)
+{
+	const char *id = value + strspn(value, "<"), *at = id + strspn(id, QUEUE_CHARS);
+	size_t n = strlen(hostname);
+	if (at - id == QUEUE_ID_LEN && *at == '@' && n > 0 &&
+	    strncasecmp(at + 1, hostname, n) == 0 && at[n + 1] == '>' && !a->queue_id[0])
+		a->queue_id = arf_text(a, id, QUEUE_ID_LEN, QUEUE_ID_LEN);
+}
+
 static void read_original(struct arf *a, const char *hostname)
 {
 	struct arf_field f[ARF_FIELDS_MAX];
@@ -196,7 +206,10 @@ static void read_original(struct arf *a, const char *hostname)
 	for (size_t i = 0; i < n; i++) {
 		if (strcasecmp(f[i].name, "Received") == 0) {
 			read_received(a, f[i].value, hostname);
-		} else if (strcasecmp(f[i].name, "X-Sekisho-Trace") == 0) {
+		} else if (strcasecmp(f[i].name, "Message-ID") == 0) {
+			read_message_id(a, f[i].value, hostname);
+		} else if (strcasecmp(f[i].name, "X-Sekisho-Trace") == 0 ||
+			   strcasecmp(f[i].name, "CFBL-Feedback-ID") == 0) {
 			char *token = id_text(a, f[i].value, TOKEN_LEN, HEX);
 			if (token)
 				a->token = token;

@@ -127,15 +127,19 @@ static enum batv_reason judge(const struct batv_keys *keys, const char *local, i
 			      const struct batv_result *r)
 {
 	uint8_t folded[MAC_LEN], given[MAC_LEN], got[MAC_LEN];
+	int differs[2];
 
 	if (!key_known(keys, r->key))
 		return BATV_UNKNOWN_KEY;
 	for (size_t i = 0; i < MAC_LEN; i++)
 		got[i] = hex_byte(local + 9 + 2 * i);
 	if (!mac(keys, r->key, r->expiry_day, &r->original, false, folded) ||
-	    !mac(keys, r->key, r->expiry_day, &r->original, true, given) ||
-	    ((CRYPTO_memcmp(folded, got, MAC_LEN) != 0) &
-	     (CRYPTO_memcmp(given, got, MAC_LEN) != 0)))
+	    !mac(keys, r->key, r->expiry_day, &r->original, true, given))
+		return BATV_FORGED;
+	/* Both are compared, whatever the first one says. */
+	differs[0] = CRYPTO_memcmp(folded, got, MAC_LEN);
+	differs[1] = CRYPTO_memcmp(given, got, MAC_LEN);
+	if (differs[0] && differs[1])
 		return BATV_FORGED;
 	if ((r->expiry_day - batv_day(now_ms) + 1000) % 1000 > BATV_LIFETIME_DAYS)
 		return BATV_EXPIRED;

@@ -234,6 +234,16 @@ static const struct {
      QUEUE_ID},
     {"an id of other length", "", "Received: from a by " HOST " id abc; x\n", "", ""},
     {"a token of other length", "", "X-Sekisho-Trace: 0123\n", "", ""},
+    {"only the feedback id is left", "", "CFBL-Feedback-ID:\n\t" TOKEN "\n", TOKEN, ""},
+    {"a feedback id of others", "", "CFBL-Feedback-ID: 111:222:333:4444\n", "", ""},
+    {"only a Message-ID of ours is left", "", "Message-ID: <" QUEUE_ID "@" HOST ">\n", "",
+     QUEUE_ID},
+    {"a Message-ID of others", "", "Message-ID: <" QUEUE_ID "@" HOST ".evil.example>\n", "", ""},
+    {"a Message-ID a client made", "", "Message-ID: <x" QUEUE_ID "@" HOST ">\n", "", ""},
+    {"Received counts more than Message-ID", "",
+     "Message-ID: <aaaaaaaaaaaaaaaa@" HOST ">\nReceived: from a by " HOST
+     " with ESMTPSA id " QUEUE_ID "; x\n",
+     "", QUEUE_ID},
     {"a token with more behind", "", "X-Sekisho-Trace: " TOKEN "00\n", "", ""},
 };
 
