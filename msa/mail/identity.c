@@ -134,7 +134,7 @@ static const char *mailbox(struct reader *r, const struct word *w)
 	const char *why;
 	struct path p;
 
-	if (path_parse_mailbox(w->s, w->len, &p, &why))
+	if (path_parse_mailbox_utf8(w->s, w->len, &p, &why))
 		return lower(r->ids, p.text, strlen(p.text));
 	wrong(r, "%.*s is not an address: %s", (int)(w->len > 400 ? 400 : w->len), w->s, why);
 	return NULL;

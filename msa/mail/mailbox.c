@@ -92,7 +92,7 @@ static int element(struct scan *s, struct path *out)
 		return 0;
 	if (s->too_long || s->words || s->spec_len == 0)
 		return -1;
-	return path_parse_mailbox(s->spec, s->spec_len, out, &err) ? 1 : -1;
+	return path_parse_mailbox_utf8(s->spec, s->spec_len, out, &err) ? 1 : -1;
 }
 
 static bool angle_open(struct scan *s)

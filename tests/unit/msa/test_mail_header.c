@@ -518,7 +518,9 @@ static void test_mailbox(void **state)
 	    {"<>", -1, NULL},
 	    {"a@b.example c@d.example", -1, NULL},
 	    {"x a@b.example", -1, NULL},
-	    {"j\xc3\xb6@b.example", -1, NULL},
+	    {"j\xc3\xb6@b.example", 1, "j\xc3\xb6@b.example"},
+	    {"a@j\xc3\xb6.example", 1, "a@xn--j-1ga.example"},
+	    {"j\xf6@b.example", -1, NULL},
 	    {"\xff <a@b.example>", 1, "a@b.example"},
 	};
 	struct path p;

@@ -21,6 +21,7 @@ static const char file[] = "# addresses\n"
 			   "delegate boss@isp.example user02@isp.example\n"
 			   "delegate info@isp.example user03@isp.example\n"
 			   "own \"a b\"@isp.example user01@isp.example\n"
+			   "own j\xc3\xb6rg@isp.example user01@isp.example\n"
 			   "\n"
 			   "domain isp.example mail_from=owned sender=always hide_client=yes\n"
 			   "domain shop.example batv=yes\n"
@@ -37,7 +38,7 @@ static struct path path(const char *text)
 	struct path p;
 	const char *err;
 
-	if (!path_parse_mailbox(text, strlen(text), &p, &err))
+	if (!path_parse_mailbox_utf8(text, strlen(text), &p, &err))
 		fail_msg("%s: %s", text, err);
 	return p;
 }
@@ -83,6 +84,8 @@ static void test_rights(void **state)
 	    {"user01@isp.example", "boss@isp.example", IDENTITY_NONE},
 	    {"user01@isp.example", "\"a b\"@isp.example", IDENTITY_OWN},
 	    {"user01@isp.example", "\"a b+c\"@isp.example", IDENTITY_OWN},
+	    {"user01@isp.example", "j\xc3\xb6rg+x@isp.example", IDENTITY_OWN},
+	    {"user02@isp.example", "j\xc3\xb6rg@isp.example", IDENTITY_NONE},
 	    {"user01@isp.example", "\"+info\"@isp.example", IDENTITY_NONE},
 	    {"user01@isp.example", "user011@isp.example", IDENTITY_NONE},
 	    {"user01@isp.example", "user01@other.example", IDENTITY_NONE},
