@@ -95,6 +95,12 @@ static bool key_char(unsigned char c)
 	return c < 0x80 && (isalnum(c) || c == '-');
 }
 
+/* RFC 5321 4.1.2 esmtp-value, with what RFC 6531 3.3 adds to it. */
+static bool value_char(unsigned char c)
+{
+	return c > ' ' && c != 0x7f && c != '=';
+}
+
 int smtp_param_next(const char **p, const char *end, struct smtp_param *out)
 {
 	const char *s = *p;
@@ -114,7 +120,7 @@ int smtp_param_next(const char **p, const char *end, struct smtp_param *out)
 	out->key_len = (size_t)(s - out->key);
 	if (s < end && *s == '=') {
 		out->value = ++s;
-		while (s<end && * s> ' ' && *s != 0x7f && *s != '=')
+		while (s < end && value_char((unsigned char)*s))
 			s++;
 		out->value_len = (size_t)(s - out->value);
 		if (out->value_len == 0)
