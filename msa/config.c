@@ -66,6 +66,10 @@ const struct conf_key msa_keys[] = {
      false},
     {"msa", "batv_keys", CONF_PATH, O(batv_keys), "", 0, 0, NULL, false,
      "tag keys; made when missing; empty: STATE_DIR/msa/batv.keys", false},
+    {"msa", "bounce_listen", CONF_LIST, O(bounce_listen), "", 0, 0, NULL, false,
+     "policy service that checks tags of bounces, for inbound mail servers", false},
+    {"msa", "bounce_check", CONF_ENUM, O(bounce_check), "tag", 0, 0, "log|tag|reject", true,
+     "what it says of a bounce whose tag is wrong", false},
     {"msa", "limiter_down", CONF_ENUM, O(limiter_down), "defer", 0, 0, "defer|accept", true,
      "when sekisho-ratelimitd does not answer", false},
     {"msa", "limiter_deadline", CONF_DURATION, O(limiter_deadline), "500ms", 10, 30000, NULL, false,
@@ -280,6 +284,7 @@ static bool check(void *ctx, struct msa_config *c, char **err)
 	else
 		return check_listen(ctx, &c->listen_submission, "listen_submission", err) &&
 		       check_listen(ctx, &c->listen_submissions, "listen_submissions", err) &&
+		       check_listen(ctx, &c->bounce_listen, "bounce_listen", err) &&
 		       check_mechs(ctx, c, err) && check_cfbl(ctx, c, err);
 	return false;
 }

@@ -29,6 +29,8 @@ struct msa_config {
 	bool hide_client, auth_results;
 	bool batv;
 	char *batv_keys;
+	struct conf_list bounce_listen;
+	int bounce_check;
 	char *trace_key, *cfbl_address;
 	char *dkim;
 

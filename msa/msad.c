@@ -24,6 +24,7 @@
 #include "lib/metrics.h"
 #include "lib/proc.h"
 #include "msa/batvkeys.h"
+#include "msa/bounces.h"
 #include "msa/io.h"
 #include "msa/keyfiles.h"
 #include "msa/server.h"
@@ -275,7 +276,7 @@ static void privileged(struct daemon *d)
 	srv->tls = tls_load(d->top, srv->cfg->tls_cert, srv->cfg->tls_key, &err);
 	if (!srv->tls)
 		fatal("%s", err);
-	if (!io_listen(srv, &err))
+	if (!io_listen(srv, &err) || !bounces_listen(srv, &err))
 		fatal("%s", err);
 	if (!metrics_serve(srv->base, srv->cfg->metrics, metrics_refresh, srv, &why))
 		fatal("cannot serve metrics on %s: %s", srv->cfg->metrics, why);
@@ -325,6 +326,7 @@ static void down(struct daemon *d)
 {
 	struct server *srv = &d->srv;
 
+	bounces_free(srv);
 	io_free(srv);
 	limits_free(srv->limits);
 	queue_close(srv->queue);

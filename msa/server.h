@@ -18,6 +18,7 @@
 #include "msa/queue/queue.h"
 #include "msa/tls.h"
 
+struct bounces;
 struct io;
 
 enum msa_count {
@@ -48,6 +49,7 @@ struct server {
 	struct queue *queue;
 	struct feed *feed;
 	struct io *io;
+	struct bounces *bounces;
 	struct batv_keys batv;
 	struct token_key trace;
 	int64_t in_flight;  /* bytes of messages being received */

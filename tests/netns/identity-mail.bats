@@ -99,6 +99,8 @@ configure() { # LINES of the section msa
 	  identities = "$DIR/identities"
 	  dkim = "$DIR/dkim/table"
 	  cfbl_address = "fbl@isp.example"
+	  header_8bit = accept
+	  bounce_listen = {"127.0.0.1:10025"}
 	  $1
 	}
 	END
@@ -322,6 +324,40 @@ envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 	mail 01 user01@isp.example --header "Subject: k2-$BATS_ROOT_PID"
 	run /usr/bin/python3 "$DIR/verify.py" "$(arrived "k2-$BATS_ROOT_PID")" "$DIR"
 	[ "$output" = 'isp.example e1 good' ]
+}
+
+# policy RECIPIENT [CLIENT [SENDER]]: what an MX is told.
+policy() {
+	printf 'request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=%s\nsender=%s\nrecipient=%s\n\n' "${2:-192.0.2.1}" "${3:-}" "$1" |
+		in_ns nc -q 1 -w 5 127.0.0.1 10025 | head -1
+}
+
+@test "the policy service knows its own tags, and says so as it is told to" {
+	mail 01 user01@isp.example --header "Subject: l-$BATS_ROOT_PID"
+	tagged=$(envelope "$(arrived "l-$BATS_ROOT_PID")")
+	forged=$(sed -E 's/(prvs=[0-9]{4})[0-9a-f]{6}/\1abcdef/' <<< "$tagged")
+	[ "$(policy "$tagged")" = "action=PREPEND X-Sekisho-BATV: valid" ]
+	[ "$(policy "$forged")" = "action=PREPEND X-Sekisho-BATV: forged" ]
+	[ "$(policy user01@isp.example)" = "action=PREPEND X-Sekisho-BATV: not tagged" ]
+	[ "$(policy "$forged" 192.0.2.1 a@far.example)" = "action=DUNNO" ]
+	[ "$(policy x@far.example)" = "action=DUNNO" ]
+	configure 'bounce_check = reject'
+	reload "msad reload" # the DKIM table of the test before is still wrong: nothing changes
+	[ "$(policy "$forged")" = "action=PREPEND X-Sekisho-BATV: forged" ]
+	echo "isp.example e1 $DIR/dkim/e.pem" > "$DIR/dkim/table"
+	reload "msad reloaded"
+	[[ $(policy "$forged") == "action=550 5.7.1 "* ]]
+	[ "$(policy "$tagged")" = "action=PREPEND X-Sekisho-BATV: valid" ]
+	# a client that guesses is put off, others are not
+	for i in $(seq 20); do
+		policy "$forged" 192.0.2.66 > /dev/null
+	done
+	[[ $(policy "$tagged" 192.0.2.66) == "action=450 4.7.1 "* ]]
+	[ "$(policy "$tagged" 192.0.2.67)" = "action=PREPEND X-Sekisho-BATV: valid" ]
+	# what is no request ends that connection alone
+	[ -z "$(printf 'nonsense\n\n' | in_ns nc -q 1 -w 5 127.0.0.1 10025)" ]
+	[ "$(policy "$tagged")" = "action=PREPEND X-Sekisho-BATV: valid" ]
+	logged 'batv bounce result=invalid reason=forged recipient='
 }
 
 @test "no private key and no password is in the log" {
