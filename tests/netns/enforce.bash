@@ -116,12 +116,17 @@ configure() { # LINES for kernel-rules; those for nfq are in NFQ_LINES
 }
 acctd_up() { ctl status --json | jq -e .acctd; }
 start_acctd() {
-	daemon acctd ip netns exec "$NS_GW" "$BIN/sekisho-acctd" -c "$CONF"
+	daemon acctd ip netns exec "$NS_GW" env ${DAEMON_ENV:-} "$BIN/sekisho-acctd" -c "$CONF"
 	soon 10 acctd_up
 }
 start_nfqd() {
-	daemon nfqd ip netns exec "$NS_GW" "$BIN/sekisho-nfqd" -c "$CONF"
+	daemon nfqd ip netns exec "$NS_GW" env ${DAEMON_ENV:-} "$BIN/sekisho-nfqd" -c "$CONF"
 	soon 10 grep -q 'process ready' "$DIR/log.nfqd"
+}
+# forget_learned: empty the deny sets
+forget_learned() {
+	in_gw nft -j list sets | jq -r '.nftables[].set | select(. != null and .table == "sekisho" and (.name | startswith("deny"))) |
+		"flush set \(.family) \(.table) \(.name)"' | in_gw nft -f -
 }
 nfqd_state() { ctl status --json | jq -r .nfqd.state; }
 state_is() { [ "$(nfqd_state)" = "$1" ]; }

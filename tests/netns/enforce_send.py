@@ -32,12 +32,14 @@ def checksum(data):
 def syn(src, dst, sport, seq):
     tcp = struct.pack("!HHIIBBHHH", sport, 25, seq, 0, 0x50, 2, 65535, 0, 0)
     tcp = tcp[:16] + struct.pack("!H", checksum(src + dst + struct.pack("!BBH", 0, 6, 20) + tcp)) + tcp[18:]
-    # The kernel fills in length and checksum of the IP header.
+    # The kernel fills in length and checksum of an IPv4 header.
+    if len(src) == 16:
+        return struct.pack("!IHBB", 6 << 28, 20, 6, 64) + src + dst + tcp
     return struct.pack("!BBHHHBBH", 0x45, 0, 40, 0, 0x4000, 64, 6, 0) + src + dst + tcp
 
 
-def raw():
-    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+def raw(v6=False):
+    s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
     return s
 
@@ -59,12 +61,14 @@ def sources(first, count, dst):
 
 def window(sub, net, src, dst, until):
     enter(net)
-    seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x800))
-    seen.bind(("eth0", 0x800))
+    kind = 0x86DD if ":" in src else 0x800
+    seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(kind))
+    seen.bind(("eth0", kind))
     seen.setblocking(False)
     enter(sub)
-    out, sent, arrived = raw(), {}, []
-    s, d = socket.inet_aton(src), socket.inet_aton(dst)
+    out, sent, arrived = raw(":" in src), {}, []
+    family, at = (socket.AF_INET6, 40) if ":" in src else (socket.AF_INET, 20)
+    s, d = socket.inet_pton(family, src), socket.inet_pton(family, dst)
     while time.time() * 1000 < int(until):
         n = len(sent) + 1
         sent[n] = int(time.time() * 1000)
@@ -76,8 +80,8 @@ def window(sub, net, src, dst, until):
             except BlockingIOError:
                 break
             # Not what this namespace answers.
-            if where[2] != 4 and packet[9] == 6 and packet[12:16] == s and packet[33] == 2:
-                arrived.append(struct.unpack("!I", packet[24:28])[0])
+            if where[2] != 4 and packet[at - 2 * len(s):at - len(s)] == s and packet[at + 13:at + 14] == b"\2":
+                arrived.append(struct.unpack("!I", packet[at + 4:at + 8])[0])
     print(sent[arrived[0]] if arrived else 0, sent[arrived[-1]] if arrived else 0)
 
 

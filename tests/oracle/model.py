@@ -25,7 +25,7 @@ class Facts:
         self.kind = "broken"  # tcp, other, fragment, broken
         self.port = self.flags = None
         self.whole = True  # TCP: its 20 bytes are there, and its options are
-        self.behind_ah = False
+        self.behind_ah = self.first_fragment = False
         self.reach = 0  # bytes up to the end of what had to be read
         self.hop_by_hop = False
         self.hides_tcp = True  # broken: what is cut off may lead to TCP
@@ -37,6 +37,7 @@ class Facts:
             self.offset = struct.unpack("!H", p[6:8])[0] & 0x1FFF
             self.at, self.proto = (p[0] & 15) * 4, p[9]
             self.later = self.offset != 0
+            self.first_fragment = bool(p[6] & 0x20)
         else:
             self.src, self.dst = (ipaddress.ip_address(p[i:i + 16]) for i in (8, 24))
             claimed = struct.unpack("!H", p[4:6])[0]
@@ -65,6 +66,7 @@ class Facts:
                 self.kind, self.reach = "fragment", self.at + size
                 return
             self.behind_ah |= self.proto == 51
+            self.first_fragment |= self.proto == 44
             self.proto, self.at = rest[0], self.at + size
         if self.proto != 6:
             self.kind, self.reach = "other", self.at
@@ -79,8 +81,8 @@ class Facts:
         self.flags = t[13] if len(t) >= 14 else None
 
     def mere_reset(self):
-        """It ends a session on the far side, and carries nothing."""
-        return self.flags is not None and self.flags & 0x17 in (4, 0x14)
+        """It ends a session on the far side; a fragment might become something else."""
+        return not self.first_fragment and self.flags is not None and self.flags & 0x07 == 4
 
     def syn(self):
         return self.flags is not None and self.flags & 0x12 == 2
@@ -145,15 +147,22 @@ class Class:
         return bool(self.rate or self.destinations or self.listed)
 
 
+class Pool:
+    def __init__(self, interfaces=(), prefixes=(), fail="closed"):
+        self.interfaces, self.prefixes, self.fail = interfaces, prefixes, fail
+
+
 class Model:
-    def __init__(self, subscriber, routes, own_mta, classes, subject=(), antispoof=True, tunnels="pass"):
-        """subscriber: {interface: fail}; routes: {interface: prefixes routed there}."""
-        self.subscriber, self.routes, self.own_mta = subscriber, routes, own_mta
-        self.classes, self.subject, self.antispoof, self.tunnels = classes, subject, antispoof, tunnels
+    def __init__(self, interfaces, fail, routes, own_mta, classes, subject=(), pools=(), antispoof=True, tunnels="pass"):
+        """interfaces: subscribers'; subject: their prefixes, all when empty; routes: {interface: prefixes routed there}."""
+        self.interfaces = set(interfaces) | {i for p in pools for i in p.interfaces}
+        self.fail, self.pools, self.routes, self.own_mta = fail, pools, routes, own_mta
+        self.classes, self.antispoof, self.tunnels = classes, antispoof, tunnels
+        self.subject = tuple(subject) + tuple(x for p in pools for x in p.prefixes)
         self.exemptions = {}  # prefix -> Exemption
         self.nfqd, self.nfqd_left = True, 0.0
         self.buckets = {}
-        self.known = {}  # (prefix, destination) -> when the connection was counted
+        self.known = {}  # (class, line, destination) -> when the connection was counted
 
     def spoofed(self, facts, interface):
         """The longest route back to the source does not lead out where the packet came in."""
@@ -179,8 +188,20 @@ class Model:
         return any(e.prefix.version == src.version and src in e.prefix and not e.suspended and e.near_edge(begin, end)
                    for e in self.exemptions.values())
 
-    def is_subject(self, facts):
-        return not self.subject or any(p.version == facts.version and facts.src in p for p in self.subject)
+    def is_subject(self, facts, interface):
+        return not self.subject or any(p.version == facts.version and facts.src in p for p in self.subject) or \
+            any(interface in p.interfaces for p in self.pools)
+
+    def failing(self, src, interface):
+        """closed or open: of the pool with the longest prefix, else of the interface's, else of nobody's."""
+        best, found = -1, None
+        for pool in self.pools:
+            for p in pool.prefixes:
+                if p.version == src.version and src in p and p.prefixlen > best:
+                    best, found = p.prefixlen, pool
+        if found is None:
+            found = next((p for p in self.pools if interface in p.interfaces), None)
+        return found.fail if found else self.fail
 
     def judge(self, packet, interface, begin, end):
         """(OUT, IN or ANY, why, meter or None): the packet came in between begin and end."""
@@ -194,7 +215,7 @@ class Model:
             at, size = 42, (packet[41] + 1) * 8 - 2
             if size > 7:
                 return ANY, "the kernel minds long padding in hop-by-hop options (RFC 4942)", None
-        if interface not in self.subscriber:
+        if interface not in self.interfaces:
             return OUT, "not a subscriber's interface", None
         if f.version == 4 and f.offset == 1 and f.proto == 6:
             return IN, "a fragment at offset 1 (RFC 3128)", None
@@ -207,13 +228,13 @@ class Model:
             if not f.behind_ah:
                 return OUT, "neither TCP nor a header chain that hides it", None
             if not self.nfqd:
-                return self.nobody(interface, "behind an authentication header, and nobody to look")
+                return self.nobody(f, interface, "behind an authentication header, and nobody to look")
             if unseen or f.proto not in KNOWN:
                 return IN, "an unknown or unseen header behind an authentication header", None
             return OUT, "not TCP, behind an authentication header", None
         if f.kind == "broken":
             if (f.behind_ah or f.proto == 51) and not self.nfqd:
-                return self.nobody(interface, "broken, behind an authentication header")
+                return self.nobody(f, interface, "broken, behind an authentication header")
             if not f.hides_tcp:
                 return ANY, "cut in the last header, and what would follow is not TCP", None
             return IN, "TCP without ports, or a header chain that does not parse (RFC 7112)", None
@@ -225,7 +246,7 @@ class Model:
             if self.antispoof and self.spoofed(f, interface):
                 return ANY if f.port != 25 or own else IN, "a forged source", None
             if not self.nfqd:
-                return self.nobody(interface, "behind an authentication header, and nobody to look")
+                return self.nobody(f, interface, "behind an authentication header, and nobody to look")
             if unseen or not f.whole:
                 return IN, "not to be read behind an authentication header", None
         if f.port != 25:
@@ -234,7 +255,7 @@ class Model:
             return ANY if own else IN, "a forged source", None
         if own:
             return ANY if f.behind_ah else OUT, "a mail server of the provider", None
-        if not self.is_subject(f):
+        if not self.is_subject(f, interface):
             return OUT, "not a subscriber's address", None
         if self.edge(f.src, begin, end):
             return ANY, "an exemption begins or ends just now", None
@@ -243,7 +264,8 @@ class Model:
             return self.judge_exempt(e, f, interface, begin)
         if f.mere_reset() and not f.behind_ah:
             return OUT if f.whole else ANY, "a mere reset", None
-        if not self.nfqd and self.subscriber[interface] == "open":
+        if not self.nfqd and self.failing(f.src, interface) == "open":
+            # What the kernel has learned to refuse stays refused for a while.
             return ANY, "nobody judges, and fail is open", None
         return IN, "closed", None
 
@@ -255,14 +277,14 @@ class Model:
         if not e.in_sets() and not f.behind_ah and self.other_in_sets(f.src, now):
             return (OUT if not c.limits() else ANY), "a wider exemption is in the kernel's sets", None
         if not direct and not self.nfqd:
-            return self.nobody(interface, f"nobody to judge {e}")
+            return self.nobody(f, interface, f"nobody to judge {e}")
         if not e.in_sets() and f.reach > CAPTURED:
             return ANY, "nfqd does not see so far", None
         if not f.whole:
             return ANY, "a broken segment of an exempt line", None
         if c.listed:
             if not any(d.version == f.version and f.dst in d for d in e.destinations):
-                return (OUT, "a mere reset", None) if f.mere_reset() and not f.behind_ah else (IN, f"not a listed destination of {e}", None)
+                return ANY if f.mere_reset() else IN, f"not a listed destination of {e}", None
             hosts = all(d.prefixlen == d.max_prefixlen for d in e.destinations)
             if not self.nfqd and not hosts:
                 return ANY, "only nfqd knows listed networks", None
@@ -273,25 +295,26 @@ class Model:
             return None, f"metered: {e}", (c, e, f.dst)
         return OUT, f"exempt: {e}", None
 
-    def nobody(self, interface, why):
-        return (IN if self.subscriber[interface] == "closed" else ANY), why, None
+    def nobody(self, f, interface, why):
+        return (IN if self.failing(f.src, interface) == "closed" else ANY), why, None
 
     # --- meters: the observation says which of both it was, the bounds whether it may be ---
 
     def metered(self, meter, went, now):
         c, e, dst = meter
-        key = (e.cls, e.prefix)
+        # Two of one class that begin with the same address share a meter (kernel-rules/README.md).
+        key = (e.cls, e.prefix.network_address)
         if c.rate:
             rate = self.buckets.setdefault(key + ("rate",), Bucket(c.rate / 60, c.burst, now))
             if not c.destinations:
                 return rate.judge(went, now)
         if c.destinations:
-            if (e.prefix, dst) in self.known:
+            if key + (dst,) in self.known:
                 return went if not c.rate else True
             b = self.buckets.setdefault(key + ("destinations",), Bucket(c.destinations / 3600, c.destinations, now))
             right = b.judge(went, now)
             if went:
-                self.known[e.prefix, dst] = now
+                self.known[key + (dst,)] = now
             return right if not c.rate else True
         return True
 
