@@ -27,6 +27,7 @@
 #include "lib/metrics.h"
 #include "lib/proc.h"
 #include "accounting/acctd.h"
+#include "accounting/ops_lease.h"
 #include "accounting/evidence_run.h"
 
 #define PRUNE_S	      600
@@ -60,6 +61,21 @@ static const struct conf_key keys[] = {
      "DNSSEC trust anchors; empty: nothing is validated", false},
     {"accounting", "metrics", CONF_STRING, OFF(metrics), "127.0.0.1:9428", 0, 0, NULL, false,
      "where Prometheus metrics are served; empty: nowhere", false},
+    {"accounting", "radius_listen", CONF_LIST, OFF(radius.listen), "", 0, 0, NULL, false,
+     "ADDRESS:PORT where RADIUS accounting is taken; empty: nowhere", false},
+    {"accounting", "radius_clients", CONF_LIST, OFF(radius.clients), "", 0, 0, NULL, true,
+     "who may send it: \"ADDRESS[/LENGTH] SECRETFILE\"", false},
+    {"accounting", "radius_subscriber", CONF_ENUM, OFF(radius.subscriber), "user-name", 0, 0,
+     "user-name|class", true, "the attribute that is the subscriber's reference", false},
+    {"accounting", "radius_message_authenticator", CONF_BOOL, OFF(radius.message_authenticator),
+     "no", 0, 0, NULL, true, "refuse packets without a Message-Authenticator", false},
+    {"accounting", "radius_netmask", CONF_BOOL, OFF(radius.netmask), "no", 0, 0, NULL, true,
+     "Framed-IP-Netmask says that the whole network is the subscriber's", false},
+    {"accounting", "radius_port_exclusive", CONF_BOOL, OFF(radius.port_exclusive), "no", 0, 0, NULL,
+     true, "a session ends when another begins on the same NAS-Port", false},
+    {"accounting", "lease_silence", CONF_DURATION, OFF(radius.silence_ms), "0", 0, 30 * 86400000LL,
+     NULL, true, "a session that sent Interim-Updates ends after this long without one; 0: never",
+     false},
     {"msa", "hostname", CONF_STRING, OFF(hostname), "", 0, 0, NULL, false,
      "the submission server's name, to know its Received headers", true},
     {"class", "", CONF_GROUP, OFF(classes), NULL, 0, sizeof(struct acctd_class), NULL, true, NULL,
@@ -143,7 +159,9 @@ static void on_rl_state(bool connected, void *arg)
 
 static void on_applied(const char *program, uint64_t version, void *arg)
 {
-	policy_applied(arg, program, version);
+	struct acctd *a = arg;
+	policy_applied(a, program, version);
+	radius_server_applied(a->radius, program, version);
 }
 
 /* --- start and stop --- */
@@ -162,6 +180,17 @@ static void on_stop(void *arg)
 	(void)event_base_loopbreak(d->a.base);
 }
 
+/* False with *err under ctx, as conf_load() says it. */
+static bool reload_radius(struct acctd *a, void *ctx, const struct acctd_conf *fresh, char **err)
+{
+	char *why = NULL;
+	if (radius_server_reload(a->radius, &fresh->radius, &why))
+		return true;
+	*err = talloc_strdup(ctx, why);
+	free(why);
+	return false;
+}
+
 static void on_reload(void *arg)
 {
 	struct daemon *d = arg;
@@ -170,7 +199,8 @@ static void on_reload(void *arg)
 	char *err = NULL;
 	proc_reloading();
 	if (conf_load(ctx, d->conf_file, keys, N_KEYS, &fresh, &err) &&
-	    conf_may_reload(ctx, keys, N_KEYS, &d->a.conf, &fresh, &err)) {
+	    conf_may_reload(ctx, keys, N_KEYS, &d->a.conf, &fresh, &err) &&
+	    reload_radius(&d->a, ctx, &fresh, &err)) {
 		talloc_free(d->conf_ctx);
 		d->conf_ctx = ctx;
 		d->a.conf = fresh;
@@ -218,6 +248,9 @@ static void open_all(struct acctd *a)
 	a->feed = feed_server_new(a->base, a->conf.common.run_dir, a->store, on_applied, a, &err);
 	if (!a->feed)
 		fatal("%s", err);
+	a->radius = radius_server_new(a->base, &a->conf.radius, a->store, a->feed, &err);
+	if (!a->radius)
+		fatal_config("%s", err);
 	a->control =
 	    control_server_new(a->base, a->conf.common.run_dir, a->store, &a->rules, a, &err);
 	if (!a->control)
@@ -260,6 +293,8 @@ static void stop(struct daemon *d)
 	policy_waits_end(a);
 	evidence_runner_free(a->evidence);
 	imports_end(a);
+	lease_imports_end(a);
+	radius_server_free(a->radius);
 	feed_server_free(a->feed);
 	rl_free(a->rl);
 	control_server_free(a->control);
@@ -282,6 +317,8 @@ int main(int argc, char **argv)
 	log_open("sekisho-acctd", args.log_priority);
 	d.conf_file = args.conf_file;
 	if (!conf_load(d.conf_ctx, args.conf_file, keys, N_KEYS, &d.a.conf, &err))
+		fatal_config("%s", err);
+	if (args.check_only && !radius_rules_check(&d.a.conf.radius, &err))
 		fatal_config("%s", err);
 	if (args.check_only) {
 		puts("configuration OK");

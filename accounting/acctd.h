@@ -13,6 +13,7 @@
 #include "accounting/feed_server.h"
 #include "accounting/incident.h"
 #include "accounting/ops.h"
+#include "accounting/radius_server.h"
 #include "accounting/store.h"
 
 /* A group class NAME { } of the configuration, as far as acctd cares. */
@@ -31,6 +32,7 @@ struct acctd_conf {
 	struct conf_items classes; /* struct acctd_class */
 	char *metrics;
 	char *hostname; /* msa.hostname, to know our own Received headers */
+	struct radius_rules radius;
 };
 
 struct policy_wait;
@@ -43,6 +45,8 @@ struct acctd {
 	struct store *store;
 	struct feed_server *feed;
 	struct control_server *control;
+	struct radius_server *radius;
+	struct lease_import *lease_imports; /* whose rows have not all come */
 	struct rl *rl;
 	struct incidents *incidents;
 	struct backoff *backoff;	  /* of logins */

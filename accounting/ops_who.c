@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "accounting/acctd.h"
+#include "accounting/ops_lease.h"
 
 static void done_id(struct op_call *c, int64_t id)
 {
@@ -89,39 +90,31 @@ static bool parse_prefix(struct op_call *c, struct prefix *p)
 	return ok;
 }
 
-static bool parse_ports(struct op_call *c, struct store_lease *l)
+const char *lease_from_args(const json_t *args, int64_t now_ms, struct store_lease *l,
+			    char err[static 192])
 {
-	int64_t lo = op_int(c->args, "port_lo", -1), hi = op_int(c->args, "port_hi", -1);
-	bool both = op_has(c->args, "port_lo") == op_has(c->args, "port_hi");
-	if (!both || lo < -1 || hi > 65535 || lo > hi ||
-	    (both && op_has(c->args, "port_lo") && lo < 0)) {
-		op_fail(c, "invalid",
-			"port_lo and port_hi come together: 0 <= port_lo <= port_hi <= 65535");
-		return false;
+	char why[128];
+	int64_t lo = op_int(args, "port_lo", -1), hi = op_int(args, "port_hi", -1);
+	bool has_lo = op_has(args, "port_lo"), has_hi = op_has(args, "port_hi");
+	*l = (struct store_lease){.from_ms = op_int(args, "from_ms", now_ms),
+				  .to_ms = op_int(args, "to_ms", 0),
+				  .source = op_text(args, "source")};
+	if (!prefix_parse(op_text(args, "prefix"), &l->prefix, why)) {
+		snprintf(err, 192, "%.50s: %s", op_text(args, "prefix"), why);
+		return err;
 	}
-	l->port_lo = lo < 0 ? 0 : (uint16_t)lo;
-	l->port_hi = hi < 0 ? 65535 : (uint16_t)hi;
-	return true;
+	if (has_lo != has_hi || (has_lo && (lo < 0 || hi > 65535 || lo > hi)))
+		return "port_lo and port_hi come together: 0 <= port_lo <= port_hi <= 65535";
+	l->port_lo = has_lo ? (uint16_t)lo : 0;
+	l->port_hi = has_lo ? (uint16_t)hi : 65535;
+	return l->to_ms && l->to_ms <= l->from_ms ? "to_ms must be after from_ms" : NULL;
 }
 
-static bool parse_lease(struct op_call *c, struct store_lease *l)
-{
-	*l = (struct store_lease){.from_ms = op_int(c->args, "from_ms", c->now_ms),
-				  .to_ms = op_int(c->args, "to_ms", 0),
-				  .source = op_text(c->args, "source")};
-	if (!parse_prefix(c, &l->prefix) || !parse_ports(c, l))
-		return false;
-	if (!l->to_ms || l->to_ms > l->from_ms)
-		return true;
-	op_fail(c, "invalid", "to_ms must be after from_ms");
-	return false;
-}
-
-/* Commits. What was revoked is in force before the caller hears of it. Takes result. */
-static void answer_lease(struct op_call *c, uint64_t before, json_t *result)
+void lease_answer(struct op_call *c, uint64_t before, int suspended, json_t *result)
 {
 	uint64_t version = store_policy_version(c->a->store);
-	json_object_set_new(result, "revoked", json_integer((json_int_t)(version - before)));
+	json_object_set_new(result, "revoked",
+			    json_integer((json_int_t)(version - before) - suspended));
 	if (!op_commit(c)) {
 		json_decref(result);
 		return;
@@ -140,17 +133,24 @@ static void lease_add(struct op_call *c)
 	struct store_lease l;
 	char prefix[PREFIX_STRLEN];
 	int ended = 0;
+	char err[192];
 	const char *ref = op_text(c->args, "subscriber");
-	if (!parse_lease(c, &l))
+	const char *bad = lease_from_args(c->args, c->now_ms, &l, err);
+	if (bad) {
+		op_fail(c, "invalid", "%s", bad);
 		return;
+	}
 	store_begin(st);
 	l.subscriber = find_subscriber(c, ref);
 	if (!l.subscriber)
 		return;
 	uint64_t before = store_policy_version(st);
 	int64_t id = store_lease_add(st, &l, &c->who, c->now_ms, &ended);
+	int back = store_lease_back(st, &l, &c->who, c->now_ms);
 	store_audit(st, &c->who, c->now_ms, "lease.add", prefix_format(&l.prefix, prefix), "", ref);
-	answer_lease(c, before, json_pack("{s:I, s:i}", "id", (json_int_t)id, "ended", ended));
+	/* Those that are the subscriber's own and come back are no losses. */
+	lease_answer(c, before, back,
+		     json_pack("{s:I, s:i}", "id", (json_int_t)id, "ended", ended));
 }
 
 static void lease_end(struct op_call *c)
@@ -164,29 +164,27 @@ static void lease_end(struct op_call *c)
 		return;
 	store_begin(st);
 	uint64_t before = store_policy_version(st);
-	int n = store_lease_end(st, &p, port > 65535 ? 65535 : (int)port, t);
+	int suspended = 0;
+	int n = store_lease_end(st, &p, port > 65535 ? 65535 : (int)port, t, &c->who, c->now_ms,
+				&suspended);
 	if (n == 0) {
 		store_rollback(st);
 		op_fail(c, "notfound", "nobody has an open lease of %s", prefix_format(&p, prefix));
 		return;
 	}
-	/* With a lease around it the line has gone to another subscriber by that. */
-	int64_t heir = store_prefix_holder(st, &p, t);
-	if (heir)
-		store_exemptions_revoke(st, heir, &p, t, &c->who, c->now_ms);
 	store_audit(st, &c->who, c->now_ms, "lease.end", prefix_format(&p, prefix), "", "");
-	answer_lease(c, before, json_pack("{s:i}", "ended", n));
+	lease_answer(c, before, suspended,
+		     json_pack("{s:i, s:i}", "ended", n, "suspended", suspended));
 }
 
 static const struct op_arg subscriber_args[] = {
     {"ref", OP_TEXT, true}, {"name", OP_TEXT, false}, {"contact", OP_TEXT, false}, {.name = NULL}};
 static const struct op_arg account_args[] = {
     {"login", OP_TEXT, true}, {"subscriber", OP_TEXT, true}, {.name = NULL}};
-static const struct op_arg lease_args[] = {
-    {"prefix", OP_TEXT, true},	 {"subscriber", OP_TEXT, true},
-    {"from_ms", OP_TIME, false}, {"to_ms", OP_TIME, false},
-    {"port_lo", OP_INT, false},	 {"port_hi", OP_INT, false},
-    {"source", OP_TEXT, false},	 {.name = NULL}};
+const struct op_arg lease_args[] = {{"prefix", OP_TEXT, true},	 {"subscriber", OP_TEXT, true},
+				    {"from_ms", OP_TIME, false}, {"to_ms", OP_TIME, false},
+				    {"port_lo", OP_INT, false},	 {"port_hi", OP_INT, false},
+				    {"source", OP_TEXT, false},	 {.name = NULL}};
 static const struct op_arg end_args[] = {{"prefix", OP_TEXT, true},
 					 {"time_ms", OP_TIME, false},
 					 {"port_lo", OP_INT, false},
@@ -197,5 +195,6 @@ const struct op ops_who[] = {
     {"account.add", ROLE_ADMIN, account_args, account_add},
     {"lease.add", ROLE_ADMIN, lease_args, lease_add},
     {"lease.end", ROLE_ADMIN, end_args, lease_end},
+    {"lease.import", ROLE_ADMIN, lease_import_args, lease_import},
     {.name = NULL},
 };

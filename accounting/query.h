@@ -85,8 +85,11 @@ json_t *query_reports(struct query *q, const char *filter, int limit, const char
 json_t *query_report(struct query *q, int64_t id, const char **err);
 
 /* Who used addr (and port, -1 unknown) at t:
- * [{"subscriber","subscriber_name","prefix","port_lo","port_hi","from_ms","to_ms","source","accounts":[login…]}];
- * several when ambiguous, [] when nobody. */
+ * [{"subscriber","subscriber_name","prefix","port_lo","port_hi","from_ms","to_ms","source","accounts":[login…],
+ *   "exemptions":["PREFIX STATE"…],"blocked":n,"incident_ids":[id…]}];
+ * several when ambiguous, [] when nobody. exemptions are the subscriber's that share an address with
+ * the lease and have not ended; blocked counts the refused port-25 packets of addr in the 24 h before
+ * t, incident_ids are the subscriber's unresolved ones. */
 json_t *query_who(struct query *q, const struct addr *a, int port, int64_t t_ms, const char **err);
 /* [{"id","prefix","port_lo","port_hi","subscriber","from_ms","to_ms","source"}] */
 json_t *query_leases(struct query *q, bool all, int limit, const char **err);

@@ -70,6 +70,21 @@
 	"s.id ORDER BY login)) "                                                                   \
 	"AS \"=accounts\" "
 
+/* The subscriber's exemptions that have not ended and share an address with the lease: "PREFIX
+ * STATE". */
+#define EXEMPTIONS_OF_L                                                                            \
+	"(SELECT json_group_array(prefix_text(e.first, e.plen) || ' ' || e.state) FROM exemption " \
+	"e WHERE e.subscriber_id = s.id AND e.ended_ms IS NULL AND e.first <= l.last AND e.last "  \
+	">= l.first) AS \"=exemptions\""
+/* Port-25 packets of the address that were refused in the day before, while the lease was theirs.
+ */
+#define BLOCKED_OF_L(addr, t)                                                                      \
+	"ifnull((SELECT sum(b.packets) FROM ev_block b WHERE b.src = " addr " AND b.kind = 1 AND " \
+	"b.t_ms > " t " - 86400000 AND b.t_ms <= " t " AND b.last_ms >= l.from_ms), 0) AS blocked"
+#define INCIDENTS_OF_S                                                                             \
+	"(SELECT json_group_array(id) FROM (SELECT i.id FROM incident i WHERE i.subscriber_id = "  \
+	"s.id AND i.state <> 'resolved' ORDER BY i.id DESC LIMIT 20)) AS \"=incident_ids\""
+
 /* ?1 since, to the minute; ?2 since, to the 5 minutes; ?3 now */
 #define QUERY_STATEMENTS(X)                                                                                                                                                                                                                                                       \
 	X(Q_OVERVIEW,                                                                                                                                                                                                                                                             \
@@ -152,12 +167,15 @@
 			     " ELSE 1 END ORDER BY r.id DESC LIMIT ?2")                                                                                                                                                                                                           \
 	X(Q_REPORT,                                                                                                                                                                                                                                                               \
 	  REPORT_COLUMNS(", r.fields AS \"=fields\", r.original_headers") "WHERE r.id = ?1")                                                                                                                                                                                      \
-	X(Q_WHO, HOLDING_LEASES("?1", "?2",                                                                                                                                                                                                                                       \
-				"?3") "SELECT s.ref AS subscriber, s.name AS subscriber_name, "                                                                                                                                                                                   \
-				      "prefix_text(l.first, l.plen) AS prefix, l.port_lo, "                                                                                                                                                                                       \
-				      "l.port_hi, l.from_ms, l.to_ms, l.source, " LOGINS_OF_S                                                                                                                                                                                     \
-				      "FROM holding l JOIN subscriber s ON s.id = "                                                                                                                                                                                               \
-				      "l.subscriber_id ORDER BY l.plen DESC, l.id")                                                                                                                                                                                               \
+	X(Q_WHO,                                                                                                                                                                                                                                                                  \
+	  HOLDING_LEASES("?1", "?2",                                                                                                                                                                                                                                              \
+			 "?3") "SELECT s.ref AS subscriber, s.name AS subscriber_name, "                                                                                                                                                                                          \
+			       "prefix_text(l.first, l.plen) AS prefix, l.port_lo, "                                                                                                                                                                                              \
+			       "l.port_hi, l.from_ms, l.to_ms, l.source, " LOGINS_OF_S                                                                                                                                                                                            \
+			       ", " EXEMPTIONS_OF_L ", " BLOCKED_OF_L(                                                                                                                                                                                                            \
+				   "?1", "?3") ", " INCIDENTS_OF_S " "                                                                                                                                                                                                            \
+					       "FROM holding l JOIN subscriber s ON s.id = "                                                                                                                                                                                      \
+					       "l.subscriber_id ORDER BY l.plen DESC, l.id")                                                                                                                                                                                      \
 	X(Q_LEASES, LEASE_COLUMNS "WHERE ?1 OR l.to_ms IS NULL ORDER BY l.id DESC LIMIT ?2")                                                                                                                                                                                      \
 	X(Q_SUBSCRIBERS, "SELECT s.id, s.ref, s.name, s.contact, " LOGINS_OF_S                                                                                                                                                                                                    \
 			 "FROM subscriber s ORDER BY s.id DESC LIMIT ?1")                                                                                                                                                                                                         \

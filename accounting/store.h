@@ -86,8 +86,24 @@ struct store_lease {
  */
 int64_t store_lease_add(struct store *s, const struct store_lease *l, const struct store_who *w,
 			int64_t now_ms, int *ended);
-/* Ends open leases of exactly this prefix (port_lo -1: any) at t; the number ended. */
-int store_lease_end(struct store *s, const struct prefix *p, int port_lo, int64_t t_ms);
+/* After store_lease_add(): exemptions that were suspended when the line ended are in force again,
+ * if it is the subscriber's now. How many. */
+int store_lease_back(struct store *s, const struct store_lease *l, const struct store_who *w,
+		     int64_t now_ms);
+/* The open lease of that very line, ports and subscriber that began by then: its id, 0: none. */
+int64_t store_lease_same(struct store *s, const struct store_lease *l);
+/*
+ * Ends open leases of exactly this prefix (port_lo -1: any) at t; the number ended. Exemptions of
+ * the line are revoked when somebody has a lease around it, else suspended until it comes back
+ * (*suspended counts).
+ */
+int store_lease_end(struct store *s, const struct prefix *p, int port_lo, int64_t t_ms,
+		    const struct store_who *w, int64_t now_ms, int *suspended);
+/* Ends this one now; how many exemptions are suspended by that. */
+int store_lease_end_one(struct store *s, int64_t id, const struct store_who *w, int64_t now_ms);
+/* Calls fn for every open lease with this source; fn must not use the store. */
+void store_leases_of_source(struct store *s, const char *source, void (*fn)(int64_t id, void *arg),
+			    void *arg);
 /* Who has the whole prefix by the narrowest open lease that began by t; 0: nobody. */
 int64_t store_prefix_holder(struct store *s, const struct prefix *p, int64_t t_ms);
 /* Subscribers that held addr (port -1: any) at t: the number found, up to max. */

@@ -116,7 +116,8 @@ bool store_prune(struct store *s, int64_t before_ms, int64_t sessions_before_ms,
 {
 	static const int deletes[] = {ST_PRUNE_BLOCK,  ST_PRUNE_MESSAGE, ST_PRUNE_DELIVERY,
 				      ST_PRUNE_LOGIN,  ST_PRUNE_REFUSE,	 ST_PRUNE_ACCOUNT_ROLLUP,
-				      ST_PRUNE_ROLLUP, ST_PRUNE_LEASE};
+				      ST_PRUNE_ROLLUP, ST_PRUNE_LEASE,	 ST_PRUNE_RADIUS,
+				      ST_PRUNE_RESTART};
 	bool more = false;
 	store_begin(s);
 	for (size_t i = 0; i < sizeof deletes / sizeof deletes[0]; i++) {

@@ -15,6 +15,13 @@
 #define LEASES_MET                                                                                 \
 	"AND (l.to_ms IS NULL OR l.to_ms > ?7) "                                                   \
 	"AND l.port_lo <= ?5 AND l.port_hi >= ?4 AND l.subscriber_id <> ?6 "
+#define RADIUS_COLUMNS                                                                             \
+	"SELECT id, nas, subscriber_id, port, started, start_ms, first_ms, last_ms, "              \
+	"ifnull(stop_ms, 0), ifnull(silent_ms, 0), interims, seen_ms FROM radius_session "
+/* Leases told by other sessions, or otherwise to other subscribers, that share a port. */
+#define CLAIMS_MET                                                                                 \
+	"AND l.port_lo <= ?5 AND l.port_hi >= ?4 AND CASE WHEN l.session_id IS NULL THEN "         \
+	"l.subscriber_id <> ?6 ELSE l.session_id <> ?8 END "
 
 /* The prefix lengths of exemptions that live, and of all there were. */
 #define EXEMPT_LENGTHS                                                                             \
@@ -121,6 +128,9 @@
 	X(ST_LEASE_END, "UPDATE lease SET to_ms = max(?3, from_ms) WHERE plen = ?1 AND first = "   \
 			"?2 AND to_ms IS NULL "                                                    \
 			"AND from_ms <= ?3 AND (?4 < 0 OR port_lo = ?4)")                          \
+	X(ST_LEASE_GET, "SELECT plen, first FROM lease WHERE id = ?1")                             \
+	X(ST_LEASE_TO_NOW, "UPDATE lease SET to_ms = max(?2, from_ms) WHERE id = ?1")              \
+	X(ST_LEASES_OF_SOURCE, "SELECT id FROM lease WHERE source = ?1 AND to_ms IS NULL")         \
 	X(ST_LEASE_HOLDERS,                                                                        \
 	  HOLDING_LEASES("?1", "?2", "?3") "SELECT DISTINCT subscriber_id FROM holding")           \
 	X(ST_LEASE_COVER, LEASE_LENGTHS                                                            \
@@ -129,6 +139,65 @@
 	  "AND l.to_ms IS NULL "                                                                   \
 	  "AND l.port_lo = 0 AND l.port_hi = 65535 AND l.from_ms <= ?3 ORDER BY l.plen DESC, "     \
 	  "l.id DESC LIMIT 1")                                                                     \
+	/* RADIUS (store_radius.c) */                                                               \
+	X(ST_SAVEPOINT, "SAVEPOINT radius")                                                        \
+	X(ST_SAVEPOINT_BACK, "ROLLBACK TO radius")                                                 \
+	X(ST_SAVEPOINT_GO, "RELEASE radius")                                                       \
+	X(ST_RADIUS_BEFORE, RADIUS_COLUMNS                                                         \
+	  "WHERE nas = ?1 AND session = ?2 AND subscriber_id = ?3 AND start_ms <= ?4 "             \
+	  "ORDER BY start_ms DESC LIMIT 1")                                                        \
+	X(ST_RADIUS_AFTER, RADIUS_COLUMNS                                                          \
+	  "WHERE nas = ?1 AND session = ?2 AND subscriber_id = ?3 AND start_ms > ?4 "              \
+	  "ORDER BY start_ms LIMIT 1")                                                             \
+	X(ST_RADIUS_GET, RADIUS_COLUMNS "WHERE id = ?1")                                           \
+	X(ST_RADIUS_ADD,                                                                           \
+	  "INSERT INTO radius_session(nas, session, subscriber_id, port, calling, started, "       \
+	  "start_ms, first_ms, last_ms, stop_ms, silent_ms, interims, seen_ms) "                   \
+	  "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)")                                   \
+	X(ST_RADIUS_SET,                                                                           \
+	  "UPDATE radius_session SET started = ?2, start_ms = ?3, first_ms = ?4, last_ms = ?5, "   \
+	  "stop_ms = ?6, silent_ms = ?7, interims = ?8, seen_ms = ?9, end_ms = ?10 WHERE id = ?1") \
+	X(ST_RADIUS_RESTART, "INSERT OR IGNORE INTO radius_restart(nas, t_ms) VALUES (?1,?2)")     \
+	X(ST_RADIUS_RESTART_AFTER,                                                                 \
+	  "SELECT min(t_ms) FROM radius_restart WHERE nas = ?1 AND t_ms >= ?2 AND t_ms > ?3")      \
+	X(ST_RADIUS_RESTART_OPEN, "SELECT nas, t_ms FROM radius_restart WHERE NOT done LIMIT 1")   \
+	X(ST_RADIUS_RESTART_DONE,                                                                  \
+	  "UPDATE radius_restart SET done = 1 WHERE nas = ?1 AND t_ms = ?2")                       \
+	X(ST_RADIUS_RESTARTED,                                                                     \
+	  "SELECT id FROM radius_session WHERE nas = ?1 AND end_ms IS NULL AND last_ms <= ?2 "     \
+	  "AND start_ms < ?2 UNION ALL SELECT id FROM radius_session WHERE nas = ?1 AND end_ms "   \
+	  "> ?2 AND last_ms <= ?2 AND start_ms < ?2 LIMIT 1")                                      \
+	X(ST_RADIUS_TAKEN, "SELECT min(start_ms) FROM radius_session WHERE nas = ?1 AND port = "   \
+			   "?2 AND id <> ?3 AND start_ms >= ?4 AND start_ms > ?5")                 \
+	X(ST_RADIUS_ON_PORT, "SELECT id FROM radius_session WHERE nas = ?1 AND port = ?2 AND id "  \
+			     "<> ?3 AND start_ms < ?4 AND last_ms <= ?4 AND (end_ms IS NULL OR "   \
+			     "end_ms > ?4) LIMIT 1")                                               \
+	X(ST_RADIUS_SILENT, "SELECT id FROM radius_session WHERE end_ms IS NULL AND interims > 0 " \
+			    "AND seen_ms <= ?1 LIMIT 1")                                           \
+	X(ST_RADIUS_OPEN, "SELECT count(*) FROM radius_session WHERE end_ms IS NULL")              \
+	X(ST_CLAIMS, "SELECT id, plen, first, port_lo, port_hi, from_ms, ifnull(to_ms, 0), "       \
+		     "framed, named_first_ms, named_last_ms, ifnull(back_ms, 0) FROM lease "       \
+		     "WHERE session_id = ?1 ORDER BY id")                                          \
+	X(ST_CLAIM_ADD,                                                                            \
+	  "INSERT INTO lease(plen, first, last, port_lo, port_hi, subscriber_id, from_ms, to_ms, " \
+	  "source, session_id, framed, named_first_ms, named_last_ms, back_ms) "                   \
+	  "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,'radius',?9,?10,?11,?12,?13)")                          \
+	X(ST_CLAIM_SET, "UPDATE lease SET from_ms = ?2, to_ms = ?3, named_first_ms = ?4, "         \
+			"named_last_ms = ?5, back_ms = ?6 WHERE id = ?1")                          \
+	X(ST_CLAIM_LATER,                                                                          \
+	  LEASE_LENGTHS "SELECT min(l.from_ms) " LEASES_AROUND CLAIMS_MET                          \
+			"AND l.from_ms >= ?7 AND (l.from_ms > ?7 OR (l.id > ?9 AND (l.to_ms IS "   \
+			"NULL OR l.to_ms > l.from_ms)))")                                          \
+	X(ST_CLAIM_CUT,                                                                            \
+	  "UPDATE lease SET to_ms = ?7 WHERE id IN (SELECT l.id " LEASES_INSIDE CLAIMS_MET         \
+	  "AND (l.to_ms IS NULL OR l.to_ms > ?7) AND (l.from_ms < ?7 OR (l.from_ms = ?7 AND "      \
+	  "l.id < ?9)))")                                                                          \
+	X(ST_CLAIM_UNCUT, "SELECT l.session_id " LEASES_INSIDE CLAIMS_MET                          \
+			  "AND l.session_id > ?9 AND l.to_ms = ?7 ORDER BY l.session_id LIMIT 1")  \
+	X(ST_PRUNE_RADIUS,                                                                         \
+	  "DELETE FROM radius_session WHERE id IN (SELECT id FROM radius_session r WHERE last_ms " \
+	  "< ?1 AND NOT EXISTS (SELECT 1 FROM lease WHERE session_id = r.id) LIMIT 2000)")         \
+	X(ST_PRUNE_RESTART, "DELETE FROM radius_restart WHERE t_ms < ?1 AND done")                 \
 	/* exemptions */                                                                           \
 	X(ST_EXEMPT_LIVE, EXEMPT_ROW "WHERE e.plen = ?1 AND e.first = ?2 AND e.ended_ms IS NULL")  \
 	X(ST_EXEMPT_GET, EXEMPT_ROW "WHERE e.id = ?1")                                             \

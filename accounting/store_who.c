@@ -66,11 +66,16 @@ static int64_t insert_lease(struct store *s, const struct store_lease *l)
 	return sql_error(DB) ? 0 : sql_rowid(DB);
 }
 
+int64_t store_lease_same(struct store *s, const struct store_lease *l)
+{
+	return sql_value(DB, ST_LEASE_SAME, QI(l->prefix.len), QA(&l->prefix.a), QI(l->port_lo),
+			 QI(l->port_hi), QI(l->subscriber), QI(l->from_ms));
+}
+
 /* The same line to the same subscriber once more: a renewal. */
 static int64_t renew(struct store *s, const struct store_lease *l)
 {
-	int64_t id = sql_value(DB, ST_LEASE_SAME, QI(l->prefix.len), QA(&l->prefix.a),
-			       QI(l->port_lo), QI(l->port_hi), QI(l->subscriber), QI(l->from_ms));
+	int64_t id = store_lease_same(s, l);
 	if (id && l->to_ms)
 		sql_run(DB, ST_LEASE_TO, QI(id), QI(l->to_ms));
 	return id;
@@ -119,10 +124,54 @@ int64_t store_lease_add(struct store *s, const struct store_lease *l, const stru
 	return insert_lease(s, &lease);
 }
 
-int store_lease_end(struct store *s, const struct prefix *p, int port_lo, int64_t t_ms)
+int store_lease_back(struct store *s, const struct store_lease *l, const struct store_who *w,
+		     int64_t now_ms)
 {
+	bool whole = l->port_lo == 0 && l->port_hi == 65535;
+	if (!whole || store_prefix_holder(s, &l->prefix, now_ms) != l->subscriber)
+		return 0;
+	return store_exemptions_line_back(s, l->subscriber, &l->prefix, w, now_ms);
+}
+
+/* By time t_ms the line has gone to whoever has a lease around it, or to nobody. */
+static int leave_line(struct store *s, const struct prefix *p, int64_t t_ms,
+		      const struct store_who *w, int64_t now_ms)
+{
+	int64_t heir = store_prefix_holder(s, p, t_ms);
+	if (heir)
+		store_exemptions_revoke(s, heir, p, t_ms, w, now_ms);
+	return t_ms <= now_ms ? store_exemptions_line_ended(s, 0, p, w, now_ms) : 0;
+}
+
+int store_lease_end(struct store *s, const struct prefix *p, int port_lo, int64_t t_ms,
+		    const struct store_who *w, int64_t now_ms, int *suspended)
+{
+	*suspended = 0;
 	sql_run(DB, ST_LEASE_END, QI(p->len), QA(&p->a), QI(t_ms), QI(port_lo));
-	return sql_error(DB) ? 0 : (int)sql_changes(DB);
+	int n = sql_error(DB) ? 0 : (int)sql_changes(DB);
+	if (n)
+		*suspended = leave_line(s, p, t_ms, w, now_ms);
+	return n;
+}
+
+int store_lease_end_one(struct store *s, int64_t id, const struct store_who *w, int64_t now_ms)
+{
+	struct prefix p;
+	if (!sql_first(DB, ST_LEASE_GET, QI(id)))
+		return 0;
+	p.len = (uint8_t)sql_int(DB, ST_LEASE_GET, 0);
+	sql_addr(DB, ST_LEASE_GET, 1, &p.a);
+	sql_end(DB, ST_LEASE_GET);
+	sql_run(DB, ST_LEASE_TO_NOW, QI(id), QI(now_ms));
+	return leave_line(s, &p, now_ms, w, now_ms);
+}
+
+void store_leases_of_source(struct store *s, const char *source, void (*fn)(int64_t id, void *arg),
+			    void *arg)
+{
+	for (bool row = sql_first(DB, ST_LEASES_OF_SOURCE, QS(source)); row;
+	     row = sql_next(DB, ST_LEASES_OF_SOURCE))
+		fn(sql_int(DB, ST_LEASES_OF_SOURCE, 0), arg);
 }
 
 int64_t store_prefix_holder(struct store *s, const struct prefix *p, int64_t t_ms)

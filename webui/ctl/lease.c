@@ -2,7 +2,7 @@
  * lease - whose line an address (and port range) is: add, end, list, import.
  *
  * Trusted with: asking acctd for changes. Diagnostics: on stderr; an import checks every row before
- * it sends the first. Known gaps: an import is one transaction a row.
+ * it sends the first; acctd applies all of them or none. Known gaps: none.
  */
 #include <string.h>
 
@@ -24,14 +24,21 @@ static const struct col list_cols[] = {
     {"ID", "id", COL_NUM},
     COL_END,
 };
-static const struct col change_cols[] = {
-    {"PREFIX", "prefix", COL_TEXT},	{"ID", "id", COL_NUM},
-    {"ENDED", "ended", COL_NUM},	{"REVOKED", "revoked", COL_NUM},
-    {"IN_FORCE", "in_force", COL_TEXT}, COL_END};
+static const struct col change_cols[] = {{"PREFIX", "prefix", COL_TEXT},
+					 {"ID", "id", COL_NUM},
+					 {"ENDED", "ended", COL_NUM},
+					 {"REVOKED", "revoked", COL_NUM},
+					 {"SUSPENDED", "suspended", COL_NUM},
+					 {"IN_FORCE", "in_force", COL_TEXT},
+					 COL_END};
 static const struct col import_cols[] = {
     {"ADDED", "added", COL_NUM},
+    {"SAME", "same", COL_NUM},
     {"ENDED", "ended", COL_NUM},
     {"REVOKED", "revoked", COL_NUM},
+    {"SUBSCRIBERS", "subscribers", COL_NUM},
+    {"DRY_RUN", "dry_run", COL_TEXT},
+    {"IN_FORCE", "in_force", COL_TEXT},
     COL_END,
 };
 
@@ -161,44 +168,93 @@ static json_t *check_rows(struct cli *c, const json_t *rows, int *status)
 	return out;
 }
 
-static int send_rows(struct cli *c, const json_t *rows, const json_t *all)
+#define ROWS_A_REQUEST 1000
+
+/* "row 1234: why" names a row of the whole import: say where in the file it is. */
+static int refused(struct cli *c, const json_t *rows, const struct control_error *e)
+{
+	unsigned long n = 0;
+	int at = 0, status = ask_data_code(e);
+	if (sscanf(e->text, "row %lu: %n", &n, &at) == 1 && at > 0 && n > 0 &&
+	    n <= json_array_size(rows))
+		return cli_fail(c, status, "%s: %s",
+				rows_text(json_array_get(rows, n - 1), "where"), e->text + at);
+	return cli_fail(c, status, "%s", e->text);
+}
+
+/* One request: the rows from first on, and what every request says. */
+static json_t *request(const json_t *all, size_t first, const json_t *fixed, const char *import)
+{
+	json_t *args = json_deep_copy(fixed), *part = json_array();
+	size_t n = json_array_size(all);
+	for (size_t i = first; i < n && i < first + ROWS_A_REQUEST; i++)
+		json_array_append(part, json_array_get(all, i));
+	json_object_set_new(args, "rows", part);
+	if (first + ROWS_A_REQUEST < n)
+		json_object_set_new(args, "more", json_true());
+	if (*import)
+		json_object_set_new(args, "import", json_string(import));
+	return args;
+}
+
+/* acctd's answer to the last request; NULL with *status. */
+static json_t *send_rows(struct cli *c, const json_t *rows, const json_t *all, const json_t *fixed,
+			 int *status)
 {
 	struct control_error e;
-	json_int_t ended = 0, revoked = 0;
-	json_t *args;
-	size_t i;
-	json_array_foreach (all, i, args) {
-		json_t *r = ask_control_quiet(c, "lease.add", json_incref(args), &e);
+	char import[64] = "";
+	for (size_t first = 0;; first += ROWS_A_REQUEST) {
+		json_t *r =
+		    ask_control_quiet(c, "lease.import", request(all, first, fixed, import), &e);
 		if (!r) {
-			int status = ask_data_code(&e);
-			cli_fail(c, status, "%s: %s", rows_text(json_array_get(rows, i), "where"),
-				 e.text);
-			cli_warn(c, "the %zu rows before it are in; it and the rest are not", i);
-			return status;
+			*status = refused(c, rows, &e);
+			return NULL;
 		}
-		ended += json_integer_value(json_object_get(r, "ended"));
-		revoked += json_integer_value(json_object_get(r, "revoked"));
+		if (first + ROWS_A_REQUEST >= json_array_size(all))
+			return r;
+		const char *id = json_string_value(json_object_get(r, "import"));
+		snprintf(import, sizeof(import), "%s", id ? id : "");
 		json_decref(r);
 	}
-	json_t *sum = json_pack("{s:I, s:I, s:I}", "added", (json_int_t)json_array_size(all),
-				"ended", ended, "revoked", revoked);
-	out_result(c, import_cols, sum);
-	json_decref(sum);
-	return EX_OK;
+}
+
+static int run_rows(struct cli *c, json_t *fixed)
+{
+	int status = EX_OK;
+	json_t *rows = NULL, *all = NULL, *r = NULL;
+	if (cli_flag(c, "create"))
+		json_object_set_new(fixed, "create", json_true());
+	if (cli_flag(c, "dry-run"))
+		json_object_set_new(fixed, "dry_run", json_true());
+	if (ask_conf(c, &status))
+		rows = rows_read(c, c->args[0], false, &spec, &status);
+	if (rows)
+		all = check_rows(c, rows, &status);
+	if (all && json_array_size(all) == 0)
+		status = cli_fail(c, EX_DATAERR, "%s has no rows", c->args[0]);
+	else if (all)
+		r = send_rows(c, rows, all, fixed, &status);
+	if (r)
+		out_result(c, import_cols, r);
+	json_decref(r);
+	json_decref(all);
+	json_decref(rows);
+	json_decref(fixed);
+	return status;
 }
 
 static int run_import(struct cli *c)
 {
-	int status = EX_OK;
-	if (!ask_conf(c, &status))
-		return status;
-	json_t *rows = rows_read(c, c->args[0], false, &spec, &status);
-	json_t *all = rows ? check_rows(c, rows, &status) : NULL;
-	if (all)
-		status = send_rows(c, rows, all);
-	json_decref(all);
-	json_decref(rows);
-	return status;
+	return run_rows(c, json_object());
+}
+
+static int run_resync(struct cli *c)
+{
+	const char *source = cli_text(c, "source");
+	if (!source || !*source)
+		return cli_fail(c, EX_USAGE,
+				"lease resync needs --source NAME: whose leases FILE has");
+	return run_rows(c, json_pack("{s:s}", "resync", source));
 }
 
 /* --- the table --- */
@@ -215,6 +271,21 @@ static const struct cli_opt end_opts[] = {
     {"port-lo", CLI_INT, "PORT", "only the lease whose ports begin there", 0, 65535, false},
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
 };
+#define IMPORT_OPTS                                                                                \
+	{"create", CLI_FLAG, NULL, "make subscribers that are new", 0, 0, false},                  \
+	{                                                                                          \
+		"dry-run", CLI_FLAG, NULL, "count what would change, and change nothing", 0, 0,    \
+		    false                                                                          \
+	}
+static const struct cli_opt import_opts[] = {
+    IMPORT_OPTS,
+    {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
+};
+static const struct cli_opt resync_opts[] = {
+    {"source", CLI_TEXT, "NAME", "whose leases FILE has, such as ipam; required", 0, 0, false},
+    IMPORT_OPTS,
+    {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
+};
 static const struct cli_opt list_opts[] = {
     {"all", CLI_FLAG, NULL, "ended ones too", 0, 0, false},
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
@@ -227,14 +298,20 @@ static const struct cli_verb verbs[] = {
      "first, and the command returns when the kernel has it.",
      add_opts, run_add},
     {"end", "PREFIX", "Record that the lease of PREFIX has ended.",
-     "An exemption stays until the line goes to another subscriber, so that a line that comes back "
-     "has it still.",
+     "An exemption of the line is suspended until the line comes back to the same subscriber, and "
+     "revoked when it goes to another.",
      end_opts, run_end},
     {"list", "", "List the leases that are open.", NULL, list_opts, run_list},
     {"import", "FILE|-", "Record many leases from a CSV file.",
      "The first line names the columns, which are prefix, subscriber, from, to, port_lo, port_hi "
-     "and source; prefix and subscriber are needed. "
-     "Every row is checked before anything is sent; then each row is a transaction of its own.",
-     NULL, run_import},
+     "and source; prefix and subscriber are needed. All rows are recorded or, when one is wrong, "
+     "none.",
+     import_opts, run_import},
+    {"resync", "FILE|-", "Make a CSV file the only open leases of one source.",
+     "What is in FILE and not recorded is added, what is recorded from that source and not in FILE "
+     "ends now, all or nothing; leases of other sources stay, but where FILE gives their line to "
+     "somebody else. The columns are those of import; a row without a source is of this one. "
+     "--dry-run first says how much would change.",
+     resync_opts, run_resync},
 };
 const struct cli_noun noun_lease = {"lease", "whose line an address is", CLI_VERBS(verbs)};

@@ -306,13 +306,83 @@ static void test_leases(void **state)
 	assert_true(json_is_false(json_object_get(r, "in_force"))); /* no nfqd here to say so */
 	assert_int_equal(number(call("lease.end", "{'prefix':'192.0.2.1'}"), "ended"), 1);
 	FAILS("lease.end", "{'prefix':'192.0.2.1'}", "notfound", "nobody has an open lease");
-	/* A line that ends keeps its exemption, unless it is somebody else's by that. */
+	/* A line that ends keeps its exemption for when it comes back, unless it is somebody
+	 * else's by that. */
 	OK("lease.add", "{'prefix':'192.0.2.0/24','subscriber':'C-2'}");
 	OK("lease.add", "{'prefix':'192.0.2.1','subscriber':'C-1'}");
 	OK("exempt.add", "{'prefix':'192.0.2.1'}");
 	assert_int_equal(number(call("lease.end", "{'prefix':'192.0.2.1'}"), "revoked"), 1);
 	OK("exempt.add", "{'prefix':'192.0.2.0/29'}");
-	assert_int_equal(number(call("lease.end", "{'prefix':'192.0.2.0/24'}"), "revoked"), 0);
+	r = call("lease.end", "{'prefix':'192.0.2.0/24'}");
+	assert_int_equal(number(r, "revoked"), 0);
+	assert_int_equal(number(r, "suspended"), 1); /* it waits for the line to come back */
+	assert_int_equal(kit_sql("SELECT count(*) FROM exemption WHERE state = 'suspended'"), 1);
+	r = call("lease.add", "{'prefix':'192.0.2.0/24','subscriber':'C-2'}");
+	assert_int_equal(number(r, "revoked"), 0);
+	assert_int_equal(kit_sql("SELECT count(*) FROM exemption WHERE state = 'active'"), 1);
+}
+
+static void test_lease_import(void **state)
+{
+	(void)state;
+	OK("subscriber.add", "{'ref':'C-1'}");
+	FAILS("lease.import", "{'rows':[]}", "invalid", "1 to 1000");
+	FAILS("lease.import",
+	      "{'rows':[{'prefix':'192.0.2.1','subscriber':'C-1'},"
+	      "{'prefix':'192.0.2.2/24','subscriber':'C-1'}]}",
+	      "invalid", "row 2: 192.0.2.2/24");
+	FAILS("lease.import",
+	      "{'rows':[{'prefix':'192.0.2.1','subscriber':'C-1'},"
+	      "{'prefix':'192.0.2.2','subscriber':'C-9'}]}",
+	      "notfound", "row 2: there is no subscriber C-9");
+	assert_int_equal(kit_sql("SELECT count(*) FROM lease"), 0);
+	const json_t *r = call("lease.import",
+			       "{'rows':[{'prefix':'192.0.2.1','subscriber':'C-1'}],'more':true}");
+	char id[64], args[512];
+	snprintf(id, sizeof id, "%s", json_string_value(json_object_get(r, "import")));
+	assert_int_equal(kit_sql("SELECT count(*) FROM lease"), 0);
+	snprintf(args, sizeof args,
+		 "{'import':'%s','create':true,'rows':[{'prefix':'192.0.2.2','subscriber':'C-2'},"
+		 "{'prefix':'192.0.2.3','port_lo':1024,'port_hi':2047,'subscriber':'C-2'}]}",
+		 id);
+	r = call("lease.import", args);
+	assert_int_equal(number(r, "added"), 3);
+	assert_int_equal(number(r, "subscribers"), 1);
+	FAILS("lease.import", args, "notfound", "no such import");
+}
+
+/* What a source says is all there is of it; others' leases stay. */
+static void test_lease_resync(void **state)
+{
+	(void)state;
+	OK("subscriber.add", "{'ref':'C-1'}");
+	OK("subscriber.add", "{'ref':'C-2'}");
+	OK("lease.add", "{'prefix':'192.0.2.9','subscriber':'C-2'}"); /* somebody typed it */
+	FAILS("lease.import",
+	      "{'resync':'ipam','rows':[{'prefix':'192.0.2.1','subscriber':'C-1','port_lo':1024,"
+	      "'port_hi':2047},{'prefix':'192.0.2.1','subscriber':'C-2','port_lo':2047,"
+	      "'port_hi':3000}]}",
+	      "invalid", "row 2: 192.0.2.1 and its ports are in row 1");
+	const json_t *r =
+	    call("lease.import", "{'resync':'ipam','rows':[{'prefix':'192.0.2.1','subscriber':"
+				 "'C-1'},{'prefix':'192.0.2.2','subscriber':'C-2'}]}");
+	assert_int_equal(number(r, "added"), 2);
+	OK("exempt.add", "{'prefix':'192.0.2.1'}");
+#define NEXT(dry)                                                                                  \
+	"{'resync':'ipam','dry_run':" dry ",'rows':[{'prefix':'192.0.2.1','subscriber':'C-2'},"    \
+	"{'prefix':'192.0.2.3','subscriber':'C-2'}]}"
+	for (int i = 0; i < 2; i++) { /* what it would do, and what it does */
+		r = call("lease.import", i ? NEXT("false") : NEXT("true"));
+		assert_int_equal(number(r, "added"), 2);
+		assert_int_equal(number(r, "ended"), 2);
+		assert_int_equal(number(r, "revoked"), 1);
+		assert_int_equal(kit_sql("SELECT count(*) FROM exemption WHERE state = 'active'"),
+				 1 - i);
+	}
+	assert_int_equal(kit_sql("SELECT count(*) FROM lease WHERE to_ms IS NULL"), 3);
+	r = call("lease.import", NEXT("false"));
+	assert_int_equal(number(r, "same"), 2);
+	assert_int_equal(number(r, "ended"), 0);
 }
 
 /* --- exemptions --- */
@@ -765,24 +835,13 @@ static void test_status(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_envelope),
-	    T(test_many_at_once),
-	    T(test_not_a_request),
-	    T(test_subscribers),
-	    T(test_leases),
-	    T(test_exemptions),
-	    T(test_exemption_without_nfqd),
-	    T(test_exemption_times),
-	    T(test_import),
-	    T(test_operators),
-	    T(test_roles),
-	    T(test_session_ends),
-	    T(test_login_fails),
-	    T(test_stranger),
-	    T(test_incidents),
-	    T(test_reports),
-	    T(test_forwarded),
-	    T(test_status),
+	    T(test_envelope),	     T(test_many_at_once), T(test_not_a_request),
+	    T(test_subscribers),     T(test_leases),	   T(test_lease_import),
+	    T(test_lease_resync),    T(test_exemptions),   T(test_exemption_without_nfqd),
+	    T(test_exemption_times), T(test_import),	   T(test_operators),
+	    T(test_roles),	     T(test_session_ends), T(test_login_fails),
+	    T(test_stranger),	     T(test_incidents),	   T(test_reports),
+	    T(test_forwarded),	     T(test_status),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

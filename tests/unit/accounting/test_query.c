@@ -357,7 +357,9 @@ static void test_who(void **state)
 	assert_int_equal(json_array_size(l), 1);
 	const json_t *w = json_array_get(l, 0);
 	assert_keys(
-	    w, "subscriber subscriber_name prefix port_lo port_hi from_ms to_ms source accounts");
+	    w, "subscriber subscriber_name prefix port_lo port_hi from_ms to_ms source accounts "
+	       "exemptions blocked incident_ids");
+	assert_int_equal(n_of(w, "blocked"), 10);
 	assert_string_equal(t_of(w, "prefix"), "192.0.2.1");
 	assert_string_equal(json_string_value(json_array_get(json_object_get(w, "accounts"), 0)),
 			    ALICE);

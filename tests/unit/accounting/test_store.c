@@ -286,9 +286,10 @@ static void test_lease_moves_on(void **state)
 	kit_lease(s, "192.0.2.0/24", two, T0 + 3000, 0); /* a renewal takes nothing back */
 	assert_int_equal(holders("192.0.2.200", -1, T0 + 3000, &who), 1);
 	assert_int_equal(who, one);
+	int suspended = 0;
 	struct prefix p = kit_prefix("192.0.2.128/25");
 	store_begin(s);
-	assert_int_equal(store_lease_end(s, &p, -1, T0 + 4000), 1);
+	assert_int_equal(store_lease_end(s, &p, -1, T0 + 4000, &kit_who, T0 + 4000, &suspended), 1);
 	kit_commit(s);
 	assert_int_equal(holders("192.0.2.200", -1, T0 + 4000, &who), 1);
 	assert_int_equal(who, two);
@@ -343,10 +344,11 @@ static void test_lease_ports(void **state)
 	assert_int_equal(who, one);
 	assert_int_equal(holders("192.0.2.1", -1, T0, &who), 3);
 	store_begin(s);
+	int suspended = 0;
 	struct prefix p = kit_prefix("192.0.2.1");
-	assert_int_equal(store_lease_end(s, &p, 2048, T0 + 10), 1);
-	assert_int_equal(store_lease_end(s, &p, -1, T0 + 10), 1);
-	assert_int_equal(store_lease_end(s, &p, -1, T0 + 10), 0);
+	assert_int_equal(store_lease_end(s, &p, 2048, T0 + 10, &kit_who, T0 + 10, &suspended), 1);
+	assert_int_equal(store_lease_end(s, &p, -1, T0 + 10, &kit_who, T0 + 10, &suspended), 1);
+	assert_int_equal(store_lease_end(s, &p, -1, T0 + 10, &kit_who, T0 + 10, &suspended), 0);
 	kit_commit(s);
 	assert_int_equal(holders("192.0.2.1", 1500, T0 + 10, &who), 1);
 	assert_int_equal(who, pool);
