@@ -168,6 +168,15 @@ class Session:
         self.answer("dot", "250 2.0.0 taken", data)
         self.mail, self.rcpts = None, []
 
+    def chunk(self, n):
+        """One, with LAST: the whole message as it is."""
+        while len(self.buf) < n:
+            self.more()
+        data, self.buf = self.buf[:n], self.buf[n:]
+        self.keep(data)
+        self.answer("dot", "250 2.0.0 taken", data)
+        self.mail, self.rcpts = None, []
+
     def command(self, line):
         verb = line[:4].upper()
         if verb in (b"EHLO", b"HELO"):
@@ -183,6 +192,8 @@ class Session:
                 self.rcpts.append(line.decode("latin-1"))
         elif verb == b"DATA":
             self.data()
+        elif verb == b"BDAT":
+            self.chunk(int(line.split()[1]))
         elif verb == b"RSET":
             self.mail, self.rcpts = None, []
             self.answer("rset", "250 ok")
