@@ -63,7 +63,7 @@ static const char chains[] =
     "?v4\t\t# Non-first IPv4 fragments first: a port match would read their payload.\n"
     "?v4\t\tip frag-off & 0x1fff != 0 goto frag4\n"
     "\t\ttcp dport != 25 accept\n"
-    "\t\ttcp dport 25 goto smtp\n"
+    "\t\t@th,16,16 25 goto smtp\n"
     "\t\tgoto odd\n"
     "\t}\n"
     "?v4\n"
@@ -76,21 +76,24 @@ static const char chains[] =
     "?v4\t}\n"
     "\n"
     "\tchain smtp {\n"
+    "@first_lookup@"
     "\t\t# The second walk: nfqd has judged it.\n"
     "\t\tmeta mark & @mask@ != 0 goto judged\n"
     "@lookups@"
     "?v6\t\tfrag frag-off != 0 accept\n"
     "\t\t@outside@accept\n"
+    "\t\tmeta l4proto != tcp goto odd\n"
     "@own_mta@"
     "?subject\t\t@no_pool@@ip@ saddr != @subject accept\n"
-    "\t\ttcp flags & (fin | syn | rst) == rst goto closing\n"
+    "\t\t@th,104,8 & 0x07 == 0x04 goto closing\n"
     "@deny@"
-    "\t\tgoto pend\n"
+    "\t\tgoto ask\n"
     "\t}\n"
     "\n"
     "\tchain exempt {\n"
+    "\t\t# Whoever forges a source gets no session: it is looked at when one begins.\n"
+    "\t\t@th,104,8 & 0x12 != 0x02 accept\n"
     "?fib\t\t@fib@goto forged\n"
-    "\t\ttcp flags & (syn | ack) != syn accept\n"
     "\t\tgoto passed\n"
     "\t}\n"
     "\n"
@@ -117,6 +120,11 @@ static const char chains[] =
     "\t}\n"
     "\n"
     "\tchain pend {\n"
+    "\t\tmeta mark & @mask@ != 0 goto judged\n"
+    "\t\tgoto ask\n"
+    "\t}\n"
+    "\n"
+    "\tchain ask {\n"
     "?fib\t\t@fib@counter name c_spoofed drop\n"
     "@wait@"
     "\t}\n"
@@ -146,7 +154,7 @@ static const char chains[] =
     "goto through\n"
     "\t\t# Nobody but nfqd may set these bits.\n"
     "\t\tmeta mark set meta mark & @keep@\n"
-    "\t\tgoto pend\n"
+    "\t\tgoto ask\n"
     "\t}\n"
     "\n"
     "\tchain through {\n"
@@ -161,7 +169,6 @@ static const char chains[] =
     "?subject\t\t@no_pool@@ip@ saddr != @subject accept\n"
     "\t\tmeta l4proto { 4, 41, 47 } counter name c_tunnels @tunnels@\n"
     "\t\t# nft does not look behind an authentication header: nfqd does.\n"
-    "\t\tmeta l4proto ah meta mark & @mask@ != 0 goto judged\n"
     "\t\tmeta l4proto ah goto pend\n"
     "?v6\t\tfrag frag-off != 0 accept\n"
     "\t\t# What is left is TCP without ports, or a header chain that does not parse (RFC 7112).\n"
@@ -182,7 +189,6 @@ static const char chains[] =
     "\n"
     "\tchain refuse {\n"
     "\t\tcounter name c_refused\n"
-    "\t\tlimit rate @gate@ jump note\n"
     "@reactions@"
     "\t}\n"
     "\n"
@@ -198,6 +204,7 @@ static const char chains[] =
     "?reset\n"
     "?reset\tchain answer_reset {\n"
     "?reset\t\tlimit rate over @replies@ drop\n"
+    "?reset\t\tlimit rate @gate@ jump note\n"
     "?reset_fib\t\t@fib@drop\n"
     "?reset\t\treject with tcp reset\n"
     "?reset\t\tdrop\n"
@@ -205,9 +212,15 @@ static const char chains[] =
     "?icmp\n"
     "?icmp\tchain answer_icmp {\n"
     "?icmp\t\tlimit rate over @replies@ drop\n"
+    "?icmp\t\tlimit rate @gate@ jump note\n"
     "?icmp_fib\t\t@fib@drop\n"
     "?icmp\t\treject with @icmp@\n"
     "?icmp\t}\n"
+    "?drop\n"
+    "?drop\tchain answer_drop {\n"
+    "?drop\t\tlimit rate @gate@ jump note\n"
+    "?drop\t\tdrop\n"
+    "?drop\t}\n"
     "@class_chains@"
     "@notice_rules@"
     "\n"
@@ -288,7 +301,7 @@ struct value {
 
 /* Values of one family, those of one class laid over them. */
 struct values {
-	struct value list[64];
+	struct value list[80];
 	size_t n;
 };
 
@@ -399,7 +412,7 @@ static const char *reaction(const struct rules_conf *c, const struct rules_pool 
 {
 	static const char *const actions[] = {[RULES_RESET] = "goto answer_reset",
 					      [RULES_ICMP] = "goto answer_icmp",
-					      [RULES_DROP] = "drop"};
+					      [RULES_DROP] = "goto answer_drop"};
 	return actions[p ? p->reaction : c->reaction];
 }
 
@@ -437,16 +450,17 @@ static const char *queue(struct render *r, enum rules_fail fail)
 			       bypass, q.first, q.last);
 }
 
-/* The allow sets and class maps, most specific first. */
-static const char *lookups(struct render *r, const char *allowed)
+/* The allow sets and class maps, most specific first; the very first lookup is told apart. */
+static const char *lookups(struct render *r, const char *allowed, bool first, bool rest)
 {
 	char *out = talloc_strdup(r->tmp, "");
 	for (const uint8_t *l = r->f->levels; *l; l++) {
 		char *key = family_source(r->tmp, r->f, *l);
-		out = talloc_asprintf_append(out,
-					     "\t\t%s @allow_%u %s\n"
-					     "\t\t%s vmap @class_%u\n",
-					     key, *l, allowed, key, *l);
+		if (l == r->f->levels ? first : rest)
+			out =
+			    talloc_asprintf_append(out, "\t\t%s @allow_%u %s\n", key, *l, allowed);
+		if (rest)
+			out = talloc_asprintf_append(out, "\t\t%s vmap @class_%u\n", key, *l);
 	}
 	return out;
 }
@@ -627,7 +641,8 @@ static void put_who(struct render *r)
 	put(&r->v, "fib",
 	    r->c->antispoof ? talloc_asprintf(r->tmp, "%sfib saddr . iif oif missing ", unchecked)
 			    : "");
-	put(&r->v, "lookups", lookups(r, "goto exempt"));
+	put(&r->v, "first_lookup", lookups(r, "goto exempt", true, false));
+	put(&r->v, "lookups", lookups(r, "goto exempt", false, true));
 	put(&r->v, "deny", deny_rules(r, "refuse"));
 	/* Lines of an IPv6 pool are told apart by nfqd; here a /64 is fine enough. */
 	put(&r->v, "line", family_source(r->tmp, r->f, r->f->is6 ? 64 : 32));
@@ -643,6 +658,7 @@ static void put_what(struct render *r)
 	put(&r->v, "open", when(rules_fails(c, RULES_FAIL_OPEN)));
 	put(&r->v, "queue_closed", queue(r, RULES_FAIL_CLOSED));
 	put(&r->v, "queue_open", queue(r, RULES_FAIL_OPEN));
+	put(&r->v, "drop", when(reacts(c, RULES_DROP)));
 	put(&r->v, "reset", when(reacts(c, RULES_RESET)));
 	put(&r->v, "reset_fib", when(reacts(c, RULES_RESET) && fib));
 	put(&r->v, "icmp_fib", when(reacts(c, RULES_ICMP) && fib));
@@ -665,7 +681,7 @@ static void put_notice(struct render *r)
 	put(&r->v, "rejected", on ? "rejected" : "refuse");
 	put(&r->v, "notice_chain", when(on));
 	put(&r->v, "notice_pools", text_by_pool(r->tmp, r->c, r->f, notice_pool));
-	put(&r->v, "notice_lookups", lookups(r, "accept"));
+	put(&r->v, "notice_lookups", lookups(r, "accept", true, true));
 	put(&r->v, "notice_deny", deny_rules(r, "hand_over"));
 	const char *text = "";
 	if (on)

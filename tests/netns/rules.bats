@@ -162,6 +162,8 @@ rejected_by() { # TOOL-WORDS ADDRESS [SOURCE]
 
 @test "a judge that is gone: dropped until it is known to be, then refused at once" {
 	rules load
+	# What is left of the session of the test before.
+	arrived v4 > /dev/null
 	alive 2s
 	refused $NET4 && false
 	soon 5 refused $NET4
