@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const char file[] = "3 0123456789abcdef\n";
 	struct batv_keys keys, other;
 	struct batv_result r;
-	struct path p;
+	struct path p, other_address;
 	const char *err;
 	int line;
 
@@ -43,10 +43,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (batv_keys_parse((const char *)data, size, &other, &line, &err))
 		check_keys(&other);
-	if (!path_parse_mailbox((const char *)data, size, &p, &err))
+	if (!path_parse_mailbox_utf8((const char *)data, size, &p, &err))
 		return 0;
 	for (int64_t now = 0; now < INT64_C(86400000) * 2000; now += INT64_C(86400000) * 333)
 		sign_and_verify(&keys, &p, now);
+	/* What is taken off is taken off: the rest is shorter, and an address. */
+	if (batv_strip_any(&p, &other_address) &&
+	    (!other_address.local[0] || strlen(other_address.local) >= strlen(p.local)))
+		abort();
 	batv_verify(&keys, &p, 0, &r);
 	if (r.reason > BATV_UNKNOWN_KEY || !batv_form(&p)[0])
 		abort();
