@@ -126,13 +126,13 @@ bats_require_minimum_version 1.5.0
 @test "exempt import: a wrong row is named, and nothing is sent" {
 	printf 'prefix,class\n192.0.2.30,full\n192.0.2.31/24,full\n' > bad.csv
 	is 65 ctl exempt import bad.csv
-	[[ "$stderr" == *"bad.csv:3: 192.0.2.31/24: "* ]]
+	[[ "$stderr" == *"bad.csv:3: prefix: 192.0.2.31/24: "* ]]
 	printf 'prefix\n192.0.2.30\n192.0.2.31\n192.0.2.30\n' > bad.csv
 	is 65 ctl exempt import bad.csv
-	[[ "$stderr" == *"bad.csv:4: 192.0.2.30 is there already, at bad.csv:2"* ]]
+	[[ "$stderr" == *"bad.csv:4: prefix: 192.0.2.30 is there already, at bad.csv:2"* ]]
 	printf 'prefix,subscriber\n192.0.2.30,F-0001\n192.0.2.31,nobody\n' > bad.csv
 	is 65 ctl exempt import bad.csv
-	[[ "$stderr" == *"bad.csv:3: there is no subscriber nobody"* ]]
+	[[ "$stderr" == *"bad.csv:3: subscriber: there is no subscriber nobody"* ]]
 	printf 'prefix,expires\n192.0.2.30,2020-01-01\n' > bad.csv
 	is 65 ctl exempt import bad.csv
 	is 65 ctl exempt import --format json - <<< '[{"prefix":"192.0.2.30","class":"half"}]'
@@ -143,12 +143,12 @@ bats_require_minimum_version 1.5.0
 @test "exempt export and import: the same rows come back, formulas guarded" {
 	printf 'prefix,reason,contact,expires\r\n192.0.2.40,"=cmd|x, ""y""",+81-3-1234,2099-01-01\r\n192.0.2.41,,"'"'"'=1",\r\n' > in.csv
 	is 0 ctl exempt import in.csv
-	[ "$output" = $'added\t2\nupdated\t0\nin_force\tno' ]
+	[ "$output" = $'added\t2\nupdated\t0\nunchanged\t0\nremoved\t0\nin_force\tno' ]
 	ctl exempt export > one.csv
 	grep -q "'=cmd|x" one.csv
 	grep -q "'+81-3-1234" one.csv
 	is 0 ctl exempt import one.csv
-	[ "$output" = $'added\t0\nupdated\t2\nin_force\tno' ]
+	[ "$output" = $'added\t0\nupdated\t0\nunchanged\t2\nremoved\t0\nin_force\tyes' ]
 	ctl exempt export > two.csv
 	cmp one.csv two.csv
 	ctl exempt export --format json > one.json
@@ -163,15 +163,15 @@ bats_require_minimum_version 1.5.0
 @test "exempt import: more than a thousand rows" {
 	for i in $(seq 0 1200); do echo "10.1.$((i / 256)).$((i % 256))"; done > many.csv
 	is 0 ctl exempt import many.csv
-	[ "$output" = $'added\t1201\nupdated\t0\nin_force\tno' ]
+	[ "$output" = $'added\t1201\nupdated\t0\nunchanged\t0\nremoved\t0\nin_force\tno' ]
 	[ "$(ctl exempt list | wc -l)" = 1201 ]
-	# The second thousand holds a row that acctd refuses: the first is in.
+	# The second thousand holds a row that acctd refuses: nothing is in.
 	for i in $(seq 0 1200); do echo "10.2.$((i / 256)).$((i % 256)),full,"; done > many.csv
 	echo "10.3.0.0,full,nobody" >> many.csv
 	is 65 ctl exempt import many.csv
-	[[ "$stderr" == *"many.csv:1202: there is no subscriber nobody"* ]]
-	[[ "$stderr" == *"the 1000 rows before many.csv:1001 are in; it and the rest are not"* ]]
-	[ "$(ctl exempt list | wc -l)" = 2201 ]
+	[[ "$stderr" == *"many.csv:1202: subscriber: there is no subscriber nobody"* ]]
+	[[ "$stderr" == *"nothing was imported"* ]]
+	[ "$(ctl exempt list | wc -l)" = 1201 ]
 }
 
 @test "lease, account, who: from an address and a time to a subscriber" {
@@ -318,7 +318,7 @@ bats_require_minimum_version 1.5.0
 @test "top, watch and audit" {
 	is 0 ctl top --json
 	jq -e '.lines == [] and (.since | endswith("Z"))' <<< "$output"
-	is 0 ctl watch --count 2 --interval 100ms --json
+	is 0 ctl watch --totals --count 2 --interval 100ms --json
 	[ "$(wc -l <<< "$output")" = 2 ]
 	jq -e '.overview.exemptions_active >= 0' <<< "${lines[1]}"
 	is 0 ctl audit list --limit 5
@@ -330,9 +330,21 @@ bats_require_minimum_version 1.5.0
 	done
 }
 
+@test "watch shows what is new, and only that" {
+	"$BIN/sekishoctl" -c "$D/sekisho.conf" watch --interval 100ms --json > watch.json 3>&- &
+	watcher=$!
+	for _ in {1..100}; do grep -q acctd.process watch.json && break; sleep 0.05; done
+	ctl subscriber add W-1 --name 'Watched'
+	for _ in {1..100}; do grep -q subscriber watch.json && break; sleep 0.05; done
+	kill -TERM "$watcher"
+	wait "$watcher"
+	jq -es 'map(select(.kind == "state" and .subject == "acctd.process" and .text == "up" and .was == null)) | length == 1' watch.json
+	jq -es 'map(select(.kind == "change")) | length == 1 and (.[0].text | test("subscriber"))' watch.json
+}
+
 @test "watch ends by Ctrl-C with status 0" {
 	timeout --preserve-status -s INT 0.5 "$BIN/sekishoctl" -c "$D/sekisho.conf" watch --interval 60s > watch.out
-	grep -q '^time' watch.out
+	grep -q $'\tstate\tacctd.process\tup$' watch.out
 }
 
 @test "foreign text cannot reach the terminal as control characters" {

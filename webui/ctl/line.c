@@ -4,6 +4,8 @@
  * Trusted with: reading. explain asks nfqd through acctd, for only it knows what it would decide
  * now. Diagnostics: on stderr. Known gaps: none.
  */
+#include <string.h>
+
 #include "webui/ctl/ask.h"
 #include "webui/ctl/nouns.h"
 #include "webui/ctl/out.h"
@@ -15,14 +17,26 @@ static const struct col explain_cols[] = {
     {"RULE", "rule", COL_TEXT},
     {"WHY", "why", COL_TEXT},
     {"IN_KERNEL", "in_kernel", COL_TEXT},
+    {"CLASS", "class", COL_TEXT},
+    {"EXEMPTION", "exemption_id", COL_NUM},
+    {"PREFIX", "prefix", COL_TEXT},
+    {"DESTINATIONS", "destinations", COL_TEXT},
+    {"POOL", "pool", COL_TEXT},
+    {"LINE", "line", COL_TEXT},
     COL_END,
 };
 static const struct col who_cols[] = {
-    {"SUBSCRIBER", "subscriber", COL_TEXT}, {"PREFIX", "prefix", COL_TEXT},
-    {"FROM", "from_ms", COL_TIME},	    {"TO", "to_ms", COL_TIME},
-    {"PORT_LO", "port_lo", COL_NUM},	    {"PORT_HI", "port_hi", COL_NUM},
-    {"SOURCE", "source", COL_TEXT},	    {"ACCOUNTS", "accounts", COL_TEXT},
-    {"NAME", "subscriber_name", COL_TEXT},  COL_END,
+    {"SUBSCRIBER", "subscriber", COL_TEXT},
+    {"PREFIX", "prefix", COL_TEXT},
+    {"FROM", "from_ms", COL_TIME},
+    {"TO", "to_ms", COL_TIME},
+    {"PORT_LO", "port_lo", COL_NUM},
+    {"PORT_HI", "port_hi", COL_NUM},
+    {"SOURCE", "source", COL_TEXT},
+    {"ACCOUNTS", "accounts", COL_TEXT},
+    {"NAME", "subscriber_name", COL_TEXT},
+    {"INCIDENTS", "incident_ids", COL_TEXT},
+    COL_END,
 };
 
 /* Whose line it is now; [] when the database cannot say. */
@@ -88,6 +102,28 @@ static const struct cli_verb explain_verbs[] = {
 const struct cli_noun noun_explain = {"explain", "what happens to an address on port 25, and why",
 				      CLI_VERBS(explain_verbs)};
 
+/* Unresolved incidents of each subscriber found. */
+static void add_incidents(struct query *q, json_t *rows)
+{
+	const char *err = NULL;
+	json_t *all = query_incidents(q, NULL, ASK_ROWS, &err), *row, *inc;
+	size_t i, j;
+	json_array_foreach (rows, i, row) {
+		const char *ref = json_string_value(json_object_get(row, "subscriber")), *of;
+		json_t *ids = json_array(), *list = json_array();
+		json_array_foreach (all, j, inc) {
+			of = json_string_value(json_object_get(inc, "subscriber"));
+			if (!ref || !of || strcmp(ref, of) != 0)
+				continue;
+			json_array_append(ids, json_object_get(inc, "id"));
+			json_array_append(list, inc);
+		}
+		json_object_set_new(row, "incident_ids", ids);
+		json_object_set_new(row, "incidents", list);
+	}
+	json_decref(all);
+}
+
 static int run_who(struct cli *c)
 {
 	struct addr a;
@@ -101,15 +137,18 @@ static int run_who(struct cli *c)
 		return cli_fail(c, EX_USAGE, "%s is not a port", c->args[1]);
 	struct query *q = ask_query(c, &status);
 	json_t *r = q ? ask_got(c, query_who(q, &a, (int)port, t, &err), err, &status) : NULL;
-	if (r)
+	if (r) {
+		add_incidents(q, r);
 		status = out_list(c, who_cols, r);
+	}
 	json_decref(r);
 	return status;
 }
 
 static const struct cli_verb who_verbs[] = {
     {NULL, "IP [PORT] TIME", "Say which subscriber used an address (and port) at a time.",
-     "The narrowest lease that holds the address counts. Several lines when the leases do not tell "
+     "The narrowest lease that holds the address counts; its subscriber's unresolved incidents "
+     "are named. Several lines when the leases do not tell "
      "them apart; exit status 1 when nobody is known.",
      NULL, run_who},
 };

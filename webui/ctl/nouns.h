@@ -7,7 +7,8 @@
 #include "webui/ctl/cli.h"
 
 extern const struct cli_noun noun_status;	     /* status.c */
-extern const struct cli_noun noun_top, noun_watch;   /* show.c */
+extern const struct cli_noun noun_top;		     /* show.c */
+extern const struct cli_noun noun_watch;	     /* watch.c */
 extern const struct cli_noun noun_explain, noun_who; /* line.c */
 extern const struct cli_noun noun_exempt;	     /* exempt.c */
 extern const struct cli_noun noun_lease;	     /* lease.c */
@@ -21,5 +22,8 @@ extern const struct cli_noun noun_dkim;	    /* dkim.c */
 extern const struct cli_noun noun_report;   /* report.c */
 extern const struct cli_noun noun_check;    /* check.c */
 extern const struct cli_noun noun_init;	    /* init.c */
+
+/* One look of watch --totals (show.c): prints, returns the exit status. */
+int show_totals(struct cli *c, int64_t now_ms);
 
 #endif

@@ -1,13 +1,8 @@
 /*
- * show - top and watch: who is hurting us.
+ * show - top, once or (for watch --totals) again and again: who is hurting us.
  *
  * Trusted with: reading. Diagnostics: on stderr. Known gaps: none.
  */
-#include <errno.h>
-#include <signal.h>
-#include <string.h>
-#include <time.h>
-
 #include <talloc.h>
 
 #include "lib/clock.h"
@@ -113,7 +108,7 @@ static const struct cli_verb top_verbs[] = {
 };
 const struct cli_noun noun_top = {"top", "who is hurting us, worst first", CLI_VERBS(top_verbs)};
 
-/* --- watch --- */
+/* --- watch --totals --- */
 
 static void watch_overview(const struct cli *c, const json_t *o)
 {
@@ -163,51 +158,7 @@ static int watch_once(struct cli *c, int64_t now_ms)
 	return status;
 }
 
-/* True when a signal asked to stop before the time was over. */
-static bool stopped_within(const sigset_t *stop, int64_t ms)
+int show_totals(struct cli *c, int64_t now_ms)
 {
-	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-	int sig;
-	do
-		sig = sigtimedwait(stop, NULL, &t);
-	while (sig < 0 && errno == EINTR);
-	return sig > 0;
+	return watch_once(c, now_ms);
 }
-
-static int run_watch(struct cli *c)
-{
-	int64_t interval = 5000, count = INT64_MAX;
-	sigset_t stop, old;
-	int status = EX_OK;
-	cli_number(c, "interval", &interval);
-	cli_number(c, "count", &count);
-	if (!ask_query(c, &status)) /* before c->pool is swapped: it outlives a round */
-		return status;
-	sigemptyset(&stop);
-	sigaddset(&stop, SIGINT);
-	sigaddset(&stop, SIGTERM);
-	sigprocmask(SIG_BLOCK, &stop, &old);
-	for (int64_t i = 0; i < count && status == EX_OK; i++) {
-		if (i > 0 && stopped_within(&stop, interval))
-			break;
-		status = watch_once(c, i ? clock_utc_ms() : c->io->now_ms);
-	}
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	return status;
-}
-
-static const struct cli_opt watch_opts[] = {
-    {"interval", CLI_DURATION, "DURATION",
-     "from one look to the next, such as 2s or 1m; default 5s", 100, DAY_MS, false},
-    {"count", CLI_INT, "N", "stop after so many; default: on Ctrl-C", 1, 1000000000, false},
-    {"since", CLI_TIME, "TIME", "count from then on; default the 24 hours before each look", 0, 0,
-     false},
-    {"limit", CLI_INT, "N", "at most so many of each; default 20", 1, 10000, false},
-    {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
-};
-static const struct cli_verb watch_verbs[] = {
-    {NULL, "", "Show the totals and top again and again, until Ctrl-C.",
-     "With --json each look is one line.", watch_opts, run_watch},
-};
-const struct cli_noun noun_watch = {"watch", "top and totals, again and again",
-				    CLI_VERBS(watch_verbs)};
