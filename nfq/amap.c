@@ -3,7 +3,6 @@
  * later entries back, so that there are no tombstones. The hash is keyed at random: who sends
  * packets cannot aim at one slot.
  */
-#include <stdalign.h>
 #include <string.h>
 #include <sys/random.h>
 #include <talloc.h>
@@ -14,30 +13,30 @@
 
 #define MIN_SLOTS 64
 
-struct slot {
-	struct addr key;
-	uint8_t tag, used;
-	alignas(8) uint8_t value[];
-};
-
+/* A slot: tag, used, the bytes of the key that matter, and from value_at on the value. */
 struct amap {
 	uint8_t *slots;
-	size_t stride, n_slots, count, max, value_size;
+	size_t stride, value_at, n_slots, count, max;
+	uint8_t key_at, key_bytes; /* of an address: those that are kept */
 	uint64_t seed[2];
 };
 
-static struct slot *at(const struct amap *m, size_t i)
+static uint8_t *at(const struct amap *m, size_t i)
 {
-	return (struct slot *)(void *)(m->slots + (i & (m->n_slots - 1)) * m->stride);
+	return m->slots + (i & (m->n_slots - 1)) * m->stride;
 }
 
-static size_t hash(const struct amap *m, const struct addr *key, uint8_t tag)
+static bool used(const uint8_t *slot)
 {
-	uint64_t x, y;
-	memcpy(&x, key->b, 8);
-	memcpy(&y, key->b + 8, 8);
-	x = (x ^ m->seed[0]) * 0x9e3779b97f4a7c15u;
-	y = (y ^ m->seed[1] ^ tag) * 0xbf58476d1ce4e5b9u;
+	return slot[1] != 0;
+}
+
+static size_t hash(const struct amap *m, const uint8_t *key, uint8_t tag)
+{
+	uint64_t half[2] = {0, 0};
+	memcpy(half, key, m->key_bytes);
+	uint64_t x = (half[0] ^ m->seed[0]) * 0x9e3779b97f4a7c15u;
+	uint64_t y = (half[1] ^ m->seed[1] ^ tag) * 0xbf58476d1ce4e5b9u;
 	x ^= y ^ x >> 31 ^ y >> 29;
 	x *= 0x94d049bb133111ebu;
 	return (size_t)(x ^ x >> 32);
@@ -50,17 +49,39 @@ static void make_slots(struct amap *m, size_t n)
 	bug_on(!m->slots);
 }
 
-struct amap *amap_new(void *ctx, size_t value_size, size_t max)
+static struct amap *make(void *ctx, size_t key_at, size_t key_bytes, size_t value_size, size_t max)
 {
 	struct amap *m = talloc_zero(ctx, struct amap);
 	bug_on(!m);
-	m->value_size = value_size;
-	m->stride = (sizeof(struct slot) + value_size + 7) & ~(size_t)7;
+	m->key_at = (uint8_t)key_at;
+	m->key_bytes = (uint8_t)key_bytes;
+	m->value_at = (2 + key_bytes + 7) & ~(size_t)7;
+	m->stride = m->value_at + ((value_size + 7) & ~(size_t)7);
 	m->max = max;
 	if (getrandom(m->seed, sizeof m->seed, 0) != (ssize_t)sizeof m->seed)
 		fatal_errno("no random bytes");
 	make_slots(m, MIN_SLOTS);
 	return m;
+}
+
+struct amap *amap_new(void *ctx, size_t value_size, size_t max)
+{
+	return make(ctx, 0, sizeof(struct addr), value_size, max);
+}
+
+struct amap *amap_new_short(void *ctx, bool is4, size_t key_bytes, size_t value_size, size_t max)
+{
+	return make(ctx, is4 ? sizeof(struct addr) - key_bytes : 0, key_bytes, value_size, max);
+}
+
+static void read_key(const struct amap *m, const uint8_t *slot, struct addr *out)
+{
+	static const uint8_t zero[4] = {0};
+	if (m->key_at > 0)
+		addr_from_v4(out, zero);
+	else
+		*out = (struct addr){{0}};
+	memcpy(out->b + m->key_at, slot + 2, m->key_bytes);
 }
 
 size_t amap_count(const struct amap *m)
@@ -69,12 +90,12 @@ size_t amap_count(const struct amap *m)
 }
 
 /* The slot that holds the key, or the free one where it would go. */
-static struct slot *seek(const struct amap *m, const struct addr *key, uint8_t tag, size_t *index)
+static uint8_t *seek(const struct amap *m, const uint8_t *key, uint8_t tag, size_t *index)
 {
 	for (size_t i = hash(m, key, tag);; i++) {
-		struct slot *s = at(m, i);
+		uint8_t *s = at(m, i);
 		*index = i & (m->n_slots - 1);
-		if (!s->used || (s->tag == tag && addr_eq(&s->key, key)))
+		if (!used(s) || (s[0] == tag && memcmp(s + 2, key, m->key_bytes) == 0))
 			return s;
 	}
 }
@@ -82,8 +103,8 @@ static struct slot *seek(const struct amap *m, const struct addr *key, uint8_t t
 void *amap_get(const struct amap *m, const struct addr *key, uint8_t tag)
 {
 	size_t i;
-	struct slot *s = seek(m, key, tag, &i);
-	return s->used ? s->value : NULL;
+	uint8_t *s = seek(m, key->b + m->key_at, tag, &i);
+	return used(s) ? s + m->value_at : NULL;
 }
 
 static void grow(struct amap *m)
@@ -92,33 +113,34 @@ static void grow(struct amap *m)
 	size_t n = m->n_slots, index;
 	make_slots(m, n * 2);
 	for (size_t i = 0; i < n; i++) {
-		const struct slot *s = (const void *)(old + i * m->stride);
-		if (s->used)
-			memcpy(seek(m, &s->key, s->tag, &index), s, m->stride);
+		const uint8_t *s = old + i * m->stride;
+		if (used(s))
+			memcpy(seek(m, s + 2, s[0], &index), s, m->stride);
 	}
 	talloc_free(old);
 }
 
 void *amap_put(struct amap *m, const struct addr *key, uint8_t tag, bool *is_new)
 {
+	const uint8_t *k = key->b + m->key_at;
 	size_t i;
-	struct slot *s = seek(m, key, tag, &i);
+	uint8_t *s = seek(m, k, tag, &i);
 	if (is_new)
-		*is_new = !s->used;
-	if (s->used)
-		return s->value;
+		*is_new = !used(s);
+	if (used(s))
+		return s + m->value_at;
 	if (m->count >= m->max)
 		return NULL;
 	if ((m->count + 1) * 3 > m->n_slots * 2) {
 		grow(m);
-		s = seek(m, key, tag, &i);
+		s = seek(m, k, tag, &i);
 	}
 	memset(s, 0, m->stride);
-	s->key = *key;
-	s->tag = tag;
-	s->used = 1;
+	s[0] = tag;
+	s[1] = 1;
+	memcpy(s + 2, k, m->key_bytes);
 	m->count++;
-	return s->value;
+	return s + m->value_at;
 }
 
 /* Close the gap at hole: whatever probed over it moves back. */
@@ -126,23 +148,23 @@ static void remove_at(struct amap *m, size_t hole)
 {
 	size_t mask = m->n_slots - 1;
 	for (size_t i = (hole + 1) & mask;; i = (i + 1) & mask) {
-		struct slot *s = at(m, i);
-		if (!s->used)
+		const uint8_t *s = at(m, i);
+		if (!used(s))
 			break;
-		size_t home = hash(m, &s->key, s->tag) & mask;
+		size_t home = hash(m, s + 2, s[0]) & mask;
 		if (((i - home) & mask) < ((i - hole) & mask))
 			continue; /* it does not reach back as far as the hole */
 		memcpy(at(m, hole), s, m->stride);
 		hole = i;
 	}
-	at(m, hole)->used = 0;
+	at(m, hole)[1] = 0;
 	m->count--;
 }
 
 bool amap_remove(struct amap *m, const struct addr *key, uint8_t tag)
 {
 	size_t i;
-	if (!seek(m, key, tag, &i)->used)
+	if (!used(seek(m, key->b + m->key_at, tag, &i)))
 		return false;
 	remove_at(m, i);
 	return true;
@@ -158,14 +180,17 @@ void amap_clear(struct amap *m)
 void amap_each(struct amap *m,
 	       bool (*fn)(const struct addr *key, uint8_t tag, void *value, void *arg), void *arg)
 {
+	struct addr key;
 	/* Begin behind a free slot: an entry moved back by a removal is then always met once. */
 	size_t start = 0;
-	while (at(m, start)->used)
+	while (used(at(m, start)))
 		start++;
 	for (size_t n = 1; n <= m->n_slots;) {
 		size_t i = (start + n) & (m->n_slots - 1);
-		struct slot *s = at(m, i);
-		if (s->used && fn(&s->key, s->tag, s->value, arg))
+		uint8_t *s = at(m, i);
+		if (used(s))
+			read_key(m, s, &key);
+		if (used(s) && fn(&key, s[0], s + m->value_at, arg))
 			remove_at(m, i);
 		else
 			n++;

@@ -14,6 +14,10 @@ struct amap;
 
 /* Grows up to max entries. Allocated under ctx (talloc). */
 struct amap *amap_new(void *ctx, size_t value_size, size_t max);
+/* The same for addresses of which only these matter, to have small entries: those of IPv4, or the
+ * first bytes (up to 16) of those of IPv6. */
+#define AMAP_IPV4 4
+struct amap *amap_new_short(void *ctx, bool is4, size_t key_bytes, size_t value_size, size_t max);
 size_t amap_count(const struct amap *m);
 /* NULL: not there. The pointer is good until the next put or remove. */
 void *amap_get(const struct amap *m, const struct addr *key, uint8_t tag);

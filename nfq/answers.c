@@ -43,46 +43,70 @@ struct explanation {
 	bool in_kernel;
 };
 
-static bool in_allow_set(struct nfqd *d, const struct addr *a)
+static bool in_kernel_sets(struct nfqd *d, const struct addr *a)
 {
-	for (unsigned set = 0; set < NFTSET_ALLOW_SETS; set++) {
+	for (enum nftset_id set = 0; set < NFTSET_ALLOW_SETS; set++) {
 		struct addr key;
 		if (nftset_is6(set) == addr_is4(a))
 			continue;
 		ksync_key(set, a, &key);
-		if (nftset_has(d->sets, set, &key) == 1)
+		if ((nftset_present(d->sets, set) && nftset_has(d->sets, set, &key) == 1) ||
+		    (nftset_present(d->sets, set + NFTSET_CLASS4_32) &&
+		     nftset_has(d->sets, set + NFTSET_CLASS4_32, &key) == 1))
 			return true;
 	}
 	return false;
 }
 
-static void explain_exempt(struct nfqd *d, const struct addr *src, const struct policy_entry *e,
-			   struct explanation *x)
+/* What an exemption of that class means, besides passing. */
+static const char *class_means(enum verdict_rule rule)
 {
+	switch (rule) {
+	case VERDICT_THROTTLED:
+		return "; new connections are limited";
+	case VERDICT_LISTED:
+		return "; only listed destinations";
+	case VERDICT_UNLISTED:
+		return "; this destination is not one of those listed";
+	default:
+		return "";
+	}
+}
+
+static void explain_exempt(struct nfqd *d, const struct addr *src, const struct policy_item *i,
+			   const struct verdict *v, struct explanation *x)
+{
+	const struct policy *p = shared_policy(d->shared);
+	const struct prefix covers = policy_prefix(i);
 	char who[ADDR_STRLEN], prefix[PREFIX_STRLEN], until[CLOCK_STRLEN] = "";
-	if (e->expires_ms)
-		(void)clock_format(e->expires_ms, until);
-	x->decision = "allow";
-	x->rule = strcmp(e->class, "full") == 0 ? "exempt" : "throttled";
-	x->exemption_id = e->exemption_id;
-	x->in_kernel = d->state != NFQD_WAITING && in_allow_set(d, src);
-	(void)snprintf(x->why, sizeof x->why, "%s is exempt by %s (exemption %" PRId64 ")%s%s%s%s",
-		       addr_format(src, who), prefix_format(&e->prefix, prefix), e->exemption_id,
-		       *until ? ", until " : "", until,
-		       strcmp(e->class, "full") != 0 ? "; new connections are limited" : "",
-		       x->in_kernel ? ""
-				    : "; not in the kernel's sets, each packet is judged by nfqd");
+	if (i->expires_ms)
+		(void)clock_format(i->expires_ms, until);
+	x->decision = v->allow ? "allow" : "reject";
+	x->rule = verdict_rule_name(v->rule);
+	x->exemption_id = i->id;
+	x->in_kernel = d->state != NFQD_WAITING && in_kernel_sets(d, src);
+	(void)snprintf(
+	    x->why, sizeof x->why, "%s is exempt by %s (exemption %" PRId64 ", class %s)%s%s%s%s",
+	    addr_format(src, who), prefix_format(&covers, prefix), i->id, policy_class(p, i->class),
+	    *until ? ", until " : "", until, class_means(v->rule),
+	    x->in_kernel ? "" : "; not in the kernel's sets, each packet is judged by nfqd");
+}
+
+static bool is_denied(struct nfqd *d, const struct addr *src)
+{
+	struct addr key;
+	enum nftset_id set =
+	    ksync_deny_set(addr_is4(src), verdict_line(shared_lines(d->shared), src, 0, &key));
+	return d->state != NFQD_WAITING && set != NFTSET_COUNT && nftset_present(d->sets, set) &&
+	       nftset_has(d->sets, set, &key) == 1;
 }
 
 static void explain_closed(struct nfqd *d, const struct addr *src, struct explanation *x)
 {
 	char who[ADDR_STRLEN];
-	struct addr key;
-	verdict_source_key(src, &key);
 	x->decision = "reject";
 	x->rule = "closed";
-	x->in_kernel = d->state != NFQD_WAITING &&
-		       nftset_has(d->sets, addr_is4(src) ? NFTSET_DENY4 : NFTSET_DENY6, &key) == 1;
+	x->in_kernel = is_denied(d, src);
 	if (!x->in_kernel && d->state == NFQD_NO_STEP && d->conf.fail) {
 		x->decision = "allow";
 		x->rule = "unfiltered";
@@ -104,22 +128,29 @@ static void explain_closed(struct nfqd *d, const struct addr *src, struct explan
 static void explain(struct nfqd *d, const struct addr *src, const struct addr *dst,
 		    struct explanation *x)
 {
-	const struct policy_entry *e = policy_match(shared_policy(d->shared), src, clock_utc_ms());
+	static const struct addr anywhere = {{0}};
+	const struct policy *p = shared_policy(d->shared);
+	int64_t utc = clock_utc_ms();
+	const struct policy_item *i = policy_match(p, src, utc);
 	char who[ADDR_STRLEN];
 	*x = (struct explanation){0};
 	if (d->state == NFQD_WAITING) {
 		x->decision = "allow";
 		x->rule = "not-loaded";
 		(void)snprintf(x->why, sizeof x->why,
-			       "table inet sekisho is not loaded: nothing is enforced; run "
+			       "tables ip and ip6 sekisho are not loaded: nothing is enforced; run "
 			       "sekisho-rules load");
 	} else if (dst && nfq_conf_own_mta(&d->conf, dst)) {
 		x->decision = "not-subject";
 		x->rule = "own-mta";
 		(void)snprintf(x->why, sizeof x->why, "%s is one of kernel-rules.own_mta",
 			       addr_format(dst, who));
-	} else if (e) {
-		explain_exempt(d, src, e, x);
+	} else if (i) {
+		struct verdict v = verdict_smtp(src, dst ? dst : &anywhere, p, utc);
+		/* Asked for the source alone. */
+		if (!dst && v.rule == VERDICT_UNLISTED)
+			v = (struct verdict){VERDICT_LISTED, true, false};
+		explain_exempt(d, src, i, &v, x);
 	} else {
 		explain_closed(d, src, x);
 	}
@@ -230,11 +261,19 @@ static json_t *status_suspects(const struct nfqd *d)
 
 static json_t *status_sets(const struct nfqd *d)
 {
-	size_t counts[NFTSET_COUNT];
-	json_t *o = json_object();
+	size_t counts[NFTSET_FILLED];
+	json_t *o = json_object(), *missing = json_array();
 	ksync_fill(d->ksync, counts);
-	for (unsigned i = 0; i <= NFTSET_DENY6; i++)
-		(void)json_object_set_new(o, nftset_name(i), json_integer((json_int_t)counts[i]));
+	for (enum nftset_id i = 0; i < NFTSET_COUNT; i++) {
+		bool there = nftset_present(d->sets, i), delegated = i > NFTSET_DENY4;
+		if (there && i < NFTSET_FILLED)
+			(void)json_object_set_new(o, nftset_label(i),
+						  json_integer((json_int_t)counts[i]));
+		/* Of the deny sets there are as many as there are lengths in use. */
+		if (!there && d->state != NFQD_WAITING && !(delegated && i < NFTSET_FILLED))
+			(void)json_array_append_new(missing, json_string(nftset_label(i)));
+	}
+	(void)json_object_set_new(o, "missing", missing);
 	(void)json_object_set_new(o, "size", json_integer(d->conf.set_size));
 	return o;
 }
@@ -300,9 +339,13 @@ static json_t *status(const struct nfqd *d)
 	(void)json_object_set_new(o, "queues", status_queues(d));
 	(void)json_object_set_new(
 	    o, "policy",
-	    json_pack("{s:I, s:I, s:I, s:I, s:b}", "version", (json_int_t)policy_version(p),
-		      "applied", (json_int_t)d->applied, "entries", (json_int_t)policy_count(p),
-		      "loose", (json_int_t)ksync_loose(d->ksync), "known", (int)d->policy_known));
+	    json_pack("{s:I, s:I, s:I, s:I, s:b, s:b, s:s, s:s}", "version",
+		      (json_int_t)policy_version(p), "applied", (json_int_t)d->applied, "entries",
+		      (json_int_t)policy_count(p), "loose", (json_int_t)ksync_loose(d->ksync),
+		      "known", (int)d->policy_known, "on_disk",
+		      (int)policy_store_has(d->store, policy_version(p)), "unknown_class",
+		      d->unknown, "class_without_chain", ksync_unchained(d->ksync)));
+	(void)json_object_set_new(o, "sampled", json_boolean(d->sampled));
 	(void)json_object_set_new(o, "sets", status_sets(d));
 	(void)json_object_set_new(o, "verdicts", status_verdicts(d));
 	(void)json_object_set_new(o, "counters", status_counters(d));
@@ -411,14 +454,16 @@ static void refresh_rules(const struct nfqd *d)
 static void refresh(void *arg)
 {
 	const struct nfqd *d = arg;
-	size_t counts[NFTSET_COUNT];
+	size_t counts[NFTSET_FILLED];
 	char labels[64];
 	refresh_queues(d);
 	refresh_rules(d);
 	refresh_watch(d);
 	ksync_fill(d->ksync, counts);
-	for (unsigned i = 0; i <= NFTSET_DENY6; i++) {
-		(void)snprintf(labels, sizeof labels, "set=\"%s\"", nftset_name(i));
+	for (enum nftset_id i = 0; i < NFTSET_FILLED; i++) {
+		if (!nftset_present(d->sets, i))
+			continue;
+		(void)snprintf(labels, sizeof labels, "set=\"%s\"", nftset_label(i));
 		metric(METRIC_GAUGE, "sekisho_nfq_set_elements", labels,
 		       "Elements of a kernel set.", counts[i]);
 	}

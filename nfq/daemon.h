@@ -18,6 +18,7 @@
 #include "nfq/nfq_conf.h"
 #include "nfq/nftset.h"
 #include "nfq/outbox.h"
+#include "nfq/policy_store.h"
 #include "nfq/stats.h"
 #include "nfq/suspect.h"
 #include "nfq/worker.h"
@@ -25,7 +26,6 @@
 #define MAX_WORKERS  128 /* two ranges of MAX_QUEUES */
 #define MAX_COUNTERS 16
 #define HARVESTS     6 /* sets that count */
-#define EDGE_UNKNOWN (-1)
 
 enum nfqd_state {
 	NFQD_WAITING, /* table inet sekisho is not loaded: nothing is enforced, and nothing is
@@ -64,11 +64,17 @@ struct nfqd {
 	char note[NFTSET_NOTE];	 /* what the loader says of itself */
 	uint64_t table, applied; /* handle of the table; policy version in force in it */
 	uint32_t gen, commits;
-	int64_t compared_ms, checked_steps_ms, clock_offset_ms;
-	int64_t edges_ms, next_edge_ms; /* UTC; the next: 0 none, EDGE_UNKNOWN to be looked for */
+	uint64_t told; /* version that acctd was told of */
+	int64_t compared_ms, checked_steps_ms, clock_offset_ms, lines_ms;
 	int64_t harvested_ms[HARVESTS]; /* UTC, each set */
+	int64_t totals_ms;		/* monotonic: when the totals were last read */
+	uint64_t totals[2];		/* refused and passed then */
 	unsigned harvest_turn;		/* the set that comes first */
+	int64_t learn_s;		/* the second of what was learned, and how much */
+	unsigned learned;
+	bool sampled;	   /* the last interval's counts are estimates */
 	bool others;	   /* somebody else changed the ruleset since the last comparison */
+	bool look_failed;  /* it could not be read what sets there are */
 	bool policy_known; /* from disk or feed; until then the kernel's sets are left alone */
 	bool full;	   /* a set could not take an element */
 	bool alarmed;	   /* a set is above 80 % */
@@ -81,11 +87,17 @@ struct nfqd {
 	struct firstlog *firstlog;
 	uint64_t suspects_told;
 
+	/* exempt.c */
+	struct policy_store *store;
+	struct policy *staging; /* a snapshot that comes in */
+	struct changes *changes;
+	struct event *apply_event, *edge_event;
+	char unknown[POLICY_CLASS]; /* a class that the configuration does not know; "": none */
+
 	/* nfqd.c */
 	struct feed *feed;
-	struct policy *staging;
 	struct outbox *outbox;
-	struct event *apply_event, *save_event, *interval_event, *edge_event;
+	struct event *interval_event;
 	int64_t heard_ms,
 	    saved_ms; /* monotonic: last word of acctd; last time the outbox was written */
 	bool connected;
@@ -109,10 +121,17 @@ void kernel_tick(struct nfqd *d);
 /* Exemptions that began or ended since the last call go into, or out of, the kernel. Returns how
  * long until the next does, in milliseconds; -1: none will. */
 int64_t kernel_edges(struct nfqd *d);
-/* This entry is new: the next edge may be one of its. */
-void kernel_expect(struct nfqd *d, const struct policy_entry *e);
-/* Put what is dirty, or all when everything, into the kernel, and say so to acctd. */
-void kernel_apply(struct nfqd *d, bool everything);
+enum kernel_how {
+	KERNEL_DIRTY,  /* what is dirty */
+	KERNEL_ALL,    /* the policy is another one */
+	KERNEL_REFILL, /* nobody knows what the kernel holds */
+};
+/* Bring the kernel's sets up to the policy. */
+void kernel_apply(struct nfqd *d, enum kernel_how how);
+/* Tell acctd of the version that is in force and on disk, when it was not. */
+void kernel_tell(struct nfqd *d);
+/* The kernel knows us as gone from now on. */
+void kernel_leave(struct nfqd *d);
 /* What the workers refused: into the deny sets. */
 void kernel_learn(struct nfqd *d);
 /* The kernel's counts of the interval, into stats, of at most so many sources; what is left stays
@@ -147,6 +166,25 @@ void lines_refused(struct nfqd *d, const struct worker_refused *r);
 void lines_count(struct nfqd *d, const struct addr *key, const struct addr *dst, uint64_t packets);
 /* The interval is over: what there is to tell goes into the outbox. */
 void lines_close(struct nfqd *d);
+
+/* --- exempt.c -------------------------------------------------------------------- */
+
+/* The policy of the disk, to begin with. */
+struct policy *exempt_load(struct nfqd *d);
+/* Timers, and the thread that writes; after the privileges were dropped. */
+void exempt_start(struct nfqd *d);
+/* The configuration is another one. */
+void exempt_reload(struct nfqd *d);
+/* What begins or ends, now and then at its time. */
+void exempt_watch_edges(struct nfqd *d);
+/* Everything of the policy is on disk when this returns. */
+void exempt_sync(struct nfqd *d);
+void exempt_stop(struct nfqd *d);
+/* Handlers of the feed; arg is the struct nfqd. */
+void exempt_begin(uint64_t version, uint32_t count, void *arg);
+void exempt_entry(const struct policy_entry *e, void *arg);
+void exempt_end(uint64_t version, void *arg);
+void exempt_change(uint64_t version, enum policy_op op, const struct policy_entry *e, void *arg);
 
 /* --- answers.c ------------------------------------------------------------------- */
 

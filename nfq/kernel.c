@@ -1,12 +1,13 @@
 /*
- * kernel - nfqd's side of table inet sekisho (see daemon.h).
+ * kernel - nfqd's side of the tables ip and ip6 sekisho (see daemon.h).
  *
  * The table belongs to sekisho-rules; here its sets are filled, its counters read, and it is
  * watched: a table that is gone, or made anew, is noticed within a second and filled again.
  *
  * Trusted with: keeping the kernel's allow sets equal to the policy. Diagnostics: log lines
- * "kernel ...", metrics, nfq.status. Known gaps: an element that somebody else changes by hand is
- * put right only by the next comparison (at the latest after a minute).
+ * "kernel ...", metrics, nfq.status. Known gaps: with more than SMALL exemptions, an element
+ * that somebody else changes by hand is put right only when their number tells, or with its
+ * exemption.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,8 +18,11 @@
 
 #include "nfq/daemon.h"
 
-#define COMPARE_MS	60000 /* compare everything this often, whatever happens */
-#define COMPARE_SOON_MS 10000 /* and this often when others change the ruleset */
+#define COMPARE_MS	60000 /* a full set is tried again this often */
+#define COMPARE_SOON_MS 10000 /* look after the sets this often when others change the ruleset */
+#define SMALL		20000 /* elements that are put in again as a whole without much ado */
+#define ALIVE_MS	3000
+#define LEARN_RATE	20000 /* sources a second */
 #define STEP_MS		5000
 #define CLOCK_JUMP_MS	1000
 #define ALARM_PERCENT	80
@@ -32,7 +36,7 @@ const char *nfqd_state_name(enum nfqd_state s)
 static void set_state(struct nfqd *d, enum nfqd_state s)
 {
 	static const char *const hints[NFQD_RUNNING] = {
-	    "table inet sekisho is not loaded: run sekisho-rules load",
+	    "tables ip and ip6 sekisho are not loaded: run sekisho-rules load",
 	    "nothing hands packets to the queue: run sekisho-rules load"};
 	if (d->state == s)
 		return;
@@ -45,12 +49,12 @@ static void set_state(struct nfqd *d, enum nfqd_state s)
 
 static void check_fill(struct nfqd *d)
 {
-	size_t counts[NFTSET_COUNT];
+	size_t counts[NFTSET_FILLED];
 	const char *name = NULL;
 	ksync_fill(d->ksync, counts);
-	for (unsigned i = 0; i < NFTSET_COUNT; i++)
+	for (unsigned i = 0; i < NFTSET_FILLED; i++)
 		if (counts[i] * 100 > (size_t)d->conf.set_size * ALARM_PERCENT)
-			name = nftset_name(i);
+			name = nftset_label(i);
 	if (name && !d->alarmed)
 		log_event(
 		    LOG_WARNING, "-", "kernel", "set-nearly-full", LS("set", name),
@@ -74,44 +78,72 @@ static void report(struct nfqd *d, const char *what, const struct nftset_result 
 
 /* --- policy into sets ------------------------------------------------------------ */
 
-static bool put_policy(struct nfqd *d, bool everything, struct ksync_result *r)
+static struct ksync_result put_policy(struct nfqd *d, enum kernel_how how)
 {
+	const struct policy *p = shared_policy(d->shared);
 	int64_t utc = clock_utc_ms();
-	if (!everything) {
-		*r = ksync_flush(d->ksync, d->sets, shared_policy(d->shared), utc);
-		return true;
-	}
+	if (how == KERNEL_DIRTY)
+		return ksync_flush(d->ksync, d->sets, p, utc);
 	d->full = false;
-	if (!ksync_full(d->ksync, d->sets, shared_policy(d->shared), utc, clock_mono_ms(), r)) {
-		log_event(LOG_ERR, "-", "kernel", "sets-unreadable", LS("reason", strerror(errno)),
-			  LS("hint", "is the table of this version? run sekisho-rules load"));
-		return false;
-	}
 	d->compared_ms = clock_mono_ms();
 	d->others = false;
-	return true;
+	return how == KERNEL_ALL ? ksync_full(d->ksync, d->sets, p, utc)
+				 : ksync_refill(d->ksync, d->sets, p, utc);
 }
 
-void kernel_apply(struct nfqd *d, bool everything)
+void kernel_apply(struct nfqd *d, enum kernel_how how)
 {
-	struct ksync_result r = {0};
 	uint64_t version = policy_version(shared_policy(d->shared));
-	if (d->state == NFQD_WAITING || !d->policy_known || !put_policy(d, everything, &r))
+	if (d->state == NFQD_WAITING || !d->policy_known || d->look_failed)
 		return;
+	const struct ksync_result r = put_policy(d, how);
 	report(d, "exemptions", &r.sets);
-	/* The mirror of the sets is wrong now: read them again soon. */
+	/* What the sets hold is not what it should be now: do it again soon. */
 	d->others |= r.sets.failed > 0;
 	if (r.changed > 0)
-		log_event(everything ? LOG_INFO : LOG_DEBUG, "-", "kernel", "policy-applied",
-			  LI("version", version), LI("elements", r.changed));
+		log_event(how == KERNEL_DIRTY ? LOG_DEBUG : LOG_INFO, "-", "kernel",
+			  "policy-applied", LI("version", version), LI("elements", r.changed));
 	/* A set that is full leaves its exemptions to the verdict path: they are in force, only
 	 * slower. */
 	if (r.sets.failed > 0)
 		return;
-	if (version != d->applied && d->feed)
-		(void)feed_applied(d->feed, version);
 	d->applied = version;
+	kernel_tell(d);
 	check_fill(d);
+}
+
+void kernel_tell(struct nfqd *d)
+{
+	if (d->applied != d->told && d->feed && policy_store_has(d->store, d->applied) &&
+	    feed_applied(d->feed, d->applied))
+		d->told = d->applied;
+}
+
+/* --- alive ----------------------------------------------------------------------- */
+
+static void say_alive(struct nfqd *d, enum nftset_verb verb)
+{
+	static const enum nftset_id sets[] = {NFTSET_ALIVE4, NFTSET_ALIVE6};
+	struct nftset_op ops[2] = {{0}};
+	for (size_t i = 0; i < 2; i++)
+		ops[i] = (struct nftset_op){.verb = verb, .set = sets[i], .timeout_ms = ALIVE_MS};
+	const struct nftset_result r = nftset_apply(d->sets, ops, 2);
+	if (r.failed > 0 && verb != NFTSET_DELETE)
+		log_event(LOG_ERR, "-", "kernel", "alive-failed", LS("reason", strerror(r.error)),
+			  LS("hint", "the rules take nfqd for gone"));
+}
+
+/* The rules hand packets to the queues while they find the element there. */
+static void heartbeat(struct nfqd *d)
+{
+	if (nfqd_healthy(d))
+		say_alive(d, NFTSET_REPLACE);
+}
+
+void kernel_leave(struct nfqd *d)
+{
+	if (d->state != NFQD_WAITING)
+		say_alive(d, NFTSET_DELETE);
 }
 
 /* --- watching -------------------------------------------------------------------- */
@@ -162,44 +194,20 @@ static void watch_steps(struct nfqd *d, int64_t mono)
 	set_state(d, complete ? NFQD_RUNNING : NFQD_NO_STEP);
 }
 
-struct edges {
-	struct ksync *ksync;
-	int64_t from_ms, to_ms;
-};
-
-static bool mark_edge(const struct policy_entry *e, void *arg)
-{
-	const struct edges *x = arg;
-	const int64_t times[] = {e->starts_ms, e->expires_ms};
-	for (size_t i = 0; i < 2; i++)
-		if (times[i] > x->from_ms && times[i] <= x->to_ms)
-			ksync_dirty(x->ksync, &e->prefix);
-	return true;
-}
-
-/* The walk over all exemptions is for the moments in which one begins or ends. */
 int64_t kernel_edges(struct nfqd *d)
 {
-	const struct policy *policy = shared_policy(d->shared);
+	struct policy *p = shared_policy_edges(d->shared);
 	int64_t utc = clock_utc_ms();
-	struct edges x = {d->ksync, d->edges_ms, utc};
-	if (d->next_edge_ms == EDGE_UNKNOWN)
-		d->next_edge_ms = policy_next_edge(policy, d->edges_ms);
-	if (d->next_edge_ms != 0 && d->next_edge_ms <= utc) {
-		policy_each(policy, mark_edge, &x);
-		kernel_apply(d, false);
-		d->edges_ms = utc;
-		d->next_edge_ms = policy_next_edge(policy, utc);
-	}
-	return d->next_edge_ms == 0 ? -1 : d->next_edge_ms - utc;
-}
-
-void kernel_expect(struct nfqd *d, const struct policy_entry *e)
-{
-	const int64_t times[] = {e->starts_ms, e->expires_ms};
-	for (size_t i = 0; i < 2 && d->next_edge_ms != EDGE_UNKNOWN; i++)
-		if (times[i] > d->edges_ms && (d->next_edge_ms == 0 || times[i] < d->next_edge_ms))
-			d->next_edge_ms = times[i];
+	struct prefix x;
+	bool any = false;
+	for (; policy_edge(p, utc, &x); any = true)
+		ksync_dirty(d->ksync, &x);
+	if (any)
+		kernel_apply(d, KERNEL_DIRTY);
+	int64_t next = policy_next_edge(p);
+	if (next == 0)
+		return -1;
+	return next > utc ? next - utc : 0;
 }
 
 static bool clock_jumped(struct nfqd *d, int64_t utc, int64_t mono)
@@ -209,11 +217,11 @@ static bool clock_jumped(struct nfqd *d, int64_t utc, int64_t mono)
 	if (moved < CLOCK_JUMP_MS && moved > -CLOCK_JUMP_MS)
 		return false;
 	log_event(LOG_NOTICE, "-", "kernel", "clock-jumped", LI("ms", moved));
-	d->edges_ms = utc;
-	d->next_edge_ms = EDGE_UNKNOWN;
+	policy_edges_start(shared_policy_edges(d->shared), utc);
 	return true;
 }
 
+/* Of both tables together. */
 static void read_counter(const char *name, uint64_t packets, void *arg)
 {
 	struct nfqd *d = arg;
@@ -227,7 +235,14 @@ static void read_counter(const char *name, uint64_t packets, void *arg)
 		(void)snprintf(c->name, sizeof c->name, "%s", name);
 		d->n_counters++;
 	}
-	c->packets = packets;
+	c->packets += packets;
+}
+
+static void read_counters(struct nfqd *d)
+{
+	for (unsigned i = 0; i < d->n_counters; i++)
+		d->counters[i].packets = 0;
+	(void)nftset_counters(d->sets, read_counter, d);
 }
 
 uint64_t kernel_counter(const struct nfqd *d, const char *name)
@@ -238,37 +253,91 @@ uint64_t kernel_counter(const struct nfqd *d, const char *name)
 	return 0;
 }
 
+/* Which sets there are, and how many elements they have. */
+static bool look(struct nfqd *d)
+{
+	bool ok = nftset_look(d->sets);
+	if (!ok && !d->look_failed)
+		log_event(LOG_ERR, "-", "kernel", "sets-unreadable", LS("reason", strerror(errno)),
+			  LS("hint", "is the table of this version? run sekisho-rules load"));
+	d->look_failed = !ok;
+	return ok;
+}
+
+/* Few elements are cheaply put in again; of many only their number is compared. */
+static bool worth_refill(const struct nfqd *d)
+{
+	size_t counts[NFTSET_FILLED], n = 0;
+	ksync_fill(d->ksync, counts);
+	for (unsigned i = 0; i < NFTSET_DENY4; i++)
+		n += counts[i];
+	return n <= SMALL || ksync_differs(d->ksync, d->sets);
+}
+
+static void look_after_sets(struct nfqd *d, bool anew, bool jumped, int64_t mono)
+{
+	int64_t age = mono - d->compared_ms;
+	bool again = d->full && age >= COMPARE_MS;
+	if (!anew && !jumped && !again && !(d->others && age >= COMPARE_SOON_MS))
+		return;
+	if (!look(d))
+		return;
+	d->compared_ms = mono;
+	d->others = false;
+	/* A jump of the clock moves the ends that the kernel has; chains may have come or gone. */
+	kernel_apply(d, anew || jumped || again || worth_refill(d) ? KERNEL_REFILL : KERNEL_ALL);
+}
+
+static void look_at_lines(struct nfqd *d, int64_t mono)
+{
+	if (!nfq_conf_lines_vary(&d->conf) || mono - d->lines_ms < STEP_MS)
+		return;
+	d->lines_ms = mono;
+	shared_set_lines(d->shared, nfq_conf_lines(NULL, &d->conf));
+}
+
 void kernel_tick(struct nfqd *d)
 {
 	int64_t utc = clock_utc_ms(), mono = clock_mono_ms();
 	bool anew, jumped = clock_jumped(d, utc, mono);
+	look_at_lines(d, mono);
 	if (!watch_table(d, &anew))
 		return;
+	if (anew && !look(d))
+		return;
+	heartbeat(d);
 	watch_steps(d, mono);
 	d->others |= others_changed(d);
-	int64_t age = mono - d->compared_ms;
-	if (anew || jumped || age >= COMPARE_MS || (d->others && age >= COMPARE_SOON_MS))
-		kernel_apply(d, true);
+	look_after_sets(d, anew, jumped, mono);
 	if (ksync_pending(d->ksync))
-		kernel_apply(d, false);
+		kernel_apply(d, KERNEL_DIRTY);
+	kernel_tell(d);
 	ksync_expire(d->ksync, mono);
-	(void)nftset_counters(d->sets, read_counter, d);
+	read_counters(d);
 }
 
 /* --- learning and counting ------------------------------------------------------- */
 
+/* More in a second are left to be judged: they come again. */
+static bool may_learn(struct nfqd *d, int64_t mono)
+{
+	if (d->learn_s != mono / 1000) {
+		d->learn_s = mono / 1000;
+		d->learned = 0;
+	}
+	return d->learned++ < LEARN_RATE;
+}
+
 static void learn_source(const struct worker_refused *r, void *arg)
 {
 	struct nfqd *d = arg;
-	const struct addr *src = &r->src;
-	struct addr key;
-	int64_t utc = clock_utc_ms();
-	verdict_source_key(src, &key);
+	int64_t utc = clock_utc_ms(), mono = clock_mono_ms();
 	lines_refused(d, r);
 	/* An exemption may have come since. */
-	if (d->conf.deny_timeout > 0 && d->state != NFQD_WAITING &&
-	    !policy_match(shared_policy(d->shared), src, utc))
-		ksync_learn(d->ksync, &key, clock_mono_ms(), d->conf.deny_timeout);
+	if (r->again && d->conf.deny_timeout > 0 && d->state != NFQD_WAITING &&
+	    may_learn(d, mono) && !policy_match(shared_policy(d->shared), &r->src, utc))
+		ksync_learn(d->ksync, d->sets, &r->line, r->len, mono, d->conf.deny_timeout,
+			    d->conf.deny_timeout_max);
 }
 
 void kernel_learn(struct nfqd *d)
@@ -293,10 +362,32 @@ static void count(const struct nftset_elem *e, void *arg)
 	const struct harvest *h = arg;
 	struct addr src = e->src;
 	if (h->kind == EVENT_BLOCK)
-		verdict_source_key(&e->src, &src);
+		(void)verdict_line(shared_lines(h->d->shared), &e->src, 0, &src);
 	if (h->kind == EVENT_BLOCK && h->pair)
 		lines_count(h->d, &src, &e->dst, e->packets);
 	stats_count(h->d->stats, h->kind, &src, h->pair ? &e->dst : NULL, e->packets, h->since_ms);
+}
+
+/* Above a rate the kernel counts by source only a sample: what it counted in all tells how much. */
+static void scale(struct nfqd *d)
+{
+	static const struct {
+		const char *counter;
+		enum event_kind kind;
+	} totals[2] = {{"refused", EVENT_BLOCK}, {"passed", EVENT_PASS}};
+	int64_t mono = clock_mono_ms(), ms = mono - d->totals_ms;
+	bool first = d->totals_ms == 0;
+	read_counters(d);
+	d->totals_ms = mono;
+	d->sampled = false;
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t now = kernel_counter(d, totals[i].counter), was = d->totals[i];
+		d->totals[i] = now;
+		/* The first time, or after the table was made anew: nothing to compare with. */
+		if (!first && now >= was)
+			d->sampled |= stats_total(d->stats, totals[i].kind, now - was,
+						  (uint64_t)d->conf.count_rate, ms);
+	}
 }
 
 /* What is not taken out goes on counting in the kernel. */
@@ -310,23 +401,28 @@ void kernel_harvest(struct nfqd *d, size_t max)
 	    {NFTSET_REFUSED4, EVENT_BLOCK, true}, {NFTSET_REFUSED6, EVENT_BLOCK, true},
 	    {NFTSET_PASSED4, EVENT_PASS, true},	  {NFTSET_PASSED6, EVENT_PASS, true},
 	    {NFTSET_SEEN4, EVENT_BLOCK, false},	  {NFTSET_SEEN6, EVENT_BLOCK, false}};
-	if (d->state == NFQD_WAITING)
-		return;
 	unsigned first = d->harvest_turn;
-	for (unsigned n = 0; n < HARVESTS && max > 0; n++) {
+	bool all = true;
+	if (d->state == NFQD_WAITING || !look(d))
+		return;
+	for (unsigned n = 0; n < HARVESTS; n++) {
 		unsigned i = (first + n) % HARVESTS;
 		int64_t now = clock_utc_ms();
 		struct harvest h = {d, from[i].kind, from[i].pair, d->harvested_ms[i]};
 		int64_t got = nftset_harvest(d->sets, from[i].set, max, count, &h);
 		if (got < 0 && errno != ENOENT)
 			log_event(LOG_ERR, "-", "kernel", "harvest-failed",
-				  LS("set", nftset_name(from[i].set)),
+				  LS("set", nftset_label(from[i].set)),
 				  LS("reason", strerror(errno)));
-		if (got < 0)
+		if (got < 0 || (got == 0 && nftset_elements(d->sets, from[i].set) > max)) {
+			/* One that was left has its turn first the next time. */
+			d->harvest_turn = i;
+			all = false;
 			continue;
-		/* One that was not emptied has its turn first the next time. */
-		d->harvest_turn = (size_t)got < max ? 0 : i;
+		}
 		d->harvested_ms[i] = now;
-		max -= (size_t)got;
+		max -= (size_t)got < max ? (size_t)got : max;
 	}
+	if (all)
+		scale(d);
 }

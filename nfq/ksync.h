@@ -1,9 +1,14 @@
 /*
- * ksync - the policy put into the kernel's allow sets, and what was learned into its deny sets.
+ * ksync - the policy put into the kernel's allow sets and class maps, and what was learned into its
+ * deny sets.
  *
  * A prefix becomes elements of the set with the next length that there is (IPv4: /24, /32; IPv6:
  * /48, /56, /64, /128): a /29 is eight hosts. A prefix that would be more than KSYNC_EXPAND_MAX
- * elements stays with nfqd, which judges its packets one by one ("loose").
+ * elements stays with nfqd, which judges its packets one by one ("loose"). So does an exemption of
+ * a class that the loaded rules have no chain for.
+ *
+ * What the kernel holds is remembered, not read: reading a set costs the kernel the square of its
+ * size. When in doubt, everything is taken out and put in again; meanwhile nfqd judges.
  */
 #ifndef NFQ_KSYNC_H
 #define NFQ_KSYNC_H
@@ -24,7 +29,7 @@ struct ksync *ksync_new(void *ctx, size_t set_size);
 /* Pure: the elements of a prefix, told one by one; false and none when they are too many. */
 bool ksync_expand(const struct prefix *p,
 		  void (*fn)(enum nftset_id set, const struct addr *key, void *arg), void *arg);
-/* The element of set that an address falls into. */
+/* The element of set (an allow set) that an address falls into. */
 void ksync_key(enum nftset_id set, const struct addr *a, struct addr *key);
 
 struct ksync_result {
@@ -38,26 +43,35 @@ bool ksync_pending(const struct ksync *k);
 /* Bring the kernel up to the policy, for what is dirty. utc_ms is now. */
 struct ksync_result ksync_flush(struct ksync *k, struct nftset *n, const struct policy *policy,
 				int64_t utc_ms);
-/*
- * Compare everything: the sets are read, and what differs is changed. The deny sets are read the
- * first time only. False with errno when they cannot be read.
- */
-bool ksync_full(struct ksync *k, struct nftset *n, const struct policy *policy, int64_t utc_ms,
-		int64_t mono_ms, struct ksync_result *r);
-/* The table is a new one: the kernel holds nothing. */
+/* The policy is another one: whatever differs is changed. */
+struct ksync_result ksync_full(struct ksync *k, struct nftset *n, const struct policy *policy,
+			       int64_t utc_ms);
+/* What the kernel holds is not known: empty the sets, and fill them. */
+struct ksync_result ksync_refill(struct ksync *k, struct nftset *n, const struct policy *policy,
+				 int64_t utc_ms);
+/* The tables are new ones: the kernel holds nothing. */
 void ksync_forget(struct ksync *k);
+/* Does the kernel tell of other numbers of elements than there should be? After nftset_look(). */
+bool ksync_differs(const struct ksync *k, const struct nftset *n);
 
 /*
- * A refused source, as verdict_source_key() has it: it goes into the deny set with the next
- * ksync_learn_flush(). Not taken when it is there already, or when a loose exemption touches it.
+ * A refused source: key is its line, len the line's prefix length. It goes into the deny set with
+ * the next ksync_learn_flush(), for base_ms; four times as long as the last time, up to max_ms,
+ * when that ran out not long ago. Not taken when it is there already, when a loose exemption
+ * touches it, or when the rules have no deny set for len.
  */
-void ksync_learn(struct ksync *k, const struct addr *key, int64_t mono_ms, int64_t timeout_ms);
+void ksync_learn(struct ksync *k, const struct nftset *n, const struct addr *key, uint8_t len,
+		 int64_t mono_ms, int64_t base_ms, int64_t max_ms);
 struct nftset_result ksync_learn_flush(struct ksync *k, struct nftset *n);
-/* Forget the learned sources whose time is over. */
+/* Forget the learned sources whose time is long over. */
 void ksync_expire(struct ksync *k, int64_t mono_ms);
+/* The deny set of a line; NFTSET_COUNT: there is none of that length. */
+enum nftset_id ksync_deny_set(bool is4, uint8_t len);
 
-/* Elements of the allow, throttle and deny sets; 0 for the others. */
-void ksync_fill(const struct ksync *k, size_t counts[static NFTSET_COUNT]);
+/* Elements of the sets that are filled here. */
+void ksync_fill(const struct ksync *k, size_t counts[static NFTSET_FILLED]);
 size_t ksync_loose(const struct ksync *k); /* exemptions that stay with nfqd */
+/* A class that the loaded rules have no chain for, as of the last change; "": none. */
+const char *ksync_unchained(const struct ksync *k);
 
 #endif

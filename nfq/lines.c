@@ -37,9 +37,7 @@ void lines_refused(struct nfqd *d, const struct worker_refused *r)
 {
 	int64_t period = d->conf.deny_timeout ? d->conf.deny_timeout : LOG_PERIOD_MS;
 	char src[ADDR_STRLEN], t[CLOCK_STRLEN];
-	struct addr key;
-	verdict_source_key(&r->src, &key);
-	if (!d->conf.log_first || !firstlog_wanted(d->firstlog, &key, clock_mono_ms(), period))
+	if (!d->conf.log_first || !firstlog_wanted(d->firstlog, &r->line, clock_mono_ms(), period))
 		return;
 	log_event(LOG_INFO, addr_format(&r->src, src), "nfq", "blocked", LS("src", src),
 		  LI("sport", r->sport), LA("dst", &r->dst), LI("dport", SMTP_PORT),
@@ -51,12 +49,6 @@ void lines_count(struct nfqd *d, const struct addr *key, const struct addr *dst,
 	suspect_count(d->suspect, key, dst, packets, clock_utc_ms());
 }
 
-/* As verdict_source_key() has it. */
-static uint8_t line_length(const struct addr *key)
-{
-	return addr_is4(key) ? 32 : 64;
-}
-
 static uint32_t cut(uint64_t n)
 {
 	return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
@@ -66,13 +58,14 @@ static void tell(const struct suspect_finding *f, void *arg)
 {
 	struct nfqd *d = arg;
 	char line[ADDR_STRLEN];
+	struct addr line_key;
 	struct event e = {.kind = EVENT_SUSPECT, .t_ms = clock_utc_ms(), .src = f->line};
 	e.u.suspect.first_ms = f->first_ms;
 	e.u.suspect.last_dst = f->last_dst;
 	e.u.suspect.packets = cut(f->packets);
 	e.u.suspect.dsts = f->dsts;
 	e.u.suspect.nets = f->nets;
-	e.u.suspect.plen = line_length(&f->line);
+	e.u.suspect.plen = verdict_line(shared_lines(d->shared), &f->line, 0, &line_key);
 	outbox_add(d->outbox, &e);
 	d->suspects_told++;
 	log_event(LOG_NOTICE, addr_format(&f->line, line), "nfq", "suspected",

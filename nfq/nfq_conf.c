@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include "lib/conf.h"
+#include "lib/proc.h"
 
 #include "nfq/nfq_conf.h"
 #include "nfq/suspect.h"
 
 #define OFF(n)	   offsetof(struct nfq_conf, n)
 #define POFF(n)	   offsetof(struct nfq_pool, n)
+#define COFF(n)	   offsetof(struct nfq_class, n)
 #define MAX_QUEUES 64
 
 const struct conf_key nfq_keys[] = {
@@ -20,6 +22,8 @@ const struct conf_key nfq_keys[] = {
      "how often packets are summed up and told to acctd", false},
     {"nfq", "deny_timeout", CONF_DURATION, OFF(deny_timeout), "60s", 0, 86400000, NULL, true,
      "how long the kernel refuses a source by itself once nfqd has; 0: never", false},
+    {"nfq", "deny_timeout_max", CONF_DURATION, OFF(deny_timeout_max), "1h", 0, 86400000, NULL, true,
+     "the most of that, for a source that goes on: each time is four times the last", false},
     {"nfq", "queue_length", CONF_INT, OFF(queue_length), "16384", 64, 1048576, NULL, false,
      "packets that may wait in each queue", false},
     {"nfq", "event_backlog", CONF_SIZE, OFF(event_backlog), "16M", 1 << 20, (int64_t)1 << 32, NULL,
@@ -52,6 +56,14 @@ const struct conf_key nfq_keys[] = {
      "what becomes of packets that nfqd did not judge", true},
     {"kernel-rules", "reaction", CONF_ENUM, OFF(reaction), "reset", 0, 0, "reset|icmp|drop", true,
      "how a packet is refused", true},
+    {"kernel-rules", "delegated", CONF_INT, OFF(delegated), "64", 48, 64, NULL, true,
+     "prefix length of an IPv6 line of those in no pool", true},
+    {"kernel-rules", "count_rate", CONF_INT, OFF(count_rate), "5000", 1, 1000000, NULL, true,
+     "packets a second that are counted by source", true},
+    {"class", "", CONF_GROUP, OFF(classes), NULL, 0, sizeof(struct nfq_class), NULL, true, NULL,
+     true},
+    {"class", "listed", CONF_BOOL, COFF(listed), "false", 0, 0, NULL, true,
+     "only to the destinations that the exemption names", true},
     {"pool", "", CONF_GROUP, OFF(pools), NULL, 0, sizeof(struct nfq_pool), NULL, true, NULL, true},
     {"pool", "interfaces", CONF_LIST, POFF(interfaces), "", 0, 0, NULL, true,
      "interfaces of this pool", true},

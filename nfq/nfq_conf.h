@@ -23,9 +23,15 @@ struct nfq_pool {
 	bool notice;
 };
 
+/* Of class NAME { }, the same. */
+struct nfq_class {
+	char *name;
+	bool listed;
+};
+
 struct nfq_conf {
 	struct conf_common common;
-	int64_t interval, deny_timeout; /* milliseconds */
+	int64_t interval, deny_timeout, deny_timeout_max; /* milliseconds */
 	int64_t queue_length;
 	int64_t event_backlog; /* bytes */
 	int64_t stall;	       /* milliseconds */
@@ -37,7 +43,8 @@ struct nfq_conf {
 	int64_t queue_first, queue_count, set_size;
 	struct conf_list own_mta;
 	int fail, reaction; /* 0 closed, 1 open; of those in no pool */
-	struct conf_items pools;
+	int64_t delegated, count_rate;
+	struct conf_items classes, pools;
 };
 
 extern const struct conf_key nfq_keys[];
@@ -60,6 +67,13 @@ struct nfq_ranges {
 	unsigned closed, open;
 };
 struct nfq_ranges nfq_conf_ranges(const struct nfq_conf *c);
+/* What a class means; arg is the struct nfq_conf. One that is not configured is like throttled. */
+enum policy_kind nfq_conf_kind(const char *class, void *arg);
+bool nfq_conf_class_known(const struct nfq_conf *c, const char *class);
+/* How lines are told apart, with the interfaces that there are now; talloc'd under ctx. */
+struct verdict_lines *nfq_conf_lines(void *ctx, const struct nfq_conf *c);
+/* Do interfaces matter to it, so that it is to be asked for again as they come and go? */
+bool nfq_conf_lines_vary(const struct nfq_conf *c);
 /* Is it one of the addresses that port 25 is always open to? */
 bool nfq_conf_own_mta(const struct nfq_conf *c, const struct addr *a);
 

@@ -6,7 +6,8 @@
  * sums up what the kernel counted and tells acctd (stats.c, outbox.c), and answers requests
  * (answers.c). Packets wait for none of these.
  *
- * State on disk, <state_dir>/nfq/: policy (the last one; nfqd starts from it when acctd is away),
+ * State on disk, <state_dir>/nfq/: policy and its changes (policy_store.c; nfqd starts from it when
+ * acctd is away),
  * events (what acctd has not acknowledged; written while acctd is away and at stop).
  *
  * Trusted with: CAP_NET_ADMIN, the queues, the sets. Not with any database or mail. Diagnostics:
@@ -37,13 +38,10 @@
 #include "nfq/daemon.h"
 
 #define STATS_MAX	(256u << 10) /* sources an interval */
-#define POLICY_FILE_MAX (1u << 30)
-#define SAVE_DELAY_MS	500
 #define BACKLOG_SAVE_MS 60000
 #define EVENT_BYTES	64 /* of one event of ours: 63 */
 #define HARVEST_PART	50 /* summing up is at most one part in so many of the time */
 #define HARVEST_MAX_MS	60000
-#define EDGE_MAX_MS	3600000
 
 /* --- files ----------------------------------------------------------------------- */
 
@@ -71,31 +69,6 @@ static void write_state(const struct nfqd *d, const char *name, const uint8_t *d
 		log_event(LOG_ERR, "-", "state", "unwritable", LS("file", path),
 			  LS("reason", strerror(errno)));
 	talloc_free(path);
-}
-
-static struct policy *load_policy(struct nfqd *d)
-{
-	size_t len;
-	const char *err;
-	char *data = read_state(d, "policy", POLICY_FILE_MAX, &len);
-	struct policy *p = data ? policy_decode(NULL, (const uint8_t *)data, len, &err) : NULL;
-	if (data && !p)
-		log_event(LOG_ERR, "-", "state", "policy-damaged", LS("reason", err),
-			  LS("hint", "going on without; acctd sends a new one"));
-	free(data);
-	d->policy_known = p != NULL;
-	if (p)
-		log_event(LOG_INFO, "-", "state", "policy-loaded", LI("version", policy_version(p)),
-			  LI("entries", policy_count(p)));
-	return p ? p : policy_new(NULL);
-}
-
-static void save_policy(const struct nfqd *d)
-{
-	size_t len;
-	uint8_t *data = policy_encode(shared_policy(d->shared), NULL, &len);
-	write_state(d, "policy", data, len);
-	talloc_free(data);
 }
 
 static struct outbox *new_outbox(const struct nfqd *d)
@@ -140,104 +113,6 @@ static void forget_outbox_file(const struct nfqd *d)
 	talloc_free(path);
 }
 
-/* --- policy from acctd ----------------------------------------------------------- */
-
-static void after(struct event *ev, int ms)
-{
-	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
-	if (!event_pending(ev, EV_TIMEOUT, NULL))
-		(void)event_add(ev, &tv);
-}
-
-/* To the moment: an exemption begins and ends when it says. */
-static void watch_edges(struct nfqd *d)
-{
-	int64_t ms = kernel_edges(d) + 1;
-	if (ms > EDGE_MAX_MS)
-		ms = EDGE_MAX_MS;
-	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
-	(void)event_del(d->edge_event);
-	if (ms > 0)
-		(void)event_add(d->edge_event, &tv);
-}
-
-static void on_edge(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	watch_edges(arg);
-}
-
-static void on_policy_begin(uint64_t version, uint32_t count, void *arg)
-{
-	struct nfqd *d = arg;
-	(void)count;
-	if (d->staging)
-		policy_free(d->staging);
-	d->staging = policy_new(NULL);
-	policy_set_version(d->staging, version);
-}
-
-static void on_policy_entry(const struct policy_entry *e, void *arg)
-{
-	struct nfqd *d = arg;
-	if (d->staging)
-		policy_put(d->staging, e);
-}
-
-static void on_policy_end(uint64_t version, void *arg)
-{
-	struct nfqd *d = arg;
-	if (!d->staging)
-		return;
-	policy_set_version(d->staging, version);
-	log_event(LOG_INFO, "-", "feed", "policy-snapshot", LI("version", version),
-		  LI("entries", policy_count(d->staging)));
-	shared_replace(d->shared, d->staging);
-	d->staging = NULL;
-	d->policy_known = true;
-	d->applied = 0;
-	d->heard_ms = clock_mono_ms();
-	kernel_apply(d, true);
-	d->next_edge_ms = EDGE_UNKNOWN;
-	watch_edges(d);
-	after(d->save_event, SAVE_DELAY_MS);
-}
-
-static void on_policy_change(uint64_t version, enum policy_op op, const struct policy_entry *e,
-			     void *arg)
-{
-	struct nfqd *d = arg;
-	struct policy *p = shared_write_begin(d->shared);
-	if (op == POLICY_SET)
-		policy_put(p, e);
-	else
-		(void)policy_remove(p, e);
-	policy_set_version(p, version);
-	shared_write_end(d->shared);
-	ksync_dirty(d->ksync, &e->prefix);
-	kernel_expect(d, e);
-	d->heard_ms = clock_mono_ms();
-	/* Changes that came together are applied together, once this read is done. */
-	after(d->apply_event, 0);
-	after(d->save_event, SAVE_DELAY_MS);
-}
-
-static void on_apply(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	kernel_apply(arg, false);
-	watch_edges(arg);
-}
-
-static void on_save(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	save_policy(arg);
-}
-
 static uint64_t held_version(void *arg)
 {
 	const struct nfqd *d = arg;
@@ -270,8 +145,8 @@ static void on_state(bool connected, void *arg)
 	forget_outbox_file(d);
 	outbox_resend(d->outbox);
 	outbox_send(d->outbox, send_batch, d);
-	if (d->applied > 0)
-		(void)feed_applied(d->feed, d->applied);
+	d->told = 0;
+	kernel_tell(d);
 }
 
 /* The next summing up, after the interval or a longer pause. */
@@ -340,7 +215,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	queues_look(arg);
 	kernel_tick(arg);
-	watch_edges(arg);
+	exempt_watch_edges(arg);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)
@@ -350,6 +225,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	(void)eventfd_read((int)fd, &n);
 	kernel_learn(d);
+	kernel_tell(d); /* the policy came to disk */
 	for (unsigned i = 0; i < d->n_workers; i++)
 		if (!worker_alive(d->workers[i]))
 			(void)event_base_loopbreak(
@@ -384,6 +260,7 @@ static void on_reload(void *arg)
 		d->conf = fresh;
 		set_interval(d, 0);
 		lines_reload(d);
+		exempt_reload(d);
 		log_event(LOG_NOTICE, "-", "process", "reloaded");
 		queues_reload(d, &was);
 	}
@@ -409,7 +286,8 @@ static void open_sources(struct nfqd *d)
 	lines_start(d);
 	d->ksync = ksync_new(NULL, (size_t)d->conf.set_size);
 	d->stats = stats_new(NULL, STATS_MAX);
-	d->shared = shared_new(load_policy(d), &d->marks, d->wake_fd);
+	d->shared = shared_new(exempt_load(d), &d->marks, d->wake_fd);
+	shared_set_lines(d->shared, nfq_conf_lines(NULL, &d->conf));
 	d->outbox = load_outbox(d);
 }
 
@@ -445,20 +323,18 @@ static void start_timers(struct nfqd *d)
 	struct event *wake = event_new(d->base, d->wake_fd, EV_READ | EV_PERSIST, on_wake, d);
 	if (!wake || event_add(wake, NULL) < 0)
 		fatal("out of memory");
-	d->apply_event = timer(d, on_apply, 0);
-	d->save_event = timer(d, on_save, 0);
+	exempt_start(d);
 	(void)timer(d, on_tick, 1000);
-	d->edge_event = timer(d, on_edge, 0);
 	d->interval_event = timer(d, on_interval, 0);
 	set_interval(d, 0);
 }
 
 static void start_feed(struct nfqd *d)
 {
-	static const struct feed_handlers handlers = {.policy_begin = on_policy_begin,
-						      .policy_entry = on_policy_entry,
-						      .policy_end = on_policy_end,
-						      .policy_change = on_policy_change,
+	static const struct feed_handlers handlers = {.policy_begin = exempt_begin,
+						      .policy_entry = exempt_entry,
+						      .policy_end = exempt_end,
+						      .policy_change = exempt_change,
 						      .acked = on_acked,
 						      .request = answers_request,
 						      .state = on_state};
@@ -470,8 +346,7 @@ void nfqd_save(struct nfqd *d)
 {
 	sum_up(d);
 	save_outbox(d);
-	if (d->policy_known && event_pending(d->save_event, EV_TIMEOUT, NULL))
-		save_policy(d);
+	exempt_sync(d);
 }
 
 void nfqd_resume(struct nfqd *d)
@@ -491,16 +366,14 @@ const char *nfqd_shown_state(const struct nfqd *d)
 
 static void stop(struct nfqd *d)
 {
-	/* The queues first: from here on packets go by, and the ruleset decides. */
+	/* The queues first: from here on the ruleset decides. */
+	kernel_leave(d);
 	for (unsigned i = 0; i < d->n_workers; i++)
 		worker_stop(d->workers[i]);
 	d->n_workers = 0;
 	sum_up(d);
 	save_outbox(d);
-	/* Not knowing is no policy: an empty one would close the kernel's sets at the next start.
-	 */
-	if (d->policy_known)
-		save_policy(d);
+	exempt_stop(d);
 	feed_free(d->feed);
 }
 
@@ -525,10 +398,8 @@ int main(int argc, char **argv)
 	proc_signals(d.base, on_stop, on_reload, &d);
 	proc_watchdog_while(d.base, queues_fine, &d);
 	d.clock_offset_ms = clock_utc_ms() - clock_mono_ms();
-	d.edges_ms = clock_utc_ms();
-	d.next_edge_ms = EDGE_UNKNOWN;
 	for (unsigned i = 0; i < HARVESTS; i++)
-		d.harvested_ms[i] = d.edges_ms;
+		d.harvested_ms[i] = clock_utc_ms();
 	d.state = NFQD_NO_STEP; /* the first tick finds out */
 	kernel_tick(&d);
 	start_feed(&d);

@@ -27,45 +27,80 @@
 #include "nfq/nftset.h"
 
 #define TABLE	      "sekisho"
-#define XT_COMMENT    "sekisho-queue-step" /* of the twin's rules, see kernel-rules/loader.c */
-#define SEND_BYTES    (96u << 10)
+#define SET_COUNT     20 /* NFTA_SET_COUNT, of Linux 6.16; older kernels tell none */
+#define XT_TARGET     "NFQUEUE" /* of the twin of nft queue, see kernel-rules/ */
+#define SEND_BYTES    (1u << 20)
+#define PER_MESSAGE   400 /* elements: their list may have 64 KB */
 #define RECEIVE_BYTES (64u << 10)
-#define SOCKET_BYTES  (8 << 20)
+#define SOCKET_BYTES  (256 << 20) /* of a harvest: used only while it is read */
 #define DUMP_TRIES    5
 
-enum shape { HOST, PAIR };
+enum shape { HOST, PAIR, MAP, PROTO };
+
+#define DENY6(len) [NFTSET_DENY6_48 + (len)-48] = {"deny_" #len, "deny_" #len, true, HOST}
 
 static const struct set {
-	const char *name;
+	const char *name, *label;
 	bool is6;
 	enum shape shape;
 } sets[NFTSET_COUNT] = {
-    [NFTSET_ALLOW4_32] = {"allow4_32", false, HOST},
-    [NFTSET_ALLOW4_24] = {"allow4_24", false, HOST},
-    [NFTSET_ALLOW6_128] = {"allow6_128", true, HOST},
-    [NFTSET_ALLOW6_64] = {"allow6_64", true, HOST},
-    [NFTSET_ALLOW6_56] = {"allow6_56", true, HOST},
-    [NFTSET_ALLOW6_48] = {"allow6_48", true, HOST},
-    [NFTSET_THROTTLE4_32] = {"throttle4_32", false, HOST},
-    [NFTSET_THROTTLE4_24] = {"throttle4_24", false, HOST},
-    [NFTSET_THROTTLE6_128] = {"throttle6_128", true, HOST},
-    [NFTSET_THROTTLE6_64] = {"throttle6_64", true, HOST},
-    [NFTSET_THROTTLE6_56] = {"throttle6_56", true, HOST},
-    [NFTSET_THROTTLE6_48] = {"throttle6_48", true, HOST},
-    [NFTSET_DENY4] = {"deny4", false, HOST},
-    [NFTSET_DENY6] = {"deny6", true, HOST},
-    [NFTSET_SEEN4] = {"seen4", false, HOST},
-    [NFTSET_SEEN6] = {"seen6", true, HOST},
-    [NFTSET_REFUSED4] = {"refused4", false, PAIR},
-    [NFTSET_REFUSED6] = {"refused6", true, PAIR},
-    [NFTSET_PASSED4] = {"passed4", false, PAIR},
-    [NFTSET_PASSED6] = {"passed6", true, PAIR},
+    [NFTSET_ALLOW4_32] = {"allow_32", "allow_32", false, HOST},
+    [NFTSET_ALLOW4_24] = {"allow_24", "allow_24", false, HOST},
+    [NFTSET_ALLOW6_128] = {"allow_128", "allow_128", true, HOST},
+    [NFTSET_ALLOW6_64] = {"allow_64", "allow_64", true, HOST},
+    [NFTSET_ALLOW6_56] = {"allow_56", "allow_56", true, HOST},
+    [NFTSET_ALLOW6_48] = {"allow_48", "allow_48", true, HOST},
+    [NFTSET_CLASS4_32] = {"class_32", "class_32", false, MAP},
+    [NFTSET_CLASS4_24] = {"class_24", "class_24", false, MAP},
+    [NFTSET_CLASS6_128] = {"class_128", "class_128", true, MAP},
+    [NFTSET_CLASS6_64] = {"class_64", "class_64", true, MAP},
+    [NFTSET_CLASS6_56] = {"class_56", "class_56", true, MAP},
+    [NFTSET_CLASS6_48] = {"class_48", "class_48", true, MAP},
+    [NFTSET_LISTED4] = {"listed", "ip listed", false, PAIR},
+    [NFTSET_LISTED6] = {"listed", "ip6 listed", true, PAIR},
+    [NFTSET_DENY4] = {"deny", "deny", false, HOST},
+    DENY6(48),
+    DENY6(49),
+    DENY6(50),
+    DENY6(51),
+    DENY6(52),
+    DENY6(53),
+    DENY6(54),
+    DENY6(55),
+    DENY6(56),
+    DENY6(57),
+    DENY6(58),
+    DENY6(59),
+    DENY6(60),
+    DENY6(61),
+    DENY6(62),
+    DENY6(63),
+    DENY6(64),
+    [NFTSET_REFUSED4] = {"refused", "ip refused", false, PAIR},
+    [NFTSET_REFUSED6] = {"refused", "ip6 refused", true, PAIR},
+    [NFTSET_PASSED4] = {"passed", "ip passed", false, PAIR},
+    [NFTSET_PASSED6] = {"passed", "ip6 passed", true, PAIR},
+    [NFTSET_SEEN4] = {"seen", "ip seen", false, HOST},
+    [NFTSET_SEEN6] = {"seen", "ip6 seen", true, HOST},
+    [NFTSET_ALIVE4] = {"alive", "ip alive", false, PROTO},
+    [NFTSET_ALIVE6] = {"alive", "ip6 alive", true, PROTO},
+};
+
+/* What nftset_look() found. */
+struct look {
+	bool present[NFTSET_COUNT];
+	size_t elements[NFTSET_COUNT];
+	struct chain {
+		bool is6;
+		char name[NFTSET_CHAIN];
+	} * chains;
+	size_t n_chains, cap_chains;
 };
 
 struct nftset {
 	struct mnl_socket *nl;
 	uint32_t seq, commits;
-	size_t harvests;
+	struct look look;
 	uint8_t send[SEND_BYTES];
 	uint8_t receive[RECEIVE_BYTES];
 };
@@ -82,6 +117,11 @@ struct answer {
 const char *nftset_name(enum nftset_id id)
 {
 	return sets[id].name;
+}
+
+const char *nftset_label(enum nftset_id id)
+{
+	return sets[id].label;
 }
 
 bool nftset_is6(enum nftset_id id)
@@ -110,6 +150,11 @@ struct nftset *nftset_open(char err[static 256])
 	    0)
 		(void)setsockopt(mnl_socket_get_fd(n->nl), SOL_SOCKET, SO_RCVBUF, &bytes,
 				 sizeof bytes);
+	bytes = 2 * SEND_BYTES;
+	if (setsockopt(mnl_socket_get_fd(n->nl), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) <
+	    0)
+		(void)setsockopt(mnl_socket_get_fd(n->nl), SOL_SOCKET, SO_SNDBUF, &bytes,
+				 sizeof bytes);
 	return n;
 }
 
@@ -117,19 +162,25 @@ void nftset_close(struct nftset *n)
 {
 	if (n->nl)
 		(void)mnl_socket_close(n->nl);
+	free(n->look.chains);
 	free(n);
 }
 
 /* --- requests and answers -------------------------------------------------------- */
 
-static struct nlmsghdr *put(struct nftset *n, void *buf, unsigned type, unsigned flags)
+static uint8_t family(bool is6)
+{
+	return is6 ? NFPROTO_IPV6 : NFPROTO_IPV4;
+}
+
+static struct nlmsghdr *put(struct nftset *n, void *buf, bool is6, unsigned type, unsigned flags)
 {
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	nlh->nlmsg_type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type);
 	nlh->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
 	nlh->nlmsg_seq = ++n->seq;
 	struct nfgenmsg *nfg = mnl_nlmsg_put_extra_header(nlh, sizeof *nfg);
-	nfg->nfgen_family = NFPROTO_INET;
+	nfg->nfgen_family = family(is6);
 	nfg->version = NFNETLINK_V0;
 	nfg->res_id = 0;
 	return nlh;
@@ -324,15 +375,23 @@ static void read_table(const struct nlmsghdr *nlh, void *arg)
 	*(uint64_t *)arg = get_be64(find_top(nlh, NFTA_TABLE_HANDLE));
 }
 
-int nftset_table(struct nftset *n, uint64_t *handle)
+static int one_table(struct nftset *n, bool is6, uint64_t *handle)
 {
 	struct answer a = {.message = read_table, .arg = handle};
-	struct nlmsghdr *nlh = put(n, n->send, NFT_MSG_GETTABLE, 0);
+	struct nlmsghdr *nlh = put(n, n->send, is6, NFT_MSG_GETTABLE, 0);
 	*handle = 0;
 	mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, TABLE);
 	if (request(n, nlh->nlmsg_len, &a, false))
 		return *handle != 0;
 	return errno == ENOENT ? 0 : -1;
+}
+
+int nftset_table(struct nftset *n, uint64_t *handle)
+{
+	uint64_t h4, h6;
+	int there4 = one_table(n, false, &h4), there6 = there4 == 1 ? one_table(n, true, &h6) : 0;
+	*handle = there6 == 1 ? h4 << 32 ^ h6 : 0;
+	return there4 == 1 ? there6 : there4;
 }
 
 static void read_generation(const struct nlmsghdr *nlh, void *arg)
@@ -343,7 +402,7 @@ static void read_generation(const struct nlmsghdr *nlh, void *arg)
 bool nftset_generation(struct nftset *n, uint32_t *gen)
 {
 	struct answer a = {.message = read_generation, .arg = gen};
-	return request(n, put(n, n->send, NFT_MSG_GETGEN, 0)->nlmsg_len, &a, false);
+	return request(n, put(n, n->send, false, NFT_MSG_GETGEN, 0)->nlmsg_len, &a, false);
 }
 
 struct counter_reader {
@@ -368,49 +427,142 @@ bool nftset_counters(struct nftset *n, void (*fn)(const char *name, uint64_t pac
 {
 	struct counter_reader r = {fn, arg};
 	struct answer a = {.message = read_object, .arg = &r};
-	struct nlmsghdr *nlh = put(n, n->send, NFT_MSG_GETOBJ, NLM_F_DUMP);
-	mnl_attr_put_strz(nlh, NFTA_OBJ_TABLE, TABLE);
-	mnl_attr_put_u32(nlh, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_COUNTER));
+	for (int is6 = 0; is6 < 2; is6++) {
+		struct nlmsghdr *nlh = put(n, n->send, is6, NFT_MSG_GETOBJ, NLM_F_DUMP);
+		mnl_attr_put_strz(nlh, NFTA_OBJ_TABLE, TABLE);
+		mnl_attr_put_u32(nlh, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_COUNTER));
+		if (!dump(n, nlh, &a))
+			return false;
+	}
+	return true;
+}
+
+/* --- what there is --------------------------------------------------------------- */
+
+struct looking {
+	struct look *look;
+	bool is6;
+};
+
+static void read_set(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct looking *l = arg;
+	const struct nlattr *name = find_top(nlh, NFTA_SET_NAME);
+	const struct nlattr *count = find_top(nlh, SET_COUNT);
+	if (!name || mnl_attr_validate(name, MNL_TYPE_NUL_STRING) < 0)
+		return;
+	for (unsigned id = 0; id < NFTSET_COUNT; id++)
+		if (sets[id].is6 == l->is6 && strcmp(sets[id].name, mnl_attr_get_str(name)) == 0) {
+			l->look->present[id] = true;
+			l->look->elements[id] = count ? get_be32(count) : NFTSET_COUNT_UNKNOWN;
+		}
+}
+
+static void read_chain(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct looking *l = arg;
+	struct look *k = l->look;
+	const struct nlattr *name = find_top(nlh, NFTA_CHAIN_NAME);
+	if (!name || mnl_attr_validate(name, MNL_TYPE_NUL_STRING) < 0 ||
+	    mnl_attr_get_payload_len(name) > NFTSET_CHAIN ||
+	    strncmp(mnl_attr_get_str(name), "class_", 6) != 0)
+		return;
+	if (k->n_chains == k->cap_chains) {
+		k->cap_chains = k->cap_chains ? k->cap_chains * 2 : 64;
+		k->chains = reallocarray(k->chains, k->cap_chains, sizeof *k->chains);
+		if (!k->chains)
+			fatal("out of memory");
+	}
+	struct chain *c = &k->chains[k->n_chains++];
+	*c = (struct chain){.is6 = l->is6};
+	(void)snprintf(c->name, sizeof c->name, "%s", mnl_attr_get_str(name));
+}
+
+static bool ask_all(struct nftset *n, bool is6, unsigned type, uint16_t table_attr,
+		    void (*fn)(const struct nlmsghdr *nlh, void *arg))
+{
+	struct looking l = {&n->look, is6};
+	struct answer a = {.message = fn, .arg = &l};
+	struct nlmsghdr *nlh = put(n, n->send, is6, type, NLM_F_DUMP);
+	mnl_attr_put_strz(nlh, table_attr, TABLE);
 	return dump(n, nlh, &a);
+}
+
+static int compare_chains(const void *x, const void *y)
+{
+	const struct chain *a = x, *b = y;
+	return a->is6 != b->is6 ? (int)a->is6 - (int)b->is6 : strcmp(a->name, b->name);
+}
+
+bool nftset_look(struct nftset *n)
+{
+	memset(n->look.present, 0, sizeof n->look.present);
+	n->look.n_chains = 0;
+	for (int is6 = 0; is6 < 2; is6++)
+		if (!ask_all(n, is6, NFT_MSG_GETSET, NFTA_SET_TABLE, read_set) ||
+		    !ask_all(n, is6, NFT_MSG_GETCHAIN, NFTA_CHAIN_TABLE, read_chain))
+			return false;
+	if (n->look.n_chains > 0)
+		qsort(n->look.chains, n->look.n_chains, sizeof *n->look.chains, compare_chains);
+	return true;
+}
+
+bool nftset_present(const struct nftset *n, enum nftset_id id)
+{
+	return n->look.present[id];
+}
+
+size_t nftset_elements(const struct nftset *n, enum nftset_id id)
+{
+	return n->look.elements[id];
+}
+
+bool nftset_has_chain(const struct nftset *n, bool is6, const char *chain)
+{
+	struct chain want = {.is6 = is6};
+	(void)snprintf(want.name, sizeof want.name, "%s", chain);
+	return n->look.n_chains > 0 && bsearch(&want, n->look.chains, n->look.n_chains, sizeof want,
+					       compare_chains) != NULL;
 }
 
 /* --- the queue step -------------------------------------------------------------- */
 
-struct rule_search {
-	const char *text; /* NULL: any rule */
-	bool found;
-};
+/* Bits of enum step: a rule of the table hands packets to a queue. */
+enum { STEP_NATIVE = 1, STEP_XT = 2 };
 
-static void search_rule(const struct nlmsghdr *nlh, void *arg)
+static void search_step(const struct nlmsghdr *nlh, void *arg)
 {
-	struct rule_search *s = arg;
-	if (!s->text || memmem(nlh, nlh->nlmsg_len, s->text, strlen(s->text)))
-		s->found = true;
+	int *found = arg;
+	const struct nlattr *list = find_top(nlh, NFTA_RULE_EXPRESSIONS), *expr;
+	if (!list)
+		return;
+	mnl_attr_for_each_nested(expr, list)
+	{
+		const struct nlattr *name = find(expr, NFTA_EXPR_NAME);
+		if (!name || mnl_attr_validate(name, MNL_TYPE_NUL_STRING) < 0)
+			continue;
+		if (strcmp(mnl_attr_get_str(name), "queue") == 0)
+			*found |= STEP_NATIVE;
+		if (strcmp(mnl_attr_get_str(name), "target") == 0 &&
+		    memmem(expr, expr->nla_len, XT_TARGET, strlen(XT_TARGET)))
+			*found |= STEP_XT;
+	}
 }
 
-static bool search(struct nftset *n, uint8_t family, const char *table, const char *chain,
-		   const char *text)
+static int steps_of(struct nftset *n, bool is6)
 {
-	struct rule_search s = {text, false};
-	struct answer a = {.message = search_rule, .arg = &s};
-	struct nlmsghdr *nlh = put(n, n->send, NFT_MSG_GETRULE, NLM_F_DUMP);
-	struct nfgenmsg *nfg = mnl_nlmsg_get_payload(nlh);
-	nfg->nfgen_family = family;
-	mnl_attr_put_strz(nlh, NFTA_RULE_TABLE, table);
-	mnl_attr_put_strz(nlh, NFTA_RULE_CHAIN, chain);
-	return dump(n, nlh, &a) && s.found;
+	int found = 0;
+	struct answer a = {.message = search_step, .arg = &found};
+	struct nlmsghdr *nlh = put(n, n->send, is6, NFT_MSG_GETRULE, NLM_F_DUMP);
+	mnl_attr_put_strz(nlh, NFTA_RULE_TABLE, TABLE);
+	return dump(n, nlh, &a) ? found : 0;
 }
 
 int nftset_steps(struct nftset *n)
 {
-	int steps = 0;
-	if (search(n, NFPROTO_INET, TABLE, "q", NULL))
-		steps |= NFTSET_STEP_NFT;
-	if (search(n, NFPROTO_IPV4, "mangle", "FORWARD", XT_COMMENT))
-		steps |= NFTSET_STEP_XT4;
-	if (search(n, NFPROTO_IPV6, "mangle", "FORWARD", XT_COMMENT))
-		steps |= NFTSET_STEP_XT6;
-	return steps;
+	int v4 = steps_of(n, false), v6 = steps_of(n, true);
+	return (v4 & v6 & STEP_NATIVE ? NFTSET_STEP_NFT : 0) |
+	       (v4 & STEP_XT ? NFTSET_STEP_XT4 : 0) | (v6 & STEP_XT ? NFTSET_STEP_XT6 : 0);
 }
 
 #define NOTE "sekisho-rules " /* RULES_NOTE, see kernel-rules/ruleset.h */
@@ -430,10 +582,10 @@ static void read_note(const struct nlmsghdr *nlh, void *arg)
 bool nftset_note(struct nftset *n, char note[static NFTSET_NOTE])
 {
 	struct answer a = {.message = read_note, .arg = note};
-	struct nlmsghdr *nlh = put(n, n->send, NFT_MSG_GETRULE, NLM_F_DUMP);
+	struct nlmsghdr *nlh = put(n, n->send, false, NFT_MSG_GETRULE, NLM_F_DUMP);
 	note[0] = '\0';
 	mnl_attr_put_strz(nlh, NFTA_RULE_TABLE, TABLE);
-	mnl_attr_put_strz(nlh, NFTA_RULE_CHAIN, "apply");
+	mnl_attr_put_strz(nlh, NFTA_RULE_CHAIN, "about");
 	return dump(n, nlh, &a) && note[0];
 }
 
@@ -445,20 +597,44 @@ static void put_set(struct nlmsghdr *nlh, const struct set *set)
 	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, set->name);
 }
 
-static void put_element(struct nlmsghdr *nlh, const struct set *set, const struct nftset_elem *e,
-			int64_t timeout_ms)
+static size_t put_key(uint8_t value[32], const struct set *set, const struct addr *src,
+		      const struct addr *dst)
+{
+	size_t one = set->is6 ? 16 : 4;
+	if (set->shape == PROTO) {
+		value[0] = IPPROTO_TCP;
+		return 1;
+	}
+	memcpy(value, set->is6 ? src->b : addr_v4(src), one);
+	if (set->shape != PAIR)
+		return one;
+	memcpy(value + one, set->is6 ? dst->b : addr_v4(dst), one);
+	return 2 * one;
+}
+
+static void put_verdict(struct nlmsghdr *nlh, const char *chain)
+{
+	struct nlattr *data = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_DATA);
+	struct nlattr *verdict = mnl_attr_nest_start(nlh, NFTA_DATA_VERDICT);
+	mnl_attr_put_u32(nlh, NFTA_VERDICT_CODE, htonl((uint32_t)NFT_GOTO));
+	mnl_attr_put_strz(nlh, NFTA_VERDICT_CHAIN, chain);
+	mnl_attr_nest_end(nlh, verdict);
+	mnl_attr_nest_end(nlh, data);
+}
+
+static void put_element(struct nlmsghdr *nlh, const struct set *set, const struct nftset_op *op,
+			bool add)
 {
 	uint8_t value[32];
-	size_t one = set->is6 ? 16 : 4;
-	memcpy(value, set->is6 ? e->src.b : addr_v4(&e->src), one);
-	if (set->shape == PAIR)
-		memcpy(value + one, set->is6 ? e->dst.b : addr_v4(&e->dst), one);
+	size_t len = put_key(value, set, &op->key, &op->dst);
 	struct nlattr *elem = mnl_attr_nest_start(nlh, NFTA_LIST_ELEM);
 	struct nlattr *key = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_KEY);
-	mnl_attr_put(nlh, NFTA_DATA_VALUE, set->shape == PAIR ? 2 * one : one, value);
+	mnl_attr_put(nlh, NFTA_DATA_VALUE, len, value);
 	mnl_attr_nest_end(nlh, key);
-	if (timeout_ms > 0)
-		mnl_attr_put_u64(nlh, NFTA_SET_ELEM_TIMEOUT, htobe64((uint64_t)timeout_ms));
+	if (add && set->shape == MAP)
+		put_verdict(nlh, op->chain);
+	if (add && op->timeout_ms > 0)
+		mnl_attr_put_u64(nlh, NFTA_SET_ELEM_TIMEOUT, htobe64((uint64_t)op->timeout_ms));
 	mnl_attr_nest_end(nlh, elem);
 }
 
@@ -467,7 +643,7 @@ bool nftset_dump(struct nftset *n, enum nftset_id id,
 {
 	struct reader r = {&sets[id], fn, arg, 0};
 	struct answer a = {.message = read_elements, .arg = &r};
-	struct nlmsghdr *nlh = put(n, n->send, NFT_MSG_GETSETELEM, NLM_F_DUMP);
+	struct nlmsghdr *nlh = put(n, n->send, r.set->is6, NFT_MSG_GETSETELEM, NLM_F_DUMP);
 	put_set(nlh, r.set);
 	/* An interrupted dump is taken as it is: an element told twice, or missed, is put right by
 	 * the next. */
@@ -482,13 +658,13 @@ static void ignore_element(const struct nftset_elem *e, void *arg)
 
 int nftset_has(struct nftset *n, enum nftset_id id, const struct addr *key)
 {
-	const struct nftset_elem e = {.src = *key};
+	const struct nftset_op op = {.key = *key};
 	struct reader r = {&sets[id], ignore_element, NULL, 0};
 	struct answer a = {.message = read_elements, .arg = &r};
-	struct nlmsghdr *nlh = put(n, n->send, NFT_MSG_GETSETELEM, 0);
+	struct nlmsghdr *nlh = put(n, n->send, r.set->is6, NFT_MSG_GETSETELEM, 0);
 	put_set(nlh, r.set);
 	struct nlattr *list = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_LIST_ELEMENTS);
-	put_element(nlh, r.set, &e, 0);
+	put_element(nlh, r.set, &op, false);
 	mnl_attr_nest_end(nlh, list);
 	if (request(n, nlh->nlmsg_len, &a, false))
 		return r.n > 0;
@@ -508,18 +684,19 @@ static void batch_begin(struct batch *b, struct nftset *n)
 }
 
 static struct nlmsghdr *batch_message(struct batch *b, const struct set *set, unsigned type,
-				      unsigned flags, struct nlattr **list)
+				      unsigned flags, bool list_wanted, struct nlattr **list)
 {
-	bug_on(b->len + 1024 > SEND_BYTES);
-	struct nlmsghdr *nlh = put(b->n, b->n->send + b->len, type, flags);
+	bug_on(b->len + 65536 > SEND_BYTES);
+	struct nlmsghdr *nlh = put(b->n, b->n->send + b->len, set->is6, type, flags);
 	put_set(nlh, set);
-	*list = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_LIST_ELEMENTS);
+	*list = list_wanted ? mnl_attr_nest_start(nlh, NFTA_SET_ELEM_LIST_ELEMENTS) : NULL;
 	return nlh;
 }
 
 static void batch_message_end(struct batch *b, struct nlmsghdr *nlh, struct nlattr *list)
 {
-	mnl_attr_nest_end(nlh, list);
+	if (list)
+		mnl_attr_nest_end(nlh, list);
 	b->len += nlh->nlmsg_len;
 	bug_on(b->len > SEND_BYTES);
 }
@@ -535,22 +712,35 @@ static bool batch_commit(struct batch *b, struct answer *a)
 	return true;
 }
 
-/* The ops of one set and direction as one message; none: no message. */
+static void put_flush(struct batch *b, enum nftset_id id)
+{
+	struct nlattr *list;
+	batch_message_end(
+	    b, batch_message(b, &sets[id], NFT_MSG_DELSETELEM, NLM_F_ACK, false, &list), NULL);
+}
+
+/* The ops of one set and direction, in messages of PER_MESSAGE; none: no message. */
 static void put_ops(struct batch *b, enum nftset_id id, bool add, const struct nftset_op *ops,
 		    size_t count)
 {
 	struct nlmsghdr *nlh = NULL;
 	struct nlattr *list = NULL;
+	unsigned in_message = 0;
 	for (size_t i = 0; i < count; i++) {
 		const struct nftset_op *op = &ops[i];
-		if (op->set != id || op->verb == (add ? NFTSET_DELETE : NFTSET_ADD))
+		if (op->set != id || op->verb == NFTSET_FLUSH ||
+		    op->verb == (add ? NFTSET_DELETE : NFTSET_ADD))
 			continue;
 		if (!nlh)
 			nlh = batch_message(b, &sets[id],
 					    add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
-					    NLM_F_ACK | (add ? NLM_F_CREATE : 0), &list);
-		const struct nftset_elem e = {.src = op->key};
-		put_element(nlh, &sets[id], &e, add ? op->timeout_ms : 0);
+					    NLM_F_ACK | (add ? NLM_F_CREATE : 0), true, &list);
+		put_element(nlh, &sets[id], op, add);
+		if (++in_message == PER_MESSAGE) {
+			batch_message_end(b, nlh, list);
+			nlh = NULL;
+			in_message = 0;
+		}
 	}
 	if (nlh)
 		batch_message_end(b, nlh, list);
@@ -560,11 +750,26 @@ static bool commit_ops(struct nftset *n, const struct nftset_op *ops, size_t cou
 {
 	struct batch b;
 	struct answer a = {0};
-	batch_begin(&b, n);
-	for (unsigned id = 0; id < NFTSET_COUNT; id++) {
-		put_ops(&b, id, false, ops, count);
-		put_ops(&b, id, true, ops, count);
+	bool used[NFTSET_COUNT] = {false}, flush[NFTSET_COUNT] = {false}, any = false;
+	for (size_t i = 0; i < count; i++) {
+		if (!n->look.present[ops[i].set])
+			continue;
+		any = true;
+		if (ops[i].verb == NFTSET_FLUSH)
+			flush[ops[i].set] = true;
+		else
+			used[ops[i].set] = true;
 	}
+	if (!any)
+		return true;
+	batch_begin(&b, n);
+	for (unsigned id = 0; id < NFTSET_COUNT; id++)
+		if (flush[id])
+			put_flush(&b, id);
+	for (int add = 0; add < 2; add++)
+		for (unsigned id = 0; id < NFTSET_COUNT; id++)
+			if (used[id])
+				put_ops(&b, id, add, ops, count);
 	return batch_commit(&b, &a);
 }
 
@@ -576,6 +781,8 @@ static void commit_one(struct nftset *n, const struct nftset_op *op, struct nfts
 	if (errno == ENOENT && op->verb == NFTSET_DELETE)
 		return;
 	add.verb = NFTSET_ADD;
+	if (errno == ENOENT && op->verb == NFTSET_FLUSH)
+		return;
 	if (errno == ENOENT && op->verb == NFTSET_REPLACE && commit_ops(n, &add, 1))
 		return;
 	if (errno == ENFILE) {
@@ -609,79 +816,29 @@ struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops,
 
 /* --- harvest --------------------------------------------------------------------- */
 
-struct keys {
-	struct nftset_elem *v;
-	size_t n, cap;
-};
-
-static void keep_key(const struct nftset_elem *e, void *arg)
-{
-	struct keys *k = arg;
-	if (k->n == k->cap) {
-		k->cap = k->cap ? k->cap * 2 : 1024;
-		k->v = reallocarray(k->v, k->cap, sizeof *k->v);
-		if (!k->v)
-			fatal("out of memory");
-	}
-	k->v[k->n++] = *e;
-}
-
-static bool take_out(struct nftset *n, struct reader *r, const struct nftset_elem *v, size_t count)
+static bool take_all(struct nftset *n, struct reader *r)
 {
 	struct batch b;
 	struct nlattr *list;
 	struct answer a = {.message = read_elements, .arg = r};
 	batch_begin(&b, n);
-	struct nlmsghdr *nlh =
-	    batch_message(&b, r->set, NFT_MSG_DELSETELEM, NLM_F_ACK | NLM_F_ECHO, &list);
-	for (size_t i = 0; i < count; i++)
-		put_element(nlh, r->set, &v[i], 0);
-	batch_message_end(&b, nlh, list);
-	return batch_commit(&b, &a);
-}
-
-/* Elements that somebody else took out meanwhile are no failure. */
-static bool take_some(struct nftset *n, struct reader *r, const struct nftset_elem *v, size_t count)
-{
-	if (take_out(n, r, v, count))
-		return true;
-	if (errno != ENOENT)
+	batch_message_end(
+	    &b, batch_message(&b, r->set, NFT_MSG_DELSETELEM, NLM_F_ACK | NLM_F_ECHO, false, &list),
+	    NULL);
+	if (!batch_commit(&b, &a))
 		return false;
-	return count == 1 ||
-	       (take_some(n, r, v, count / 2) && take_some(n, r, v + count / 2, count - count / 2));
-}
-
-static int compare(const void *x, const void *y)
-{
-	const struct nftset_elem *a = x, *b = y;
-	int c = addr_cmp(&a->src, &b->src);
-	return c ? c : addr_cmp(&a->dst, &b->dst);
-}
-
-/* A set that grows while it is dumped tells elements twice. */
-static void unique(struct keys *k)
-{
-	size_t n = 0;
-	if (k->n > 0)
-		qsort(k->v, k->n, sizeof *k->v, compare);
-	for (size_t i = 0; i < k->n; i++)
-		if (n == 0 || compare(&k->v[n - 1], &k->v[i]) != 0)
-			k->v[n++] = k->v[i];
-	k->n = n;
+	errno = ENOBUFS;
+	return !a.lost;
 }
 
 int64_t nftset_harvest(struct nftset *n, enum nftset_id id, size_t max,
 		       void (*fn)(const struct nftset_elem *e, void *arg), void *arg)
 {
-	struct keys k = {0};
 	struct reader r = {&sets[id], fn, arg, 0};
-	bool ok = nftset_dump(n, id, keep_key, &k);
-	unique(&k);
-	/* Of too many, another stretch each time. */
-	size_t at = k.n > max ? n->harvests++ * max % k.n : 0,
-	       end = k.n - at > max ? at + max : k.n;
-	for (; ok && at < end; at += NFTSET_CHUNK)
-		ok = take_some(n, &r, k.v + at, end - at < NFTSET_CHUNK ? end - at : NFTSET_CHUNK);
-	free(k.v);
-	return ok ? r.n : -1;
+	size_t count = n->look.elements[id];
+	if (!n->look.present[id] || count == 0)
+		return 0;
+	if (count != NFTSET_COUNT_UNKNOWN && count > max)
+		return 0;
+	return take_all(n, &r) ? r.n : -1;
 }

@@ -4,6 +4,7 @@
 #ifndef NFQ_STATS_H
 #define NFQ_STATS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,12 @@ struct stats *stats_new(void *ctx, size_t max);
  * EVENT_PASS. */
 void stats_count(struct stats *s, enum event_kind kind, const struct addr *src,
 		 const struct addr *dst, uint64_t packets, int64_t since_ms);
+/*
+ * The kernel refused or passed so many packets in all since the last call, of which it may have
+ * counted a sample by source, at most rate a second over ms. When it did, the events of this
+ * interval are scaled up, so that they sum up to the total. Returns whether it did.
+ */
+bool stats_total(struct stats *s, enum event_kind kind, uint64_t total, uint64_t rate, int64_t ms);
 /* The interval is over: an event for each source, and the next interval begins. */
 void stats_close(struct stats *s, int64_t now_ms, void (*fn)(const struct event *e, void *arg),
 		 void *arg);

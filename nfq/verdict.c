@@ -2,21 +2,29 @@
  * verdict - see verdict.h.
  *
  * Trusted with: the decision. What is not known to be allowed is refused. Diagnostics: the rule.
- * Known gaps: none.
+ * Known gaps: the limits of a class are metered by the kernel alone; what is judged here passes
+ * without.
  */
-#include <string.h>
-
 #include "nfq/verdict.h"
 
 #define SMTP_PORT 25
 
-static struct verdict judge_source(const struct addr *src, const struct policy *policy, int64_t now)
+struct verdict verdict_smtp(const struct addr *src, const struct addr *dst,
+			    const struct policy *policy, int64_t now_utc_ms)
 {
-	const struct policy_entry *e = policy_match(policy, src, now);
-	if (!e)
+	const struct policy_item *i = policy_match(policy, src, now_utc_ms);
+	if (!i)
 		return (struct verdict){VERDICT_CLOSED, false, true};
-	return (struct verdict){strcmp(e->class, "full") == 0 ? VERDICT_EXEMPT : VERDICT_THROTTLED, true,
-				false};
+	switch (policy_kind(policy, i)) {
+	case POLICY_KIND_FULL:
+		return (struct verdict){VERDICT_EXEMPT, true, false};
+	case POLICY_KIND_LIMITED:
+		return (struct verdict){VERDICT_THROTTLED, true, false};
+	case POLICY_KIND_LISTED:
+		break;
+	}
+	bool listed = policy_listed(i, dst);
+	return (struct verdict){listed ? VERDICT_LISTED : VERDICT_UNLISTED, listed, false};
 }
 
 struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy,
@@ -25,7 +33,7 @@ struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy
 	switch (pkt->kind) {
 	case PKT_TCP:
 		if (pkt->dport == SMTP_PORT)
-			return judge_source(&pkt->src, policy, now_utc_ms);
+			return verdict_smtp(&pkt->src, &pkt->dst, policy, now_utc_ms);
 		return (struct verdict){VERDICT_OTHER, true, false};
 	case PKT_FRAGMENT:
 	case PKT_OTHER:
@@ -38,8 +46,8 @@ struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy
 
 const char *verdict_rule_name(enum verdict_rule r)
 {
-	static const char *const names[VERDICT_RULES] = {"exempt", "throttled", "closed", "other",
-							 "malformed"};
+	static const char *const names[VERDICT_RULES] = {
+	    "exempt", "throttled", "listed", "unlisted", "closed", "other", "malformed"};
 	return names[r];
 }
 
@@ -48,7 +56,35 @@ uint32_t verdict_mark(const struct marks *m, uint32_t old, bool allow)
 	return marks_set(m, old, allow ? m->allow : m->reject);
 }
 
-void verdict_source_key(const struct addr *src, struct addr *key)
+static uint8_t by_interface(const struct verdict_lines *l, uint32_t indev)
 {
-	addr_mask(src, addr_is4(src) ? 32 : 64, key);
+	size_t lo = 0, hi = l->n_interfaces;
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		if (l->interfaces[mid].index == indev)
+			return l->interfaces[mid].delegated;
+		if (l->interfaces[mid].index < indev)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return l->delegated;
+}
+
+static uint8_t line_length(const struct verdict_lines *l, const struct addr *src, uint32_t indev)
+{
+	if (addr_is4(src))
+		return 32;
+	for (size_t i = 0; i < l->n_pools; i++)
+		if (prefix_contains(&l->pools[i].prefix, src))
+			return l->pools[i].delegated;
+	return by_interface(l, indev);
+}
+
+uint8_t verdict_line(const struct verdict_lines *l, const struct addr *src, uint32_t indev,
+		     struct addr *key)
+{
+	uint8_t len = line_length(l, src, indev);
+	addr_mask(src, len, key);
+	return len;
 }

@@ -5,6 +5,7 @@
 #define NFQ_VERDICT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "lib/marks.h"
@@ -16,6 +17,8 @@
 enum verdict_rule {
 	VERDICT_EXEMPT,	   /* the source is exempt */
 	VERDICT_THROTTLED, /* exempt, with limited connections: the kernel meters them */
+	VERDICT_LISTED,	   /* exempt for listed destinations, and this is one */
+	VERDICT_UNLISTED,  /* exempt for listed destinations, and this is none */
 	VERDICT_CLOSED,	   /* port 25, and not exempt */
 	VERDICT_OTHER,	   /* not TCP port 25 after all */
 	VERDICT_MALFORMED, /* does not parse */
@@ -30,12 +33,34 @@ struct verdict {
 
 struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy,
 			      int64_t now_utc_ms);
+/* The same for a packet to port 25, from source and destination alone. */
+struct verdict verdict_smtp(const struct addr *src, const struct addr *dst,
+			    const struct policy *policy, int64_t now_utc_ms);
 const char *verdict_rule_name(enum verdict_rule r);
 
 /* The mark a packet goes back with: only the bits of mask are ours. */
 uint32_t verdict_mark(const struct marks *m, uint32_t old, bool allow);
 
-/* The key of deny sets and of refusals counted: the host of IPv4, the /64 of IPv6. */
-void verdict_source_key(const struct addr *src, struct addr *key);
+/*
+ * What of an address is a line: the host of IPv4; of IPv6 the prefix that the pool delegates. The
+ * pool is that of the longest prefix with the source, else that of the interface, else none.
+ */
+struct verdict_lines {
+	uint8_t delegated; /* in no pool */
+	struct verdict_pool {
+		struct prefix prefix;
+		uint8_t delegated;
+	} *pools; /* of IPv6, longest prefix first */
+	size_t n_pools;
+	struct verdict_interface {
+		uint32_t index;
+		uint8_t delegated;
+	} *interfaces; /* by index; those of pools that delegate otherwise than `delegated` */
+	size_t n_interfaces;
+};
+
+/* The key of deny sets and of refusals counted; returns its prefix length. indev 0: not known. */
+uint8_t verdict_line(const struct verdict_lines *l, const struct addr *src, uint32_t indev,
+		     struct addr *key);
 
 #endif

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
+#include <talloc.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
@@ -24,11 +26,17 @@
 #include "nfq/pkt.h"
 #include "nfq/worker.h"
 
-#define RING 8192 /* a power of two */
+#define RING	8192	   /* a power of two */
+#define SIGHTS	(1u << 15) /* a power of two */
+#define SIGHT_S 60
+#define FIRSTS	500   /* a second that are told although they came once */
+#define AGAINS	20000 /* a second that are told because they came again */
 
 struct shared {
 	pthread_rwlock_t lock;
 	struct policy *policy;
+	struct verdict_lines *lines;
+	uint64_t replaced;
 	struct marks marks;
 	int wake_fd;
 };
@@ -40,6 +48,11 @@ struct worker {
 	int64_t now_ms; /* of the batch */
 	unsigned fresh; /* packets put into the ring in the batch */
 	uint64_t rules[VERDICT_RULES];
+	/* Lines refused lately: hash and second of each, the last one of its place. */
+	uint64_t sights[SIGHTS];
+	uint64_t seed;
+	int64_t budget_s; /* the second of the budgets */
+	unsigned firsts, agains;
 	atomic_bool ended, stop;
 	atomic_uint_fast64_t by_rule[VERDICT_RULES], packets, verdict_errors, unreadable,
 	    learned_lost, batches;
@@ -66,6 +79,10 @@ struct shared *shared_new(struct policy *policy, const struct marks *marks, int 
 		fatal("out of memory");
 	(void)pthread_rwlockattr_destroy(&attr);
 	s->policy = policy;
+	s->lines = talloc_zero(NULL, struct verdict_lines);
+	if (!s->lines)
+		fatal("out of memory");
+	s->lines->delegated = 64;
 	s->marks = *marks;
 	s->wake_fd = wake_fd;
 	return s;
@@ -74,11 +91,17 @@ struct shared *shared_new(struct policy *policy, const struct marks *marks, int 
 void shared_free(struct shared *s)
 {
 	policy_free(s->policy);
+	talloc_free(s->lines);
 	(void)pthread_rwlock_destroy(&s->lock);
 	free(s);
 }
 
 const struct policy *shared_policy(const struct shared *s)
+{
+	return s->policy;
+}
+
+struct policy *shared_policy_edges(struct shared *s)
 {
 	return s->policy;
 }
@@ -98,21 +121,79 @@ void shared_replace(struct shared *s, struct policy *policy)
 {
 	struct policy *old = shared_write_begin(s);
 	s->policy = policy;
+	s->replaced++;
 	shared_write_end(s);
 	policy_free(old);
 }
 
+void shared_set_lines(struct shared *s, struct verdict_lines *lines)
+{
+	(void)shared_write_begin(s);
+	struct verdict_lines *old = s->lines;
+	s->lines = lines;
+	shared_write_end(s);
+	talloc_free(old);
+}
+
+const struct verdict_lines *shared_lines(const struct shared *s)
+{
+	return s->lines;
+}
+
+const struct policy *shared_read_begin(struct shared *s, uint64_t *replaced)
+{
+	bug_on(pthread_rwlock_rdlock(&s->lock) != 0);
+	*replaced = s->replaced;
+	return s->policy;
+}
+
+void shared_read_end(struct shared *s)
+{
+	bug_on(pthread_rwlock_unlock(&s->lock) != 0);
+}
+
 /* --- the thread ------------------------------------------------------------------ */
 
-static void put_learned(struct worker *w, const struct pkt *p)
+/* Was this line seen within a minute? It is now. */
+static bool seen(struct worker *w, const struct addr *line, int64_t now_s)
 {
+	uint64_t x, y;
+	memcpy(&x, line->b, 8);
+	memcpy(&y, line->b + 8, 8);
+	x = (x ^ y * 0x9e3779b97f4a7c15u ^ w->seed) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 29) * 0x94d049bb133111ebu;
+	uint64_t *place = &w->sights[x & (SIGHTS - 1)];
+	uint32_t tag = (uint32_t)(x >> 32), was = (uint32_t)*place, now = (uint32_t)now_s;
+	bool again = *place >> 32 == tag && now - was < SIGHT_S;
+	*place = (uint64_t)tag << 32 | now;
+	return again;
+}
+
+/* A flood of ever new sources must not be the main thread's work. */
+static bool affordable(struct worker *w, bool again, int64_t now_s)
+{
+	if (w->budget_s != now_s) {
+		w->budget_s = now_s;
+		w->firsts = w->agains = 0;
+	}
+	return again ? w->agains++ < AGAINS : w->firsts++ < FIRSTS;
+}
+
+static void put_refused(struct worker *w, const struct pkt *p, uint32_t indev)
+{
+	struct worker_refused r = {
+	    .src = p->src, .dst = p->dst, .sport = p->sport, .t_ms = w->now_ms};
+	r.len = verdict_line(w->shared->lines, &p->src, indev, &r.line);
+	r.again = seen(w, &r.line, w->now_ms / 1000);
+	if (!affordable(w, r.again, w->now_ms / 1000))
+		return;
 	unsigned head = atomic_load_explicit(&w->head, memory_order_relaxed);
 	unsigned tail = atomic_load_explicit(&w->tail, memory_order_acquire);
 	if (head - tail >= RING) {
 		atomic_fetch_add_explicit(&w->learned_lost, 1, memory_order_relaxed);
 		return;
 	}
-	w->ring[head & (RING - 1)] = (struct worker_refused){p->src, p->dst, p->sport, w->now_ms};
+	w->ring[head & (RING - 1)] = r;
 	atomic_store_explicit(&w->head, head + 1, memory_order_release);
 	w->fresh++;
 }
@@ -126,7 +207,7 @@ static void judge(struct nlq *q, const struct nlq_packet *p, void *arg)
 	nlq_verdict(q, p->id, verdict_mark(&w->shared->marks, p->mark, v.allow));
 	w->rules[v.rule]++;
 	if (v.learn)
-		put_learned(w, &pkt);
+		put_refused(w, &pkt, p->indev);
 }
 
 static void publish(struct worker *w)
@@ -198,6 +279,9 @@ struct worker *worker_start(struct shared *s, const struct worker_place *place,
 		free(w);
 		return NULL;
 	}
+	/* Who sends packets must not know which lines share a place. */
+	if (getrandom(&w->seed, sizeof w->seed, 0) != (ssize_t)sizeof w->seed)
+		fatal_errno("no random bytes");
 	publish(w);
 	w->moved_ms = clock_mono_ms();
 	errno = pthread_create(&w->thread, NULL, work, w);

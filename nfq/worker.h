@@ -27,7 +27,17 @@ void shared_free(struct shared *s);
  */
 const struct policy *shared_policy(const struct shared *s);
 struct policy *shared_write_begin(struct shared *s);
+/* The same without waiting, for what no other thread looks at: the edges. */
+struct policy *shared_policy_edges(struct shared *s);
 void shared_write_end(struct shared *s);
+/* Another way to know lines by. Takes lines (talloc'd, arrays under it); the old one is freed. */
+void shared_set_lines(struct shared *s, struct verdict_lines *lines);
+/* For the main thread, as shared_policy(). */
+const struct verdict_lines *shared_lines(const struct shared *s);
+/* For another thread that reads the policy: it may not do so for long. *replaced counts how often
+ * the whole policy was replaced. */
+const struct policy *shared_read_begin(struct shared *s, uint64_t *replaced);
+void shared_read_end(struct shared *s);
 /* Put another policy in its place; the old one is freed. */
 void shared_replace(struct shared *s, struct policy *policy);
 
@@ -55,13 +65,17 @@ struct worker *worker_start(struct shared *s, const struct worker_place *place,
 			    char err[static 256]);
 int worker_fd(const struct worker *w); /* its socket, to be kept by others too */
 
-/* A packet that was refused, and whose source the kernel may learn. */
+/* A packet that was refused. */
 struct worker_refused {
 	struct addr src, dst;
+	struct addr line; /* verdict_line() */
+	uint8_t len;
+	bool again; /* seen twice within a minute: worth to be learned */
 	uint16_t sport;
 	int64_t t_ms; /* UTC */
 };
-/* Those refused so far, oldest first; from the main thread. Returns how many. */
+/* Those refused so far, oldest first; from the main thread. Not all: only lines that are seen for
+ * the first time, some of them, and those seen again. Returns how many. */
 unsigned worker_learned(struct worker *w, void (*fn)(const struct worker_refused *r, void *arg),
 			void *arg);
 struct worker_counts worker_counts(const struct worker *w);

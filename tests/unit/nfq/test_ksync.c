@@ -89,34 +89,40 @@ static void expand(void **state)
 	}
 }
 
-/* The sets that nfqd fills are the ones that kernel-rules makes. */
+/* The sets that nfqd fills are the ones that kernel-rules makes, as far as its sample has them. */
 static void names(void **state)
 {
 	size_t len;
 	char *text = proc_read_file("kernel-rules/sekisho.nft", 1 << 20, &len);
 	(void)state;
 	assert_non_null(text);
-	for (unsigned i = 0; i < NFTSET_COUNT; i++) {
+	for (enum nftset_id i = 0; i < NFTSET_COUNT; i++) {
 		char want[80];
-		bool pair = i >= NFTSET_REFUSED4 && i <= NFTSET_PASSED6;
-		const char *type = nftset_is6(i) ? "ipv6_addr" : "ipv4_addr";
-		(void)snprintf(want, sizeof want, "\tset %s { type %s%s%s; ", nftset_name(i), type,
-			       pair ? " . " : "", pair ? type : "");
+		bool map = i >= NFTSET_CLASS4_32 && i <= NFTSET_CLASS6_48;
+		(void)snprintf(want, sizeof want, "%s %s {", map ? "map" : "set", nftset_name(i));
+		/* One for each length that the sample delegates. */
+		if (i >= NFTSET_DENY6_48 && i < NFTSET_DENY6_64)
+			continue;
 		if (!strstr(text, want))
 			fail_msg("no \"%s\" in kernel-rules/sekisho.nft", want);
 	}
-	assert_non_null(strstr(text, "chain q {"));
-	/* mark_mask = 0x00ff0000 means the same on both sides. */
-	struct marks m;
-	const char *err;
-	char want[80];
-	assert_true(marks_parse("0x00ff0000", &m, &err));
-	(void)snprintf(want, sizeof want, "meta mark & 0x%08x == 0x%08x goto refuse", m.mask,
-		       m.reject);
-	assert_non_null(strstr(text, want));
-	(void)snprintf(want, sizeof want, "0x%08x let through", m.allow);
-	assert_non_null(strstr(text, want));
+	assert_non_null(strstr(text, "chain about {"));
+	assert_non_null(strstr(text, "chain class_throttled_32 {"));
 	free(text);
+}
+
+static void deny_sets(void **state)
+{
+	(void)state;
+	assert_int_equal(ksync_deny_set(true, 32), NFTSET_DENY4);
+	assert_int_equal(ksync_deny_set(true, 24), NFTSET_COUNT);
+	assert_int_equal(ksync_deny_set(false, 47), NFTSET_COUNT);
+	assert_int_equal(ksync_deny_set(false, 65), NFTSET_COUNT);
+	for (uint8_t length = 48; length <= 64; length++) {
+		char want[16];
+		(void)snprintf(want, sizeof want, "deny_%u", length);
+		assert_string_equal(nftset_name(ksync_deny_set(false, length)), want);
+	}
 }
 
 /* The keys that both read have the same type, default and range. */
@@ -132,12 +138,15 @@ static void defaults(void **state)
 		if (!k->peek || k->type == CONF_GROUP)
 			continue;
 		(void)snprintf(want, sizeof want, " %s(%s), \"%s\", ",
-			       strcmp(k->section, "pool") == 0 ? "POFF" : "OFF", k->name, k->dflt);
+			       strcmp(k->section, "pool") == 0	  ? "POFF"
+			       : strcmp(k->section, "class") == 0 ? "COFF"
+								  : "OFF",
+			       k->name, k->dflt);
 		if (!strstr(text, want))
 			fail_msg("%s.%s has another default in kernel-rules/", k->section, k->name);
 		n++;
 	}
-	assert_int_equal(n, 13);
+	assert_int_equal(n, 16);
 	free(text);
 }
 
@@ -146,6 +155,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(expand),
 	    cmocka_unit_test(names),
+	    cmocka_unit_test(deny_sets),
 	    cmocka_unit_test(defaults),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
