@@ -84,6 +84,7 @@ def roundtrip(folder, n, seed):
     top = re.compile(
         rb"Received: from client\.example \(\[192\.0\.2\.10\]\)\r\n\t\(using TLSv1\.3 with cipher [A-Z0-9_]+\)\r\n"
         rb"\tby smtp\.isp\.example \(Sekisho\) with ESMTPSA id [0-9a-z]{16}\r\n\tfor <r@far\.example>;\r\n\t[^\r\n]+\r\n"
+        rb"Authentication-Results: smtp\.isp\.example;\r\n\tauth=pass \(PLAIN\)\r\n\tsmtp\.auth=user11@isp\.example\r\n"
         rb"X-Sekisho-Trace: [0-9a-f]{24}\r\n"
     )
     deadline = time.monotonic() + 30
