@@ -49,9 +49,9 @@ static int left(int64_t end_ms)
 }
 
 /* A malloc'd response, or NULL with *err. */
-static uint8_t *exchange(const char *path, const char *text, size_t *len, const char **err)
+static uint8_t *exchange(const char *path, const char *text, int ms, size_t *len, const char **err)
 {
-	int64_t end = clock_mono_ms() + DEADLINE_MS;
+	int64_t end = clock_mono_ms() + ms;
 	uint8_t *data = NULL;
 	uint16_t type = 0;
 	int fd = ipc_dial(path, left(end), err);
@@ -87,6 +87,12 @@ static json_t *read_response(const uint8_t *data, size_t len, struct control_err
 json_t *control_call(const char *run_dir, const char *op, json_t *args, const char *session,
 		     struct control_error *e)
 {
+	return control_call_within(run_dir, op, args, session, DEADLINE_MS, e);
+}
+
+json_t *control_call_within(const char *run_dir, const char *op, json_t *args, const char *session,
+			    int ms, struct control_error *e)
+{
 	const char *err = NULL;
 	char *path = NULL;
 	size_t len = 0;
@@ -99,7 +105,7 @@ json_t *control_call(const char *run_dir, const char *op, json_t *args, const ch
 	}
 	if (asprintf(&path, "%s/control.sock", run_dir) < 0)
 		path = NULL;
-	uint8_t *data = path ? exchange(path, text, &len, &err) : NULL;
+	uint8_t *data = path ? exchange(path, text, ms, &len, &err) : NULL;
 	explicit_bzero(text, strlen(text));
 	free(text);
 	free(path);

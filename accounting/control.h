@@ -25,6 +25,9 @@ struct control_error {
  */
 json_t *control_call(const char *run_dir, const char *op, json_t *args, const char *session,
 		     struct control_error *e);
+/* The same with a deadline of its own, for what takes long. */
+json_t *control_call_within(const char *run_dir, const char *op, json_t *args, const char *session,
+			    int ms, struct control_error *e);
 /* The sysexits(3) code for an error: 64 invalid, 1 notfound, 73 exists, 77 denied, 69 unavailable,
  * 70 internal. */
 int control_exit_code(const struct control_error *e);

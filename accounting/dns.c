@@ -42,11 +42,18 @@ struct dns {
 static const struct {
 	const char *option, *value;
 } options[] = {
-    {"num-threads:", "1"},	 {"msg-cache-size:", "4m"},
-    {"rrset-cache-size:", "8m"}, {"outgoing-range:", "128"},
-    {"so-reuseport:", "no"},	 {"do-not-query-localhost:", "no"},
-    {"outgoing-num-tcp:", "10"}, {"infra-cache-numhosts:", "1000"},
-    {"use-syslog:", "no"},	 {"unwanted-reply-threshold:", "10000"},
+    {"msg-cache-size:", "4m"},
+    {"rrset-cache-size:", "8m"},
+    {"outgoing-range:", "128"},
+    {"so-reuseport:", "no"},
+    {"do-not-query-localhost:", "no"},
+    {"outgoing-num-tcp:", "10"},
+    {"infra-cache-numhosts:", "1000"},
+    {"use-syslog:", "no"},
+    /* Private and documentation addresses have reverse zones too, inside. */
+    {"unblock-lan-zones:", "yes"},
+    {"insecure-lan-zones:", "yes"},
+    {"unwanted-reply-threshold:", "10000"},
 };
 
 static int configure(struct ub_ctx *ub, const char *server, const char *anchor)
@@ -54,6 +61,8 @@ static int configure(struct ub_ctx *ub, const char *server, const char *anchor)
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < sizeof options / sizeof *options; i++)
 		rc = ub_ctx_set_option(ub, options[i].option, options[i].value);
+	if (rc == 0 && !anchor[0])
+		rc = ub_ctx_set_option(ub, "module-config:", "iterator");
 	if (rc == 0 && server[0])
 		rc = ub_ctx_set_fwd(ub, server);
 	else if (rc == 0 && ub_ctx_resolvconf(ub, NULL) != 0)

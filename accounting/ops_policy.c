@@ -16,9 +16,10 @@
 #include "accounting/evidence_run.h"
 #include "accounting/exempt_args.h"
 
-#define WAIT_MS	      1000
-#define EXPIRY_MAX_MS 3600000 /* the clock may be set: look at least so often */
-#define EXPIRY_MIN_MS 10      /* one that could not be written: not in a tight loop */
+#define WAIT_MS	       1000
+#define CHANGES_PER_MS 2       /* nfqd is waited for at least at this pace */
+#define EXPIRY_MAX_MS  3600000 /* the clock may be set: look at least so often */
+#define EXPIRY_MIN_MS  10      /* one that could not be written: not in a tight loop */
 
 struct policy_wait {
 	struct acctd *a;
@@ -67,9 +68,9 @@ void policy_waits_end(struct acctd *a)
 		end_wait(a->waits, false);
 }
 
-void policy_answer(struct op_call *c, uint64_t version, json_t *result)
+static void answer_within(struct op_call *c, uint64_t version, json_t *result, int64_t ms)
 {
-	struct timeval tv = {.tv_sec = WAIT_MS / 1000, .tv_usec = WAIT_MS % 1000 * 1000};
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 	json_object_set_new(result, "version", json_integer((json_int_t)version));
 	struct policy_wait *w = calloc(1, sizeof *w);
 	if (!w)
@@ -86,6 +87,12 @@ void policy_answer(struct op_call *c, uint64_t version, json_t *result)
 		end_wait(w, false);
 }
 
+void policy_answer(struct op_call *c, uint64_t version, json_t *result)
+{
+	answer_within(c, version, result, WAIT_MS);
+}
+
+/* Many changes take nfqd longer. */
 void policy_commit(struct op_call *c, uint64_t before, json_t *result)
 {
 	uint64_t version = store_policy_version(c->a->store);
@@ -98,7 +105,8 @@ void policy_commit(struct op_call *c, uint64_t before, json_t *result)
 	if (version == before)
 		op_done(c, result);
 	else
-		policy_answer(c, version, result);
+		answer_within(c, version, result,
+			      WAIT_MS + (int64_t)(version - before) / CHANGES_PER_MS);
 }
 
 /* --- expiry --- */

@@ -18,8 +18,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CSV_MAX_FIELDS 32
-#define CSV_MAX_ROW    8192 /* bytes of all its fields with a NUL each */
+#define CSV_MAX_FIELDS 48
+#define CSV_MAX_ROW    32768 /* bytes of all its fields with a NUL each */
 
 /* fields are valid during the call. Returns false to stop reading. line is where the row starts,
  * from 1. */

@@ -243,9 +243,9 @@ bool rows_prefix(struct cli *c, const json_t *row, char out[static PREFIX_STRLEN
 	char err[128] = "";
 	struct prefix p;
 	if (!text)
-		return rows_bad(c, row, status, "the prefix is missing");
+		return rows_bad(c, row, status, "prefix: it is missing");
 	if (!prefix_parse(text, &p, err))
-		return rows_bad(c, row, status, "%s: %s", text, err);
+		return rows_bad(c, row, status, "prefix: %s: %s", text, err);
 	prefix_format(&p, out);
 	return true;
 }
@@ -259,7 +259,7 @@ bool rows_time(struct cli *c, const json_t *row, const char *column, json_t *arg
 	if (!text || strcmp(text, "never") == 0)
 		return true;
 	if (!clock_parse(text, c->io->now_ms, ms, &err))
-		return rows_bad(c, row, status, "%s %s: %s", column, text, err);
+		return rows_bad(c, row, status, "%s: %s: %s", column, text, err);
 	json_object_set_new(args, key, json_integer(*ms));
 	return true;
 }
