@@ -345,7 +345,8 @@ static void sign(struct conn *c)
 {
 	const char *first, *second;
 
-	if (!c->cfg->dkim_table)
+	/* Without From: there is nothing to vouch for (RFC 6376 5.4). */
+	if (!c->cfg->dkim_table || header_from(message_header(c->msg)) == HEADER_FROM_NONE)
 		return;
 	first = signer(c);
 	second = second_signer(c, first);

@@ -268,6 +268,11 @@ envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 	[ "$output" = $'isp.example r1 good\nisp.example e1 good' ]
 }
 
+@test "DKIM: without From nothing is signed, and nobody complains" {
+	mail 01 user01@isp.example --data "Subject: i3-$BATS_ROOT_PID\n\nx"
+	! grep -q '^DKIM-Signature' "$(arrived "i3-$BATS_ROOT_PID")"
+}
+
 @test "what was not to be changed arrives as it was" {
 	/usr/bin/python3 - > "$DIR/hostile" <<-'END'
 	import random, sys
@@ -358,6 +363,47 @@ policy() {
 	[ -z "$(printf 'nonsense\n\n' | in_ns nc -q 1 -w 5 127.0.0.1 10025)" ]
 	[ "$(policy "$tagged")" = "action=PREPEND X-Sekisho-BATV: valid" ]
 	logged 'batv bounce result=invalid reason=forged recipient='
+}
+
+@test "behind a real Postfix: bounces with our tag get in, forged ones do not" {
+	command -v postfix > /dev/null || skip "needs Postfix"
+	mkdir -p "$DIR"/postfix/{etc,spool,data}
+	cp "$BATS_TEST_DIRNAME/../lab/postfix/master.cf" "$DIR/postfix/etc/"
+	cp -r /etc/postfix/dynamicmaps.cf* /etc/postfix/postfix-files* "$DIR/postfix/etc/" 2>/dev/null || true
+	printf '/^prvs=[0-9]{4}[0-9a-f]{6}=(.*)$/ $1\n' > "$DIR/postfix/etc/batv"
+	cat > "$DIR/postfix/etc/main.cf" <<-END
+	compatibility_level = 3.6
+	myhostname = mx.isp.example
+	mydestination =
+	alias_maps =
+	alias_database =
+	inet_interfaces = 127.0.0.1
+	inet_protocols = ipv4
+	maillog_file = /dev/stdout
+	relay_domains = isp.example
+	relay_transport = smtp:[127.0.0.1]:2525
+	smtpd_peername_lookup = no
+	smtpd_relay_restrictions = reject_unauth_destination
+	smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:10025
+	recipient_canonical_maps = regexp:/etc/postfix/batv
+	END
+	chown postfix "$DIR/postfix/data"
+	spawn postfix unshare -m sh -ec 'mount --bind "$1/etc" /etc/postfix
+		mount --bind "$1/spool" /var/spool/postfix
+		mount --bind "$1/data" /var/lib/postfix
+		exec postfix start-fg' sh "$DIR/postfix"
+	wait_until in_ns nc -z 127.0.0.1 25
+	mail 02 user02@isp.example --header "Subject: m-$BATS_ROOT_PID"
+	tagged=$(envelope "$(arrived "m-$BATS_ROOT_PID")")
+	forged=$(sed -E 's/(prvs=[0-9]{4})[0-9a-f]{6}/\1abcdef/' <<< "$tagged")
+	run in_ns swaks --server 127.0.0.1 --port 25 -f '<>' -t "$forged" --header "Subject: m1-$BATS_ROOT_PID"
+	[[ $output == *"550 5.7.1 "*"This is no bounce of mail sent from here: the tag of the address is forged"* ]]
+	for to in "$tagged" "${tagged^^}"; do
+		in_ns swaks --server 127.0.0.1 --port 25 -f '<>' -t "$to" --header "Subject: m2-${to:0:3}-$BATS_ROOT_PID"
+		f=$(arrived "m2-${to:0:3}-$BATS_ROOT_PID")
+		grep -q '^X-Sekisho-BATV: valid' "$f"
+		grep -qi '^X-Rcpt-Args: <user02@isp.example>' "$f"
+	done
 }
 
 @test "no private key and no password is in the log" {
