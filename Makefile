@@ -67,7 +67,7 @@ uses_ctl := accounting ratelimit lib
 pkgs_ctl := jansson
 
 # program: its file with main() and its component
-programs := sekisho-rules sekisho-ratelimitd sekisho-acctd sekisho-nfqd sekisho-msad sekisho.cgi sekishoctl
+programs := sekisho-rules sekisho-ratelimitd sekisho-acctd sekisho-nfqd sekisho-noticed sekisho-msad sekisho.cgi sekishoctl
 main_sekisho-rules      := kernel-rules/rules_main.c
 comp_sekisho-rules      := rules
 main_sekisho-ratelimitd := ratelimit/ratelimitd.c
@@ -76,6 +76,8 @@ main_sekisho-acctd      := accounting/acctd.c
 comp_sekisho-acctd      := accounting
 main_sekisho-nfqd       := nfq/nfqd.c
 comp_sekisho-nfqd       := nfq
+main_sekisho-noticed    := nfq/noticed.c
+comp_sekisho-noticed    := nfq
 main_sekisho-msad       := msa/msad.c
 comp_sekisho-msad       := msa
 main_sekisho.cgi        := webui/cgi_main.c
@@ -250,7 +252,7 @@ install: all
 	    $(DESTDIR)$(PREFIX)/share/sekisho/static $(DESTDIR)$(PREFIX)/share/sekisho/conf \
 	    $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8 \
 	    $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
-	install -m 755 $(D)/sekisho-nfqd $(D)/sekisho-msad $(D)/sekisho-ratelimitd $(D)/sekisho-acctd $(D)/sekisho-rules $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(D)/sekisho-nfqd $(D)/sekisho-noticed $(D)/sekisho-msad $(D)/sekisho-ratelimitd $(D)/sekisho-acctd $(D)/sekisho-rules $(DESTDIR)$(PREFIX)/sbin/
 	install -m 755 $(D)/sekishoctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(D)/sekisho.cgi $(LIBEXEC)/
 	install -m 644 webui/static/* $(DESTDIR)$(PREFIX)/share/sekisho/static/
