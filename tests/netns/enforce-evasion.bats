@@ -134,11 +134,11 @@ cases6() {
 }
 
 @test "IPv4, the deny set knows the source" {
-	in_gw nft add element inet sekisho deny4 "{ $SUB4 timeout 60s }"
+	in_gw nft add element ip sekisho deny "{ $SUB4 timeout 60s }"
 	cases4 | each 4
 }
 @test "IPv6, the deny set knows the source" {
-	in_gw nft add element inet sekisho deny6 '{ 2001:db8:1:: timeout 60s }'
+	in_gw nft add element ip6 sekisho deny_64 '{ 2001:db8:1:: timeout 60s }'
 	cases6 | each 6
 }
 
@@ -162,11 +162,11 @@ random_packets() {
 		out=$(random_packets 1500 $((seed + ${#learned})) 2>&1)
 		echo "seed $seed, closed: $out"
 		[ "$out" = "0 0" ]
-		in_gw nft add element inet sekisho deny4 "{ $SUB4 timeout 60s }"
-		in_gw nft add element inet sekisho deny6 '{ 2001:db8:1:: timeout 60s }'
+		in_gw nft add element ip sekisho deny "{ $SUB4 timeout 60s }"
+		in_gw nft add element ip6 sekisho deny_64 '{ 2001:db8:1:: timeout 60s }'
 	done
-	in_gw nft flush set inet sekisho deny4
-	in_gw nft flush set inet sekisho deny6
+	in_gw nft flush set ip sekisho deny
+	in_gw nft flush set ip6 sekisho deny_64
 }
 
 @test "tunnels are counted" {
@@ -190,8 +190,8 @@ random_packets() {
 
 @test "without nfqd nothing of it gets out either" {
 	end nfqd KILL
-	in_gw nft flush set inet sekisho deny4
-	in_gw nft flush set inet sekisho deny6
+	in_gw nft flush set ip sekisho deny
+	in_gw nft flush set ip6 sekisho deny_64
 	# Behind an authentication header nobody can look then: closed means closed.
 	cases4 | sed 's/^yes ah/no  ah/' | each 4
 	cases6 | sed 's/^yes ah/no  ah/' | each 6

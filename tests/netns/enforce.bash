@@ -130,6 +130,8 @@ forget_learned() {
 }
 nfqd_state() { ctl status --json | jq -r .nfqd.state; }
 state_is() { [ "$(nfqd_state)" = "$1" ]; }
+# nfqd renews this as long as it is well.
+nobody_judges() { ! in_gw nft get element ip sekisho alive '{ tcp }'; }
 
 start_all() {
 	export DIR=$BATS_FILE_TMPDIR CONF=$BATS_FILE_TMPDIR/sekisho.conf
@@ -170,7 +172,7 @@ refused() {
 	echo "$out"
 	[ $((${EPOCHREALTIME/./} - begin)) -lt 1000000 ] && grep -q refused <<< "$out"
 }
-# counter NAME: of table inet sekisho
+# counter NAME: of both tables together
 counter() { rules status --json | jq ".counters.$1"; }
 # arrived V: packets that reached the Internet since the last call
 arrived() { in_net nft -j reset counter inet arrived "$1" | jq '.nftables[] | select(.counter) | .counter.packets'; }
