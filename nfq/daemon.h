@@ -65,7 +65,7 @@ struct nfqd {
 	uint64_t table, applied; /* handle of the table; policy version in force in it */
 	uint32_t gen, commits;
 	uint64_t told; /* version that acctd was told of */
-	int64_t compared_ms, checked_steps_ms, clock_offset_ms, lines_ms;
+	int64_t compared_ms, alive_ms, checked_steps_ms, clock_offset_ms, lines_ms;
 	int64_t harvested_ms[HARVESTS]; /* UTC, each set */
 	int64_t totals_ms;		/* monotonic: when the totals were last read */
 	uint64_t totals[2];		/* refused and passed then */

@@ -22,6 +22,7 @@
 #define COMPARE_SOON_MS 10000 /* look after the sets this often when others change the ruleset */
 #define SMALL		20000 /* elements that are put in again as a whole without much ado */
 #define ALIVE_MS	3000
+#define BEAT_MS		1000
 #define LEARN_RATE	20000 /* sources a second */
 #define STEP_MS		5000
 #define CLOCK_JUMP_MS	1000
@@ -136,8 +137,20 @@ static void say_alive(struct nfqd *d, enum nftset_verb verb)
 /* The rules hand packets to the queues while they find the element there. */
 static void heartbeat(struct nfqd *d)
 {
-	if (nfqd_healthy(d))
-		say_alive(d, NFTSET_REPLACE);
+	if (!nfqd_healthy(d))
+		return;
+	d->alive_ms = clock_mono_ms();
+	say_alive(d, NFTSET_REPLACE);
+}
+
+/* A million elements take longer than the rules wait for a sign of life. */
+static void between(void *arg)
+{
+	struct nfqd *d = arg;
+	if (clock_mono_ms() - d->alive_ms < BEAT_MS)
+		return;
+	queues_look(d);
+	heartbeat(d);
 }
 
 void kernel_leave(struct nfqd *d)
@@ -305,6 +318,7 @@ void kernel_tick(struct nfqd *d)
 		return;
 	if (anew && !look(d))
 		return;
+	nftset_between(d->sets, between, d);
 	heartbeat(d);
 	watch_steps(d, mono);
 	d->others |= others_changed(d);

@@ -25,8 +25,8 @@
 #define DENY_GROWTH  4
 #define DENY_MEMORY  60000 /* at least so long after its end a learned source is remembered */
 #define EXPIRE_MS    10000
-#define MAPS_TOUCHED 4096  /* a table of dirty elements that was larger is given back */
-#define SLACK	     64	   /* elements that the kernel counts, but has taken out already */
+#define MAPS_TOUCHED 4096 /* a table of dirty elements that was larger is given back */
+#define SLACK	     64	  /* elements that the kernel counts, but has taken out already */
 
 /* Holds prefixes of lo..len bits: what is shorter than lo would be more than KSYNC_EXPAND_MAX
  * elements. */

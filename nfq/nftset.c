@@ -27,7 +27,7 @@
 #include "nfq/nftset.h"
 
 #define TABLE	      "sekisho"
-#define SET_COUNT     20 /* NFTA_SET_COUNT, of Linux 6.16; older kernels tell none */
+#define SET_COUNT     20	/* NFTA_SET_COUNT, of Linux 6.16; older kernels tell none */
 #define XT_TARGET     "NFQUEUE" /* of the twin of nft queue, see kernel-rules/ */
 #define SEND_BYTES    (1u << 20)
 #define PER_MESSAGE   400 /* elements: their list may have 64 KB */
@@ -101,6 +101,8 @@ struct nftset {
 	struct mnl_socket *nl;
 	uint32_t seq, commits;
 	struct look look;
+	void (*between)(void *arg);
+	void *between_arg;
 	uint8_t send[SEND_BYTES];
 	uint8_t receive[RECEIVE_BYTES];
 };
@@ -806,11 +808,28 @@ static void commit_some(struct nftset *n, const struct nftset_op *ops, size_t co
 	}
 }
 
+void nftset_between(struct nftset *n, void (*fn)(void *arg), void *arg)
+{
+	n->between = fn;
+	n->between_arg = arg;
+}
+
+static void between(struct nftset *n)
+{
+	void (*fn)(void *arg) = n->between;
+	n->between = NULL; /* not within itself */
+	if (fn)
+		fn(n->between_arg);
+	n->between = fn;
+}
+
 struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops, size_t count)
 {
 	struct nftset_result r = {0};
-	for (size_t at = 0; at < count; at += NFTSET_CHUNK)
+	for (size_t at = 0; at < count; at += NFTSET_CHUNK) {
 		commit_some(n, ops + at, count - at < NFTSET_CHUNK ? count - at : NFTSET_CHUNK, &r);
+		between(n);
+	}
 	return r;
 }
 

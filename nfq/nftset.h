@@ -117,6 +117,11 @@ int nftset_steps(struct nftset *n);
  */
 bool nftset_note(struct nftset *n, char note[static NFTSET_NOTE]);
 
+/* fn is called between the transactions of a long nftset_apply(); it may call nftset_apply()
+ * itself.
+ */
+void nftset_between(struct nftset *n, void (*fn)(void *arg), void *arg);
+
 /* Deleting what is not there, and adding what is, are no failures. */
 struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops, size_t count);
 
