@@ -302,6 +302,41 @@ await test("an exemption is registered, listed, and removed with a reason", asyn
 	assert.match(await page.locator("tbody tr", { hasText: prefix }).first().innerText(), /removed/);
 });
 
+await test("an exemption is requested, looked at, activated, suspended, resumed and removed on its own page", async () => {
+	await page.goto(`${base}/exemptions`);
+	for (const [name, value] of Object.entries({ prefix: "198.51.100.80", contract: "F-78", reason: "<i>new</i> server", helo: "mail.customer.example" }))
+		await page.fill(`#f-${name}`, value);
+	await page.click("button:has-text('Request only')");
+	await page.waitForURL(/\/exemptions\?done=requested/);
+	await page.goto(`${base}/exemptions?state=requested`);
+	await page.locator("tbody th a", { hasText: "198.51.100.80" }).click();
+	await page.waitForURL(/\/exemptions\/\d+$/);
+	assert.match(await page.locator(".facts").innerText(), /F-78[\s\S]*mail\.customer\.example[\s\S]*<i>new<\/i> server/);
+	await page.click("button:has-text('Verify now')");
+	await page.waitForURL(/done=verify/);
+	assert.match(await page.locator("section", { hasText: "Evidence" }).last().innerText(), /ptr/);
+	for (const [label, verb] of [["Activate", "activate"], ["Suspend", "suspend"], ["Resume", "resume"], ["Remove", "remove"]]) {
+		await page.fill(`#r-${verb}`, `because ${verb}`);
+		await page.locator(`form[action$='/${verb}'] button`, { hasText: label }).click();
+		await page.waitForURL(/done=/);
+		assert.match(await page.locator(".timeline li").last().innerText(), new RegExp(`because ${verb}`));
+	}
+	assert.equal(await page.locator("form[action$='/remove']").count(), 0);
+	assert.equal(await page.locator(".timeline li").count() >= 6, true);
+});
+
+await test("the list of exemptions is filtered by state", async () => {
+	await page.goto(`${base}/exemptions`);
+	await page.selectOption("#q-state", "removed");
+	await page.click("form[role=search] button");
+	await page.waitForURL(/state=removed/);
+	assert.ok(await page.locator("tbody tr", { hasText: "198.51.100.80" }).count() > 0);
+	await page.selectOption("#q-state", "verified");
+	await page.click("form[role=search] button");
+	await page.waitForURL(/state=verified/);
+	assert.match(await page.locator("main").innerText(), /None is like that/);
+});
+
 /* --- incidents ------------------------------------------------------------------------------------------ */
 
 await test("the account that was contained by itself is on the list, with the reason in words", async () => {

@@ -169,10 +169,11 @@ static int print(const struct cli *c, const json_t *r)
 		if (!c->json)
 			print_daemon(c, daemons[i], d, process);
 	}
-	if (!all)
-		return EX_UNAVAILABLE;
+	/* Worse than a daemon that is away. */
 	const json_t *enforcing = json_object_get(json_object_get(r, "nfqd"), "enforcing");
-	return json_is_false(enforcing) ? CLI_NO : EX_OK;
+	if (json_is_false(enforcing))
+		return CLI_NO;
+	return all ? EX_OK : EX_UNAVAILABLE;
 }
 
 static json_t *nobody(void)
@@ -207,7 +208,7 @@ static int run_status(struct cli *c)
 
 static const struct cli_verb verbs[] = {
     {NULL, "", "Show whether each daemon is up, and what it says of itself.",
-     "Exit status 69 when one of them is away, 1 when nothing is enforced on port 25. On a "
+     "Exit status 1 when nothing is enforced on port 25, else 69 when one of them is away. On a "
      "terminal figures that belong together are on "
      "one line, without those that are 0.",
      NULL, run_status},

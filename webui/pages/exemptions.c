@@ -1,7 +1,8 @@
 /*
- * exemptions - who may use port 25 directly.
+ * exemptions - who may use port 25 directly: the list, and the form that adds to it. One of them is
+ * exemption.c's.
  *
- * Known gaps: an exemption is changed by adding it again; no approval by a second person yet.
+ * Known gaps: what is recorded of one is changed by an import.
  */
 #include <string.h>
 
@@ -17,6 +18,7 @@ static const struct page_done done[] = {
     {"added", "Registered. The kernel lets this customer's port 25 through now."},
     {"waiting", "Registered, but the packet daemon has not confirmed it within a second. It takes "
 		"effect when sekisho-nfqd is back."},
+    {"requested", "Requested. Its evidence is being looked up; an administrator activates it."},
     {"removed", "Removed. Open sessions on port 25 are cut, new ones are refused."},
     {"leaving", "Removed, but the packet daemon has not confirmed it within a second. Until "
 		"sekisho-nfqd is back the customer may still get through."},
@@ -72,11 +74,12 @@ static void row(struct web *w, const json_t *x)
 	struct html *h = w->h;
 	bool pending = strcmp(jstr(x, "state"), "pending") == 0;
 	bool active = pending || strcmp(jstr(x, "state"), "active") == 0;
-	put(h, LIT("<tr id=\"e"), INT(jint(x, "id", 0)), LIT("\"><th scope=\"row\">"));
-	link_subject(h, jstr(x, "prefix"));
-	put(h, LIT("<br>"));
+	put(h, LIT("<tr id=\"e"), INT(jint(x, "id", 0)),
+	    LIT("\"><th scope=\"row\"><a href=\"/exemptions/"), INT(jint(x, "id", 0)), LIT("\">"),
+	    TXT(jstr(x, "prefix")), LIT("</a><br>"));
 	if (!active || pending)
 		chip(h, jstr(x, "state"));
+	exemption_evidence(w, x);
 	if (strcmp(jstr(x, "class"), "full") != 0)
 		put(h, LIT("<span class=\"sub\">"), TXT(jstr(x, "class")), LIT("</span>"));
 	put(h, LIT("</th><td>"), FOR(jstr(x, "contract")), LIT("<br><span class=\"sub\">"),
@@ -92,20 +95,69 @@ static void row(struct web *w, const json_t *x)
 	put(h, LIT("</td></tr>"));
 }
 
-static void list(struct web *w, bool all)
+/* A query value, NULL when it is empty. */
+static const char *asked(const struct web *w, const char *name)
+{
+	const char *v = cgi_get(&w->req.query, name);
+	return v && *v ? v : NULL;
+}
+
+static struct query_exempt filter_of(const struct web *w, bool all)
+{
+	return (struct query_exempt){.all = all || asked(w, "state"),
+				     .state = asked(w, "state"),
+				     .class = asked(w, "class"),
+				     .evidence = asked(w, "evidence")};
+}
+
+static bool filtered(const struct query_exempt *f)
+{
+	return f->state || f->class || f->evidence;
+}
+
+static void choices(struct web *w, const char *chosen, const char *const *words)
+{
+	for (; *words; words++)
+		put(w->h, LIT("<option value=\""), ATT(*words),
+		    EITHER(chosen && strcmp(chosen, *words) == 0, "\" selected>", "\">"),
+		    TXT(*words), LIT("</option>"));
+}
+
+static void filter_form(struct web *w, const struct query_exempt *f)
+{
+	static const char *const states[] = {"requested", "verified",  "active",
+					     "pending",	  "suspended", "expired",
+					     "revoked",	  "removed",   NULL};
+	static const char *const found[] = {"good", "weak", "unknown", "bad", NULL};
+	put(w->h,
+	    LIT("<form method=\"get\" action=\"/exemptions\" class=\"act-row\" role=\"search\">"
+		"<div class=\"field\"><label for=\"q-state\">State</label>"
+		"<select id=\"q-state\" name=\"state\"><option value=\"\">any</option>"));
+	choices(w, f->state, states);
+	put(w->h,
+	    LIT("</select></div><div class=\"field\"><label for=\"q-evidence\">Evidence</label>"
+		"<select id=\"q-evidence\" name=\"evidence\"><option value=\"\">any</option>"));
+	choices(w, f->evidence, found);
+	put(w->h,
+	    LIT("</select></div><div class=\"field\"><label for=\"q-class\">Class</label>"
+		"<input id=\"q-class\" name=\"class\" maxlength=\"15\" list=\"classes\" value=\""),
+	    ATT(f->class ? f->class : ""), LIT("\"></div><button>Filter</button></form>"));
+}
+
+static void list(struct web *w, const struct query_exempt *f)
 {
 	const char *err = NULL;
 	struct query *q = web_query(w);
-	json_t *rows = q ? query_exemptions(q, &(struct query_exempt){.all = all}, web_rows(w),
-					    w->now_ms, &err)
-			 : NULL;
+	json_t *rows = q ? query_exemptions(q, f, web_rows(w), w->now_ms, &err) : NULL;
 	size_t i;
 	json_t *x;
 	if (!rows) {
 		page_unread(w, "The exemptions", q ? err : w->query_err);
 		return;
 	}
-	if (json_array_size(rows) == 0) {
+	if (json_array_size(rows) == 0 && filtered(f)) {
+		put(w->h, LIT("<p class=\"empty\">None is like that.</p>"));
+	} else if (json_array_size(rows) == 0) {
 		put(w->h, LIT("<p class=\"empty\">Nobody is registered: port 25 is closed for "
 			      "everybody. Register a fixed-IP customer with the form.</p>"));
 	} else {
@@ -120,32 +172,24 @@ static void list(struct web *w, bool all)
 		json_array_foreach (rows, i, x)
 			row(w, x);
 		put(w->h, LIT("</tbody></table></div>"));
-		page_more(w, json_array_size(rows), all ? "/exemptions?show=all" : "/exemptions");
+		page_more(w, json_array_size(rows),
+			  f->all ? "/exemptions?show=all" : "/exemptions");
 	}
 	json_decref(rows);
 }
 
 /* --- the form --------------------------------------------------------------------------------- */
 
-static void class_field(struct web *w)
-{
-	bool throttled = strcmp(form_value(w, "class"), "throttled") == 0;
-	put(w->h,
-	    LIT("<div class=\"field\"><label for=\"f-class\">How much</label><select "
-		"id=\"f-class\" name=\"class\">"
-		"<option value=\"full\">Everything: their own mail server</option><option "
-		"value=\"throttled\""),
-	    EITHER(throttled, " selected>", ">"),
-	    LIT("New connections throttled</option></select></div>"));
-}
-
+/* Administrators register at once; the desk requests. */
 static void add_form(struct web *w)
 {
-	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"add-title\"><h2 "
-		      "id=\"add-title\">Register a customer</h2>"
-		      "<p class=\"hint\">For fixed-IP customers who run a mail server. Everybody "
-		      "else submits on 587 or 465.</p>"));
-	form_begin(w, "/exemptions/add", 0, NULL, "stack");
+	bool admin = w->role >= ROLE_ADMIN;
+	put(w->h,
+	    LIT("<section class=\"card\" aria-labelledby=\"add-title\"><h2 id=\"add-title\">"),
+	    EITHER(admin, "Register a customer", "Request an exemption"),
+	    LIT("</h2><p class=\"hint\">For fixed-IP customers who run a mail server. Everybody "
+		"else submits on 587 or 465.</p>"));
+	form_begin(w, admin ? "/exemptions/add" : "/exemptions/request", 0, NULL, "stack");
 	form_input(w, &(struct form_input){.name = "prefix",
 					   .label = "Address or prefix",
 					   .required = true,
@@ -174,8 +218,31 @@ static void add_form(struct web *w)
 	put(w->h,
 	    LIT("<datalist id=\"expiries\"><option value=\"+30d\"><option value=\"+90d\"><option "
 		"value=\"+180d\"><option value=\"+365d\"></datalist>"));
-	class_field(w);
-	put(w->h, LIT("<button class=\"primary\">Register</button>"));
+	form_input(w, &(struct form_input){.name = "helo",
+					   .label = "HELO name",
+					   .max = 253,
+					   .placeholder = "mail.customer.example"});
+	form_input(w, &(struct form_input){.name = "domain",
+					   .label = "Mail domain",
+					   .max = 253,
+					   .placeholder = "customer.example"});
+	form_input(w, &(struct form_input){.name = "class",
+					   .label = "Class",
+					   .max = 15,
+					   .list = "classes",
+					   .placeholder = "full"});
+	form_input(w, &(struct form_input){.name = "to",
+					   .label = "Destinations",
+					   .max = 700,
+					   .placeholder = "198.51.100.25, 2001:db8:9::/48",
+					   .hint = "Of a class for listed destinations only."});
+	put(w->h,
+	    LIT("<datalist id=\"classes\"><option value=\"full\"><option "
+		"value=\"throttled\"><option value=\"listed\"></datalist>"
+		"<button class=\"primary\">"),
+	    EITHER(admin, "Register", "Request"), LIT("</button>"));
+	if (admin) /* the same fields, without putting it in force */
+		put(w->h, LIT("<button formaction=\"/exemptions/request\">Request only</button>"));
 	form_end(w);
 	put(w->h, LIT("</section>"));
 }
@@ -184,6 +251,7 @@ void page_exemptions(struct web *w)
 {
 	const char *show = cgi_get(&w->req.query, "show");
 	bool all = show && strcmp(show, "all") == 0;
+	const struct query_exempt f = filter_of(w, all);
 	page_begin(w, "Port 25 exemptions", NAV_EXEMPTIONS);
 	page_done(w, done);
 	put(w->h,
@@ -192,11 +260,12 @@ void page_exemptions(struct web *w)
 		"id=\"list-title\">Registered</h2>"
 		"<ul class=\"tabs\"><li><a href=\"/exemptions\""),
 	    EITHER(!all, " aria-current=\"true\"", ""),
-	    LIT(">In force</a></li><li><a href=\"/exemptions?show=all\""),
+	    LIT(">Not ended</a></li><li><a href=\"/exemptions?show=all\""),
 	    EITHER(all, " aria-current=\"true\"", ""), LIT(">Ended too</a></li></ul></div>"));
-	list(w, all);
+	filter_form(w, &f);
+	list(w, &f);
 	put(w->h, LIT("</section>"));
-	if (w->role >= ROLE_ADMIN)
+	if (w->role >= ROLE_DESK)
 		add_form(w);
 	put(w->h, LIT("</div>"));
 	page_end(w);
@@ -240,9 +309,10 @@ static void finish(struct web *w, json_t *result, const char *now, const char *l
 	json_decref(result);
 }
 
-void post_exempt_add(struct web *w)
+static void begin_exemption(struct web *w, const char *op, const char *now, const char *later)
 {
-	static const char *const names[] = {"prefix", "class", "contract", "contact", "reason"};
+	static const char *const names[] = {"prefix", "class", "contract", "contact",
+					    "reason", "helo",  "domain",   "to"};
 	json_t *args = json_object(), *result = NULL;
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		take(w, args, names[i]);
@@ -252,10 +322,20 @@ void post_exempt_add(struct web *w)
 		page_exemptions(w);
 		return;
 	}
-	if (web_change(w, "exempt.add", args, &result))
-		finish(w, result, "added", "waiting");
+	if (web_change(w, op, args, &result))
+		finish(w, result, now, later);
 	else
 		page_exemptions(w);
+}
+
+void post_exempt_add(struct web *w)
+{
+	begin_exemption(w, "exempt.add", "added", "waiting");
+}
+
+void post_exempt_request(struct web *w)
+{
+	begin_exemption(w, "exempt.request", "requested", "requested");
 }
 
 void post_exempt_remove(struct web *w)

@@ -17,7 +17,16 @@ void page_overview(struct web *w);
 
 void page_exemptions(struct web *w);
 void post_exempt_add(struct web *w);
+void post_exempt_request(struct web *w);
 void post_exempt_remove(struct web *w);
+void page_exemption(struct web *w); /* one of them */
+void post_exempt_verify(struct web *w);
+void post_exempt_activate(struct web *w);
+void post_exempt_suspend(struct web *w);
+void post_exempt_resume(struct web *w);
+void post_exempt_end(struct web *w); /* removes the one of the path */
+/* What the DNS says of one, as a chip; nothing when nobody has looked. */
+void exemption_evidence(struct web *w, const json_t *x);
 
 void page_incidents(struct web *w);
 void page_incident(struct web *w);

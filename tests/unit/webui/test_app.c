@@ -320,6 +320,12 @@ static void roles_and_tokens(void **state)
 	} rows[] = {
 	    {"/exemptions/add", "&prefix=192.0.2.1&reason=x", "admin"},
 	    {"/exemptions/remove", "&prefix=192.0.2.1", "admin"},
+	    {"/exemptions/request", "&prefix=192.0.2.1&reason=x", "desk"},
+	    {"/exemptions/1/verify", "&prefix=192.0.2.1", "desk"},
+	    {"/exemptions/1/activate", "&prefix=192.0.2.1&reason=x", "admin"},
+	    {"/exemptions/1/suspend", "&prefix=192.0.2.1&reason=x", "desk"},
+	    {"/exemptions/1/resume", "&prefix=192.0.2.1&reason=x", "admin"},
+	    {"/exemptions/1/remove", "&prefix=192.0.2.1&reason=x", "admin"},
 	    {"/incidents/7/ack", "", "desk"},
 	    {"/incidents/7/hold", "", "desk"},
 	    {"/incidents/7/release", "&reason=x", "desk"},
@@ -435,6 +441,7 @@ static void viewer_has_no_forms(void **state)
 		assert_int_equal(forms, 1);
 	}
 	has(get(.path = "/exemptions", .cookie = ADMIN), "action=\"/exemptions/add\"");
+	has(get(.path = "/exemptions", .cookie = DESK), "action=\"/exemptions/request\"");
 	has(get(.path = "/reports", .cookie = DESK), "action=\"/reports/import\"");
 }
 
