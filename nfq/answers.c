@@ -174,6 +174,49 @@ static const char *address_arg(struct feed_request *r, const json_t *args, const
 	return text;
 }
 
+/* What the exemption that decides says; nothing when there is none. */
+static void add_exemption(const struct nfqd *d, const struct addr *src, json_t *o)
+{
+	const struct policy *p = shared_policy(d->shared);
+	const struct policy_item *i = policy_match(p, src, clock_utc_ms());
+	char text[PREFIX_STRLEN];
+	if (!i)
+		return;
+	const struct prefix covers = policy_prefix(i);
+	(void)json_object_set_new(o, "exemption_id", json_integer(i->id));
+	(void)json_object_set_new(o, "class", json_string(policy_class(p, i->class)));
+	(void)json_object_set_new(o, "prefix", json_string(prefix_format(&covers, text)));
+	if (!i->dsts)
+		return;
+	json_t *list = json_array();
+	for (unsigned n = 0; n < i->dsts->n; n++)
+		(void)json_array_append_new(list, json_string(prefix_format(&i->dsts->v[n], text)));
+	(void)json_object_set_new(o, "destinations", list);
+}
+
+/* The pool by the longest prefix; which interface a source is behind is not known here. */
+static void add_line(const struct nfqd *d, const struct addr *src, json_t *o)
+{
+	const char *pool = NULL;
+	struct prefix line, best = {.len = 0};
+	char err[128], text[PREFIX_STRLEN];
+	for (size_t i = 0; i < d->conf.pools.n; i++) {
+		const struct nfq_pool *x = nfq_conf_pool(&d->conf, i);
+		for (size_t j = 0; j < x->prefixes.n; j++) {
+			struct prefix p;
+			if (!prefix_parse(x->prefixes.items[j], &p, err) ||
+			    !prefix_contains(&p, src) || (pool && p.len < best.len))
+				continue;
+			best = p;
+			pool = x->name;
+		}
+	}
+	line.len = verdict_line(shared_lines(d->shared), src, 0, &line.a);
+	(void)json_object_set_new(o, "line", json_string(prefix_format(&line, text)));
+	if (pool)
+		(void)json_object_set_new(o, "pool", json_string(pool));
+}
+
 static void answer_explain(struct nfqd *d, struct feed_request *r, const json_t *args)
 {
 	struct addr src, dst;
@@ -187,7 +230,8 @@ static void answer_explain(struct nfqd *d, struct feed_request *r, const json_t 
 	json_t *o = json_pack("{s:s, s:s, s:s, s:b}", "decision", x.decision, "rule", x.rule, "why",
 			      x.why, "in_kernel", (int)x.in_kernel);
 	if (x.exemption_id)
-		(void)json_object_set_new(o, "exemption_id", json_integer(x.exemption_id));
+		add_exemption(d, &src, o);
+	add_line(d, &src, o);
 	feed_reply(r, true, o);
 }
 

@@ -211,8 +211,8 @@ zombies() { ctl incident list --json | jq '[.[] | select(.detector == "zombie")]
 	NFQ_LINES=$'suspect_attempts = 10\nsuspect_destinations = 8\nsuspect_networks = 6' configure ""
 	start_nfqd
 	soon 10 state_is running
-	ctl subscriber add K-100 --name 'A home' || true
-	ctl lease add 100.64.0.3 K-100
+	ctl subscriber add K-100 --name "A home"
+	ctl lease add 100.64.0.3 --subscriber K-100
 	in_gw ip route replace default via 192.0.2.25
 	for n in {1..40}; do
 		in_sub socat -u OPEN:/dev/null "TCP:$NET4:25,connect-timeout=1,bind=100.64.0.2" 2> /dev/null || true
