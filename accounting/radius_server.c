@@ -25,6 +25,7 @@
 #include "lib/proc.h"
 #include "accounting/radius_auth.h"
 #include "accounting/radius_clients.h"
+#include "accounting/radius_recent.h"
 #include "accounting/store_radius.h"
 
 #define GROUP_MS	5
@@ -33,8 +34,6 @@
 #define READ_PACKETS	64   /* a call */
 #define SOCKET_BYTES	(4 << 20)
 #define WAIT_MS		1000 /* for nfqd */
-#define RECENT		8192 /* packets remembered, a power of two */
-#define RECENT_MS	30000
 #define CHORES_MS	10000
 #define CHORES_MORE_MS	20
 #define CHORES_SESSIONS 200
@@ -89,13 +88,6 @@ struct pending {
 };
 STAILQ_HEAD(pending_list, pending);
 
-struct recent {
-	struct sockaddr_storage from; /* zero beyond its length */
-	uint8_t id, authenticator[16];
-	bool used, answered;
-	int64_t ms;
-};
-
 struct radius_server {
 	struct event_base *base;
 	struct store *store;
@@ -106,7 +98,7 @@ struct radius_server {
 	struct event *group, *wait, *chores;
 	struct pending_list pending, waiting;
 	size_t n_pending;
-	struct recent *recent;
+	struct radius_recent *recent;
 	int64_t started_ms, log_s;
 	int logs;
 	struct metric *counts[N_COUNTS], *skewed, *unconfirmed, *sessions;
@@ -142,31 +134,6 @@ static void refuse(struct radius_server *rs, enum count c, const struct sockaddr
 	log_event(LOG_WARNING, addr_format(&a, text), "radius", labels[c], LS("why", why));
 }
 
-/* --- packets that came before --- */
-
-static struct recent *recent_of(struct radius_server *rs, const struct pending *p)
-{
-	uint32_t h = 2166136261U;
-	const uint8_t *b = (const uint8_t *)&p->from;
-	for (size_t i = 0; i < p->from_len; i++)
-		h = (h ^ b[i]) * 16777619U;
-	h = (h ^ p->bytes[1]) * 16777619U;
-	return &rs->recent[(h ^ h >> 16) & (RECENT - 1)];
-}
-
-static bool is_recent(const struct recent *r, const struct pending *p)
-{
-	return r->used && p->now_ms - r->ms < RECENT_MS && r->id == p->bytes[1] &&
-	       memcmp(r->authenticator, p->bytes + 4, 16) == 0 &&
-	       memcmp(&r->from, &p->from, sizeof p->from) == 0;
-}
-
-static void remember(struct recent *r, const struct pending *p)
-{
-	*r = (struct recent){.from = p->from, .id = p->bytes[1], .used = true, .ms = p->now_ms};
-	memcpy(r->authenticator, p->bytes + 4, 16);
-}
-
 /* --- answers --- */
 
 static const struct radius_client *client_of(const struct radius_server *rs,
@@ -184,22 +151,13 @@ static void answer(struct radius_server *rs, const struct pending *p)
 	uint8_t out[RADIUS_MAX];
 	size_t auth_at, n = radius_answer(p->bytes, p->len, out, &auth_at);
 	const struct radius_client *c = client_of(rs, &p->from);
-	struct recent *r = recent_of(rs, p);
 	if (!c) /* no client any more, since a reload */
 		return;
 	radius_sign(out, n, auth_at, p->bytes + 4, c->secret, c->len);
 	(void)sendto(p->port->fd, out, n, MSG_DONTWAIT, (const struct sockaddr *)&p->from,
 		     p->from_len);
-	if (is_recent(r, p))
-		r->answered = true;
+	radius_recent_answered(rs->recent, &p->from, p->bytes, p->now_ms);
 	metric_add(rs->counts[C_ANSWERED], 1);
-}
-
-static void forget(struct radius_server *rs, const struct pending *p)
-{
-	struct recent *r = recent_of(rs, p);
-	if (is_recent(r, p))
-		r->used = false;
 }
 
 /* --- what a packet says, for the store --- */
@@ -310,7 +268,7 @@ static void finish(struct radius_server *rs, struct pending *p, bool stored)
 		answer(rs, p);
 	else {
 		metric_add(rs->counts[C_FAILED], 1);
-		forget(rs, p);
+		radius_recent_forget(rs->recent, &p->from, p->bytes, p->now_ms);
 	}
 	free(p);
 }
@@ -455,15 +413,13 @@ static bool admit(struct radius_server *rs, struct pending *p)
 /* Seen before: the same answer, if there is one yet. */
 static bool again(struct radius_server *rs, const struct pending *p)
 {
-	struct recent *r = recent_of(rs, p);
-	if (is_recent(r, p)) {
-		metric_add(rs->counts[C_AGAIN], 1);
-		if (r->answered)
-			answer(rs, p);
-		return true;
-	}
-	remember(r, p);
-	return false;
+	bool answered;
+	if (!radius_recent(rs->recent, &p->from, p->bytes, p->now_ms, &answered))
+		return false;
+	metric_add(rs->counts[C_AGAIN], 1);
+	if (answered)
+		answer(rs, p);
+	return true;
 }
 
 static void receive(struct port *port, const struct mmsghdr *m, int64_t now_ms)
@@ -656,9 +612,7 @@ struct radius_server *radius_server_new(struct event_base *base, const struct ra
 				     .feed = feed,
 				     .rules = *rules,
 				     .started_ms = clock_utc_ms(),
-				     .recent = calloc(RECENT, sizeof *rs->recent)};
-	if (!rs->recent)
-		fatal("out of memory");
+				     .recent = radius_recent_new()};
 	STAILQ_INIT(&rs->pending);
 	STAILQ_INIT(&rs->waiting);
 	make_metrics(rs);
@@ -721,6 +675,6 @@ void radius_server_free(struct radius_server *rs)
 	event_free(rs->wait);
 	event_free(rs->chores);
 	radius_clients_free(rs->clients);
-	free(rs->recent);
+	radius_recent_free(rs->recent);
 	free(rs);
 }

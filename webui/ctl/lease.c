@@ -169,6 +169,7 @@ static json_t *check_rows(struct cli *c, const json_t *rows, int *status)
 }
 
 #define ROWS_A_REQUEST 1000
+#define APPLY_MS       600000 /* a million rows may take minutes */
 
 /* "row 1234: why" names a row of the whole import: say where in the file it is. */
 static int refused(struct cli *c, const json_t *rows, const struct control_error *e)

@@ -36,6 +36,8 @@ static const struct col who_cols[] = {
     {"ACCOUNTS", "accounts", COL_TEXT},
     {"NAME", "subscriber_name", COL_TEXT},
     {"INCIDENTS", "incident_ids", COL_TEXT},
+    {"EXEMPT", "exemptions", COL_TEXT},
+    {"BLOCKED", "blocked", COL_NUM},
     COL_END,
 };
 
@@ -124,6 +126,21 @@ static void add_incidents(struct query *q, json_t *rows)
 	json_decref(all);
 }
 
+/* Different subscribers among the rows. */
+static bool several(const json_t *rows)
+{
+	const char *first = NULL;
+	json_t *row;
+	size_t i;
+	json_array_foreach (rows, i, row) {
+		const char *ref = json_string_value(json_object_get(row, "subscriber"));
+		if (first && ref && strcmp(first, ref) != 0)
+			return true;
+		first = ref;
+	}
+	return false;
+}
+
 static int run_who(struct cli *c)
 {
 	struct addr a;
@@ -141,6 +158,13 @@ static int run_who(struct cli *c)
 		add_incidents(q, r);
 		status = out_list(c, who_cols, r);
 	}
+	if (r && several(r))
+		cli_warn(c,
+			 port < 0 ? "%s was several subscribers': give the port, too"
+				  : "%s and that port were several subscribers'",
+			 c->args[0]);
+	if (r && status == CLI_NO)
+		cli_warn(c, "nobody is known to have had %s then", c->args[0]);
 	json_decref(r);
 	return status;
 }
@@ -149,7 +173,9 @@ static const struct cli_verb who_verbs[] = {
     {NULL, "IP [PORT] TIME", "Say which subscriber used an address (and port) at a time.",
      "The narrowest lease that holds the address counts; its subscriber's unresolved incidents "
      "are named. Several lines when the leases do not tell "
-     "them apart; exit status 1 when nobody is known.",
+     "them apart, and a word about it on standard error; exit status 1 when nobody is known. "
+     "EXEMPT are the subscriber's exemptions of the line, BLOCKED the refused port-25 packets of "
+     "the address in the day before.",
      NULL, run_who},
 };
 const struct cli_noun noun_who = {"who", "who used an address at a time", CLI_VERBS(who_verbs)};
