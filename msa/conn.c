@@ -170,10 +170,12 @@ void conn_act(struct conn *c)
 			break;
 		case SMTP_WANT_DATA:
 			conn_begin_message(c);
+			event_del(c->pace); /* measured from here */
 			return;
 		case SMTP_WANT_CHUNK:
 			if (c->s->chunk.keep && !c->msg)
 				conn_begin_message(c);
+			event_del(c->pace);
 			if (c->s->chunk.left > 0)
 				return;
 			chunk_done(c);

@@ -45,10 +45,10 @@ static bool take_body(const struct about *a, const char *v, size_t len)
 	static const char *const words[] = {
 	    [ESMTP_7BIT] = "7BIT", [ESMTP_8BIT] = "8BITMIME", [ESMTP_BINARY] = "BINARYMIME"};
 
-	for (uint8_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
 		if (!is_word(v, len, words[i]))
 			continue;
-		a->tx->esmtp.body = i;
+		a->tx->esmtp.body = (uint8_t)i;
 		return true;
 	}
 	return false;

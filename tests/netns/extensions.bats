@@ -335,6 +335,14 @@ msmtp_dsn() { # OPTIONS
 	trickle("data", mail + b"DATA\r\n", b"x", 0.2, 8)
 	trickle("chunk", mail + b"BDAT 5000\r\n", b"x", 0.2, 8)
 	trickle("command", b"NOOP ", b"x", 0.5, 8)
+	s, f = session(b"")
+	for i in range(5): # each message has a time of its own
+	    s.sendall(mail + b"DATA\r\n")
+	    time.sleep(0.4)
+	    s.sendall(b"Subject: short\r\n\r\nx\r\n.\r\n")
+	s.sendall(b"QUIT\r\n")
+	text = f.read()
+	print("short", text.count(b"queued as"), "421" if b"421" in text else "alive", flush=True)
 	trickle("steady", mail + b"DATA\r\n", b"x" * 60 + b"\r\n", 0.1, 4)
 	END
 	echo "$output"
@@ -342,7 +350,8 @@ msmtp_dsn() { # OPTIONS
 	[ "${lines[0]}" = "data 421" ]
 	[ "${lines[1]}" = "chunk 421" ]
 	[ "${lines[2]}" = "command 421" ]
-	[ "${lines[3]}" = "steady alive" ]
+	[ "${lines[3]}" = "short 5 alive" ]
+	[ "${lines[4]}" = "steady alive" ]
 }
 
 @test "who speaks before the greeting is sent away, who waits is served" {
