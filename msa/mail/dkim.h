@@ -1,13 +1,13 @@
 /*
- * dkim - signs messages (RFC 6376, RFC 8463) with the keys of a table.
+ * dkim - signs messages (RFC 6376) with the keys of a table.
  *
  * The table (msa.dkim) has one key a line:
  *
  *   DOMAIN SELECTOR KEYFILE [from=TIME] [until=TIME]
  *
  * A key signs from `from` on and until `until`, so that a rotation is two lines written beforehand.
- * Several keys of a domain that are due sign each (RSA and Ed25519 side by side). KEYFILE is a PEM
- * private key, RSA of 1024 bits at least or Ed25519.
+ * Several keys of a domain that are due sign each. KEYFILE is a PEM private key, RSA of 1024 bits
+ * at least.
  */
 #ifndef MSA_MAIL_DKIM_H
 #define MSA_MAIL_DKIM_H

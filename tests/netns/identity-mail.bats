@@ -8,7 +8,7 @@
 
 setup_file() {
 	[ "$(id -u)" = 0 ] || skip "needs root for a network namespace"
-	/usr/bin/python3 -c 'import dkim, nacl' || skip "needs python3-dkim and python3-nacl"
+	/usr/bin/python3 -c 'import dkim' || skip "needs python3-dkim"
 	export BIN=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}
 	export DIR=$BATS_FILE_TMPDIR NS=sekisho-ident-$$
 	mkdir -p "$DIR"/{state,run,sink,tls,dkim}
@@ -20,7 +20,7 @@ setup_file() {
 		printf 'secret%s' "$i" | saslpasswd2 -p -c -f "$DIR/sasldb2" -u isp.example "user$i"
 	done
 	openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$DIR/dkim/r.pem" 2>/dev/null
-	openssl genpkey -algorithm ED25519 -out "$DIR/dkim/e.pem"
+	openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out "$DIR/dkim/e.pem" 2>/dev/null
 	openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out "$DIR/dkim/s.pem" 2>/dev/null
 	cat > "$DIR/dkim/table" <<-END
 	isp.example  r1  $DIR/dkim/r.pem
@@ -31,11 +31,10 @@ setup_file() {
 	import base64, subprocess, sys, dkim
 	def record(name, timeout=5):
 	    sel, dom = name.decode().rstrip('.').split('._domainkey.')
-	    kind, file = {'r1': ('rsa', 'r'), 'e1': ('ed25519', 'e'), 's1': ('rsa', 's')}[sel]
+	    file = {'r1': 'r', 'e1': 'e', 's1': 's'}[sel]
 	    der = subprocess.run(['openssl', 'pkey', '-in', sys.argv[2] + '/dkim/' + file + '.pem', '-pubout', '-outform', 'DER'],
 	                         capture_output=True, check=True).stdout
-	    key = der if kind == 'rsa' else der[-32:]
-	    return b'v=DKIM1; k=' + kind.encode() + b'; p=' + base64.b64encode(key)
+	    return b'v=DKIM1; k=rsa; p=' + base64.b64encode(der)
 	text = open(sys.argv[1], 'rb').read()
 	text = text[text.index(b'DKIM-Signature:'):].replace(b'\n', b'\r\n')
 	# The sink ends each file with an empty line of its own.
@@ -242,7 +241,7 @@ envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 	[ "$(grep '^CFBL-' "$f")" = $'CFBL-Address: fbl@isp.example; report=arf\nCFBL-Feedback-ID: '"$want" ]
 }
 
-@test "DKIM: RSA and Ed25519 of the domain, over everything that was added" {
+@test "DKIM: every key of the domain signs, over everything that was added" {
 	mail 01 user01@isp.example --header "Subject: h1-$BATS_ROOT_PID" --h-From 'Boss <ceo@isp.example>' --add-header 'X-Odd:   a  b ' \
 		--body $'one \n\n.two\n\xc3\xb6\n\n\n'
 	f=$(arrived "h1-$BATS_ROOT_PID")

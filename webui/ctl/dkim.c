@@ -37,15 +37,10 @@ static const struct col made_cols[] = {
     COL_END,
 };
 static const struct col show_cols[] = {
-    {"DOMAIN", "domain", COL_TEXT},
-    {"SELECTOR", "selector", COL_TEXT},
-    {"TYPE", "type", COL_TEXT},
-    {"BITS", "bits", COL_NUM},
-    {"STATE", "state", COL_TEXT},
-    {"FROM", "from_ms", COL_TIME},
-    {"UNTIL", "until_ms", COL_NEVER},
-    {"RECORD", "record", COL_TEXT},
-    COL_END,
+    {"DOMAIN", "domain", COL_TEXT}, {"SELECTOR", "selector", COL_TEXT},
+    {"BITS", "bits", COL_NUM},	    {"STATE", "state", COL_TEXT},
+    {"FROM", "from_ms", COL_TIME},  {"UNTIL", "until_ms", COL_NEVER},
+    {"RECORD", "record", COL_TEXT}, COL_END,
 };
 
 /* --- names and records --- */
@@ -60,27 +55,15 @@ static bool name_ok(const char *s)
 	       !strstr(s, "..");
 }
 
-static bool is_rsa(const EVP_PKEY *key)
-{
-	return EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA;
-}
-
-/* The public half as a record has it: RFC 6376 3.6.1, RFC 8463 3. NULL: another kind of key. */
+/* The public half as a record has it (RFC 6376 3.6.1). NULL: not an RSA key. */
 static char *public_text(void *pool, EVP_PKEY *key)
 {
-	uint8_t raw[32], *der = NULL;
-	size_t n = sizeof(raw);
+	uint8_t *der = NULL;
+	int n = EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA ? i2d_PUBKEY(key, &der) : 0;
 	char *out = NULL;
-	if (is_rsa(key)) {
-		int len = i2d_PUBKEY(key, &der);
-		n = len > 0 ? (size_t)len : 0;
-	} else if (EVP_PKEY_get_base_id(key) != EVP_PKEY_ED25519 ||
-		   EVP_PKEY_get_raw_public_key(key, raw, &n) != 1) {
-		n = 0;
-	}
 	if (n > 0) {
-		out = talloc_size(pool, (n + 2) / 3 * 4 + 1);
-		EVP_EncodeBlock((unsigned char *)out, der ? der : raw, (int)n);
+		out = talloc_size(pool, ((size_t)n + 2) / 3 * 4 + 1);
+		EVP_EncodeBlock((unsigned char *)out, der, n);
 	}
 	OPENSSL_free(der);
 	return out;
@@ -97,7 +80,7 @@ static char *zone_line(void *pool, const char *name, const char *value)
 	return talloc_strdup_append(out, " )");
 }
 
-/* "name", "value" and "record" of a key, into o. False: not a kind that DKIM knows. */
+/* "name", "value" and "record" of a key, into o. False: not an RSA key. */
 static bool put_record(struct cli *c, json_t *o, const char *domain, const char *selector,
 		       EVP_PKEY *key)
 {
@@ -105,9 +88,7 @@ static bool put_record(struct cli *c, json_t *o, const char *domain, const char 
 	if (!text)
 		return false;
 	char *name = talloc_asprintf(c->pool, "%s._domainkey.%s", selector, domain);
-	char *value =
-	    talloc_asprintf(c->pool, "v=DKIM1; k=%s; p=%s", is_rsa(key) ? "rsa" : "ed25519", text);
-	json_object_set_new(o, "type", json_string(is_rsa(key) ? "rsa" : "ed25519"));
+	char *value = talloc_asprintf(c->pool, "v=DKIM1; k=rsa; p=%s", text);
 	json_object_set_new(o, "bits", json_integer(EVP_PKEY_get_bits(key)));
 	json_object_set_new(o, "name", json_string(name));
 	json_object_set_new(o, "value", json_string(value));
@@ -135,11 +116,9 @@ static char *default_file(struct cli *c, const char *domain, const char *selecto
 
 static EVP_PKEY *make_key(struct cli *c)
 {
-	const char *type = cli_text(c, "type");
 	int64_t bits = RSA_BITS;
 	cli_number(c, "bits", &bits);
-	return type && strcmp(type, "ed25519") == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")
-						    : EVP_RSA_gen((unsigned)bits);
+	return EVP_RSA_gen((unsigned)bits);
 }
 
 /* The daemons' group may read it, and nobody else but root. */
@@ -301,8 +280,7 @@ static int show_line(struct cli *c, char *line, json_t *rows)
 	if (put_record(c, o, field[0], field[1], key))
 		json_array_append(rows, o);
 	else
-		status =
-		    cli_fail(c, EX_DATAERR, "%s: DKIM knows RSA and Ed25519 keys only", field[2]);
+		status = cli_fail(c, EX_DATAERR, "%s: an RSA key is expected", field[2]);
 	json_decref(o);
 	EVP_PKEY_free(key);
 	return status;
@@ -324,8 +302,7 @@ static int run_show(struct cli *c)
 }
 
 static const struct cli_opt keygen_opts[] = {
-    {"type", CLI_CHOICE, "rsa|ed25519", "kind of key; default rsa", 0, 0, false},
-    {"bits", CLI_INT, "N", "of an RSA key; default 2048", 1024, 4096, false},
+    {"bits", CLI_INT, "N", "of the RSA key; default 2048", 1024, 4096, false},
     {"file", CLI_TEXT, "FILE",
      "where it goes; default dkim/DOMAIN.SELECTOR.pem beside the configuration", 0, 0, false},
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},

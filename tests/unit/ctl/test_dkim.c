@@ -73,9 +73,8 @@ static void test_keygen(void **state)
 	RUN(&r, "dkim", "keygen", "isp.example", "r1");
 	assert_int_equal(r.status, 73);
 	assert_non_null(strstr(r.err, "File exists"));
-	RUN(&r, "dkim", "keygen", "isp.example", "e1", "--type", "ed25519");
+	RUN(&r, "dkim", "keygen", "isp.example", "e1", "--bits", "1024");
 	assert_int_equal(r.status, 0);
-	assert_non_null(strstr(r.out, "v=DKIM1; k=ed25519; p="));
 	RUN(&r, "dkim", "keygen", "isp..example", "r1");
 	assert_int_equal(r.status, 64);
 	RUN(&r, "dkim", "keygen", "isp.example", "../r1");
@@ -112,8 +111,8 @@ static void test_show(void **state)
 			    "waiting");
 	assert_int_equal(json_integer_value(json_object_get(json_array_get(v, 0), "bits")), 2048);
 	value = json_string_value(json_object_get(json_array_get(v, 1), "value"));
-	assert_memory_equal(value, "v=DKIM1; k=ed25519; p=", 22);
-	assert_int_equal(strlen(value), 22 + 44);
+	assert_memory_equal(value, "v=DKIM1; k=rsa; p=MI", 20);
+	assert_int_equal(strlen(value), 18 + 216);
 	value = json_string_value(json_object_get(json_array_get(v, 0), "value"));
 	assert_int_equal(strlen(value), 18 + 392);
 	json_decref(v);
