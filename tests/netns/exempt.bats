@@ -265,7 +265,9 @@ field() { ctl exempt show "$1" --json | jq -r ".$2"; }
 	[ "$(ctl exempt list --within 192.0.2.0/24 | cut -f1 | sort | paste -sd ' ')" = "192.0.2.60 192.0.2.61" ]
 	[ "$(ctl exempt list --within 2001:db8::/32 | cut -f1)" = 2001:db8:60::/56 ]
 	[ "$(ctl exempt list --state requested | cut -f1)" = 2001:db8:60::/56 ]
-	[ "$(ctl exempt list --state removed --within 192.0.2.40 | cut -f1)" = 192.0.2.40 ]
+	is 0 ctl exempt add 192.0.2.69
+	is 0 ctl exempt remove 192.0.2.69
+	[ "$(ctl exempt list --state removed --within 192.0.2.69 | cut -f1)" = 192.0.2.69 ]
 	is 1 ctl exempt list --state suspended
 	for p in 192.0.2.60 192.0.2.61 198.51.100.0/29 2001:db8:60::/56; do is 0 ctl exempt remove $p; done
 }

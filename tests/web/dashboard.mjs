@@ -328,11 +328,11 @@ await test("an exemption is requested, looked at, activated, suspended, resumed 
 await test("the list of exemptions is filtered by state", async () => {
 	await page.goto(`${base}/exemptions`);
 	await page.selectOption("#q-state", "removed");
-	await page.click("form[role=search] button");
+	await page.click("form[action='/exemptions'] button:has-text('Filter')");
 	await page.waitForURL(/state=removed/);
 	assert.ok(await page.locator("tbody tr", { hasText: "198.51.100.80" }).count() > 0);
 	await page.selectOption("#q-state", "verified");
-	await page.click("form[role=search] button");
+	await page.click("form[action='/exemptions'] button:has-text('Filter')");
 	await page.waitForURL(/state=verified/);
 	assert.match(await page.locator("main").innerText(), /None is like that/);
 });
