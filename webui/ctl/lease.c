@@ -205,8 +205,10 @@ static json_t *send_rows(struct cli *c, const json_t *rows, const json_t *all, c
 	struct control_error e;
 	char import[64] = "";
 	for (size_t first = 0;; first += ROWS_A_REQUEST) {
+		json_t *args = request(all, first, fixed, import);
 		json_t *r =
-		    ask_control_quiet(c, "lease.import", request(all, first, fixed, import), &e);
+		    control_call_within(c->conf.run_dir, "lease.import", args, NULL, APPLY_MS, &e);
+		json_decref(args);
 		if (!r) {
 			*status = refused(c, rows, &e);
 			return NULL;
