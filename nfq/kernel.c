@@ -79,6 +79,27 @@ static void report(struct nfqd *d, const char *what, const struct nftset_result 
 
 /* --- policy into sets ------------------------------------------------------------ */
 
+/* Which sets there are, and how many elements they have. */
+static bool look(struct nfqd *d)
+{
+	bool ok = nftset_look(d->sets);
+	if (!ok && !d->look_failed)
+		log_event(LOG_ERR, "-", "kernel", "sets-unreadable", LS("reason", strerror(errno)),
+			  LS("hint", "is the table of this version? run sekisho-rules load"));
+	d->look_failed = !ok;
+	return ok;
+}
+
+/* Few elements are cheaply put in again; of many only their number is compared. */
+static bool worth_refill(const struct nfqd *d)
+{
+	size_t counts[NFTSET_FILLED], n = 0;
+	ksync_fill(d->ksync, counts);
+	for (unsigned i = 0; i < NFTSET_DENY4; i++)
+		n += counts[i];
+	return n <= SMALL || ksync_differs(d->ksync, d->sets);
+}
+
 static struct ksync_result put_policy(struct nfqd *d, enum kernel_how how)
 {
 	const struct policy *p = shared_policy(d->shared);
@@ -88,8 +109,9 @@ static struct ksync_result put_policy(struct nfqd *d, enum kernel_how how)
 	d->full = false;
 	d->compared_ms = clock_mono_ms();
 	d->others = false;
-	return how == KERNEL_ALL ? ksync_full(d->ksync, d->sets, p, utc)
-				 : ksync_refill(d->ksync, d->sets, p, utc);
+	if (how == KERNEL_ALL && look(d) && !worth_refill(d))
+		return ksync_full(d->ksync, d->sets, p, utc);
+	return ksync_refill(d->ksync, d->sets, p, utc);
 }
 
 void kernel_apply(struct nfqd *d, enum kernel_how how)
@@ -266,27 +288,6 @@ uint64_t kernel_counter(const struct nfqd *d, const char *name)
 	return 0;
 }
 
-/* Which sets there are, and how many elements they have. */
-static bool look(struct nfqd *d)
-{
-	bool ok = nftset_look(d->sets);
-	if (!ok && !d->look_failed)
-		log_event(LOG_ERR, "-", "kernel", "sets-unreadable", LS("reason", strerror(errno)),
-			  LS("hint", "is the table of this version? run sekisho-rules load"));
-	d->look_failed = !ok;
-	return ok;
-}
-
-/* Few elements are cheaply put in again; of many only their number is compared. */
-static bool worth_refill(const struct nfqd *d)
-{
-	size_t counts[NFTSET_FILLED], n = 0;
-	ksync_fill(d->ksync, counts);
-	for (unsigned i = 0; i < NFTSET_DENY4; i++)
-		n += counts[i];
-	return n <= SMALL || ksync_differs(d->ksync, d->sets);
-}
-
 static void look_after_sets(struct nfqd *d, bool anew, bool jumped, int64_t mono)
 {
 	int64_t age = mono - d->compared_ms;
@@ -298,7 +299,7 @@ static void look_after_sets(struct nfqd *d, bool anew, bool jumped, int64_t mono
 	d->compared_ms = mono;
 	d->others = false;
 	/* A jump of the clock moves the ends that the kernel has; chains may have come or gone. */
-	kernel_apply(d, anew || jumped || again || worth_refill(d) ? KERNEL_REFILL : KERNEL_ALL);
+	kernel_apply(d, anew || jumped || again ? KERNEL_REFILL : KERNEL_ALL);
 }
 
 static void look_at_lines(struct nfqd *d, int64_t mono)

@@ -39,6 +39,9 @@ struct shared {
 	uint64_t replaced;
 	struct marks marks;
 	int wake_fd;
+	/* Lines refused lately: hash and second of each, the last one of its place. */
+	uint64_t seed;
+	atomic_uint_fast64_t sights[SIGHTS];
 };
 
 struct worker {
@@ -48,9 +51,6 @@ struct worker {
 	int64_t now_ms; /* of the batch */
 	unsigned fresh; /* packets put into the ring in the batch */
 	uint64_t rules[VERDICT_RULES];
-	/* Lines refused lately: hash and second of each, the last one of its place. */
-	uint64_t sights[SIGHTS];
-	uint64_t seed;
 	int64_t budget_s; /* the second of the budgets */
 	unsigned firsts, agains;
 	atomic_bool ended, stop;
@@ -83,6 +83,9 @@ struct shared *shared_new(struct policy *policy, const struct marks *marks, int 
 	if (!s->lines)
 		fatal("out of memory");
 	s->lines->delegated = 64;
+	/* Who sends packets must not know which lines share a place. */
+	if (getrandom(&s->seed, sizeof s->seed, 0) != (ssize_t)sizeof s->seed)
+		fatal_errno("no random bytes");
 	s->marks = *marks;
 	s->wake_fd = wake_fd;
 	return s;
@@ -155,17 +158,18 @@ void shared_read_end(struct shared *s)
 /* --- the thread ------------------------------------------------------------------ */
 
 /* Was this line seen within a minute? It is now. */
-static bool seen(struct worker *w, const struct addr *line, int64_t now_s)
+static bool seen(struct shared *s, const struct addr *line, int64_t now_s)
 {
 	uint64_t x, y;
 	memcpy(&x, line->b, 8);
 	memcpy(&y, line->b + 8, 8);
-	x = (x ^ y * 0x9e3779b97f4a7c15u ^ w->seed) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ y * 0x9e3779b97f4a7c15u ^ s->seed) * 0xbf58476d1ce4e5b9u;
 	x = (x ^ x >> 29) * 0x94d049bb133111ebu;
-	uint64_t *place = &w->sights[x & (SIGHTS - 1)];
-	uint32_t tag = (uint32_t)(x >> 32), was = (uint32_t)*place, now = (uint32_t)now_s;
-	bool again = *place >> 32 == tag && now - was < SIGHT_S;
-	*place = (uint64_t)tag << 32 | now;
+	atomic_uint_fast64_t *place = &s->sights[x & (SIGHTS - 1)];
+	uint64_t held = atomic_load_explicit(place, memory_order_relaxed);
+	uint32_t tag = (uint32_t)(x >> 32), was = (uint32_t)held, now = (uint32_t)now_s;
+	bool again = held >> 32 == tag && now - was < SIGHT_S;
+	atomic_store_explicit(place, (uint64_t)tag << 32 | now, memory_order_relaxed);
 	return again;
 }
 
@@ -184,7 +188,7 @@ static void put_refused(struct worker *w, const struct pkt *p, uint32_t indev)
 	struct worker_refused r = {
 	    .src = p->src, .dst = p->dst, .sport = p->sport, .t_ms = w->now_ms};
 	r.len = verdict_line(w->shared->lines, &p->src, indev, &r.line);
-	r.again = seen(w, &r.line, w->now_ms / 1000);
+	r.again = seen(w->shared, &r.line, w->now_ms / 1000);
 	if (!affordable(w, r.again, w->now_ms / 1000))
 		return;
 	unsigned head = atomic_load_explicit(&w->head, memory_order_relaxed);
@@ -279,9 +283,6 @@ struct worker *worker_start(struct shared *s, const struct worker_place *place,
 		free(w);
 		return NULL;
 	}
-	/* Who sends packets must not know which lines share a place. */
-	if (getrandom(&w->seed, sizeof w->seed, 0) != (ssize_t)sizeof w->seed)
-		fatal_errno("no random bytes");
 	publish(w);
 	w->moved_ms = clock_mono_ms();
 	errno = pthread_create(&w->thread, NULL, work, w);

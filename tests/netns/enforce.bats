@@ -54,6 +54,7 @@ setup() {
 
 @test "the kernel learns: a refused source does not trouble the daemon again" {
 	refused $NET4 100.64.0.3 || true
+	refused $NET4 100.64.0.3 || true # at the second sight
 	soon 5 in_gw nft get element ip sekisho deny "{ 100.64.0.3 }"
 	judged() { ctl status --json | jq '[.nfqd.queues[].packets] | add'; }
 	before=$(judged)
