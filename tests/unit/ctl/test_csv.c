@@ -105,7 +105,7 @@ static void test_refuses(void **state)
 	    {IN("a\n\"b\nc"), "inside a quoted field", 3, "1:[a]"},
 	    {IN("a\0b\n"), "NUL", 1, ""},
 	    {IN("\"\0\"\n"), "NUL", 1, ""},
-	    {IN(",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,\n"), "too many fields", 1, ""},
+	    {IN(",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,\n"), "too many fields", 1, ""},
 	};
 	struct csv r;
 	struct seen s = {.stop_at = 0};

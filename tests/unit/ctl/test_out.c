@@ -336,9 +336,9 @@ static void test_row_values(void **state)
 	json_object_set_new(row, "starts", json_string("someday"));
 	assert_false(rows_time(&f.c, row, "starts", args, "starts_ms", &ms, &status));
 	flush(&f);
-	assert_non_null(strstr(f.err, "sekishoctl: here: 2001:db8::1/32: "));
-	assert_non_null(strstr(f.err, "sekishoctl: here: the prefix is missing"));
-	assert_non_null(strstr(f.err, "sekishoctl: here: starts someday: "));
+	assert_non_null(strstr(f.err, "sekishoctl: here: prefix: 2001:db8::1/32: "));
+	assert_non_null(strstr(f.err, "sekishoctl: here: prefix: it is missing"));
+	assert_non_null(strstr(f.err, "sekishoctl: here: starts: someday: "));
 	json_decref(row);
 	json_decref(args);
 	stop(&f);
