@@ -311,9 +311,86 @@ static void queue_rows(void **state)
 		assert_false(procq_find(wrong[i], 25, &q));
 }
 
+/* --- amap with short keys, scaled counts --- */
+
+static bool check_key(const struct addr *key, uint8_t tag, void *value, void *arg)
+{
+	struct addr want = *(struct addr *)arg;
+	(void)tag;
+	want.b[want.b[0] == 0x20 ? 5 : 14] = *(uint8_t *)value;
+	assert_true(addr_eq(key, &want));
+	return false;
+}
+
+static void short_keys(void **state)
+{
+	(void)state;
+	for (int is4 = 0; is4 < 2; is4++) {
+		struct amap *m = amap_new_short(NULL, is4, is4 ? AMAP_IPV4 : 6, 1, 1000);
+		struct addr a = number(0);
+		if (!is4)
+			a = (struct addr){{0x20, 1, 0xd, 0xb8}};
+		for (unsigned i = 0; i < 200; i++) {
+			a.b[is4 ? 14 : 5] = (uint8_t)i;
+			uint8_t *v = amap_put(m, &a, 0, NULL);
+			assert_non_null(v);
+			*v = (uint8_t)i;
+		}
+		assert_int_equal(amap_count(m), 200);
+		amap_each(m, check_key, &a);
+		assert_true(amap_remove(m, &a, 0));
+		assert_null(amap_get(m, &a, 0));
+		assert_int_equal(amap_count(m), 199);
+		talloc_free(m);
+	}
+}
+
+static uint64_t packets_told;
+
+static void add_packets(const struct event *e, void *arg)
+{
+	(void)arg;
+	packets_told += e->u.block.packets;
+}
+
+static void scaled_counts(void **state)
+{
+	static const struct {
+		uint64_t total, rate;
+		int64_t ms;
+		bool sampled;
+		uint64_t told;
+	} cases[] = {
+	    {6000, 1000, 1000, false, 6000},  /* all were counted */
+	    {90001, 1000, 1000, true, 90001}, /* above the rate: a sample, told to the last one */
+	    {90001, 50000, 1000, false,
+	     6000},			     /* below the rate nothing is sampled: another cause */
+	    {6050, 1000, 1000, false, 6000}, /* read at different moments */
+	};
+	struct stats *s = stats_new(NULL, 100);
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		for (unsigned k = 0; k < 3; k++) {
+			struct addr a = number(k);
+			stats_count(s, EVENT_BLOCK, &a, NULL, 1000 * (k + 1), 1);
+			stats_count(s, EVENT_PASS, &a, NULL, 7, 1);
+		}
+		assert_int_equal(
+		    stats_total(s, EVENT_BLOCK, cases[i].total, cases[i].rate, cases[i].ms),
+		    cases[i].sampled);
+		packets_told = 0;
+		stats_close(s, 2, add_packets, NULL);
+		uint64_t want = cases[i].told + 21;
+		/* A remainder of less than one packet stays behind. */
+		assert_true(packets_told <= want && packets_told + 1 >= want);
+	}
+	talloc_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(short_keys),   cmocka_unit_test(scaled_counts),
 	    cmocka_unit_test(table),	    cmocka_unit_test(table_random),
 	    cmocka_unit_test(sums),	    cmocka_unit_test(destinations),
 	    cmocka_unit_test(many_packets), cmocka_unit_test(sending),
