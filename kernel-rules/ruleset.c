@@ -84,12 +84,18 @@ static const char chains[] =
     "\t\t@outside@accept\n"
     "\t\tmeta l4proto != tcp goto odd\n"
     "@own_mta@"
-    "?subject\t\t@no_pool@@ip@ saddr != @subject accept\n"
+    "?subject\t\t@no_pool@@ip@ saddr != @subject goto stranger\n"
     "\t\t@th,104,8 & 0x07 == 0x04 goto closing\n"
     "@deny@"
     "\t\tgoto ask\n"
     "\t}\n"
     "\n"
+    "?subject\tchain stranger {\n"
+    "?subject_fib\t\t# Nobody's business, but not a subscriber with a forged source either.\n"
+    "?subject_fib\t\t@fib@counter name c_spoofed drop\n"
+    "?subject\t\taccept\n"
+    "?subject\t}\n"
+    "?subject\n"
     "\tchain exempt {\n"
     "\t\t# Whoever forges a source gets no session: it is looked at when one begins.\n"
     "\t\t@th,104,8 & 0x12 != 0x02 accept\n"
@@ -168,7 +174,7 @@ static const char chains[] =
     "\t\tmeta l4proto udp accept\n"
     "\t\tmeta l4proto != { 4, 6, 41, 47, 51 } accept\n"
     "\t\t@outside@accept\n"
-    "?subject\t\t@no_pool@@ip@ saddr != @subject accept\n"
+    "?subject\t\t@no_pool@@ip@ saddr != @subject goto stranger\n"
     "\t\tmeta l4proto { 4, 41, 47 } counter name c_tunnels @tunnels@\n"
     "\t\t# nft does not look behind an authentication header: nfqd does.\n"
     "\t\tmeta l4proto ah goto pend\n"
@@ -236,6 +242,9 @@ static const char class_chain[] =
     "\n"
     "\tchain class_@class@_@len@ {\n"
     "?hush\t\toif 0 accept\n"
+    "\t\t@outside@accept\n"
+    "\t\tmeta l4proto != tcp goto odd\n"
+    "@own_mta@"
     "?listed\t\t@key@ . @ip@ daddr != @listed goto pend\n"
     "\t\ttcp flags & (syn | ack) != syn goto exempt\n"
     "?limits_fib\t\t@fib@goto forged\n"
@@ -638,6 +647,7 @@ static void put_who(struct render *r)
 	put(&r->v, "outside", text_not_in(r->tmp, &interfaces));
 	put(&r->v, "no_pool", text_not_in(r->tmp, &pools));
 	put(&r->v, "subject", when(by_prefix(r->c)));
+	put(&r->v, "subject_fib", when(by_prefix(r->c) && r->c->antispoof));
 	put(&r->v, "own_mta", own_mta(r, &mta));
 	put(&r->v, "mta_set", when(mta.n > FEW));
 	put(&r->v, "fib",

@@ -142,7 +142,7 @@ static void pools(void **state)
 	assert_non_null(strstr(t, "add element ip6 sekisho subject { 2001:db8::/32 }"));
 	assert_non_null(
 	    strstr(t, "\t\tiifname != \"ppp*\" iifname != { \"dsl0\", \"ppp1\" } ip saddr != "
-		      "@subject accept"));
+		      "@subject goto stranger"));
 	/* Lines of both lengths are denied. */
 	assert_non_null(strstr(t, "\t\tip6 saddr & ffff:ffff:ffff:ff00:: @deny_56 goto refuse"));
 	assert_non_null(strstr(t, "\t\tip6 saddr & ffff:ffff:ffff:ffff:: @deny_64 goto refuse"));
@@ -208,6 +208,10 @@ static void classes(void **state)
 	assert_null(strstr(t, "set rate_throttled"));
 	assert_non_null(strstr(
 	    t, "\tchain class_biz_29 {\n"
+	       "\t\tiifname != \"ppp*\" iifname != \"lan0\" accept\n"
+	       "\t\tmeta l4proto != tcp goto odd\n"
+	       "\t\tip daddr 192.0.2.25 accept\n"
+	       "\t\tip daddr 198.51.100.0/28 accept\n"
 	       "\t\tip saddr & 255.255.255.248 . ip daddr != @listed goto pend\n"
 	       "\t\ttcp flags & (syn | ack) != syn goto exempt\n"
 	       "\t\tfib saddr . iif oif missing goto forged\n"
