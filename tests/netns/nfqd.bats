@@ -110,7 +110,7 @@ log_count() { [ "$(grep -c -- "$1" "$DIR/log.nfqd")" -ge "$2" ]; }
 	soon 10 log_has 'process ready'
 	rm "$DIR/nfqd-copy"
 	kill -USR2 "$(cat "$DIR/pid.nfqd")"
-	soon 10 log_has 'process upgrade-refused reason="No such file'
+	soon 10 log_has 'process upgrade-refused reason="\(No such file\|.*exit status 127\)'
 	soon 10 state_is running
 	end nfqd
 	start_nfqd

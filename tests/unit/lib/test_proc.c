@@ -271,7 +271,8 @@ static void drop_twice(void *arg)
 	CHECK(status_field("CapPrm") == 0);
 }
 
-/* Started by the service manager as that user already: nothing to change, and nobody else to become. */
+/* Started by the service manager as that user already: nothing to change, and nobody else to
+ * become. */
 static void drop_as_ordinary_user(void *arg)
 {
 	struct proc_identity id;
@@ -285,6 +286,22 @@ static void drop_as_ordinary_user(void *arg)
 	CHECK(status_field("CapPrm") == 0 && status_field("NoNewPrivs") == 1);
 }
 
+/* The next program has the capability still, and no other; also as somebody else. */
+static void drop_for_upgrade(void *arg)
+{
+	struct proc_identity id;
+	const char *err;
+	CHECK(proc_identity(arg, &id, &err));
+	proc_drop_for_upgrade(&id, keep, 1);
+	CHECK(status_field("CapPrm") == UINT64_C(1) << CAP_NET_ADMIN);
+	CHECK(status_field("CapBnd") == 0);
+	execl("/bin/sh", "sh", "-c",
+	      "grep -q '^CapEff:\t0000000000001000$' /proc/self/status && "
+	      "grep -q '^CapPrm:\t0000000000001000$' /proc/self/status",
+	      (char *)NULL);
+	CHECK(false);
+}
+
 static void test_drop(void **state)
 {
 	(void)state;
@@ -293,6 +310,9 @@ static void test_drop(void **state)
 	assert_child(drop_and_change, NULL);
 	assert_child(drop_and_stay, NULL);
 	assert_child(drop_twice, NULL);
+	char self[] = "", nobody[] = "nobody";
+	assert_child(drop_for_upgrade, self);
+	assert_child(drop_for_upgrade, nobody);
 	assert_int_equal(WEXITSTATUS(in_child(drop_wants_too_much, NULL)), 71);
 }
 
