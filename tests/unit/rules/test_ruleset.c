@@ -225,7 +225,7 @@ static void classes(void **state)
 	       "\t\tadd @dest_biz { ip saddr & 255.255.255.248 . ip daddr timeout 1h }\n"
 	       "\t\tgoto passed\n"
 	       "\t}\n"));
-	assert_non_null(strstr(t, "\tchain class_throttled_56 {\n"
+	assert_non_null(strstr(t, "\t\tip6 daddr 2001:db8:25::/64 accept\n"
 				  "\t\ttcp flags & (syn | ack) != syn goto exempt\n"
 				  "\t\tgoto exempt\n"));
 	/* A meter keeps its rate for as long as it lives. */
