@@ -256,7 +256,7 @@ install: all
 	install -m 755 $(D)/sekishoctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(D)/sekisho.cgi $(LIBEXEC)/
 	install -m 644 webui/static/* $(DESTDIR)$(PREFIX)/share/sekisho/static/
-	cp -R conf/lighttpd conf/sasl $(DESTDIR)$(PREFIX)/share/sekisho/conf/
+	cp -R conf/lighttpd conf/sasl conf/freeradius $(DESTDIR)$(PREFIX)/share/sekisho/conf/
 	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -D -m 644 conf/completion/sekishoctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sekishoctl

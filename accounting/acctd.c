@@ -4,12 +4,13 @@
  *   feed.sock     nfqd and msad: events in, policy and requests out        feed_server.c
  *   control.sock  sekishoctl and the CGI: JSON requests, roles, audit       control_server.c,
  * ops_*.c ratelimitd    penalties in, penalties and limits out                    incident.c
+ *   UDP           RADIUS accounting, when configured: leases in             radius_server.c
  *   control.db    the store                                                 store*.c, schema/
  *
  * Trusted with: the accounting database and the raw reports. Not trusted with: packets, mail, ports
  * below 1024; it needs no capability. Foreign mail is read in a child of its own (arf_child.c).
  *
- * Diagnostics: log lines store, feed, control, incident, audit, report; metrics
+ * Diagnostics: log lines store, feed, radius, control, incident, audit, report; metrics
  * sekisho_accounting_*. Known gaps: retention deletes rows in steps instead of dropping files of a
  * day.
  */
@@ -27,8 +28,8 @@
 #include "lib/metrics.h"
 #include "lib/proc.h"
 #include "accounting/acctd.h"
-#include "accounting/ops_lease.h"
 #include "accounting/evidence_run.h"
+#include "accounting/ops_lease.h"
 
 #define PRUNE_S	      600
 #define PRUNE_MORE_MS 200

@@ -21,8 +21,8 @@
 #include "accounting/acctd.h"
 #include "accounting/token.h"
 
-#define ROWS_MAX    1000 /* of one request */
-#define IMPORT_ROWS 2000000
+#define ROWS_MAX    1000   /* of one request */
+#define IMPORT_ROWS 250000 /* some ten seconds: the watchdog gives thirty */
 #define IMPORTS_MAX 4
 #define IDLE_MS	    60000
 #define REF_MAX	    128
@@ -192,7 +192,7 @@ static bool no_twins(struct op_call *c, struct lease_import *m)
 	const struct row **list = talloc_array(m, const struct row *, m->n + 1);
 	for (size_t i = 0; i < m->n; i++)
 		list[i] = &m->rows[i];
-	qsort(list, m->n, sizeof *list, by_line);
+	qsort(list, m->n, sizeof(void *), by_line);
 	for (size_t i = 1; i < m->n; i++) {
 		const struct store_lease *x = &list[i - 1]->lease, *y = &list[i]->lease;
 		if (!prefix_eq(&x->prefix, &y->prefix) || y->port_lo > x->port_hi)
@@ -264,7 +264,8 @@ static const char *apply_row(struct op_call *c, struct row *r, struct ids *have,
 static void end_others(struct op_call *c, const char *source, struct ids *have, struct counts *n)
 {
 	struct ids open = {.ctx = have->ctx};
-	qsort(have->list, have->n, sizeof *have->list, by_id);
+	if (have->n)
+		qsort(have->list, have->n, sizeof have->list[0], by_id);
 	store_leases_of_source(c->a->store, source, add_id, &open);
 	for (size_t i = 0; i < open.n; i++) {
 		if (have->n &&

@@ -149,6 +149,8 @@ static json_t *own_status(struct acctd *a, int64_t now_ms)
 	json_object_set_new(j, "pid", json_integer(getpid()));
 	json_object_set_new(j, "uptime_ms", json_integer(now_ms - a->started_ms));
 	json_object_set_new(j, "feeds", feed_server_status(a->feed));
+	if (a->radius)
+		json_object_set_new(j, "radius", radius_server_status(a->radius));
 	return j;
 }
 

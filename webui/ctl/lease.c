@@ -4,6 +4,7 @@
  * Trusted with: asking acctd for changes. Diagnostics: on stderr; an import checks every row before
  * it sends the first; acctd applies all of them or none. Known gaps: none.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include <talloc.h>
@@ -174,12 +175,12 @@ static json_t *check_rows(struct cli *c, const json_t *rows, int *status)
 /* "row 1234: why" names a row of the whole import: say where in the file it is. */
 static int refused(struct cli *c, const json_t *rows, const struct control_error *e)
 {
-	unsigned long n = 0;
-	int at = 0, status = ask_data_code(e);
-	if (sscanf(e->text, "row %lu: %n", &n, &at) == 1 && at > 0 && n > 0 &&
-	    n <= json_array_size(rows))
+	int status = ask_data_code(e);
+	char *end = NULL;
+	size_t n = strncmp(e->text, "row ", 4) == 0 ? strtoul(e->text + 4, &end, 10) : 0;
+	if (n > 0 && n <= json_array_size(rows) && strncmp(end, ": ", 2) == 0)
 		return cli_fail(c, status, "%s: %s",
-				rows_text(json_array_get(rows, n - 1), "where"), e->text + at);
+				rows_text(json_array_get(rows, n - 1), "where"), end + 2);
 	return cli_fail(c, status, "%s", e->text);
 }
 
