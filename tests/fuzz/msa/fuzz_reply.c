@@ -18,10 +18,13 @@ static void fresh(uint8_t how)
 {
 	memset(rcpts, 0, sizeof(rcpts));
 	for (size_t i = 0; i < 3; i++)
-		rcpts[i].address = "a@example.net";
+		rcpts[i].address = how & 0x40 && i == 1 ? "\xc3\xb6@example.net" : "a@example.net";
 	tx = (struct smtp_tx){.mail_from = "",
 			      .size = 500,
-			      .body_8bit = how & 4,
+			      .esmtp = {.body = !(how & 4)   ? ESMTP_7BIT
+						: how & 0x80 ? ESMTP_BINARY
+							     : ESMTP_8BIT,
+					.requiretls = how & 0x20},
 			      .rcpts = rcpts,
 			      .n = 1 + (how >> 3) % 3};
 }
@@ -49,7 +52,7 @@ static bool act(struct smtp_client *c, enum client_action a, bool *dotted, int c
 {
 	switch (a) {
 	case CLIENT_DO_TLS:
-		client_tls_done(c, out);
+		client_tls_done(c, how & 0x80, out);
 		return true;
 	case CLIENT_DO_BODY:
 		client_body_sent(c);
