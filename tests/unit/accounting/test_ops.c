@@ -119,6 +119,7 @@ static int tear_down(void **state)
 	nfqd = msad = NULL;
 	ipc_free(client, false);
 	policy_waits_end(&a);
+	imports_end(&a);
 	feed_server_free(a.feed);
 	rl_free(a.rl);
 	control_server_free(a.control);
@@ -513,6 +514,94 @@ static void test_import(void **state)
 	    1);
 }
 
+/* Rows in several requests are one import: checked as they come, applied at the end, or not at all.
+ */
+static void test_import_in_pieces(void **state)
+{
+	char args[256], id[64];
+	(void)state;
+	OK("exempt.add", "{'prefix':'192.0.2.1','contract':'old'}");
+	const json_t *r = call("exempt.import", "{'rows':[{'prefix':'192.0.2.8/29'}],'more':true}");
+	assert_int_equal(number(r, "rows"), 1);
+	snprintf(id, sizeof id, "%s", json_string_value(json_object_get(r, "import")));
+	assert_int_equal(kit_sql("SELECT count(*) FROM exemption"), 1);
+	/* Nobody else's, and no other. */
+	FAILS("exempt.import", "{'rows':[{'prefix':'192.0.2.9'}],'import':'0123'}", "notfound",
+	      "begin again");
+	snprintf(args, sizeof args,
+		 "{'import':'%s','rows':[{'prefix':'192.0.2.1','contract':'new'}],'dry_run':true,"
+		 "'replace_missing':true}",
+		 id);
+	r = call("exempt.import", args);
+	assert_int_equal(number(r, "added"), 1);
+	assert_int_equal(number(r, "updated"), 1);
+	assert_int_equal(number(r, "removed"), 0);
+	assert_int_equal(kit_sql("SELECT count(*) FROM exemption"), 1); /* it was a dry run */
+	FAILS("exempt.import", args, "notfound", "begin again");	/* and is over */
+	/* Twice the same prefix, in two requests. */
+	r = call("exempt.import", "{'rows':[{'prefix':'192.0.2.8/29'}],'more':true}");
+	snprintf(args, sizeof args, "{'import':'%s','rows':[{'prefix':'192.0.2.8/29'}]}",
+		 json_string_value(json_object_get(r, "import")));
+	FAILS("exempt.import", args, "invalid", "row 2: prefix: 192.0.2.8/29 is in row 1 already");
+	r = call("exempt.import",
+		 "{'rows':[{'prefix':'192.0.2.2','state':'suspended'}],'replace_missing':true}");
+	assert_int_equal(number(r, "removed"), 1);
+	assert_int_equal(kit_sql("SELECT count(*) FROM exemption WHERE state = 'removed'"), 1);
+	r = call("exempt.import", "{'rows':[{'prefix':'192.0.2.2'}]}");
+	assert_int_equal(number(r, "unchanged"), 1); /* suspended it stays */
+	FAILS("exempt.import", "{'rows':[{'prefix':'192.0.2.2','state':'requested'}]}", "invalid",
+	      "row 1: state: 192.0.2.2 cannot become requested");
+	/* One that is not gone on with does not stay for ever. */
+	(void)call("exempt.import", "{'rows':[{'prefix':'192.0.2.8/29'}],'more':true}");
+	imports_end(&a);
+}
+
+static void test_life(void **state)
+{
+	(void)state;
+	OK("exempt.request", "{'prefix':'192.0.2.1','helo':'mail.c.example','static':'yes'}");
+	FAILS("exempt.request", "{'prefix':'192.0.2.1'}", "exists",
+	      "192.0.2.1 is requested already");
+	FAILS("exempt.add", "{'prefix':'192.0.2.2','static':'maybe'}", "invalid", "static: maybe");
+	FAILS("exempt.add", "{'prefix':'192.0.2.2','helo':'a b'}", "invalid", "helo: a b");
+	FAILS("exempt.suspend", "{'prefix':'192.0.2.1'}", "invalid", "verify and activate it");
+	FAILS("exempt.verify", "{'prefix':'192.0.2.1'}", "unavailable", "nothing is looked up");
+	a.conf.evidence_required = true;
+	FAILS("exempt.activate", "{'prefix':'192.0.2.1'}", "invalid", "verify it first");
+	FAILS("exempt.add", "{'prefix':'192.0.2.3'}", "invalid", "exempt request");
+	a.conf.evidence_required = false;
+	OK("exempt.activate", "{'prefix':'192.0.2.1','reason':'known'}");
+	OK("exempt.suspend", "{'prefix':'192.0.2.1','reason':'complaints'}");
+	FAILS("exempt.suspend", "{'prefix':'192.0.2.1'}", "exists", "suspended already");
+	FAILS("exempt.activate", "{'prefix':'192.0.2.1'}", "invalid", "resume or remove it");
+	FAILS("exempt.suspend", "{'prefix':'192.0.2.1','until_ms':1}", "invalid",
+	      "that time is over");
+	OK("exempt.resume", "{'prefix':'192.0.2.1'}");
+	OK("exempt.remove", "{'prefix':'192.0.2.1'}");
+	FAILS("exempt.resume", "{'prefix':'192.0.2.1'}", "notfound", "is not exempt");
+	assert_int_equal(audits("exempt.activate"), 1);
+	assert_int_equal(kit_sql("SELECT count(*) FROM exemption_event"), 6);
+}
+
+static void test_classes(void **state)
+{
+	static struct acctd_class classes[] = {{(char *)(uintptr_t) "gold", false},
+					       {(char *)(uintptr_t) "partners", true}};
+	(void)state;
+	a.conf.classes = (struct conf_items){classes, 2};
+	FAILS("exempt.add", "{'prefix':'192.0.2.1','class':'half'}", "invalid",
+	      "there are full, throttled, listed, gold, partners");
+	FAILS("exempt.add", "{'prefix':'192.0.2.1','class':'partners'}", "invalid",
+	      "needs the destinations");
+	FAILS("exempt.add", "{'prefix':'192.0.2.1','class':'gold','to':'192.0.2.9'}", "invalid",
+	      "any destination");
+	FAILS("exempt.add", "{'prefix':'192.0.2.1','class':'listed','to':'x'}", "invalid", "to: x");
+	OK("exempt.add", "{'prefix':'192.0.2.1','class':'gold'}");
+	OK("exempt.add",
+	   "{'prefix':'192.0.2.2','class':'partners','to':'192.0.2.9, 2001:db8::/32'}");
+	a.conf.classes.n = 0;
+}
+
 /* --- operators and sessions --- */
 
 static char desk[64], viewer[64];
@@ -835,13 +924,29 @@ static void test_status(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_envelope),	     T(test_many_at_once), T(test_not_a_request),
-	    T(test_subscribers),     T(test_leases),	   T(test_lease_import),
-	    T(test_lease_resync),    T(test_exemptions),   T(test_exemption_without_nfqd),
-	    T(test_exemption_times), T(test_import),	   T(test_operators),
-	    T(test_roles),	     T(test_session_ends), T(test_login_fails),
-	    T(test_stranger),	     T(test_incidents),	   T(test_reports),
-	    T(test_forwarded),	     T(test_status),
+	    T(test_envelope),
+	    T(test_many_at_once),
+	    T(test_not_a_request),
+	    T(test_subscribers),
+	    T(test_leases),
+	    T(test_lease_import),
+	    T(test_lease_resync),
+	    T(test_exemptions),
+	    T(test_exemption_without_nfqd),
+	    T(test_exemption_times),
+	    T(test_import),
+	    T(test_import_in_pieces),
+	    T(test_life),
+	    T(test_classes),
+	    T(test_operators),
+	    T(test_roles),
+	    T(test_session_ends),
+	    T(test_login_fails),
+	    T(test_stranger),
+	    T(test_incidents),
+	    T(test_reports),
+	    T(test_forwarded),
+	    T(test_status),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
