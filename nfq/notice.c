@@ -78,9 +78,7 @@ size_t notice_feed(struct notice *n, const char *data, size_t len, char *out, si
 		}
 		if (cap - *out_len < NOTICE_REPLY)
 			break;
-		const char *text = reply(n);
-		memcpy(out + *out_len, text, strlen(text));
-		*out_len += strlen(text);
+		*out_len += (size_t)snprintf(out + *out_len, cap - *out_len, "%s", reply(n));
 		n->len = 0;
 		n->too_long = false;
 	}

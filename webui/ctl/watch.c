@@ -104,6 +104,8 @@ static void walk(struct watch *w, const char *outer, const json_t *v)
 	}
 	json_object_foreach ((json_t *)v, key, m) {
 		const char *name = talloc_asprintf(w->c->pool, "%s.%s", outer, key);
+		if (strcmp(key, "counters") == 0)
+			continue;
 		if (json_is_object(m) || json_is_array(m))
 			walk(w, name, m);
 		else if (is_watched(key))
