@@ -76,11 +76,13 @@
 	"(SELECT json_group_array(prefix_text(e.first, e.plen) || ' ' || e.state) FROM exemption " \
 	"e WHERE e.subscriber_id = s.id AND e.ended_ms IS NULL AND e.first <= l.last AND e.last "  \
 	">= l.first) AS \"=exemptions\""
-/* Port-25 packets of the address that were refused in the day before, while the lease was theirs.
- */
+/* Port-25 packets of the address (IPv6: of the whole lease, for they are summed by prefix) that
+ * were refused in the day before, while the lease was theirs. */
 #define BLOCKED_OF_L(addr, t)                                                                      \
-	"ifnull((SELECT sum(b.packets) FROM ev_block b WHERE b.src = " addr " AND b.kind = 1 AND " \
-	"b.t_ms > " t " - 86400000 AND b.t_ms <= " t " AND b.last_ms >= l.from_ms), 0) AS blocked"
+	"ifnull((SELECT sum(b.packets) FROM ev_block b WHERE b.src BETWEEN CASE WHEN l.plen > 32 " \
+	"THEN l.first ELSE " addr " END AND CASE WHEN l.plen > 32 THEN l.last ELSE " addr " END "  \
+	"AND b.kind = 1 AND b.t_ms > " t " - 86400000 AND b.t_ms <= " t                            \
+	" AND b.last_ms >= l.from_ms), 0) AS blocked"
 #define INCIDENTS_OF_S                                                                             \
 	"(SELECT json_group_array(id) FROM (SELECT i.id FROM incident i WHERE i.subscriber_id = "  \
 	"s.id AND i.state <> 'resolved' ORDER BY i.id DESC LIMIT 20)) AS \"=incident_ids\""

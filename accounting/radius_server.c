@@ -97,7 +97,7 @@ struct radius_server {
 	struct port *ports;
 	struct event *group, *wait, *chores;
 	struct pending_list pending, waiting;
-	size_t n_pending;
+	size_t n_pending, n_waiting;
 	struct radius_recent *recent;
 	int64_t started_ms, log_s;
 	int logs;
@@ -278,6 +278,7 @@ static void await(struct radius_server *rs, struct pending *p, uint64_t version)
 	p->version = version;
 	p->until_ms = clock_mono_ms() + WAIT_MS;
 	STAILQ_INSERT_TAIL(&rs->waiting, p, link);
+	rs->n_waiting++;
 	if (!event_pending(rs->wait, EV_TIMEOUT, NULL))
 		timer_in(rs->wait, WAIT_MS);
 }
@@ -350,14 +351,17 @@ static void release_waiting(struct radius_server *rs, uint64_t version, int64_t 
 	struct pending_list list = STAILQ_HEAD_INITIALIZER(list);
 	struct pending *p;
 	STAILQ_CONCAT(&list, &rs->waiting);
+	rs->n_waiting = 0;
 	while ((p = STAILQ_FIRST(&list)) != NULL) {
 		STAILQ_REMOVE_HEAD(&list, link);
 		if (p->version <= version)
 			come_back(rs, p);
 		else if (p->until_ms <= mono_ms)
 			unconfirmed(rs, p);
-		else
+		else {
 			STAILQ_INSERT_TAIL(&rs->waiting, p, link);
+			rs->n_waiting++;
+		}
 	}
 	p = STAILQ_FIRST(&rs->waiting);
 	if (p)
@@ -425,7 +429,7 @@ static bool again(struct radius_server *rs, const struct pending *p)
 static void receive(struct port *port, const struct mmsghdr *m, int64_t now_ms)
 {
 	struct radius_server *rs = port->rs;
-	if (rs->n_pending >= PENDING_MAX) {
+	if (rs->n_pending + rs->n_waiting >= PENDING_MAX) {
 		refuse(rs, C_OVERRUN, m->msg_hdr.msg_name, "too many at once: it will come again");
 		return;
 	}
@@ -464,8 +468,7 @@ static void on_packets(evutil_socket_t fd, short what, void *arg)
 	int n = recvmmsg(fd, m, READ_PACKETS, MSG_DONTWAIT, NULL);
 	int64_t now = clock_utc_ms();
 	for (int i = 0; i < n; i++)
-		if (!(m[i].msg_hdr.msg_flags & MSG_TRUNC))
-			receive(arg, &m[i], now);
+		receive(arg, &m[i], now);
 }
 
 /* --- chores: what ends many sessions, in steps --- */
@@ -639,10 +642,11 @@ bool radius_server_reload(struct radius_server *rs, const struct radius_rules *r
 
 json_t *radius_server_status(struct radius_server *rs)
 {
-	json_t *o = json_pack(
-	    "{s:I, s:I, s:I, s:I}", "sessions", (json_int_t)store_radius_open(rs->store), "waiting",
-	    (json_int_t)rs->n_pending, "skewed", (json_int_t)metric_get(rs->skewed), "unconfirmed",
-	    (json_int_t)metric_get(rs->unconfirmed));
+	json_t *o =
+	    json_pack("{s:I, s:I, s:I, s:I}", "sessions", (json_int_t)store_radius_open(rs->store),
+		      "waiting", (json_int_t)(rs->n_pending + rs->n_waiting), "skewed",
+		      (json_int_t)metric_get(rs->skewed), "unconfirmed",
+		      (json_int_t)metric_get(rs->unconfirmed));
 	for (int i = 0; i < N_COUNTS; i++)
 		json_object_set_new(o, labels[i], json_integer(metric_get(rs->counts[i])));
 	return o;

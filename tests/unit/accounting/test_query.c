@@ -370,6 +370,13 @@ static void test_who(void **state)
 	l = ASK(query_who(q, &b, 25, T0, &err));
 	assert_int_equal(json_array_size(l), 0);
 	json_decref(l);
+	/* IPv6: an address inside a delegated prefix; what was refused is summed by prefix. */
+	kit_lease(s, "2001:db8:7::/56", store_subscriber(s, "C-1"), T0 - 1000, 0);
+	kit_put(s, kit_block(T0, "2001:db8:7::", 4, EVENT_BLOCK));
+	a = kit_addr("2001:db8:7:ab::1");
+	l = ASK(query_who(q, &a, -1, T0 + 1, &err));
+	assert_int_equal(n_of(json_array_get(l, 0), "blocked"), 4);
+	json_decref(l);
 }
 
 static void test_lists(void **state)
