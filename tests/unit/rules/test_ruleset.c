@@ -110,7 +110,7 @@ static void keys(void **state)
 	assert_null(strstr(t, "queue_closed"));
 	assert_non_null(strstr(t, "c_tunnels drop"));
 	assert_non_null(strstr(t, "meta mark & 0x000000f0 == 0x00000030 counter"));
-	assert_non_null(strstr(t, "limit rate 9/second burst 90 packets jump note"));
+	assert_non_null(strstr(t, "limit rate over 9/second burst 90 packets drop"));
 	assert_int_equal(occurrences(t, "over 7/minute"), 25 + 33 + 17);
 	c.reaction = RULES_ICMP;
 	c.queue_count = 1;
