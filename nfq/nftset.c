@@ -35,6 +35,9 @@
 #define SOCKET_BYTES  (256 << 20) /* of a harvest: used only while it is read */
 #define DUMP_TRIES    5
 
+/* NFT_MSG_DESTROYSETELEM of Linux 6.3: a deletion that minds nothing that is gone by itself. */
+#define MSG_DESTROYSETELEM 30
+
 enum shape { HOST, PAIR, MAP, PROTO };
 
 #define DENY6(len) [NFTSET_DENY6_48 + (len)-48] = {"deny_" #len, "deny_" #len, true, HOST}
@@ -100,6 +103,10 @@ struct look {
 struct nftset {
 	struct mnl_socket *nl;
 	uint32_t seq, commits;
+	bool destroy_used,
+	    destroy_known;	    /* MSG_DESTROYSETELEM: in the transaction; to the kernel */
+	bool only_delete;	    /* it is not */
+	bool no_room[NFTSET_COUNT]; /* found out in the nftset_apply() that runs */
 	struct look look;
 	void (*between)(void *arg);
 	void *between_arg;
@@ -728,14 +735,15 @@ static void put_ops(struct batch *b, enum nftset_id id, bool add, const struct n
 	struct nlmsghdr *nlh = NULL;
 	struct nlattr *list = NULL;
 	unsigned in_message = 0;
+	unsigned delete = b->n->only_delete ? NFT_MSG_DELSETELEM : MSG_DESTROYSETELEM;
 	for (size_t i = 0; i < count; i++) {
 		const struct nftset_op *op = &ops[i];
 		if (op->set != id || op->verb == NFTSET_FLUSH ||
 		    op->verb == (add ? NFTSET_DELETE : NFTSET_ADD))
 			continue;
+		b->n->destroy_used |= !add && !b->n->only_delete;
 		if (!nlh)
-			nlh = batch_message(b, &sets[id],
-					    add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
+			nlh = batch_message(b, &sets[id], add ? NFT_MSG_NEWSETELEM : delete,
 					    NLM_F_ACK | (add ? NLM_F_CREATE : 0), true, &list);
 		put_element(nlh, &sets[id], op, add);
 		if (++in_message == PER_MESSAGE) {
@@ -764,6 +772,7 @@ static bool commit_ops(struct nftset *n, const struct nftset_op *ops, size_t cou
 	}
 	if (!any)
 		return true;
+	n->destroy_used = false;
 	batch_begin(&b, n);
 	for (unsigned id = 0; id < NFTSET_COUNT; id++)
 		if (flush[id])
@@ -788,6 +797,7 @@ static void commit_one(struct nftset *n, const struct nftset_op *op, struct nfts
 	if (errno == ENOENT && op->verb == NFTSET_REPLACE && commit_ops(n, &add, 1))
 		return;
 	if (errno == ENFILE) {
+		n->no_room[op->set] = true;
 		r->full++;
 	} else {
 		r->failed++;
@@ -795,14 +805,39 @@ static void commit_one(struct nftset *n, const struct nftset_op *op, struct nfts
 	}
 }
 
-/* What fails as a whole is halved until what fails is alone: each failure costs the kernel a grace
- * period. */
-static void commit_some(struct nftset *n, const struct nftset_op *ops, size_t count,
+/* Without those there is no room for: true when ops became fewer. */
+static bool leave_out_full(const struct nftset *n, struct nftset_op *ops, size_t *count,
+			   struct nftset_result *r)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < *count; i++)
+		if (ops[i].verb == NFTSET_ADD && n->no_room[ops[i].set])
+			r->full++;
+		else
+			ops[kept++] = ops[i];
+	bool fewer = kept < *count;
+	*count = kept;
+	return fewer;
+}
+
+/*
+ * What fails as a whole is halved until what fails is alone: each failure costs the kernel a grace
+ * period. So a set that is full is asked once only, and what a set does not hold any more is
+ * deleted by a message that does not mind.
+ */
+static void commit_some(struct nftset *n, struct nftset_op *ops, size_t count,
 			struct nftset_result *r)
 {
-	if (count == 1) {
+	if (leave_out_full(n, ops, &count, r) && count == 0)
+		return;
+	if (count > 0 && commit_ops(n, ops, count)) {
+		n->destroy_known |= n->destroy_used;
+	} else if (errno == EINVAL && n->destroy_used && !n->destroy_known) {
+		n->only_delete = true;
+		commit_some(n, ops, count, r);
+	} else if (count == 1) {
 		commit_one(n, ops, r);
-	} else if (!commit_ops(n, ops, count)) {
+	} else if (count > 1) {
 		commit_some(n, ops, count / 2, r);
 		commit_some(n, ops + count / 2, count - count / 2, r);
 	}
@@ -826,8 +861,12 @@ static void between(struct nftset *n)
 struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops, size_t count)
 {
 	struct nftset_result r = {0};
+	struct nftset_op some[NFTSET_CHUNK];
+	memset(n->no_room, 0, sizeof n->no_room);
 	for (size_t at = 0; at < count; at += NFTSET_CHUNK) {
-		commit_some(n, ops + at, count - at < NFTSET_CHUNK ? count - at : NFTSET_CHUNK, &r);
+		size_t now = count - at < NFTSET_CHUNK ? count - at : NFTSET_CHUNK;
+		memcpy(some, ops + at, now * sizeof *some);
+		commit_some(n, some, now, &r);
 		between(n);
 	}
 	return r;
