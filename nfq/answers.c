@@ -286,7 +286,8 @@ static json_t *status_pools(const struct nfqd *d)
 
 /*
  * What was queued and not judged, and does not wait any more, the kernel dropped or let by: with
- * what the rules saw come back, everything that nfqd did not decide.
+ * what the rules saw come back, everything that nfqd did not decide. What a crash made go round again
+ * (64 packets a queue at most) was queued twice, and is counted here once.
  */
 static uint64_t unfiltered(const struct nfqd *d)
 {

@@ -24,7 +24,7 @@
 #define MAX_OUTPUT 65536
 
 static const char *const programs[] = {"sekisho-rules", "sekisho-ratelimitd", "sekisho-acctd",
-				       "sekisho-nfqd", "sekisho-msad"};
+				       "sekisho-nfqd",	"sekisho-noticed",    "sekisho-msad"};
 
 static const struct col cols[] = {
     {"PROGRAM", "program", COL_TEXT},
