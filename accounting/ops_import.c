@@ -189,32 +189,42 @@ static bool take_rows(struct op_call *c, struct import *m)
 	return true;
 }
 
+struct ref {
+	const struct store_exemption *e;
+};
+
 static int by_prefix(const void *a, const void *b)
 {
-	const struct store_exemption *x = *(const struct store_exemption *const *)a,
-				     *y = *(const struct store_exemption *const *)b;
+	const struct store_exemption *x = ((const struct ref *)a)->e,
+				     *y = ((const struct ref *)b)->e;
 	int d = addr_cmp(&x->prefix.a, &y->prefix.a);
 	if (d == 0)
 		d = (int)x->prefix.len - (int)y->prefix.len;
 	return d ? d : (x > y) - (x < y);
 }
 
+/* The rows in the order of their prefixes; of m. */
+static struct ref *sorted_rows(struct import *m)
+{
+	struct ref *list = talloc_array(m, struct ref, m->n + 1);
+	for (size_t i = 0; i < m->n; i++)
+		list[i].e = &m->rows[i];
+	qsort(list, m->n, sizeof *list, by_prefix);
+	return list;
+}
+
 /* No prefix twice; false after having failed the call. */
 static bool no_twins(struct op_call *c, struct import *m)
 {
 	char why[128], prefix[PREFIX_STRLEN];
-	const struct store_exemption **list =
-	    talloc_array(m, const struct store_exemption *, m->n + 1);
-	for (size_t i = 0; i < m->n; i++)
-		list[i] = &m->rows[i];
-	qsort(list, m->n, sizeof *list, by_prefix);
+	struct ref *list = sorted_rows(m);
 	for (size_t i = 1; i < m->n; i++) {
-		if (!prefix_eq(&list[i]->prefix, &list[i - 1]->prefix))
+		const struct store_exemption *e = list[i].e, *before = list[i - 1].e;
+		if (!prefix_eq(&e->prefix, &before->prefix))
 			continue;
 		snprintf(why, sizeof why, "prefix: %s is in row %zu already",
-			 prefix_format(&list[i]->prefix, prefix),
-			 (size_t)(list[i - 1] - m->rows) + 1);
-		return bad_row(c, "invalid", (size_t)(list[i] - m->rows) + 1, why);
+			 prefix_format(&e->prefix, prefix), (size_t)(before - m->rows) + 1);
+		return bad_row(c, "invalid", (size_t)(e - m->rows) + 1, why);
 	}
 	talloc_free(list);
 	return true;
@@ -294,7 +304,7 @@ static void add_id(int64_t id, void *arg)
 static int by_row(const void *key, const void *row)
 {
 	const struct prefix *p = key;
-	const struct store_exemption *e = *(const struct store_exemption *const *)row;
+	const struct store_exemption *e = ((const struct ref *)row)->e;
 	int d = addr_cmp(&p->a, &e->prefix.a);
 	return d ? d : (int)p->len - (int)e->prefix.len;
 }
@@ -306,11 +316,7 @@ static void remove_missing(struct op_call *c, struct import *m, struct counts *n
 						      .reason = "it is not in the import"};
 	struct ids ids = {.ctx = m};
 	struct store_exempt x;
-	const struct store_exemption **list =
-	    talloc_array(m, const struct store_exemption *, m->n + 1);
-	for (size_t i = 0; i < m->n; i++)
-		list[i] = &m->rows[i];
-	qsort(list, m->n, sizeof *list, by_prefix);
+	const struct ref *list = sorted_rows(m);
 	store_exemptions_each(c->a->store, add_id, &ids);
 	for (size_t i = 0; i < ids.n; i++) {
 		if (!store_exempt(c->a->store, ids.list[i], &x) ||
