@@ -161,8 +161,10 @@ rejected_by() { # TOOL-WORDS ADDRESS [SOURCE]
 }
 
 @test "a judge that is gone: dropped until it is known to be, then refused at once" {
+	# The session of the test before comes to its end first.
+	over() { [ -z "$(in_sub ss -Htn dport = :25; in_net ss -Htn sport = :25)" ]; }
+	soon 20 over
 	rules load
-	# What is left of the session of the test before.
 	arrived v4 > /dev/null
 	alive 2s
 	refused $NET4 && false
