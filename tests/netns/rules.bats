@@ -143,7 +143,7 @@ rejected_by() { # TOOL-WORDS ADDRESS [SOURCE]
 @test "a reload loses no packet that waits, and does not double a rule" {
 	rules load
 	judge 25 2 hold
-	greet $NET4 > "$DIR/greeting" &
+	in_sub socat -T5 - "TCP:$NET4:25,connect-timeout=20" < /dev/null > "$DIR/greeting" &
 	client=$!
 	soon 5 grep -q held "$DIR/log.judge"
 	before=$(nft_gw -a list chain ip sekisho queue_closed | grep -c handle)
