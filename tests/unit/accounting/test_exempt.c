@@ -294,6 +294,48 @@ static void test_update(void **state)
 	assert_true(prefix_eq(&x.entry.dst[1], &dst[1]));
 }
 
+/* --- a database of before --- */
+
+extern const char store_schema_0001[];
+
+static void test_migration(void **state)
+{
+	static const char *const none[] = {"SELECT 1"};
+	static const char rows[] =
+	    "PRAGMA user_version = 1;"
+	    "INSERT INTO exemption(plen, first, last, class, state, contract, actor, created_ms, "
+	    "starts_ms, ended_ms, packets) VALUES "
+	    "(32, x'00000000000000000000ffffc0000201', x'00000000000000000000ffffc0000201', 1, "
+	    "'active', 'K', 'taro', 5, 6, NULL, 7),"
+	    "(32, x'00000000000000000000ffffc0000202', x'00000000000000000000ffffc0000202', 2, "
+	    "'active', 'L', 'taro', 5, 6, NULL, 0),"
+	    "(32, x'00000000000000000000ffffc0000201', x'00000000000000000000ffffc0000201', 1, "
+	    "'removed', '', 'taro', 1, 1, 4, 0);";
+	char path[128], *err = NULL;
+	struct store_exempt x;
+	struct prefix p = kit_prefix("192.0.2.1"), q = kit_prefix("192.0.2.2");
+	(void)state;
+	kit_folder();
+	snprintf(path, sizeof path, "%s/accounting/control.db", kit_dir);
+	struct sql *db = sql_open(path, SQL_WRITER, 0, none, 1, &err);
+	assert_non_null(db);
+	assert_true(sql_script(db, store_schema_0001));
+	assert_true(sql_script(db, rows));
+	sql_close(db);
+	s = kit_store();
+	assert_true(store_exempt_of(s, &p, &x));
+	assert_int_equal(x.state, EXEMPT_ACTIVE);
+	assert_string_equal(x.entry.class, "full");
+	assert_string_equal(x.contract, "K");
+	assert_true(store_exempt_of(s, &q, &x));
+	assert_string_equal(x.entry.class, "throttled");
+	assert_int_equal(kit_sql("SELECT packets FROM exemption WHERE contract = 'K'"), 7);
+	assert_int_equal(kit_sql("SELECT count(*) FROM exemption_event"), 4);
+	assert_int_equal(kit_sql("SELECT t_ms FROM exemption_event WHERE new = 'removed'"), 4);
+	store_close(s);
+	kit_remove();
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 int main(void)
 {
@@ -308,6 +350,7 @@ int main(void)
 	    T(test_lines),
 	    T(test_revoked_in_any_state),
 	    T(test_update),
+	    cmocka_unit_test(test_migration),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
