@@ -117,8 +117,7 @@ static uint32_t hash(const struct addr *a)
 	memcpy(&x, a->b, 8);
 	memcpy(&y, a->b + 8, 8);
 	x = (x ^ y * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
-	x ^= x >> 29;
-	x *= 0x94d049bb133111ebu;
+	x = (x ^ x >> 32) * 0x94d049bb133111ebu;
 	return (uint32_t)(x >> 32);
 }
 

@@ -27,8 +27,10 @@
 #include "nfq/worker.h"
 
 #define RING	8192	   /* a power of two */
-#define SIGHTS	(1u << 15) /* a power of two */
+#define SIGHTS	(1u << 18) /* a power of two */
 #define SIGHT_S 60
+#define KEEP_S	10    /* so long a line keeps its place */
+#define EVICT	8     /* but for one in so many that come */
 #define FIRSTS	500   /* a second that are told although they came once */
 #define AGAINS	20000 /* a second that are told because they came again */
 
@@ -41,6 +43,7 @@ struct shared {
 	int wake_fd;
 	/* Lines refused lately: hash and second of each, the last one of its place. */
 	uint64_t seed;
+	atomic_uint_fast32_t tick;
 	atomic_uint_fast64_t sights[SIGHTS];
 };
 
@@ -157,20 +160,32 @@ void shared_read_end(struct shared *s)
 
 /* --- the thread ------------------------------------------------------------------ */
 
-/* Was this line seen within a minute? It is now. */
+/*
+ * Was this line seen within a minute? It is now. A place that another line took lately is left to
+ * it most of the time: in a flood from more lines than there are places all would push each other
+ * out, and none be seen twice.
+ */
 static bool seen(struct shared *s, const struct addr *line, int64_t now_s)
 {
 	uint64_t x, y;
 	memcpy(&x, line->b, 8);
 	memcpy(&y, line->b + 8, 8);
-	x = (x ^ y * 0x9e3779b97f4a7c15u ^ s->seed) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 29) * 0x94d049bb133111ebu;
+	/* What differs comes last in an address, in the high bits: fold it down, twice. */
+	x ^= y * 0x9e3779b97f4a7c15u ^ s->seed;
+	x = (x ^ x >> 32) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 32) * 0x94d049bb133111ebu;
+	x ^= x >> 32;
 	atomic_uint_fast64_t *place = &s->sights[x & (SIGHTS - 1)];
 	uint64_t held = atomic_load_explicit(place, memory_order_relaxed);
-	uint32_t tag = (uint32_t)(x >> 32), was = (uint32_t)held, now = (uint32_t)now_s;
-	bool again = held >> 32 == tag && now - was < SIGHT_S;
-	atomic_store_explicit(place, (uint64_t)tag << 32 | now, memory_order_relaxed);
-	return again;
+	uint32_t tag = (uint32_t)(x >> 32), now = (uint32_t)now_s, age = now - (uint32_t)held;
+	if (held >> 32 == tag && age < SIGHT_S) {
+		atomic_store_explicit(place, 0, memory_order_relaxed);
+		return true;
+	}
+	if (held == 0 || age >= KEEP_S ||
+	    atomic_fetch_add_explicit(&s->tick, 1, memory_order_relaxed) % EVICT == 0)
+		atomic_store_explicit(place, (uint64_t)tag << 32 | now, memory_order_relaxed);
+	return false;
 }
 
 /* A flood of ever new sources must not be the main thread's work. */
