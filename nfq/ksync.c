@@ -356,13 +356,41 @@ static bool same_pairs(const struct pairs *x, const struct pairs *y)
 	return true;
 }
 
-static void look_at_pairs(struct look *l, const struct prefix *p)
+static bool is_listed(const struct look *l, const struct prefix *p)
+{
+	const struct policy_item *i = policy_exact(l->policy, p, l->utc_ms);
+	return i && policy_kind(l->policy, i) == POLICY_KIND_LISTED && !is_loose(p);
+}
+
+/* Calls fn for every other prefix that begins with p's address; until it returns false. */
+static bool each_sibling(struct look *l, const struct prefix *p,
+			 bool (*fn)(struct look *l, const struct prefix *sibling))
+{
+	struct prefix x = *p;
+	struct addr first;
+	for (x.len = addr_is4(&p->a) ? 32 : 128; x.len > 0; x.len--) {
+		addr_mask(&x.a, x.len, &first);
+		if (!addr_eq(&first, &x.a))
+			break;
+		if (x.len != p->len && !fn(l, &x))
+			return false;
+	}
+	return true;
+}
+
+static bool not_listed(struct look *l, const struct prefix *sibling)
+{
+	return !is_listed(l, sibling);
+}
+
+/* A pair names a line by its first address alone: with two, the daemon judges both. */
+static void look_at_one(struct look *l, const struct prefix *p)
 {
 	const struct policy_item *i = policy_exact(l->policy, p, l->utc_ms);
 	struct pairs want = {0}, held = {0};
 	struct pairs *x = amap_get(l->k->listed, &p->a, p->len);
 	size_t *count = &l->k->counts[addr_is4(&p->a) ? NFTSET_LISTED4 : NFTSET_LISTED6];
-	if (i && policy_kind(l->policy, i) == POLICY_KIND_LISTED && !is_loose(p))
+	if (is_listed(l, p) && each_sibling(l, p, not_listed))
 		want = (struct pairs){i->expires_ms, hosts_of(i)};
 	if (x)
 		held = *x;
@@ -384,6 +412,21 @@ static void look_at_pairs(struct look *l, const struct prefix *p)
 		push_pairs(l, NFTSET_ADD, p, &want);
 	}
 	send_many(l);
+}
+
+static bool look_at_sibling(struct look *l, const struct prefix *sibling)
+{
+	if (is_listed(l, sibling) || amap_get(l->k->listed, &sibling->a, sibling->len))
+		look_at_one(l, sibling);
+	return true;
+}
+
+static void look_at_pairs(struct look *l, const struct prefix *p)
+{
+	/* Deletions first: what two had in common is added again by the one that is left. */
+	(void)each_sibling(l, p, look_at_sibling);
+	look_at_one(l, p);
+	(void)each_sibling(l, p, look_at_sibling);
 }
 
 static bool drop_pairs(const struct addr *key, uint8_t tag, void *value, void *arg)
