@@ -99,6 +99,7 @@ static const char chains[] =
     "\tchain exempt {\n"
     "\t\t# Whoever forges a source gets no session: it is looked at when one begins.\n"
     "\t\t@th,104,8 & 0x12 != 0x02 accept\n"
+    "\t\tmeta l4proto != tcp accept\n"
     "?fib\t\t@fib@goto forged\n"
     "\t\tgoto passed\n"
     "\t}\n"
