@@ -66,6 +66,8 @@ static const char *type_error(enum op_type t, const json_t *v)
 			   : "a time: an integer, UTC milliseconds";
 	case OP_LIST:
 		return json_is_array(v) ? NULL : "an array";
+	case OP_BOOL:
+		return json_is_boolean(v) ? NULL : "true or false";
 	case OP_ANY:
 		break;
 	}

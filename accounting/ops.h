@@ -25,6 +25,7 @@ enum op_type {
 	OP_ID,	 /* an integer above 0 */
 	OP_TIME, /* UTC milliseconds, 0 or more */
 	OP_LIST, /* an array */
+	OP_BOOL,
 	OP_ANY,
 };
 

@@ -26,7 +26,8 @@
 #define IMPORTS_MAX 4
 #define IDLE_MS	    60000
 #define BLOCK	    65536
-#define SPREAD_MS   250 /* between the looks at the evidence of two rows, at most */
+#define BUSY_ROWS   10000 /* the watchdog is told after so many */
+#define SPREAD_MS   250	  /* between the looks at the evidence of two rows, at most */
 
 struct import {
 	struct acctd *a;
@@ -359,6 +360,8 @@ static void apply(struct op_call *c, struct import *m)
 	store_begin(st);
 	uint64_t before = store_policy_version(st);
 	for (size_t i = 0; i < m->n; i++) {
+		if (i % BUSY_ROWS == 0)
+			proc_busy();
 		const char *bad = apply_row(c, m, i, &n, why);
 		if (bad) {
 			store_rollback(st);
@@ -393,9 +396,9 @@ static void exempt_import(struct op_call *c)
 
 static const struct op_arg import_args[] = {{"rows", OP_LIST, true},
 					    {"import", OP_TEXT, false},
-					    {"more", OP_ANY, false},
-					    {"dry_run", OP_ANY, false},
-					    {"replace_missing", OP_ANY, false},
+					    {"more", OP_BOOL, false},
+					    {"dry_run", OP_BOOL, false},
+					    {"replace_missing", OP_BOOL, false},
 					    {"reason", OP_TEXT, false},
 					    {.name = NULL}};
 

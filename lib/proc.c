@@ -485,6 +485,11 @@ void proc_watchdog_while(struct event_base *base, bool (*fine)(void *arg), void 
 	ping(-1, 0, NULL);
 }
 
+void proc_busy(void)
+{
+	(void)sd_notify(0, "WATCHDOG=1");
+}
+
 void proc_watchdog(struct event_base *base)
 {
 	proc_watchdog_while(base, NULL, NULL);

@@ -68,6 +68,8 @@ void proc_stopping(void);
 void proc_watchdog(struct event_base *base);
 /* The same, but only while fine() says so: who hangs is started again. */
 void proc_watchdog_while(struct event_base *base, bool (*fine)(void *arg), void *arg);
+/* It is at work: for what keeps the loop from turning for long. */
+void proc_busy(void);
 
 /* SIGTERM and SIGINT call stop, SIGHUP calls reload (may be NULL); SIGPIPE is ignored. Signals that
  * proc_block_signals() holds back are let in. */

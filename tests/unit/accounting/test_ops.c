@@ -551,6 +551,8 @@ static void test_import_in_pieces(void **state)
 	assert_int_equal(number(r, "unchanged"), 1); /* suspended it stays */
 	FAILS("exempt.import", "{'rows':[{'prefix':'192.0.2.2','state':'requested'}]}", "invalid",
 	      "row 1: state: 192.0.2.2 cannot become requested");
+	FAILS("exempt.import", "{'rows':[{'prefix':'192.0.2.2'}],'dry_run':'yes'}", "invalid",
+	      "\"dry_run\" must be true or false");
 	/* One that is not gone on with does not stay for ever. */
 	(void)call("exempt.import", "{'rows':[{'prefix':'192.0.2.8/29'}],'more':true}");
 	imports_end(&a);
