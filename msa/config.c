@@ -30,6 +30,14 @@ const struct conf_key msa_keys[] = {
      "certificate chain, PEM; read again on reload", false},
     {"msa", "tls_key", CONF_PATH, O(tls_key), "/etc/sekisho/tls/key.pem", 0, 0, NULL, true,
      "its key, PEM", false},
+    {"msa", "tls_certs", CONF_LIST, O(tls_certs), "", 0, 0, NULL, true,
+     "further ones, by name: \"CERT KEY [NAME ...]\" or \"FOLDER\"", false},
+    {"msa", "tls_policy", CONF_ENUM, O(tls_policy), "intermediate", 0, 0, "intermediate|modern",
+     true, "intermediate: TLS 1.2 and 1.3; modern: 1.3 alone", false},
+    {"msa", "tls_ticket_period", CONF_DURATION, O(tls_ticket_period), "12h", 60000, 3 * DAY, NULL,
+     true, "ticket keys are renewed so often, and accepted as long again", false},
+    {"msa", "tls_client_ca", CONF_PATH, O(tls_client_ca), "", 0, 0, NULL, true,
+     "who may have signed client certificates (EXTERNAL), PEM; empty: none are asked for", false},
     {"msa", "metrics", CONF_STRING, O(metrics), "127.0.0.1:9426", 0, 0, NULL, false,
      "where GET /metrics is answered; empty: nowhere", false},
 
@@ -199,6 +207,24 @@ static bool check_listen(void *ctx, const struct conf_list *l, const char *name,
 	return true;
 }
 
+/* Paths; whether they can be read is seen when they are. */
+static bool check_certs(void *ctx, const struct conf_list *l, char **err)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		const char *s = l->items[i], *key = s + strcspn(s, " ");
+
+		key += strspn(key, " ");
+		if (s[0] == '/' && (*key == '\0' || *key == '/'))
+			continue;
+		*err = talloc_asprintf(ctx,
+				       "msa.tls_certs: \"%s\" is neither \"CERT KEY [NAME ...]\" "
+				       "nor \"FOLDER\", with full paths",
+				       s);
+		return false;
+	}
+	return true;
+}
+
 static void lower(char *s)
 {
 	for (; *s; s++)
@@ -285,7 +311,8 @@ static bool check(void *ctx, struct msa_config *c, char **err)
 		return check_listen(ctx, &c->listen_submission, "listen_submission", err) &&
 		       check_listen(ctx, &c->listen_submissions, "listen_submissions", err) &&
 		       check_listen(ctx, &c->bounce_listen, "bounce_listen", err) &&
-		       check_mechs(ctx, c, err) && check_cfbl(ctx, c, err);
+		       check_certs(ctx, &c->tls_certs, err) && check_mechs(ctx, c, err) &&
+		       check_cfbl(ctx, c, err);
 	return false;
 }
 
@@ -379,5 +406,18 @@ void msa_config_auth(const struct msa_config *c, struct auth_config *out)
 	    .mechs = c->mechs,
 	    .user = c->common.user,
 	    .workers = (int)c->auth_workers,
+	};
+}
+
+void msa_config_tls(const struct msa_config *c, struct tls_tickets *tickets, struct tls_config *out)
+{
+	*out = (struct tls_config){
+	    .cert = c->tls_cert,
+	    .key = c->tls_key,
+	    .more = &c->tls_certs,
+	    .policy = (enum tls_policy)c->tls_policy,
+	    .client_ca = c->tls_client_ca,
+	    .tickets = tickets,
+	    .ticket_ms = c->tls_ticket_period,
 	};
 }

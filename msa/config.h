@@ -12,12 +12,16 @@
 #include "msa/mail/dkim.h"
 #include "msa/queue/queue.h"
 #include "msa/smtp/session.h"
+#include "msa/tls.h"
 
 struct msa_config {
 	struct conf_common common;
 	char *hostname;
 	struct conf_list listen_submission, listen_submissions;
-	char *tls_cert, *tls_key;
+	char *tls_cert, *tls_key, *tls_client_ca;
+	struct conf_list tls_certs;
+	int tls_policy;
+	int64_t tls_ticket_period;
 	char *metrics;
 
 	struct conf_list auth_mechanisms;
@@ -66,6 +70,8 @@ bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct
 /* Views into c, for those who copy. */
 void msa_config_queue(const struct msa_config *c, struct queue_config *out);
 void msa_config_auth(const struct msa_config *c, struct auth_config *out);
+void msa_config_tls(const struct msa_config *c, struct tls_tickets *tickets,
+		    struct tls_config *out);
 
 /* The table, for the test of the manual page and the sample. */
 extern const struct conf_key msa_keys[];

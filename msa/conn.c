@@ -439,7 +439,8 @@ static void tls_established(struct conn *c)
 {
 	c->tls_up = true;
 	log_event(LOG_DEBUG, c->id, "smtp", "tls", LS("version", tls_version(c->bev)),
-		  LS("cipher", tls_cipher(c->bev)));
+		  LS("cipher", tls_cipher(c->bev)), LS("host", tls_asked(c->bev)),
+		  LI("resumed", tls_resumed(c->bev)));
 }
 
 static void tls_failed(struct conn *c)

@@ -190,6 +190,14 @@ static void on_stop(void *arg)
 	io_stop(&d->srv, d->srv.cfg->stop_timeout, stopped, &d->srv);
 }
 
+static struct tls *load_tls(struct daemon *d, const struct msa_config *cfg, char **err)
+{
+	struct tls_config tc;
+
+	msa_config_tls(cfg, &d->srv.tickets, &tc);
+	return tls_load(d->top, &tc, err);
+}
+
 static bool reload(struct daemon *d, char **err)
 {
 	struct server *srv = &d->srv;
@@ -202,7 +210,7 @@ static bool reload(struct daemon *d, char **err)
 		return false;
 	if (!msa_config_may_reload(d->top, srv->cfg, fresh, err))
 		goto failed;
-	tls = tls_load(d->top, fresh->tls_cert, fresh->tls_key, err);
+	tls = load_tls(d, fresh, err);
 	if (!tls)
 		goto failed;
 	if (!batv_keys_load(d->top, fresh->batv_keys, &keys, err) ||
@@ -217,6 +225,7 @@ static bool reload(struct daemon *d, char **err)
 	explicit_bzero(&keys, sizeof(keys));
 	tls_free(srv->tls);
 	srv->tls = tls;
+	srv->tickets.period_ms = fresh->tls_ticket_period;
 	talloc_unlink(d->top, srv->cfg);
 	srv->cfg = fresh;
 	return true;
@@ -273,7 +282,8 @@ static void privileged(struct daemon *d)
 	folder = talloc_asprintf(d->top, "%s/msa", srv->cfg->common.state_dir);
 	if (!proc_folder(srv->cfg->common.state_dir, 0755, NULL) || !proc_folder(folder, 0700, &id))
 		fatal_errno("cannot make %s", folder);
-	srv->tls = tls_load(d->top, srv->cfg->tls_cert, srv->cfg->tls_key, &err);
+	srv->tickets.period_ms = srv->cfg->tls_ticket_period;
+	srv->tls = load_tls(d, srv->cfg, &err);
 	if (!srv->tls)
 		fatal("%s", err);
 	if (!io_listen(srv, &err) || !bounces_listen(srv, &err))
@@ -333,6 +343,7 @@ static void down(struct daemon *d)
 	feed_free(srv->feed);
 	auth_free(srv->auth);
 	tls_free(srv->tls);
+	tls_tickets_wipe(&srv->tickets);
 	batv_wipe(&srv->batv);
 	explicit_bzero(&srv->trace, sizeof(srv->trace));
 	log_event(LOG_NOTICE, "-", "msad", "stopped");

@@ -44,6 +44,7 @@ struct server {
 	struct msa_config
 	    *cfg; /* the newest; a connection keeps a reference to the one it began with */
 	struct tls *tls;
+	struct tls_tickets tickets;
 	struct auth *auth;
 	struct limits *limits;
 	struct queue *queue;

@@ -1,6 +1,6 @@
 /*
- * tls - the server's certificate and connections, and the digests that others here need (OpenSSL
- * has its home in this file).
+ * tls - the server's certificates and connections, and the digests that others here need (OpenSSL
+ * has its home in this file and its tls_ neighbours).
  */
 #ifndef MSA_TLS_H
 #define MSA_TLS_H
@@ -11,13 +11,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct tls; /* one loaded certificate; connections made with it outlive it */
+#include "lib/conf.h"
+#include "msa/tls_tickets.h"
+
+enum tls_policy {
+	TLS_INTERMEDIATE, /* TLS 1.3, and 1.2 with forward secrecy and AEAD */
+	TLS_MODERN,	  /* TLS 1.3 alone */
+};
+
+struct tls_config {
+	const char *cert, *key;	      /* PEM; the default for whoever names no host */
+	const struct conf_list *more; /* as tls_certs_add(), or NULL */
+	enum tls_policy policy;
+	const char *client_ca;	     /* PEM: client certificates are asked for; "" not */
+	struct tls_tickets *tickets; /* outlives every connection */
+	int64_t ticket_ms;	     /* how long a session can be resumed */
+};
+
+struct tls; /* certificates loaded; connections made with it outlive it */
 
 /*
- * Load certificate chain and key (PEM), TLS 1.2 and up, checked to belong together. NULL: *err
- * (talloc'd under ctx) names the file and why.
+ * Load what cfg names, each key checked to belong to its certificate. NULL: *err (talloc'd under
+ * ctx) names the file and why.
  */
-struct tls *tls_load(void *ctx, const char *cert, const char *key, char **err);
+struct tls *tls_load(void *ctx, const struct tls_config *cfg, char **err);
 void tls_free(struct tls *t);
 
 /*
@@ -28,10 +45,32 @@ struct bufferevent *tls_accept(struct event_base *base, struct tls *t, int fd);
 /* Of an established connection; static text, e.g. "TLSv1.3", "TLS_AES_256_GCM_SHA384". */
 const char *tls_version(struct bufferevent *bev);
 const char *tls_cipher(struct bufferevent *bev);
+/* What host the client asked for, "" none; lives with the connection. */
+const char *tls_asked(struct bufferevent *bev);
+bool tls_resumed(struct bufferevent *bev);
 /* Why the connection failed, for the log; static text of OpenSSL, or NULL. */
 const char *tls_error(struct bufferevent *bev);
 /* Tell the peer that this is the end (close_notify); once, after everything was flushed. */
 void tls_close_notify(struct bufferevent *bev);
+
+#define TLS_BINDING_MAX 64
+
+/* What ties a login to this connection (RFC 5056); a length of 0: this TLS does not have it. */
+struct tls_bindings {
+	uint8_t exporter[32]; /* tls-exporter, RFC 9266: TLS 1.3 only */
+	size_t exporter_len;
+	uint8_t endpoint[TLS_BINDING_MAX]; /* tls-server-end-point, RFC 5929 */
+	size_t endpoint_len;
+};
+void tls_bindings(struct bufferevent *bev, struct tls_bindings *out);
+
+/*
+ * The mail address in the client's certificate, when an authority of client_ca signed it, it is not
+ * over at now_ms (UTC), and it has exactly one (subjectAltName, rfc822Name). False: *why is static
+ * text, NULL when no certificate was shown.
+ */
+bool tls_client_address(struct bufferevent *bev, int64_t now_ms, char *out, size_t max,
+			const char **why);
 
 /* HMAC-SHA-256 of text. */
 void tls_prf(const uint8_t key[static 32], const char *text, uint8_t out[static 32]);
