@@ -351,23 +351,28 @@ int64_t policy_next_edge(const struct policy *p)
 
 /* --- changes --------------------------------------------------------------------- */
 
+static struct policy_dsts *copy_dsts(const struct policy_entry *e)
+{
+	size_t bytes = e->n_dst * sizeof(struct prefix);
+	if (e->n_dst == 0)
+		return NULL;
+	struct policy_dsts *d = malloc(sizeof *d + bytes);
+	bug_on(!d);
+	d->n = e->n_dst;
+	memcpy(d->v, e->dst, bytes);
+	return d;
+}
+
 static void fill(struct policy *p, uint32_t i, const struct policy_entry *e, uint32_t next)
 {
-	struct policy_item *item = &p->items[i];
-	*item = (struct policy_item){.a = e->prefix.a,
-				     .starts_ms = e->starts_ms,
-				     .expires_ms = e->expires_ms,
-				     .id = e->exemption_id,
-				     .next = next,
-				     .len = e->prefix.len,
-				     .class = class_index(p, e->class)};
-	if (e->n_dst > 0) {
-		size_t bytes = e->n_dst * sizeof(struct prefix);
-		item->dsts = malloc(sizeof *item->dsts + bytes);
-		bug_on(!item->dsts);
-		item->dsts->n = e->n_dst;
-		memcpy(item->dsts->v, e->dst, bytes);
-	}
+	p->items[i] = (struct policy_item){.a = e->prefix.a,
+					   .starts_ms = e->starts_ms,
+					   .expires_ms = e->expires_ms,
+					   .id = e->exemption_id,
+					   .dsts = copy_dsts(e),
+					   .next = next,
+					   .len = e->prefix.len,
+					   .class = class_index(p, e->class)};
 	if (p->edges.until_ms != 0)
 		expect(p, i);
 }
