@@ -8,7 +8,6 @@
  * Trusted with: who may pass. Diagnostics: none. Known gaps: tables do not shrink.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
 
@@ -204,18 +203,11 @@ static uint32_t take_item(struct policy *p)
 static void free_item(struct policy *p, uint32_t i)
 {
 	struct policy_item *item = &p->items[i];
-	free(item->dsts);
+	talloc_free(item->dsts);
 	*item = (struct policy_item){.class = FREE};
 	item->next = p->free;
 	p->free = i;
 	p->used--;
-}
-
-static int end_policy(struct policy *p)
-{
-	for (uint32_t i = 0; i < p->high; i++)
-		free(p->items[i].dsts);
-	return 0;
 }
 
 struct policy *policy_new(void *ctx)
@@ -225,7 +217,6 @@ struct policy *policy_new(void *ctx)
 	p->free = NIL;
 	(void)class_index(p, "full");
 	(void)class_index(p, "throttled");
-	talloc_set_destructor(p, end_policy);
 	return p;
 }
 
@@ -351,12 +342,12 @@ int64_t policy_next_edge(const struct policy *p)
 
 /* --- changes --------------------------------------------------------------------- */
 
-static struct policy_dsts *copy_dsts(const struct policy_entry *e)
+static struct policy_dsts *copy_dsts(struct policy *p, const struct policy_entry *e)
 {
 	size_t bytes = e->n_dst * sizeof(struct prefix);
 	if (e->n_dst == 0)
 		return NULL;
-	struct policy_dsts *d = malloc(sizeof *d + bytes);
+	struct policy_dsts *d = talloc_size(p, sizeof *d + bytes);
 	bug_on(!d);
 	d->n = e->n_dst;
 	memcpy(d->v, e->dst, bytes);
@@ -369,7 +360,7 @@ static void fill(struct policy *p, uint32_t i, const struct policy_entry *e, uin
 					   .starts_ms = e->starts_ms,
 					   .expires_ms = e->expires_ms,
 					   .id = e->exemption_id,
-					   .dsts = copy_dsts(e),
+					   .dsts = copy_dsts(p, e),
 					   .next = next,
 					   .len = e->prefix.len,
 					   .class = class_index(p, e->class)};
@@ -385,7 +376,7 @@ void policy_put(struct policy *p, const struct policy_entry *e)
 	struct slot *s = seek(p, l, &e->prefix.a);
 	for (uint32_t i = s->item; i != NIL; i = p->items[i].next)
 		if (p->items[i].id == e->exemption_id) {
-			free(p->items[i].dsts);
+			talloc_free(p->items[i].dsts);
 			fill(p, i, e, p->items[i].next);
 			return;
 		}
