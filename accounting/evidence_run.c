@@ -309,9 +309,12 @@ void evidence_runner_free(struct evidence_runner *r)
 	struct look *l;
 	if (!r)
 		return;
+	r->a->evidence = NULL; /* who is told may ask again */
 	dns_free(r->dns);
 	while ((l = r->looks) != NULL) {
 		r->looks = l->next;
+		if (l->cb)
+			l->cb(NULL, l->arg);
 		talloc_free(l->ctx);
 		free(l);
 	}

@@ -14,15 +14,14 @@
 
 /* NULL with *err. */
 struct evidence_runner *evidence_runner_new(struct acctd *a, const char **err);
-/* Looks under way are dropped, without their callbacks. */
+/* Looks under way end: nothing was found. a->evidence is NULL then. */
 void evidence_runner_free(struct evidence_runner *r);
 
 /* Plans the next look; to be called when something may have become due earlier. */
 void evidence_plan(struct acctd *a);
 
 /* e: what was found, already stored; NULL: the exemption has ended meanwhile, or could not be
- * stored.
- */
+ * stored, or the daemon stops. */
 typedef void evidence_done(const struct evidence *e, void *arg);
 /* Looks at one now. cb (may be NULL) is called once, later or before this returns. */
 void evidence_look(struct acctd *a, int64_t id, evidence_done *cb, void *arg);

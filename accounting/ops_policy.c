@@ -361,7 +361,9 @@ static void on_verified(const struct evidence *e, void *arg)
 	struct op_call *c = v->c;
 	struct store_exempt x;
 	if (!e || !store_exempt(c->a->store, v->id, &x))
-		op_fail(c, "notfound", "the exemption has ended meanwhile");
+		op_fail(c, "unavailable",
+			"it could not be verified: it has ended meanwhile, or "
+			"sekisho-acctd stops");
 	else if (become_verified(c, &x, e) && store_exempt(c->a->store, v->id, &x))
 		op_done(c, verified_result(&x, e));
 	free(v);
