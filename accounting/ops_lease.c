@@ -21,8 +21,9 @@
 #include "accounting/acctd.h"
 #include "accounting/token.h"
 
-#define ROWS_MAX    1000   /* of one request */
-#define IMPORT_ROWS 250000 /* some ten seconds: the watchdog gives thirty */
+#define ROWS_MAX    1000 /* of one request */
+#define IMPORT_ROWS 1000000
+#define BUSY_ROWS   10000 /* the watchdog is told after so many */
 #define IMPORTS_MAX 4
 #define IDLE_MS	    60000
 #define REF_MAX	    128
@@ -47,11 +48,11 @@ struct counts {
 };
 
 const struct op_arg lease_import_args[] = {{"rows", OP_LIST, true},
-					   {"more", OP_ANY, false},
+					   {"more", OP_BOOL, false},
 					   {"import", OP_TEXT, false},
 					   {"resync", OP_TEXT, false},
-					   {"dry_run", OP_ANY, false},
-					   {"create", OP_ANY, false},
+					   {"dry_run", OP_BOOL, false},
+					   {"create", OP_BOOL, false},
 					   {.name = NULL}};
 
 /* --- rows that wait --- */
@@ -268,6 +269,8 @@ static void end_others(struct op_call *c, const char *source, struct ids *have, 
 		qsort(have->list, have->n, sizeof have->list[0], by_id);
 	store_leases_of_source(c->a->store, source, add_id, &open);
 	for (size_t i = 0; i < open.n; i++) {
+		if (i % BUSY_ROWS == 0)
+			proc_busy();
 		if (have->n &&
 		    bsearch(&open.list[i], have->list, have->n, sizeof *have->list, by_id))
 			continue;
@@ -282,6 +285,8 @@ static bool apply_rows(struct op_call *c, struct lease_import *m, struct counts 
 	const char *resync = op_text(c->args, "resync"), *bad = NULL;
 	char why[192];
 	for (size_t i = 0; i < m->n; i++) {
+		if (i % BUSY_ROWS == 0)
+			proc_busy();
 		if (resync && !m->rows[i].lease.source)
 			m->rows[i].lease.source = resync;
 		bad = apply_row(c, &m->rows[i], &have, n, why);

@@ -642,11 +642,12 @@ bool radius_server_reload(struct radius_server *rs, const struct radius_rules *r
 
 json_t *radius_server_status(struct radius_server *rs)
 {
+	json_int_t waiting = (json_int_t)rs->n_pending;
+	waiting += (json_int_t)rs->n_waiting;
 	json_t *o =
 	    json_pack("{s:I, s:I, s:I, s:I}", "sessions", (json_int_t)store_radius_open(rs->store),
-		      "waiting", (json_int_t)(rs->n_pending + rs->n_waiting), "skewed",
-		      (json_int_t)metric_get(rs->skewed), "unconfirmed",
-		      (json_int_t)metric_get(rs->unconfirmed));
+		      "waiting", waiting, "skewed", (json_int_t)metric_get(rs->skewed),
+		      "unconfirmed", (json_int_t)metric_get(rs->unconfirmed));
 	for (int i = 0; i < N_COUNTS; i++)
 		json_object_set_new(o, labels[i], json_integer(metric_get(rs->counts[i])));
 	return o;

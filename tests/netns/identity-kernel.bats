@@ -38,7 +38,7 @@ unconfirmed() { ctl status --json | jq .acctd.radius.unconfirmed; }
 		packet Start "a$i" "OLD-$i"
 		ctl exempt add $SUB4 --subscriber "OLD-$i" --json | jq -e .in_force
 		greet $NET4
-		packet Start "b$i" "NEW-$i" > answer 2>&1 &
+		packet Start "b$i" "NEW-$i" > "$DIR/answer" 2>&1 &
 		radclient=$!
 		until owner_is "NEW-$i"; do :; done
 		run in_kernel
