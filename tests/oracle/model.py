@@ -25,7 +25,7 @@ class Facts:
         self.kind = "broken"  # tcp, other, fragment, broken
         self.port = self.flags = None
         self.whole = True  # TCP: its 20 bytes are there, and its options are
-        self.behind_ah = self.first_fragment = False
+        self.behind_ah = self.first_fragment = self.nested = False
         self.reach = 0  # bytes up to the end of what had to be read
         self.hop_by_hop = False
         self.hides_tcp = True  # broken: what is cut off may lead to TCP
@@ -62,6 +62,7 @@ class Facts:
             if len(rest) < size or (self.proto == 51 and size < 12):
                 self.hides_tcp = rest[0] in headers + (6,) or self.behind_ah or self.proto == 51
                 return
+            self.nested |= self.proto == 44 and self.first_fragment
             if self.proto == 44 and struct.unpack("!H", rest[2:4])[0] >> 3:
                 self.kind, self.reach = "fragment", self.at + size
                 return
@@ -219,8 +220,13 @@ class Model:
             return OUT, "not a subscriber's interface", None
         if f.version == 4 and f.offset == 1 and f.proto == 6:
             return IN, "a fragment at offset 1 (RFC 3128)", None
+        if not self.is_subject(f, interface) and not (self.antispoof and self.spoofed(f, interface)):
+            e = self.exemption(f.src, begin)
+            if e is not None and self.classes[e.cls].limits() or self.edge(f.src, begin, end):
+                return ANY, "a limit for somebody who is not subject", None
+            return OUT, "not a subscriber's address", None
         if f.kind == "fragment":
-            return OUT, "a later fragment", None
+            return ANY if f.nested else OUT, "a later fragment", None
         unseen = f.behind_ah and f.reach > CAPTURED
         if f.kind == "other":
             if f.proto in (4, 41, 47) and not f.behind_ah:
@@ -229,6 +235,8 @@ class Model:
                 return OUT, "neither TCP nor a header chain that hides it", None
             if not self.nfqd:
                 return self.nobody(f, interface, "behind an authentication header, and nobody to look")
+            if self.antispoof and self.spoofed(f, interface):
+                return ANY, "a forged source, behind an authentication header", None
             if unseen or f.proto not in KNOWN:
                 return IN, "an unknown or unseen header behind an authentication header", None
             return OUT, "not TCP, behind an authentication header", None
@@ -252,11 +260,14 @@ class Model:
         if f.port != 25:
             return OUT, "another port", None
         if self.antispoof and self.spoofed(f, interface):
-            return ANY if own else IN, "a forged source", None
+            if own:
+                return ANY, "a forged source, to a mail server of the provider", None
+            e = self.exemption(f.src, begin)
+            if e is not None and not f.behind_ah and not f.syn():
+                return ANY, "whoever forges an exempt source gets no session", None
+            return IN, "a forged source", None
         if own:
             return ANY if f.behind_ah else OUT, "a mail server of the provider", None
-        if not self.is_subject(f, interface):
-            return OUT, "not a subscriber's address", None
         if self.edge(f.src, begin, end):
             return ANY, "an exemption begins or ends just now", None
         e = self.exemption(f.src, begin)
@@ -274,8 +285,11 @@ class Model:
         direct = e.in_sets() and not f.behind_ah
         if not self.nfqd and e.starts > self.nfqd_left - 0.2:
             return ANY, "it began while nobody was there", None
+        if not self.nfqd and any(x.expires is not None and self.nfqd_left < x.expires < now and x.prefix.version == f.version and
+                                 f.src in x.prefix for x in self.exemptions.values()):
+            return ANY, "another one ended while nobody was there: what is behind it in the sets counts", None
         if not e.in_sets() and not f.behind_ah and self.other_in_sets(f.src, now):
-            return (OUT if not c.limits() else ANY), "a wider exemption is in the kernel's sets", None
+            return ANY, "a wider exemption is in the kernel's sets", None
         if not direct and not self.nfqd:
             return self.nobody(f, interface, f"nobody to judge {e}")
         if not e.in_sets() and f.reach > CAPTURED:
@@ -285,10 +299,15 @@ class Model:
         if c.listed:
             if not any(d.version == f.version and f.dst in d for d in e.destinations):
                 return ANY if f.mere_reset() else IN, f"not a listed destination of {e}", None
-            hosts = all(d.prefixlen == d.max_prefixlen for d in e.destinations)
-            if not self.nfqd and not hosts:
+            if not self.nfqd and any(d.prefixlen != d.max_prefixlen for d in e.destinations):
                 return ANY, "only nfqd knows listed networks", None
-            return OUT, f"a listed destination of {e}", None
+            # Two listed ones that begin with the same address are judged by nfqd.
+            shared = any(x is not e and x.prefix.network_address == e.prefix.network_address and self.classes[x.cls].listed
+                         for x in self.exemptions.values())
+            if shared and not self.nfqd:
+                return ANY, "only nfqd tells them apart", None
+            direct = direct and not shared
+            direct = direct and any(d.prefixlen == d.max_prefixlen and f.dst in d for d in e.destinations if d.version == f.version)
         if (c.rate or c.destinations) and f.syn():
             if not direct:
                 return ANY, "only the kernel's sets are metered", None
@@ -302,21 +321,36 @@ class Model:
 
     def metered(self, meter, went, now):
         c, e, dst = meter
-        # Two of one class that begin with the same address share a meter (kernel-rules/README.md).
-        key = (e.cls, e.prefix.network_address)
+        meters = self.meters_of(e, now)
+        if c.rate and c.destinations:
+            return True  # not modelled together
         if c.rate:
-            rate = self.buckets.setdefault(key + ("rate",), Bucket(c.rate / 60, c.burst, now))
-            if not c.destinations:
-                return rate.judge(went, now)
+            return meters["rate"].judge(went, now)
+        key = (e.cls, e.prefix.network_address, dst)
+        if key in self.known:
+            return went
+        right = meters["destinations"].judge(went, now)
+        if went:
+            self.known[key] = now
+        return right
+
+    def perhaps_metered(self, packet, now):
+        """Nobody knows whether a meter saw that packet."""
+        f = Facts(packet)
+        for e in self.exemptions.values():
+            if e.prefix.version == f.version and f.src in e.prefix:
+                for b in self.meters_of(e, now).values():
+                    b.pass_time(now)
+                    b.low = max(0.0, b.low - 1)
+
+    def meters_of(self, e, now):
+        # Two of one class that begin with the same address share a meter (kernel-rules/README.md).
+        c, key, out = self.classes[e.cls], (e.cls, e.prefix.network_address), {}
+        if c.rate:
+            out["rate"] = self.buckets.setdefault(key + ("rate",), Bucket(c.rate / 60, c.burst, now))
         if c.destinations:
-            if key + (dst,) in self.known:
-                return went if not c.rate else True
-            b = self.buckets.setdefault(key + ("destinations",), Bucket(c.destinations / 3600, c.destinations, now))
-            right = b.judge(went, now)
-            if went:
-                self.known[key + (dst,)] = now
-            return right if not c.rate else True
-        return True
+            out["destinations"] = self.buckets.setdefault(key + ("destinations",), Bucket(c.destinations / 3600, c.destinations, now))
+        return out
 
     def meters_forgotten(self):
         for b in self.buckets.values():
