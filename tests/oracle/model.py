@@ -221,8 +221,7 @@ class Model:
         if f.version == 4 and f.offset == 1 and f.proto == 6:
             return IN, "a fragment at offset 1 (RFC 3128)", None
         if not self.is_subject(f, interface) and not (self.antispoof and self.spoofed(f, interface)):
-            e = self.exemption(f.src, begin)
-            if e is not None and self.classes[e.cls].limits() or self.edge(f.src, begin, end):
+            if any(self.classes[e.cls].limits() for e in self.exemptions.values() if e.prefix.version == f.version and f.src in e.prefix):
                 return ANY, "a limit for somebody who is not subject", None
             return OUT, "not a subscriber's address", None
         if f.kind == "fragment":
