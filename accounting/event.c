@@ -38,6 +38,8 @@ static void put_block(struct wire_out *w, const struct event *e)
 	wire_addr(w, &e->u.block.last_dst);
 	wire_u32(w, e->u.block.packets);
 	wire_u32(w, e->u.block.dsts);
+	if (e->u.block.plen)
+		wire_u8(w, e->u.block.plen);
 }
 
 static void get_block(struct wire_in *r, struct event *e)
@@ -46,6 +48,11 @@ static void get_block(struct wire_in *r, struct event *e)
 	wire_get_addr(r, &e->u.block.last_dst);
 	e->u.block.packets = wire_get_u32(r);
 	e->u.block.dsts = wire_get_u32(r);
+	if (wire_done(r))
+		return;
+	e->u.block.plen = wire_get_u8(r);
+	if (e->u.block.plen == 0 || e->u.block.plen > (addr_is4(&e->src) ? 32 : 128))
+		r->bad = true;
 }
 
 static void put_login(struct wire_out *w, const struct event *e)

@@ -42,6 +42,7 @@ struct event {
 			uint32_t packets;
 			uint32_t dsts; /* distinct destinations seen by the daemon, an estimate from
 					  below */
+			uint8_t plen;  /* src is a line of so many bits; 0: one address */
 		} block;	       /* also PASS */
 		struct {
 			char account[EVENT_ACCOUNT_MAX +

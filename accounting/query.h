@@ -32,7 +32,7 @@ json_t *query_overview(struct query *q, int64_t since_ms, int64_t now_ms, const 
  * Who is hurting us in [since,now):
  * {"lines":[{"source","subscriber","subscriber_name","packets","dsts","first_ms","last_ms"}],
  *  "accounts":[{"account","subscriber","messages","rcpts","refused","bounced","held","stage","last_ms"}]}
- * worst first.
+ * worst first. source is an address, or a line of several as nfqd counts them: "2001:db8:1::/64".
  */
 json_t *query_top(struct query *q, int64_t since_ms, int64_t now_ms, int limit, const char **err);
 /* 24 h ending now in 15-minute buckets: [{"t_ms","blocked","accepted","held","refused"}], oldest

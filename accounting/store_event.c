@@ -46,7 +46,7 @@ static void put_block(struct store *s, const struct event *e)
 {
 	sql_run(DB, ST_EV_BLOCK, QI(bucket(e->t_ms, ROW_MS)), QI(e->kind), QA(&e->src),
 		QI(e->u.block.packets), QI(e->u.block.dsts), QI(e->u.block.first_ms), QI(e->t_ms),
-		QA(&e->u.block.last_dst));
+		QA(&e->u.block.last_dst), QI(e->u.block.plen));
 	if (e->kind == EVENT_BLOCK) {
 		count(s, "blocked", e->t_ms, e->u.block.packets);
 		return;

@@ -63,12 +63,12 @@
 	  "INSERT INTO feed_source VALUES (?1,?2,?3,?4) ON CONFLICT(program, instance) "           \
 	  "DO UPDATE SET last_seq = excluded.last_seq, updated_ms = excluded.updated_ms")          \
 	X(ST_EV_BLOCK,                                                                             \
-	  "INSERT INTO ev_block(t_ms, kind, src, packets, dsts, first_ms, last_ms, last_dst) "     \
-	  "VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT(t_ms, kind, src) DO UPDATE SET "           \
+	  "INSERT INTO ev_block(t_ms, kind, src, packets, dsts, first_ms, last_ms, last_dst, "     \
+	  "plen) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9) ON CONFLICT(t_ms, kind, src) DO UPDATE SET "           \
 	  "packets = packets + excluded.packets, dsts = max(dsts, excluded.dsts), "                \
 	  "first_ms = min(first_ms, excluded.first_ms), last_ms = max(last_ms, "                   \
 	  "excluded.last_ms), "                                                                    \
-	  "last_dst = excluded.last_dst")                                                          \
+	  "last_dst = excluded.last_dst, plen = excluded.plen")                                    \
 	X(ST_EV_MESSAGE, "INSERT INTO ev_message(t_ms, account_id, src, src_port, session, "       \
 			 "queue_id, token, mail_from, "                                            \
 			 "message_id, rcpt_domains, rcpts, size, held) VALUES "                    \

@@ -39,7 +39,7 @@
 
 #define STATS_MAX	(256u << 10) /* sources an interval */
 #define BACKLOG_SAVE_MS 60000
-#define EVENT_BYTES	64 /* of one event of ours: 63 */
+#define EVENT_BYTES	64 /* of one event of ours, at most */
 #define HARVEST_PART	50 /* summing up is at most one part in so many of the time */
 #define HARVEST_MAX_MS	60000
 
@@ -161,7 +161,12 @@ static void set_interval(struct nfqd *d, int64_t pause_ms)
 static void add_event(const struct event *e, void *arg)
 {
 	struct nfqd *d = arg;
-	outbox_add(d->outbox, e);
+	struct event told = *e;
+	struct addr key;
+	uint8_t len = verdict_line(shared_lines(d->shared), &e->src, 0, &key);
+	if (e->kind == EVENT_BLOCK && len < (addr_is4(&e->src) ? 32 : 128))
+		told.u.block.plen = len;
+	outbox_add(d->outbox, &told);
 }
 
 /* As many sources as stats and the backlog have room for: the rest is safe in the kernel's sets,

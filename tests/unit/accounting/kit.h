@@ -109,6 +109,7 @@ static struct event kit_block(int64_t t_ms, const char *src, uint32_t packets, e
 	e.u.block.last_dst = kit_addr("198.51.100.25");
 	e.u.block.packets = packets;
 	e.u.block.dsts = 2;
+	e.u.block.plen = addr_is4(&e.src) ? 0 : 64;
 	return e;
 }
 

@@ -84,6 +84,25 @@ static void test_cut(void **state)
 	}
 }
 
+/* A record without the length is one of before, and of one address. */
+static void test_line(void **state)
+{
+	uint8_t buf[EVENT_MAX_BYTES];
+	struct event e = sample(EVENT_BLOCK), out;
+	(void)state;
+	e.src = kit_addr("192.0.2.0");
+	e.u.block.plen = 0;
+	size_t n = event_encode(&e, buf, sizeof buf);
+	e.u.block.plen = 24;
+	assert_int_equal(event_encode(&e, buf, sizeof buf), n + 1);
+	assert_int_equal(event_decode(buf, n + 1, &out), n + 1);
+	assert_int_equal(out.u.block.plen, 24);
+	buf[n] = 33;
+	assert_int_equal(event_decode(buf, n + 1, &out), 0);
+	buf[n] = 0;
+	assert_int_equal(event_decode(buf, n + 1, &out), 0);
+}
+
 static void test_strict(void **state)
 {
 	uint8_t buf[EVENT_MAX_BYTES];
@@ -244,11 +263,11 @@ static void test_policy_strict(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_round_trip),	  cmocka_unit_test(test_fields_survive),
-	    cmocka_unit_test(test_too_small),	  cmocka_unit_test(test_cut),
-	    cmocka_unit_test(test_strict),
-	    cmocka_unit_test(test_suspect_length),	  cmocka_unit_test(test_policy),
-	    cmocka_unit_test(test_policy_strict), cmocka_unit_test(test_policy_destinations),
+	    cmocka_unit_test(test_round_trip),	   cmocka_unit_test(test_fields_survive),
+	    cmocka_unit_test(test_too_small),	   cmocka_unit_test(test_cut),
+	    cmocka_unit_test(test_line),	   cmocka_unit_test(test_strict),
+	    cmocka_unit_test(test_suspect_length), cmocka_unit_test(test_policy),
+	    cmocka_unit_test(test_policy_strict),  cmocka_unit_test(test_policy_destinations),
 	    cmocka_unit_test(test_policy_class),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

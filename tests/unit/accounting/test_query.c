@@ -21,7 +21,7 @@ static int set_up(void **state)
 	kit_lease(s, "192.0.2.1", sub, T0 - 1000, 0);
 	kit_put(s, kit_message(T0, ALICE, "192.0.2.1"));
 	kit_put(s, kit_block(T0, "192.0.2.1", 10, EVENT_BLOCK));
-	kit_put(s, kit_block(T0, "2001:db8::9", 30, EVENT_BLOCK));
+	kit_put(s, kit_block(T0, "2001:db8::", 30, EVENT_BLOCK));
 	kit_put(s, kit_block(T0 - 86400000, "192.0.2.1", 100, EVENT_BLOCK)); /* yesterday */
 	kit_put(s, kit_login(T0, ALICE, "192.0.2.1", true));
 	kit_put(s, kit_login(T0, "x@y", "192.0.2.1", false));
@@ -124,7 +124,7 @@ static void test_top(void **state)
 	assert_int_equal(json_array_size(lines), 2);
 	const json_t *worst = json_array_get(lines, 0), *second = json_array_get(lines, 1);
 	assert_keys(worst, "source subscriber subscriber_name packets dsts first_ms last_ms");
-	assert_string_equal(t_of(worst, "source"), "2001:db8::9");
+	assert_string_equal(t_of(worst, "source"), "2001:db8::/64");
 	assert_true(json_is_null(json_object_get(worst, "subscriber")));
 	assert_string_equal(t_of(second, "source"), "192.0.2.1");
 	assert_string_equal(t_of(second, "subscriber"), "C-1"); /* by the lease */
