@@ -1,0 +1,131 @@
+#!/usr/bin/env bats
+# Pools, classes and the notice in a lab, as a site would use them: its configuration, sekishoctl, and what clients then see.
+
+ROOT=$BATS_TEST_DIRNAME/../..
+BIN=${SEKISHO_BIN:-$ROOT/build/release}
+
+configure() { # RATE [POOL-KEYS]
+	cat > "$BATS_FILE_TMPDIR/extra.conf" <<-C
+	class business {
+		rate = $1
+		burst = 2
+	}
+	class partners {
+		listed = true
+	}
+	pool dsl {
+		interfaces = {"dyn0"}
+		notice = true
+		${2:-}
+	}
+	C
+}
+setup_file() {
+	export LAB_DIR=$BATS_FILE_TMPDIR/lab
+	configure 6
+	LAB_CONF_EXTRA=$BATS_FILE_TMPDIR/extra.conf "$ROOT/tests/lab/up"
+}
+teardown_file() {
+	"$ROOT/tests/lab/down"
+}
+setup() {
+	. "$LAB_DIR/env"
+	. "$ROOT/tests/lab/client.sh"
+}
+
+soon() { # SECONDS COMMAND...
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@" > /dev/null 2>&1; do
+		[ $SECONDS -lt $deadline ] || { echo "not within the time: $*"; return 1; }
+		read -rt 0.1 <> <(:) || true
+	done
+}
+fixed_reaches() { in_fix nc -z -w 1 "$1" 25; }
+# reached ADDRESS TIMES: how many connections of the fixed line were let through
+reached() {
+	local n=0 i
+	for ((i = 0; i < $2; i++)); do
+		! fixed_reaches "$1" || n=$((n + 1))
+	done
+	echo $n
+}
+
+@test "a refused client is told why, with the help page, at its first connection; IPv4 and IPv6" {
+	for to in "$LAB_INTERNET_IP4" "$LAB_INTERNET_IP6"; do
+		run in_sub nc -w 8 "$to" 25 < <(printf 'QUIT\r\n')
+		echo "$output"
+		[[ "${lines[0]}" == "554 5.7.1 $LAB_MSA_HOST "*"https://isp.example/port25"* ]]
+		[[ "${lines[1]}" == "221 "* ]]
+	done
+	run in_sub swaks --server "$LAB_INTERNET_IP4" --from a@home.example --to "$LAB_RCPT" --helo home
+	[ "$status" != 0 ]
+	[[ "$output" == *"554 5.7.1 "*"https://isp.example/port25"* ]]
+}
+
+@test "lines are named as they are counted: an IPv6 line with its length" {
+	told() { ctl top --json | jq -e --arg s "$1" '.lines[] | select(.source == $s) | .packets > 0'; }
+	soon 10 told "$LAB_DYNAMIC_IP4"
+	soon 10 told 2001:db8:1::/64
+	ctl top | grep -q $'^line\t2001:db8:1::/64\t'
+	ctl watch --count 1 --since -1h | grep -q $'\tblocked\t2001:db8:1::/64\t'
+}
+
+@test "a class's rate is that of its exemption: a /29 and a /56" {
+	ctl exempt add 192.0.2.128/29 --class business
+	ctl exempt add 2001:db8:2::/56 --class business
+	[ "$(reached "$LAB_INTERNET_IP4" 5)" = 2 ]
+	[ "$(reached "$LAB_INTERNET_IP6" 5)" = 2 ]
+	ip -n "$LAB_NS_FIXED" addr add 192.0.2.131/25 dev eth0
+	! in_fix nc -z -w 1 -s 192.0.2.131 "$LAB_INTERNET_IP4" 25
+	ctl exempt remove 192.0.2.128/29
+	ctl exempt remove 2001:db8:2::/56
+}
+
+@test "an exemption with destinations reaches these alone; of the other family they would be none" {
+	run ctl exempt add "$LAB_FIXED_IP4" --class partners --to "$LAB_INTERNET_IP6"
+	[ "$status" = 64 ]
+	[[ "$output" == *"none of these is IPv4"* ]]
+	ip -n "$LAB_NS_INTERNET" addr add 198.51.100.26/24 dev eth0
+	ctl exempt add "$LAB_FIXED_IP4" --class partners --to "$LAB_INTERNET_IP4"
+	fixed_reaches "$LAB_INTERNET_IP4"
+	! fixed_reaches 198.51.100.26
+	ctl exempt remove "$LAB_FIXED_IP4"
+}
+
+@test "an exemption whose class is taken from the configuration lets nobody through, and says so" {
+	ctl exempt add "$LAB_FIXED_IP4" --class business
+	fixed_reaches "$LAB_INTERNET_IP4"
+	cp "$LAB_DIR/extra.conf" "$BATS_FILE_TMPDIR/before.conf"
+	sed -i '/^class business/,/^}/d' "$LAB_DIR/extra.conf"
+	in_gw "$BIN/sekisho-rules" load -c "$LAB_CONF"
+	kill -HUP "$(cat "$LAB_DIR/run/nfqd.pid")"
+	says() { ctl status | grep -q $'^nfqd\tpolicy.unknown_class\tbusiness$'; }
+	soon 10 says
+	! fixed_reaches "$LAB_INTERNET_IP4"
+	cp "$BATS_FILE_TMPDIR/before.conf" "$LAB_DIR/extra.conf"
+	in_gw "$BIN/sekisho-rules" load -c "$LAB_CONF"
+	kill -HUP "$(cat "$LAB_DIR/run/nfqd.pid")"
+	soon 10 fixed_reaches "$LAB_INTERNET_IP4"
+	ctl exempt remove "$LAB_FIXED_IP4"
+}
+
+@test "the responder away: refused as everywhere; back: told again" {
+	pid=$(cat "$LAB_DIR/run/noticed.pid")
+	kill -STOP "$(cat "$LAB_DIR/run/noticed.supervisor")"
+	kill "$pid"
+	refused() { in_sub nc -v -w 2 "$1" 25 < /dev/null 2>&1 | grep -q refused; }
+	soon 5 refused "$LAB_INTERNET_IP4"
+	soon 5 refused "$LAB_INTERNET_IP6"
+	kill -CONT "$(cat "$LAB_DIR/run/noticed.supervisor")"
+	told() { in_sub nc -w 2 "$1" 25 < <(printf 'QUIT\r\n') | grep -q '^554 5.7.1'; }
+	soon 10 told "$LAB_INTERNET_IP4"
+	soon 10 told "$LAB_INTERNET_IP6"
+}
+
+@test "a pool that asks for no notice any more: a reload, and its lines are refused without one" {
+	sed -i 's/notice = true/notice = false/' "$LAB_DIR/extra.conf"
+	in_gw "$BIN/sekisho-rules" load -c "$LAB_CONF"
+	run in_sub nc -v -w 2 "$LAB_INTERNET_IP4" 25 < /dev/null
+	[[ "$output" == *refused* ]]
+}
