@@ -119,6 +119,15 @@ static bool get_dst(const char *word, size_t n, struct prefix *p, struct exempt_
 		     n < sizeof one ? bad : "that is no address or prefix");
 }
 
+/* No connection goes from one family to the other. */
+static bool reaches_any(const struct store_exemption *x, const struct prefix *list)
+{
+	for (unsigned i = 0; i < x->n_dst; i++)
+		if (addr_is4(&list[i].a) == addr_is4(&x->prefix.a))
+			return true;
+	return false;
+}
+
 static bool get_dsts(void *ctx, const json_t *args, bool listed, struct store_exemption *out,
 		     struct exempt_error *e)
 {
@@ -136,6 +145,9 @@ static bool get_dsts(void *ctx, const json_t *args, bool listed, struct store_ex
 	if (listed && out->n_dst == 0)
 		return wrong(e, "invalid", "to: class %.15s needs the destinations it may reach",
 			     out->class);
+	if (listed && !reaches_any(out, list))
+		return wrong(e, "invalid", "to: none of these is IPv%c, as the prefix is",
+			     addr_is4(&out->prefix.a) ? '4' : '6');
 	if (!listed && out->n_dst > 0)
 		return wrong(e, "invalid",
 			     "to: class %.15s may reach any destination: leave this out, or choose "

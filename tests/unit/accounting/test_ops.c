@@ -595,6 +595,8 @@ static void test_classes(void **state)
 	      "there are full, throttled, listed, gold, partners");
 	FAILS("exempt.add", "{'prefix':'192.0.2.1','class':'partners'}", "invalid",
 	      "needs the destinations");
+	FAILS("exempt.add", "{'prefix':'192.0.2.1','class':'partners','to':'2001:db8::9'}",
+	      "invalid", "none of these is IPv4");
 	FAILS("exempt.add", "{'prefix':'192.0.2.1','class':'gold','to':'192.0.2.9'}", "invalid",
 	      "any destination");
 	FAILS("exempt.add", "{'prefix':'192.0.2.1','class':'listed','to':'x'}", "invalid", "to: x");
