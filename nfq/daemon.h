@@ -28,8 +28,8 @@
 #define HARVESTS     6 /* sets that count */
 
 enum nfqd_state {
-	NFQD_WAITING, /* table inet sekisho is not loaded: nothing is enforced, and nothing is
-			 queued */
+	NFQD_WAITING, /* tables ip and ip6 sekisho are not loaded: nothing is enforced, and nothing
+			 is queued */
 	NFQD_NO_STEP, /* the table is there, but nobody hands packets to the queue */
 	NFQD_RUNNING,
 };
