@@ -90,6 +90,7 @@ fate() {
 }
 proc_named() { for p in $(ip netns pids "$LAB_NS_GATEWAY"); do [ "$(cat "/proc/$p/comm" 2>/dev/null)" != "$1" ] || echo "$p"; done; }
 running() { [ -n "$(proc_named "$1")" ]; }
+gone() { ! kill -0 "$@" 2> /dev/null; } # the last of them, too: kill -0 is content with one
 
 @test "random bodies arrive byte for byte" {
 	in_sub python3 "$ROOT/tests/netns/submit.py" roundtrip "$LAB_DIR" "$HOST/mail" 60 1
@@ -223,8 +224,11 @@ acked_at_least() { [ "$(wc -l < "$HOST/acked")" -ge "$1" ]; }
 	load=$!
 	for at in 100 300 500; do
 		soon 30 acked_at_least $at
-		soon 5 running sekisho-relay
-		kill -9 $(proc_named sekisho-msad) $(proc_named sekisho-relay) $(proc_named sekisho-auth)
+		soon 10 running sekisho-msad
+		soon 10 running sekisho-relay
+		victims=$(proc_named sekisho-msad; proc_named sekisho-relay; proc_named sekisho-auth)
+		kill -9 $victims
+		soon 10 gone $victims
 	done
 	wait "$load"
 	soon 60 queue_empty
