@@ -71,6 +71,30 @@ reached() {
 	ctl watch --count 1 --since -1h | grep -q $'\tblocked\t2001:db8:1::/64\t'
 }
 
+@test "a line that goes to many servers is an incident, and whoever looks up its address is led there" {
+	ip -n "$LAB_NS_GATEWAY" route add default via "$LAB_INTERNET_IP4"
+	in_sub python3 - <<-'P'
+	import socket, time
+	for turn in range(2):
+	    for i in range(24):
+	        s = socket.socket()
+	        s.setblocking(False)
+	        s.connect_ex(("203.0.%d.%d" % (130 + i % 12, i + 1), 25))
+	        globals()["s%d_%d" % (turn, i)] = s
+	    time.sleep(1.2) # the first SYNs come again, as those of a mail program do
+	P
+	told() { ctl incident list --json | jq -e --arg a "$LAB_DYNAMIC_IP4" '.[] | select(.subject == $a and .detector == "zombie")'; }
+	soon 15 told
+	id=$(told | jq .id)
+	ctl incident show "$id" | grep -q $'^why\tzombie suspected: '
+	web_login
+	run web_get "/who?q=$LAB_DYNAMIC_IP4"
+	[[ "$output" == *"href=\"/incidents/$id\""* ]]
+	run web_get "/incidents/$id"
+	[[ "$output" == *"zombie suspected: "* && "$output" != *"Held since"* && "$output" != *"Held in the queue"* ]]
+	ctl incident resolve "$id" --reason "machine cleaned"
+}
+
 @test "a class's rate is that of its exemption: a /29 and a /56" {
 	ctl exempt add 192.0.2.128/29 --class business
 	ctl exempt add 2001:db8:2::/56 --class business

@@ -92,12 +92,12 @@ static void actions_card(struct web *w, const json_t *x)
 static void held_fact(struct web *w, const json_t *x)
 {
 	struct control_error e;
-	json_t *r = NULL;
-	if (strcmp(jstr(x, "subject_type"), "account") == 0)
-		r = web_call(w, "queue.list",
-			     json_pack("{s:s,s:s,s:i}", "account", jstr(x, "subject"), "state",
-				       "held", "limit", 1),
-			     &e);
+	if (strcmp(jstr(x, "subject_type"), "account") != 0)
+		return; /* a line has no mail */
+	json_t *r = web_call(
+	    w, "queue.list",
+	    json_pack("{s:s,s:s,s:i}", "account", jstr(x, "subject"), "state", "held", "limit", 1),
+	    &e);
 	if (r)
 		fact(w->h, "Held in the queue", NUM(jint(r, "total", 0)));
 	else

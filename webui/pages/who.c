@@ -121,6 +121,31 @@ static void ask_form(struct web *w, const struct ask *a)
 
 /* --- an address ------------------------------------------------------------------------------- */
 
+/* What is known of the line besides its owner: its exemptions, and cases that need somebody. */
+static void who_cases(struct html *h, const json_t *x)
+{
+	size_t i;
+	json_t *v;
+	const json_t *exempt = json_object_get(x, "exemptions"),
+		     *incidents = json_object_get(x, "incident_ids");
+	put(h, LIT("</td><td class=\"n\">"));
+	if (jint(x, "blocked", 0) > 0)
+		put(h, NUM(jint(x, "blocked", 0)));
+	put(h, LIT("</td><td>"));
+	if (json_array_size(exempt) == 0)
+		put(h, FOR(""));
+	json_array_foreach (exempt, i, v)
+		put(h, EITHER(i > 0, "<br>", ""),
+		    FOR(json_string_value(v) ? json_string_value(v) : ""));
+	put(h, LIT("</td><td>"));
+	if (json_array_size(incidents) == 0)
+		put(h, FOR(""));
+	json_array_foreach (incidents, i, v)
+		put(h, EITHER(i > 0, " ", ""), LIT("<a class=\"no\" href=\"/incidents/"),
+		    INT(json_integer_value(v)), LIT("\">#"), INT(json_integer_value(v)),
+		    LIT("</a>"));
+}
+
 static void who_row(struct web *w, const json_t *x)
 {
 	size_t i;
@@ -148,6 +173,7 @@ static void who_row(struct web *w, const json_t *x)
 			put(h, LIT("<br>"));
 		link_subject(h, json_string_value(login) ? json_string_value(login) : "");
 	}
+	who_cases(h, x);
 	put(h, LIT("</td></tr>"));
 }
 
@@ -160,7 +186,9 @@ static void who_table(struct web *w, const json_t *rows)
 		      "<th scope=\"col\">Prefix</th><th scope=\"col\">Ports</th><th "
 		      "scope=\"col\">From</th><th scope=\"col\">To</th>"
 		      "<th scope=\"col\">Source</th><th "
-		      "scope=\"col\">Accounts</th></tr></thead><tbody>"));
+		      "scope=\"col\">Accounts</th><th scope=\"col\" class=\"n\">Refused in the "
+		      "day before</th><th scope=\"col\">Exempt</th><th "
+		      "scope=\"col\">Incidents</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x)
 		who_row(w, x);
 	put(w->h, LIT("</tbody></table></div>"));
