@@ -67,10 +67,10 @@ struct nfqd {
 	uint64_t told; /* version that acctd was told of */
 	int64_t compared_ms, alive_ms, checked_steps_ms, clock_offset_ms, lines_ms;
 	int64_t harvested_ms[HARVESTS]; /* UTC, each set */
-	int64_t totals_ms;		/* monotonic: when the totals were last read */
-	uint64_t totals[2];		/* refused and passed then */
-	unsigned harvest_turn;		/* the set that comes first */
-	int64_t learn_s;		/* the second of what was learned, and how much */
+	uint64_t unnoted[2]; /* refused and passed that the kernel had not noted by source then */
+	bool unnoted_known;
+	unsigned harvest_turn; /* the set that comes first */
+	int64_t learn_s;       /* the second of what was learned, and how much */
 	unsigned learned;
 	bool sampled;	   /* the last interval's counts are estimates */
 	bool others;	   /* somebody else changed the ruleset since the last comparison */

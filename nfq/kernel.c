@@ -25,6 +25,7 @@
 #define BEAT_MS		1000
 #define LEARN_RATE	20000 /* sources a second */
 #define STEP_MS		5000
+#define UNNOTED_SKEW	100 /* packets */
 #define CLOCK_JUMP_MS	1000
 #define ALARM_PERCENT	80
 
@@ -383,26 +384,32 @@ static void count(const struct nftset_elem *e, void *arg)
 	stats_count(h->d->stats, h->kind, &src, h->pair ? &e->dst : NULL, e->packets, h->since_ms);
 }
 
-/* Above a rate the kernel counts by source only a sample: what it counted in all tells how much. */
-static void scale(struct nfqd *d)
+/* Above a rate the kernel notes the source of some packets only; the others it still counts. */
+static void look_at_unnoted(struct nfqd *d)
 {
 	static const struct {
-		const char *counter;
+		const char *all, *noted;
 		enum event_kind kind;
-	} totals[2] = {{"refused", EVENT_BLOCK}, {"passed", EVENT_PASS}};
-	int64_t mono = clock_mono_ms(), ms = mono - d->totals_ms;
-	bool first = d->totals_ms == 0;
+	} counters[2] = {{"refused", "noted", EVENT_BLOCK}, {"passed", "passed_noted", EVENT_PASS}};
 	read_counters(d);
-	d->totals_ms = mono;
 	d->sampled = false;
 	for (unsigned i = 0; i < 2; i++) {
-		uint64_t now = kernel_counter(d, totals[i].counter), was = d->totals[i];
-		d->totals[i] = now;
-		/* The first time, or after the table was made anew: nothing to compare with. */
-		if (!first && now >= was)
-			d->sampled |= stats_total(d->stats, totals[i].kind, now - was,
-						  (uint64_t)d->conf.count_rate, ms);
+		uint64_t all = kernel_counter(d, counters[i].all);
+		uint64_t noted = kernel_counter(d, counters[i].noted);
+		uint64_t now = all > noted ? all - noted : 0, was = d->unnoted[i];
+		/* The two are not read at one moment: a small difference waits until it has
+		 * grown. */
+		if (d->unnoted_known && now + UNNOTED_SKEW >= was && now <= was + UNNOTED_SKEW)
+			continue;
+		d->unnoted[i] = now;
+		/* The first time, or after the table was made anew, there is nothing to compare
+		 * with. */
+		if (!d->unnoted_known || now < was)
+			continue;
+		stats_uncounted(d->stats, counters[i].kind, now - was);
+		d->sampled = true;
 	}
+	d->unnoted_known = true;
 }
 
 /* What is not taken out goes on counting in the kernel. */
@@ -417,7 +424,6 @@ void kernel_harvest(struct nfqd *d, size_t max)
 	    {NFTSET_PASSED4, EVENT_PASS, true},	  {NFTSET_PASSED6, EVENT_PASS, true},
 	    {NFTSET_SEEN4, EVENT_BLOCK, false},	  {NFTSET_SEEN6, EVENT_BLOCK, false}};
 	unsigned first = d->harvest_turn;
-	bool all = true;
 	if (d->state == NFQD_WAITING || !look(d))
 		return;
 	for (unsigned n = 0; n < HARVESTS; n++) {
@@ -432,12 +438,10 @@ void kernel_harvest(struct nfqd *d, size_t max)
 		if (got < 0 || (got == 0 && nftset_elements(d->sets, from[i].set) > max)) {
 			/* One that was left has its turn first the next time. */
 			d->harvest_turn = i;
-			all = false;
 			continue;
 		}
 		d->harvested_ms[i] = now;
 		max -= (size_t)got < max ? (size_t)got : max;
 	}
-	if (all)
-		scale(d);
+	look_at_unnoted(d);
 }

@@ -58,8 +58,6 @@ const struct conf_key nfq_keys[] = {
      "how a packet is refused", true},
     {"kernel-rules", "delegated", CONF_INT, OFF(delegated), "64", 48, 64, NULL, true,
      "prefix length of an IPv6 line of those in no pool", true},
-    {"kernel-rules", "count_rate", CONF_INT, OFF(count_rate), "5000", 1, 1000000, NULL, true,
-     "packets a second that are counted by source", true},
     {"class", "", CONF_GROUP, OFF(classes), NULL, 0, sizeof(struct nfq_class), NULL, true, NULL,
      true},
     {"class", "listed", CONF_BOOL, COFF(listed), "false", 0, 0, NULL, true,

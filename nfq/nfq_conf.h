@@ -43,7 +43,7 @@ struct nfq_conf {
 	int64_t queue_first, queue_count, set_size;
 	struct conf_list own_mta;
 	int fail, reaction; /* 0 closed, 1 open; of those in no pool */
-	int64_t delegated, count_rate;
+	int64_t delegated;
 	struct conf_items classes, pools;
 };
 

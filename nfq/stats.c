@@ -12,8 +12,7 @@
 #include "nfq/amap.h"
 #include "nfq/stats.h"
 
-#define SKEW  100 /* packets */
-#define WORDS 4	  /* 256 bits: the largest estimate */
+#define WORDS 4 /* 256 bits: the largest estimate */
 
 struct source {
 	uint64_t packets, dsts[WORDS];
@@ -23,8 +22,8 @@ struct source {
 
 /* Of one kind, in the interval. */
 struct sum {
-	uint64_t counted, total; /* by source; by the kernel in all, 0: as counted */
-	uint64_t rest;		 /* of the scaling, carried from source to source */
+	uint64_t counted, uncounted; /* by source; by nobody */
+	uint64_t rest;		     /* of the scaling, carried from source to source */
 };
 
 struct stats {
@@ -82,24 +81,17 @@ void stats_count(struct stats *s, enum event_kind kind, const struct addr *src,
 		note_dst(x, dst);
 }
 
-bool stats_total(struct stats *s, enum event_kind kind, uint64_t total, uint64_t rate, int64_t ms)
+void stats_uncounted(struct stats *s, enum event_kind kind, uint64_t packets)
 {
-	struct sum *x = sum_of(s, kind);
-	/* The gate opens a little more than rate, never half of it; what is counted while the
-	 * figures are read makes them differ by some. */
-	bool at_gate = x->counted * 2000 >= rate * (uint64_t)(ms > 0 ? ms : 0);
-	x->total = at_gate && total > x->counted + x->counted / 50 + SKEW ? total : 0;
-	return x->total != 0;
+	sum_of(s, kind)->uncounted += packets;
 }
 
 /* What a source's packets stand for. */
 static uint64_t scaled(struct sum *x, uint64_t packets)
 {
-	if (x->total == 0 || x->counted == 0)
-		return packets;
-	unsigned __int128 n = (unsigned __int128)packets * x->total + x->rest;
+	unsigned __int128 n = (unsigned __int128)packets * x->uncounted + x->rest;
 	x->rest = (uint64_t)(n % x->counted);
-	return (uint64_t)(n / x->counted);
+	return packets + (uint64_t)(n / x->counted);
 }
 
 struct closing {
@@ -129,5 +121,7 @@ void stats_close(struct stats *s, int64_t now_ms, void (*fn)(const struct event 
 {
 	struct closing c = {s, now_ms, fn, arg};
 	amap_each(s->sources, close_source, &c);
-	memset(s->sums, 0, sizeof s->sums);
+	for (unsigned i = 0; i < 2; i++)
+		if (s->sums[i].counted > 0)
+			s->sums[i] = (struct sum){0};
 }

@@ -21,11 +21,11 @@ struct stats *stats_new(void *ctx, size_t max);
 void stats_count(struct stats *s, enum event_kind kind, const struct addr *src,
 		 const struct addr *dst, uint64_t packets, int64_t since_ms);
 /*
- * The kernel refused or passed so many packets in all since the last call, of which it may have
- * counted a sample by source, at most rate a second over ms. When it did, the events of this
- * interval are scaled up, so that they sum up to the total. Returns whether it did.
+ * The kernel refused or passed so many more packets without a look at their source. They are told
+ * as of the sources counted in the same interval, each in proportion; when there is none, in the
+ * next one.
  */
-bool stats_total(struct stats *s, enum event_kind kind, uint64_t total, uint64_t rate, int64_t ms);
+void stats_uncounted(struct stats *s, enum event_kind kind, uint64_t packets);
 /* The interval is over: an event for each source, and the next interval begins. */
 void stats_close(struct stats *s, int64_t now_ms, void (*fn)(const struct event *e, void *arg),
 		 void *arg);
