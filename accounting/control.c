@@ -110,7 +110,7 @@ json_t *control_call_within(const char *run_dir, const char *op, json_t *args, c
 	free(text);
 	free(path);
 	if (!data)
-		return fail(e, "unavailable", "sekisho-acctd does not answer (%s): is it running?",
+		return fail(e, "unavailable", "sekisho-acctd does not answer: %s",
 			    err ? err : "no memory");
 	json_t *result = read_response(data, len, e);
 	explicit_bzero(data, len);

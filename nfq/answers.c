@@ -29,6 +29,8 @@ static struct procq queue_row(const struct nfqd *d, unsigned number)
 static const char *backend(const struct nfqd *d)
 {
 	const int both = NFTSET_STEP_XT4 | NFTSET_STEP_XT6;
+	if (d->state == NFQD_WAITING) /* what was seen last went with the tables */
+		return "none";
 	if (d->steps & NFTSET_STEP_NFT)
 		return "nft";
 	return (d->steps & both) == both ? "xt" : "none";
@@ -118,7 +120,7 @@ static void explain_closed(struct nfqd *d, const struct addr *src, struct explan
 		return;
 	}
 	(void)snprintf(x->why, sizeof x->why,
-		       "no exemption covers %s: port 25 is closed, submission on 587 "
+		       "no exemption covers %s, so port 25 is closed; submission on 587 "
 		       "and 465 is open%s",
 		       addr_format(src, who),
 		       x->in_kernel ? "; it was refused lately, the kernel refuses it by itself"
@@ -353,12 +355,10 @@ struct rules_note {
 static void read_note(const struct nfqd *d, struct rules_note *out)
 {
 	(void)snprintf(out->version, sizeof out->version, "%s", d->note);
-	out->reason = "";
 	char *step = strstr(out->version, ": "), *reason = step ? strstr(step + 2, ": ") : NULL;
-	if (!reason)
-		return;
-	*step = '\0';
-	out->reason = reason + 2;
+	out->reason = reason ? reason + 2 : "";
+	if (reason)
+		*step = '\0';
 	/* Why it was chosen says nothing when it is gone. */
 	if (d->state != NFQD_RUNNING)
 		out->reason = d->state == NFQD_WAITING ? "the rules are not loaded"

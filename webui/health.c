@@ -22,7 +22,7 @@ static const struct daemon {
 	struct {
 		const char *path, *label;
 		enum how how;
-	} figures[7];
+	} figures[8];
 } daemons[] = {
     {"nfqd",
      "judges port 25",
@@ -30,6 +30,7 @@ static const struct daemon {
      {{"queues[]/packets", "judged", PLAIN},
       {"policy/entries", "exempt", PLAIN},
       {"queues[]/depth", "waiting", PLAIN},
+      {"unfiltered", "unjudged", PLAIN},
       {"queues[]/dropped", "dropped", ALARM},
       {"outbox/batches", "batches to send", PLAIN},
       {"outbox/events_lost", "events lost", ALARM}}},
@@ -111,12 +112,19 @@ static void row(struct html *h, json_t *status, const struct daemon *d)
 {
 	json_t *o = json_object_get(status, d->key);
 	const char *word = d->word ? json_string_value(json_object_get(o, d->word)) : NULL;
-	bool up = json_is_object(o);
+	bool up = json_is_object(o), idle = json_is_false(json_object_get(o, "enforcing"));
 	int64_t v;
-	put(h, LIT("<li><p>"),
-	    EITHER(up, "<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>up</span>",
-		   "<span class=\"chip need\"><i aria-hidden=\"true\">!</i>away</span>"),
-	    LIT(" <strong>"), TXT(d->key), LIT("</strong> <span class=\"sub\">"), TXT(d->job));
+	put(h, LIT("<li><p>"));
+	if (idle) /* it runs, and port 25 is not what it should be */
+		put(h, LIT("<span class=\"chip need\"><i aria-hidden=\"true\">!</i>not "
+			   "enforcing</span>"));
+	else
+		put(h,
+		    EITHER(
+			up,
+			"<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>up</span>",
+			"<span class=\"chip need\"><i aria-hidden=\"true\">!</i>away</span>"));
+	put(h, LIT(" <strong>"), TXT(d->key), LIT("</strong> <span class=\"sub\">"), TXT(d->job));
 	if (word)
 		put(h, LIT(" &middot; "), FOR(word));
 	put(h, LIT("</span></p><p class=\"figs\">"));

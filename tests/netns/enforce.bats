@@ -309,6 +309,7 @@ live_session() { # V ADDRESS PREFIX
 	ctl exempt add $SUB4
 	rules unload
 	soon 5 state_is waiting-for-table
+	ctl status --json | jq -e '.nfqd | .backend == "none" and .backend_reason == "the rules are not loaded" and .enforcing == false'
 	greet $NET6
 	run rules status
 	[ "$status" = 1 ]

@@ -126,6 +126,7 @@ reached() {
 	kill -HUP "$(cat "$LAB_DIR/run/nfqd.pid")"
 	says() { ctl status | grep -q $'^nfqd\tpolicy.unknown_class\tbusiness$'; }
 	soon 10 says
+	ctl watch --count 1 | grep -q $'\tstate\tnfqd.policy.unknown_class\tbusiness$'
 	! fixed_reaches "$LAB_INTERNET_IP4"
 	cp "$BATS_FILE_TMPDIR/before.conf" "$LAB_DIR/extra.conf"
 	in_gw "$BIN/sekisho-rules" load -c "$LAB_CONF"

@@ -62,9 +62,23 @@ static void emit(const struct watch *w, int64_t t_ms, const char *kind, const ch
 /* --- state --- */
 
 /* The members whose change is news; the rest are figures. */
-static const char *const watched[] = {"state",	"backend",   "enforcing", "set_alarm", "set_full",
-				      "fail",	"connected", "applied",	  "healthy",   "unfiltered",
-				      "stalls", "now",	     "schema",	  "limiter",   "process"};
+static const char *const watched[] = {"state",
+				      "backend",
+				      "enforcing",
+				      "set_alarm",
+				      "set_full",
+				      "fail",
+				      "connected",
+				      "applied",
+				      "healthy",
+				      "unfiltered",
+				      "stalls",
+				      "now",
+				      "schema",
+				      "limiter",
+				      "process",
+				      "unknown_class",
+				      "class_without_chain"};
 
 static bool is_watched(const char *key)
 {

@@ -69,6 +69,26 @@ static void strip(void **state)
 	talloc_free(ctx);
 }
 
+/* Up, and nothing is enforced: that must not look well. */
+static void not_enforcing(void **state)
+{
+	void *ctx = talloc_new(NULL);
+	struct html *h = html_new(ctx, 0);
+	json_t *j = json_loads("{\"nfqd\":{\"state\":\"waiting-for-table\",\"enforcing\":false},"
+			       "\"msad\":{},\"ratelimitd\":{},\"acctd\":{}}",
+			       0, NULL);
+	size_t len;
+	(void)state;
+	health_write(h, j);
+	const char *s = html_data(h, &len);
+	const char *bad = strstr(s, "not enforcing"), *up = strstr(s, "</i>up");
+	assert_non_null(bad);
+	assert_true(up && up > bad); /* the others */
+	assert_non_null(strstr(s, "waiting-for-table"));
+	json_decref(j);
+	talloc_free(ctx);
+}
+
 static void nothing(void **state)
 {
 	void *ctx = talloc_new(NULL);
@@ -89,6 +109,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(paths),
 	    cmocka_unit_test(strip),
+	    cmocka_unit_test(not_enforcing),
 	    cmocka_unit_test(nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
