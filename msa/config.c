@@ -41,8 +41,17 @@ const struct conf_key msa_keys[] = {
     {"msa", "metrics", CONF_STRING, O(metrics), "127.0.0.1:9426", 0, 0, NULL, false,
      "where GET /metrics is answered; empty: nowhere", false},
 
-    {"msa", "auth_mechanisms", CONF_LIST, O(auth_mechanisms), "SCRAM-SHA-256 PLAIN LOGIN", 0, 0,
-     NULL, false, "offered in AUTH, best first", false},
+    {"msa", "auth_mechanisms", CONF_LIST, O(auth_mechanisms),
+     "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN", 0, 0, NULL, false,
+     "offered in AUTH, best first", false},
+    {"msa", "auth_mechanisms_of", CONF_LIST, O(auth_mechanisms_of), "", 0, 0, NULL, false,
+     "\"ADDRESS:PORT MECHANISM ...\": others for some listeners", false},
+    {"msa", "auth_free_failures", CONF_INT, O(auth_free_failures), "10", 0, 100000, NULL, true,
+     "failed logins of an account, or of a network, before it has to wait", false},
+    {"msa", "auth_max_wait", CONF_DURATION, O(auth_max_wait), "15m", 0, DAY, NULL, true,
+     "the wait doubles with each further one up to this; 0: nobody waits", false},
+    {"msa", "auth_spray", CONF_INT, O(auth_spray), "10", 0, GUARD_SPRAY_MAX, NULL, true,
+     "accounts that fail from one network in an hour: told as password spraying; 0: never", false},
     {"msa", "auth_workers", CONF_INT, O(auth_workers), "2", 1, 64, NULL, false,
      "processes that check passwords", false},
     {"msa", "sasl_realm", CONF_STRING, O(sasl_realm), "", 0, 0, NULL, false,
@@ -164,36 +173,129 @@ static bool host_port(const char *text)
 	return addr_parse_port(text, &a, &port, &err) && port != 0;
 }
 
-static const char *const known_mechs[] = {"SCRAM-SHA-256", "PLAIN", "LOGIN"};
+static const char *const known_mechs[] = {
+    "SCRAM-SHA-512-PLUS",
+    "SCRAM-SHA-256-PLUS",
+    "SCRAM-SHA-1-PLUS",
+    "SCRAM-SHA-512",
+    "SCRAM-SHA-256",
+    "SCRAM-SHA-1",
+    "EXTERNAL",
+    "PLAIN",
+    "LOGIN",
+    "CRAM-MD5",
+    "DIGEST-MD5",
+};
+#define N_MECHS (sizeof(known_mechs) / sizeof(*known_mechs))
 
-static const char *known_mech(const char *name)
+static int known_mech(const char *name, size_t len)
 {
-	for (size_t i = 0; i < sizeof(known_mechs) / sizeof(*known_mechs); i++)
-		if (strcasecmp(known_mechs[i], name) == 0)
-			return known_mechs[i];
+	for (size_t i = 0; i < N_MECHS; i++)
+		if (strlen(known_mechs[i]) == len && strncasecmp(known_mechs[i], name, len) == 0)
+			return (int)i;
+	return -1;
+}
+
+/* Cyrus SASL's own list: each once, and -PLUS goes without saying. */
+static void want_mech(struct msa_config *c, const char *name)
+{
+	size_t len = strlen(name);
+	const char *at;
+
+	if (len > 5 && strcmp(name + len - 5, "-PLUS") == 0)
+		len -= 5;
+	for (at = c->mechs; (at = strstr(at, name)); at += len)
+		if ((at == c->mechs || at[-1] == ' ') && (at[len] == ' ' || at[len] == '\0'))
+			return;
+	c->mechs =
+	    talloc_asprintf_append(c->mechs, "%s%.*s", c->mechs[0] ? " " : "", (int)len, name);
+}
+
+/* The mechanism of len octets at name, or NULL with *err. */
+static const char *check_mech(void *ctx, struct msa_config *c, const char *key, const char *name,
+			      size_t len, char **err)
+{
+	int i = known_mech(name, len);
+
+	if (i < 0) {
+		*err = talloc_asprintf(ctx, "msa.%s: %.*s is not known;", key, (int)len, name);
+		for (size_t j = 0; j < N_MECHS; j++)
+			*err = talloc_asprintf_append(*err, "%s %s", j ? "," : "", known_mechs[j]);
+		*err = talloc_asprintf_append(*err, " are");
+	} else if (strcmp(known_mechs[i], "EXTERNAL") == 0 && c->tls_client_ca[0] == '\0') {
+		*err = talloc_asprintf(ctx, "msa.%s: EXTERNAL needs msa.tls_client_ca", key);
+	} else {
+		want_mech(c, known_mechs[i]);
+		return known_mechs[i];
+	}
 	return NULL;
+}
+
+static bool has_listener(const struct msa_config *c, const char *address)
+{
+	for (size_t i = 0; i < c->listen_submission.n; i++)
+		if (strcmp(c->listen_submission.items[i], address) == 0)
+			return true;
+	for (size_t i = 0; i < c->listen_submissions.n; i++)
+		if (strcmp(c->listen_submissions.items[i], address) == 0)
+			return true;
+	return false;
+}
+
+/* One item of auth_mechanisms_of. */
+static bool check_mechs_of(void *ctx, struct msa_config *c, const char *item,
+			   struct msa_listener *l, char **err)
+{
+	size_t n = strcspn(item, " ");
+
+	l->address = talloc_strndup(c, item, n);
+	if (!has_listener(c, l->address)) {
+		*err = talloc_asprintf(ctx,
+				       "msa.auth_mechanisms_of: %s is neither in "
+				       "msa.listen_submission nor in msa.listen_submissions",
+				       l->address);
+		return false;
+	}
+	for (item += n; *(item += strspn(item, " ")); item += n) {
+		n = strcspn(item, " ");
+		l->mechs = talloc_realloc(c, l->mechs, const char *, l->n_mechs + 1);
+		l->mechs[l->n_mechs] = check_mech(ctx, c, "auth_mechanisms_of", item, n, err);
+		if (!l->mechs[l->n_mechs++])
+			return false;
+	}
+	if (l->n_mechs == 0)
+		*err =
+		    talloc_asprintf(ctx, "msa.auth_mechanisms_of: %s has no mechanism", l->address);
+	return l->n_mechs > 0;
 }
 
 static bool check_mechs(void *ctx, struct msa_config *c, char **err)
 {
 	c->mechs = talloc_strdup(c, "");
 	for (size_t i = 0; i < c->auth_mechanisms.n; i++) {
-		const char *m = known_mech(c->auth_mechanisms.items[i]);
+		const char *name = c->auth_mechanisms.items[i];
+		const char *m = check_mech(ctx, c, "auth_mechanisms", name, strlen(name), err);
 
-		if (!m) {
-			*err = talloc_asprintf(ctx,
-					       "msa.auth_mechanisms: %s is not known; "
-					       "SCRAM-SHA-256, PLAIN and LOGIN are",
-					       c->auth_mechanisms.items[i]);
+		if (!m)
 			return false;
-		}
 		c->auth_mechanisms.items[i] = talloc_strdup(c, m);
-		c->mechs = talloc_asprintf_append(c->mechs, "%s%s", i ? " " : "", m);
 	}
+	c->of = talloc_zero_array(c, struct msa_listener, (unsigned)c->auth_mechanisms_of.n);
+	for (size_t i = 0; i < c->auth_mechanisms_of.n; i++)
+		if (!check_mechs_of(ctx, c, c->auth_mechanisms_of.items[i], &c->of[i], err))
+			return false;
 	if (c->auth_mechanisms.n > 0)
 		return true;
 	*err = talloc_strdup(ctx, "msa.auth_mechanisms is empty: nobody could log in");
 	return false;
+}
+
+const struct msa_listener *msa_config_listener(const struct msa_config *c, const char *address)
+{
+	for (size_t i = 0; i < c->auth_mechanisms_of.n; i++)
+		if (strcmp(c->of[i].address, address) == 0)
+			return &c->of[i];
+	return NULL;
 }
 
 static bool check_listen(void *ctx, const struct conf_list *l, const char *name, char **err)
@@ -318,6 +420,8 @@ static bool check(void *ctx, struct msa_config *c, char **err)
 
 static void make_policy(struct msa_config *c)
 {
+	c->guard = (struct guard_config){
+	    .free = c->auth_free_failures, .max_wait_ms = c->auth_max_wait, .spray = c->auth_spray};
 	c->policy = (struct smtp_policy){
 	    .hostname = c->hostname,
 	    .local_domain = c->sasl_realm,

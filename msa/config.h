@@ -9,10 +9,18 @@
 
 #include "lib/conf.h"
 #include "msa/auth/auth.h"
+#include "msa/auth/guard.h"
 #include "msa/mail/dkim.h"
 #include "msa/queue/queue.h"
 #include "msa/smtp/session.h"
 #include "msa/tls.h"
+
+/* A listener with mechanisms of its own. */
+struct msa_listener {
+	const char *address; /* as in listen_submission(s) */
+	const char **mechs;
+	size_t n_mechs;
+};
 
 struct msa_config {
 	struct conf_common common;
@@ -24,7 +32,8 @@ struct msa_config {
 	int64_t tls_ticket_period;
 	char *metrics;
 
-	struct conf_list auth_mechanisms;
+	struct conf_list auth_mechanisms, auth_mechanisms_of;
+	int64_t auth_free_failures, auth_max_wait, auth_spray;
 	int64_t auth_workers;
 	char *sasl_realm, *sasldb, *sasl_conf_path;
 
@@ -53,7 +62,9 @@ struct msa_config {
 	char *smarthost_name, *smarthost_ca;
 
 	/* Made from the above. */
-	char *mechs; /* blank-separated */
+	char *mechs;		 /* what Cyrus SASL is to have: blank-separated, without -PLUS */
+	struct msa_listener *of; /* as auth_mechanisms_of */
+	struct guard_config guard;
 	struct smtp_policy policy;
 	struct dkim_table *dkim_table; /* or NULL */
 	const char *cfbl_domain;       /* of cfbl_address; "" */
@@ -70,6 +81,8 @@ bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct
 /* Views into c, for those who copy. */
 void msa_config_queue(const struct msa_config *c, struct queue_config *out);
 void msa_config_auth(const struct msa_config *c, struct auth_config *out);
+/* NULL: the listener has those of the policy. */
+const struct msa_listener *msa_config_listener(const struct msa_config *c, const char *address);
 void msa_config_tls(const struct msa_config *c, struct tls_tickets *tickets,
 		    struct tls_config *out);
 

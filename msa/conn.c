@@ -185,8 +185,9 @@ void conn_act(struct conn *c)
 			bufferevent_disable(c->bev, EV_READ);
 			return;
 		case SMTP_WANT_AUTH:
-			conn_want_auth(c);
-			return;
+			if (!conn_want_auth(c))
+				return;
+			break;
 		case SMTP_WANT_CHECK:
 		case SMTP_WANT_CHARGE:
 			conn_want_limit(c, c->s->want == SMTP_WANT_CHARGE);
@@ -438,6 +439,7 @@ static void on_write(struct bufferevent *bev, void *arg)
 static void tls_established(struct conn *c)
 {
 	c->tls_up = true;
+	conn_tls_up(c);
 	log_event(LOG_DEBUG, c->id, "smtp", "tls", LS("version", tls_version(c->bev)),
 		  LS("cipher", tls_cipher(c->bev)), LS("host", tls_asked(c->bev)),
 		  LI("resumed", tls_resumed(c->bev)));
@@ -554,8 +556,19 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* --- beginning --- */
 
+/* Where it came in may have mechanisms of its own. */
+static void set_mechs(struct conn *c, const char *listener)
+{
+	const struct msa_listener *l = msa_config_listener(c->cfg, listener);
+
+	if (l) {
+		c->s->mechs = l->mechs;
+		c->s->n_mechs = l->n_mechs;
+	}
+}
+
 void conn_new(struct server *srv, int fd, const struct addr *client, uint16_t port,
-	      bool implicit_tls)
+	      const char *listener, bool implicit_tls)
 {
 	struct bufferevent *bev =
 	    implicit_tls ? tls_accept(srv->base, srv->tls, fd)
@@ -574,6 +587,7 @@ void conn_new(struct server *srv, int fd, const struct addr *client, uint16_t po
 	c->port = port;
 	conn_random_hex(c->id, 16);
 	c->s = smtp_session_new(c, &c->cfg->policy, implicit_tls, clock_mono_ms());
+	set_mechs(c, listener);
 	c->again = event_new(srv->base, -1, 0, on_again, c);
 	c->timer = event_new(srv->base, -1, 0, on_timer, c);
 	c->late = event_new(srv->base, -1, 0, on_late, c);

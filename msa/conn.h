@@ -13,9 +13,10 @@
 
 struct conn;
 
-/* Take over the connected socket fd. It frees itself when the session is over. */
+/* Take over the connected socket fd, accepted at listener (as configured). It frees itself when the
+ * session is over. */
 void conn_new(struct server *srv, int fd, const struct addr *client, uint16_t port,
-	      bool implicit_tls);
+	      const char *listener, bool implicit_tls);
 /* End it now, whatever it does. */
 void conn_free(struct conn *c);
 /* The server is stopping: idle ones end with 421, others after their message. */

@@ -39,7 +39,9 @@ struct conn {
 	bool greeting, delayed; /* late is set for this */
 	int64_t line_ms;	/* the line under way began then; CLOCK_MONOTONIC, 0 none */
 	int64_t paced;		/* octets of the message since pace was set */
-	bool no_more; /* the client has closed its side; what it said before still counts */
+	bool no_more;	  /* the client has closed its side; what it said before still counts */
+	int64_t asked_ms; /* the authenticator was; CLOCK_MONOTONIC */
+	char *external;	  /* the address in the client's certificate, or NULL */
 	char id[17], token[TOKEN_LEN + 1];
 	const char *why; /* how it ended */
 	int64_t received_ms;
@@ -53,7 +55,10 @@ void conn_turn(struct conn *c);
 /* conn_want.c: whoever answers later calls conn_act() and conn_turn(). */
 void conn_take_note(struct conn *c);
 void conn_drop_auth(struct conn *c);
-void conn_want_auth(struct conn *c);
+/* True: it is answered already. */
+bool conn_want_auth(struct conn *c);
+/* What TLS has brought for AUTH. */
+void conn_tls_up(struct conn *c);
 void conn_want_room(struct conn *c);
 void conn_want_limit(struct conn *c, bool charge);
 void conn_want_submit(struct conn *c);

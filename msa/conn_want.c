@@ -89,6 +89,57 @@ void conn_drop_auth(struct conn *c)
 
 /* --- what a step wants --- */
 
+/* --- failed logins --- */
+
+#define LEVEL_MS 100
+
+/* How long the back end took shall not tell whether there is such a user: answers come at whole
+ * steps of time. */
+static void level_time(struct conn *c)
+{
+	c->step.delay_ms += LEVEL_MS - (clock_mono_ms() - c->asked_ms) % LEVEL_MS;
+}
+
+static void say_blocked(struct conn *c, int64_t wait, const char *account)
+{
+	char text[CLOCK_STRLEN];
+
+	conn_count(c, COUNT_AUTH_BLOCKED);
+	clock_format_duration((wait + 999) / 1000 * 1000, text);
+	smtp_session_auth(c->s, SMTP_AUTH_BLOCKED, text, account, "too many failed logins before",
+			  &c->step);
+}
+
+/* Counts what came out; true when the account has to wait, be the password right or wrong. */
+static bool conn_blocked(struct conn *c, const struct auth_answer *a)
+{
+	struct guard *g = c->srv->guard;
+	int64_t now = clock_mono_ms(), wait;
+	uint32_t accounts;
+
+	if (a->result != AUTH_OK && a->result != AUTH_FAILED)
+		return false;
+	wait = guard_wait(g, a->account, &c->client, now);
+	if (wait > 0) {
+		say_blocked(c, wait, a->account);
+		level_time(c);
+		conn_act(c);
+		conn_turn(c);
+		return true;
+	}
+	if (a->result == AUTH_OK) {
+		guard_ok(g, a->account, &c->client, now);
+		return false;
+	}
+	accounts = guard_failed(g, &c->cfg->guard, a->account, &c->client, now);
+	if (accounts > 0) {
+		conn_count(c, COUNT_AUTH_SPRAYED);
+		log_event(LOG_WARNING, c->id, "auth", "spraying", LA("client", &c->client),
+			  LI("accounts", accounts), LS("within", "1h"));
+	}
+	return false;
+}
+
 static void answered_auth(const struct auth_answer *a, void *arg)
 {
 	static const enum smtp_auth_result results[] = {
@@ -101,6 +152,8 @@ static void answered_auth(const struct auth_answer *a, void *arg)
 	const char *text = a->challenge, *suspended = NULL;
 
 	c->auth_waiting = false;
+	if (conn_blocked(c, a))
+		return;
 	if (r == SMTP_AUTH_OK) {
 		text = a->account;
 		suspended = limits_suspended(c->srv->limits, a->account);
@@ -114,20 +167,71 @@ static void answered_auth(const struct auth_answer *a, void *arg)
 				  &c->step);
 	else
 		smtp_session_auth(c->s, r, text, a->account, a->detail, &c->step);
+	if (r == SMTP_AUTH_FAILED)
+		level_time(c);
 	conn_act(c);
 	conn_turn(c);
 }
 
-void conn_want_auth(struct conn *c)
+static bool has_plus(const struct smtp_session *s)
+{
+	for (size_t i = 0; i < s->n_mechs; i++)
+		if (strstr(s->mechs[i], "-PLUS"))
+			return true;
+	return false;
+}
+
+static void start_auth(struct conn *c)
 {
 	struct smtp_session *s = c->s;
+	struct auth_context ctx = {.plus = s->bound && has_plus(s),
+				   .external = c->external ? c->external : ""};
 
+	if (s->bound)
+		tls_bindings(c->bev, &ctx.tls);
+	c->auth = auth_start(c->srv->auth, s->auth_mech, s->auth_data, s->auth_len, &ctx,
+			     answered_auth, c);
+	explicit_bzero(&ctx.tls, sizeof(ctx.tls));
+}
+
+bool conn_want_auth(struct conn *c)
+{
+	struct smtp_session *s = c->s;
+	int64_t now = clock_mono_ms(), wait;
+
+	wait = s->auth_mech ? guard_wait(c->srv->guard, NULL, &c->client, now) : 0;
+	if (wait > 0) {
+		say_blocked(c, wait, "");
+		return true;
+	}
+	c->asked_ms = now;
 	c->auth_waiting = true;
 	if (s->auth_mech)
-		c->auth = auth_start(c->srv->auth, s->auth_mech, s->auth_data, s->auth_len,
-				     answered_auth, c);
+		start_auth(c);
 	else
 		auth_step(c->auth, s->auth_data, s->auth_len);
+	return false;
+}
+
+void conn_tls_up(struct conn *c)
+{
+	struct tls_bindings b;
+	char address[PATH_TEXT_MAX + 1];
+	const char *why;
+
+	tls_bindings(c->bev, &b);
+	/* On TLS 1.2 many clients would take tls-unique, which is broken (RFC 9266 1). */
+	c->s->bound = b.exporter_len > 0;
+	explicit_bzero(&b, sizeof(b));
+	if (c->cfg->tls_client_ca[0] == '\0')
+		return;
+	if (tls_client_address(c->bev, clock_utc_ms(), address, sizeof(address), &why)) {
+		c->external = talloc_strdup(c, address);
+		c->s->external = true;
+	} else if (why) {
+		log_event(LOG_INFO, c->id, "smtp", "client-certificate", LA("client", &c->client),
+			  LS("why", why));
+	}
 }
 
 void conn_want_room(struct conn *c)

@@ -25,6 +25,7 @@
 struct listener {
 	struct server *srv;
 	struct evconnlistener *ev;
+	const char *address; /* as configured */
 	bool implicit_tls;
 };
 
@@ -144,7 +145,7 @@ static void accepted(struct evconnlistener *ev, evutil_socket_t fd, struct socka
 	/* A reply is one write; it must not wait for the client's delayed ACK. */
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0)
 		log_event(LOG_DEBUG, "-", "io", "no-nodelay", LS("error", strerror(errno)));
-	conn_new(l->srv, fd, &client, port, l->implicit_tls);
+	conn_new(l->srv, fd, &client, port, l->address, l->implicit_tls);
 }
 
 static void set_enabled(struct io *io, bool on)
@@ -199,7 +200,9 @@ static bool bind_list(struct server *srv, const struct conf_list *list, bool imp
 	for (size_t i = 0; i < list->n; i++) {
 		struct listener *l = &srv->io->listeners[srv->io->n_listeners];
 
-		*l = (struct listener){.srv = srv, .implicit_tls = implicit_tls};
+		*l = (struct listener){.srv = srv,
+				       .address = talloc_strdup(srv->io, list->items[i]),
+				       .implicit_tls = implicit_tls};
 		l->ev = bind_one(srv, l, list->items[i]);
 		if (!l->ev) {
 			*err = talloc_asprintf(srv->cfg, "cannot listen on %s: %s", list->items[i],

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <talloc.h>
 #include <unistd.h>
@@ -53,6 +54,10 @@ static const struct {
 			   "auth_failed"},
     [COUNT_AUTH_UNAVAILABLE] = {"sekisho_msa_auth_unavailable_total", NULL,
 				"AUTH exchanges nobody could answer.", "auth_unavailable"},
+    [COUNT_AUTH_BLOCKED] = {"sekisho_msa_auth_blocked_total", NULL,
+			    "Logins refused because too many had failed before.", "auth_blocked"},
+    [COUNT_AUTH_SPRAYED] = {"sekisho_msa_auth_spraying_total", NULL,
+			    "Networks from which many accounts were tried.", "auth_spraying"},
     [COUNT_ACCEPTED] = {"sekisho_msa_messages_total", "result=\"accepted\"",
 			"Messages by what became of them.", "accepted"},
     [COUNT_HELD] = {"sekisho_msa_messages_total", "result=\"held\"",
@@ -316,12 +321,16 @@ static void start_parts(struct daemon *d)
 	struct server *srv = &d->srv;
 	const char *run_dir = srv->cfg->common.run_dir, *why;
 	struct auth_config ac;
+	uint64_t seed;
 	char *err = NULL;
 
 	if (!batv_keys_load(d->top, srv->cfg->batv_keys, &srv->batv, &err) ||
 	    !keyfiles_token(d->top, srv->cfg->trace_key, &srv->trace, &err))
 		fatal("%s", err);
 	msa_config_auth(srv->cfg, &ac);
+	if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+		fatal_errno("getrandom");
+	srv->guard = guard_new(d->top, seed);
 	srv->auth = auth_new(srv->base, &ac, &why);
 	if (!srv->auth)
 		fatal("the auth processes do not start: %s", why);

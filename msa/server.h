@@ -11,6 +11,7 @@
 #include "accounting/feed.h"
 #include "lib/metrics.h"
 #include "msa/auth/auth.h"
+#include "msa/auth/guard.h"
 #include "msa/config.h"
 #include "msa/limits.h"
 #include "msa/mail/batv.h"
@@ -29,6 +30,8 @@ enum msa_count {
 	COUNT_AUTH_OK,
 	COUNT_AUTH_FAILED,
 	COUNT_AUTH_UNAVAILABLE,
+	COUNT_AUTH_BLOCKED,
+	COUNT_AUTH_SPRAYED,
 	COUNT_ACCEPTED,
 	COUNT_HELD,
 	COUNT_REFUSED,
@@ -46,6 +49,7 @@ struct server {
 	struct tls *tls;
 	struct tls_tickets tickets;
 	struct auth *auth;
+	struct guard *guard;
 	struct limits *limits;
 	struct queue *queue;
 	struct feed *feed;

@@ -445,12 +445,15 @@ void tls_prf(const uint8_t key[static 32], const char *text, uint8_t out[static 
 		bug("HMAC-SHA-256 failed");
 }
 
-void tls_scram_work(const char *text)
+size_t tls_scram_work(const char *digest, const char *text)
 {
-	uint8_t out[32];
+	const EVP_MD *md = EVP_get_digestbyname(digest);
+	int n = md ? EVP_MD_get_size(md) : 0;
+	uint8_t out[EVP_MAX_MD_SIZE];
 
-	if (PKCS5_PBKDF2_HMAC(text, (int)strlen(text), (const uint8_t *)"salt", 4, 4096,
-			      EVP_sha256(), sizeof(out), out) != 1)
-		bug("PBKDF2 failed");
+	if (n <= 0 || PKCS5_PBKDF2_HMAC(text, (int)strlen(text), (const uint8_t *)"salt", 4, 4096,
+					md, n, out) != 1)
+		bug("PBKDF2 with %s failed", digest);
 	OPENSSL_cleanse(out, sizeof(out));
+	return (size_t)n;
 }

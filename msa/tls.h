@@ -74,7 +74,8 @@ bool tls_client_address(struct bufferevent *bev, int64_t now_ms, char *out, size
 
 /* HMAC-SHA-256 of text. */
 void tls_prf(const uint8_t key[static 32], const char *text, uint8_t out[static 32]);
-/* The work a SCRAM-SHA-256 server does for one login: 4096 rounds of PBKDF2. */
-void tls_scram_work(const char *text);
+/* The work a SCRAM server with that digest ("SHA1", "SHA256", ...) does for one login: 4096 rounds
+ * of PBKDF2. The octets of the digest. */
+size_t tls_scram_work(const char *digest, const char *text);
 
 #endif

@@ -387,11 +387,11 @@ static void ask(struct auth_exchange *x, uint16_t type, struct wire_out *o)
 }
 
 struct auth_exchange *auth_start(struct auth *a, const char *mech, const char *initial, size_t len,
-				 auth_cb *cb, void *arg)
+				 const struct auth_context *ctx, auth_cb *cb, void *arg)
 {
 	struct auth_exchange *x = talloc_zero(NULL, struct auth_exchange);
 	struct worker *w = least_busy(a);
-	uint8_t buf[SMTP_AUTH_LINE_MAX + 128];
+	uint8_t buf[SMTP_AUTH_LINE_MAX + 1024];
 	struct wire_out o;
 
 	x->a = a;
@@ -407,6 +407,10 @@ struct auth_exchange *auth_start(struct auth *a, const char *mech, const char *i
 	wire_str(&o, mech);
 	wire_u8(&o, initial != NULL);
 	wire_bytes(&o, initial, initial ? len : 0);
+	wire_u8(&o, ctx->plus);
+	wire_bytes(&o, ctx->tls.exporter, ctx->tls.exporter_len);
+	wire_bytes(&o, ctx->tls.endpoint, ctx->tls.endpoint_len);
+	wire_str(&o, ctx->external);
 	ask(x, AUTH_F_START, &o);
 	return x;
 }

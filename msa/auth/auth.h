@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "msa/tls.h"
+
 #define AUTH_DEADLINE_MS   20000
 #define AUTH_CHALLENGE_MAX 1900 /* base64 text; fits one reply */
 
@@ -45,6 +47,13 @@ struct auth_answer {
 	const char *detail;
 };
 
+/* What the connection brings to a login. */
+struct auth_context {
+	struct tls_bindings tls;
+	bool plus;	      /* the client was offered -PLUS: it must not think otherwise */
+	const char *external; /* the address in the client's certificate, or "" */
+};
+
 struct auth;
 struct auth_exchange;
 
@@ -60,11 +69,11 @@ void auth_free(struct auth *a);
 
 /*
  * Begin an exchange. initial is NULL when there is no initial response, else base64 text ("" for an
- * empty one). cb is called once for each start or step, never from inside them. After any answer
- * but AUTH_CONTINUE the exchange is over; it is freed by auth_end() in every case.
+ * empty one). ctx is copied. cb is called once for each start or step, never from inside them.
+ * After any answer but AUTH_CONTINUE the exchange is over; it is freed by auth_end() in every case.
  */
 struct auth_exchange *auth_start(struct auth *a, const char *mech, const char *initial, size_t len,
-				 auth_cb *cb, void *arg);
+				 const struct auth_context *ctx, auth_cb *cb, void *arg);
 void auth_step(struct auth_exchange *x, const char *data, size_t len);
 void auth_end(struct auth_exchange *x);
 
@@ -74,7 +83,8 @@ int auth_main(void);
 /* --- frames between the two (lib/ipc over fd 3, fields of lib/wire) --- */
 enum auth_frame {
 	AUTH_F_CONFIG = 1,  /* > str hostname, realm, sasldb, conf_path, mechs, user: first, once */
-	AUTH_F_START = 2,   /* > u64 id, str mech, u8 has initial, bytes base64 */
+	AUTH_F_START = 2,   /* > u64 id, str mech, u8 has initial, bytes base64, u8 plus, bytes
+			       tls-exporter, bytes tls-server-end-point, str external */
 	AUTH_F_STEP = 3,    /* > u64 id, bytes base64 */
 	AUTH_F_END = 4,	    /* > u64 id: forget it */
 	AUTH_F_READY = 16,  /* < (empty): configured, privileges dropped */
@@ -90,7 +100,8 @@ struct sasl_exchange;
 
 /* Once. False: *err is static or the library's text. */
 bool auth_cyrus_init(const struct auth_mech_config *cfg, const char **err);
-struct sasl_exchange *auth_cyrus_new(void);
+/* ctx is copied, the text of external too. */
+struct sasl_exchange *auth_cyrus_new(const struct auth_context *ctx);
 /* mech not NULL: start. data is base64, NULL for no initial response. out's strings live until the
  * next call with x. */
 void auth_cyrus_step(struct sasl_exchange *x, const char *mech, const char *data, size_t len,

@@ -37,7 +37,20 @@ struct sasl_exchange {
 	char account[PATH_TEXT_MAX + 1]; /* last name made canonical */
 	char challenge[AUTH_CHALLENGE_MAX + 1];
 	char detail[256];
-	bool scram, decoy, started;
+	char mech[24];		   /* a SCRAM that has not begun: its client has yet to speak */
+	const struct scram *scram; /* or NULL */
+	sasl_channel_binding_t binding; /* what was given to the library; points into ctx */
+	struct auth_context ctx;
+	bool decoy, started;
+};
+
+/* Ours by the name of the digest, for the decoy. */
+static const struct scram {
+	const char *mech, *digest;
+} scrams[] = {
+    {"SCRAM-SHA-1", "SHA1"},
+    {"SCRAM-SHA-256", "SHA256"},
+    {"SCRAM-SHA-512", "SHA512"},
 };
 
 static struct auth_mech_config config;
@@ -114,6 +127,23 @@ static int canon_cb(sasl_conn_t *conn, void *ctx, const char *in, unsigned len, 
 
 /* --- life --- */
 
+/* A mechanism nobody has a plug-in for would only be seen when somebody wants to log in with it. */
+static void tell_missing(void)
+{
+	char *list = talloc_strdup(NULL, config.mechs), *save = NULL;
+
+	for (char *m = strtok_r(list, " ", &save); m; m = strtok_r(NULL, " ", &save)) {
+		const char **have = sasl_global_listmech();
+
+		while (have && *have && strcasecmp(*have, m) != 0)
+			have++;
+		if (!have || !*have)
+			log_event(LOG_WARNING, "-", "auth", "mechanism-missing", LS("mech", m),
+				  LS("hint", "Cyrus SASL has no plug-in for it"));
+	}
+	talloc_free(list);
+}
+
 bool auth_cyrus_init(const struct auth_mech_config *cfg, const char **err)
 {
 	static sasl_callback_t global[] = {
@@ -135,6 +165,8 @@ bool auth_cyrus_init(const struct auth_mech_config *cfg, const char **err)
 	}
 	r = sasl_server_init(global, "sekisho");
 	*err = sasl_errstring(r, NULL, NULL);
+	if (r == SASL_OK)
+		tell_missing();
 	return r == SASL_OK;
 }
 
@@ -145,9 +177,12 @@ static int destroy(struct sasl_exchange *x)
 	return 0;
 }
 
-struct sasl_exchange *auth_cyrus_new(void)
+struct sasl_exchange *auth_cyrus_new(const struct auth_context *ctx)
 {
 	struct sasl_exchange *x = talloc_zero(NULL, struct sasl_exchange);
+
+	x->ctx = *ctx;
+	x->ctx.external = talloc_strdup(x, ctx->external);
 
 	x->callbacks[0] = (sasl_callback_t){SASL_CB_CANON_USER, (sasl_cb *)(void *)canon_cb, x};
 	x->callbacks[1] = (sasl_callback_t){SASL_CB_LIST_END, NULL, NULL};
@@ -171,6 +206,8 @@ static int new_conn(struct sasl_exchange *x)
 		r = sasl_setprop(x->conn, SASL_SSF_EXTERNAL, &ssf);
 	if (r == SASL_OK)
 		r = sasl_setprop(x->conn, SASL_SEC_PROPS, &props);
+	if (r == SASL_OK && x->ctx.external[0])
+		r = sasl_setprop(x->conn, SASL_AUTH_EXTERNAL, x->ctx.external);
 	return r;
 }
 
@@ -189,8 +226,9 @@ static bool set_challenge(struct sasl_exchange *x, const char *out, unsigned len
 static bool decoy(struct sasl_exchange *x, const char *first, size_t len)
 {
 	const char *r = memmem(first, len, ",r=", 3), *end;
-	uint8_t rnd[24], salt[32];
-	char nonce[40], salt64[48], text[1024];
+	uint8_t rnd[24], salt[64];
+	char nonce[40], salt64[92], text[1024];
+	size_t salt_len;
 	unsigned n;
 	int m;
 
@@ -202,9 +240,10 @@ static bool decoy(struct sasl_exchange *x, const char *first, size_t len)
 	if (m > 512 || getrandom(rnd, sizeof(rnd), 0) != (ssize_t)sizeof(rnd))
 		return false;
 	tls_prf(decoy_key, x->account, salt);
-	tls_scram_work(x->account);
+	tls_prf(salt, x->account, salt + 32);
+	salt_len = tls_scram_work(x->scram->digest, x->account);
 	sasl_encode64((const char *)rnd, sizeof(rnd), nonce, sizeof(nonce), &n);
-	sasl_encode64((const char *)salt, sizeof(salt), salt64, sizeof(salt64), &n);
+	sasl_encode64((const char *)salt, (unsigned)salt_len, salt64, sizeof(salt64), &n);
 	n = (unsigned)snprintf(text, sizeof(text), "r=%.*s%s,s=%s,i=4096", m, r, nonce, salt64);
 	x->decoy = set_challenge(x, text, n);
 	return x->decoy;
@@ -225,6 +264,7 @@ static enum auth_result result_of(int r)
 	case SASL_DISABLED:
 	case SASL_TRANS:
 	case SASL_WEAKPASS:
+	case SASL_BADBINDING:
 		return AUTH_FAILED;
 	case SASL_BADPROT:
 	case SASL_BADPARAM:
@@ -266,9 +306,79 @@ static void finish(struct sasl_exchange *x, int r, const char *server, unsigned 
 		return;
 	snprintf(x->detail, sizeof(x->detail), "%s",
 		 r == SASL_NOUSER || x->decoy ? "unknown user"
+		 : r == SASL_BADBINDING	      ? "channel binding"
 		 : x->conn		      ? sasl_errdetail(x->conn)
 					      : sasl_errstring(r, NULL, NULL));
 	out->detail = x->detail;
+}
+
+/* --- channel binding (RFC 5802 6) --- */
+
+static bool is_plus(const char *mech)
+{
+	size_t n = strlen(mech);
+
+	return n > 5 && strcasecmp(mech + n - 5, "-PLUS") == 0;
+}
+
+static const struct scram *scram_of(const char *mech)
+{
+	size_t len = strlen(mech) - (is_plus(mech) ? 5 : 0);
+
+	for (size_t i = 0; i < sizeof(scrams) / sizeof(*scrams); i++)
+		if (strlen(scrams[i].mech) == len && strncasecmp(scrams[i].mech, mech, len) == 0)
+			return &scrams[i];
+	return NULL;
+}
+
+/* Gives the library the binding the client names; it takes only one. */
+static int bind_to(struct sasl_exchange *x, const char *name, size_t len)
+{
+	const struct {
+		const char *name;
+		const uint8_t *data;
+		size_t len;
+	} have[] = {
+	    {"tls-exporter", x->ctx.tls.exporter, x->ctx.tls.exporter_len},
+	    {"tls-server-end-point", x->ctx.tls.endpoint, x->ctx.tls.endpoint_len},
+	};
+
+	for (size_t i = 0; i < sizeof(have) / sizeof(*have); i++) {
+		if (strlen(have[i].name) != len || memcmp(have[i].name, name, len) != 0 ||
+		    have[i].len == 0)
+			continue;
+		x->binding = (sasl_channel_binding_t){
+		    .name = have[i].name, .len = have[i].len, .data = have[i].data};
+		return sasl_setprop(x->conn, SASL_CHANNEL_BINDING, &x->binding);
+	}
+	return SASL_BADPROT;
+}
+
+/* p=NAME, the client binds; n, it cannot; y, it could, and thinks that we cannot: then somebody
+ * took -PLUS out of what we offered. */
+static int check_binding(struct sasl_exchange *x, bool plus, const char *in, size_t len)
+{
+	const char *comma = memchr(in, ',', len);
+
+	if (len < 3 || !comma || (in[0] == 'p') != plus)
+		return SASL_BADPROT;
+	if (in[0] == 'y')
+		return x->ctx.plus ? SASL_BADBINDING : SASL_OK;
+	if (!plus)
+		return SASL_OK;
+	return in[1] == '=' ? bind_to(x, in + 2, (size_t)(comma - in) - 2) : SASL_BADPROT;
+}
+
+/* The first message of a SCRAM client, which may come with AUTH or after. */
+static int scram_start(struct sasl_exchange *x, const char *in, unsigned in_len,
+		       const char **server, unsigned *server_len)
+{
+	int r = check_binding(x, is_plus(x->mech), in, in_len);
+
+	if (r == SASL_OK)
+		r = sasl_server_start(x->conn, x->mech, in, in_len, server, server_len);
+	x->mech[0] = '\0';
+	return r;
 }
 
 void auth_cyrus_step(struct sasl_exchange *x, const char *mech, const char *data, size_t len,
@@ -282,7 +392,9 @@ void auth_cyrus_step(struct sasl_exchange *x, const char *mech, const char *data
 	*out = (struct auth_answer){AUTH_FAILED, x->challenge, x->account, ""};
 	x->challenge[0] = '\0';
 	if (mech) {
-		x->scram = strncasecmp(mech, "SCRAM-", 6) == 0;
+		x->scram = scram_of(mech);
+		if (x->scram)
+			snprintf(x->mech, sizeof(x->mech), "%s", mech);
 		r = new_conn(x);
 	}
 	if (len > 0 && sasl_decode64(data, (unsigned)len, in, sizeof(in), &in_len) != SASL_OK) {
@@ -293,6 +405,10 @@ void auth_cyrus_step(struct sasl_exchange *x, const char *mech, const char *data
 	}
 	if (x->decoy)
 		r = SASL_NOUSER;
+	else if (r == SASL_OK && mech && x->scram && !data)
+		r = SASL_CONTINUE;
+	else if (r == SASL_OK && x->mech[0])
+		r = scram_start(x, in, in_len, &server, &server_len);
 	else if (r == SASL_OK && mech)
 		r = sasl_server_start(x->conn, mech, data ? in : NULL, in_len, &server,
 				      &server_len);

@@ -121,21 +121,37 @@ static void step(struct role *r, struct ipc_conn *c, struct live *l, const char 
 		forget(find(r, id));
 }
 
+static size_t get_binding(struct wire_in *in, uint8_t *out, size_t max)
+{
+	size_t len;
+	const uint8_t *data = wire_get_bytes(in, max, &len);
+
+	if (!data)
+		return 0;
+	memcpy(out, data, len);
+	return len;
+}
+
 static bool on_start(struct role *r, struct ipc_conn *c, struct wire_in *in)
 {
 	uint64_t id = wire_get_u64(in);
-	char mech[32];
+	char mech[32], external[PATH_TEXT_MAX + 1];
+	struct auth_context ctx = {.external = external};
 	size_t len;
 
 	wire_get_str(in, mech, sizeof(mech));
 	uint8_t initial = wire_get_u8(in);
 	const uint8_t *data = wire_get_bytes(in, SMTP_AUTH_LINE_MAX, &len);
 
+	ctx.plus = wire_get_u8(in) != 0;
+	ctx.tls.exporter_len = get_binding(in, ctx.tls.exporter, sizeof(ctx.tls.exporter));
+	ctx.tls.endpoint_len = get_binding(in, ctx.tls.endpoint, sizeof(ctx.tls.endpoint));
+	wire_get_str(in, external, sizeof(external));
 	if (!wire_done(in) || *find(r, id))
 		return false;
 	struct live *l = talloc_zero(NULL, struct live);
 
-	*l = (struct live){.next = r->live, .id = id, .x = auth_cyrus_new()};
+	*l = (struct live){.next = r->live, .id = id, .x = auth_cyrus_new(&ctx)};
 	r->live = l;
 	step(r, c, l, mech, initial ? data : NULL, initial ? len : 0);
 	return true;

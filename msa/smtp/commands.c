@@ -31,15 +31,28 @@ static bool take_name(struct smtp_session *s, const struct smtp_command *c, stru
 	return true;
 }
 
-static void offer_auth(const struct smtp_policy *p, struct smtp_step *out)
+/* Some mechanisms need what not every connection has. */
+static bool possible(const struct smtp_session *s, const char *mech)
+{
+	size_t n = strlen(mech);
+
+	if (strcmp(mech, "EXTERNAL") == 0)
+		return s->external;
+	return s->bound || n < 5 || strcmp(mech + n - 5, "-PLUS") != 0;
+}
+
+static void offer_auth(const struct smtp_session *s, struct smtp_step *out)
 {
 	char mechs[512] = "";
 
-	for (size_t i = 0; i < p->n_mechs; i++) {
+	for (size_t i = 0; i < s->n_mechs; i++) {
+		if (!possible(s, s->mechs[i]))
+			continue;
 		strncat(mechs, " ", sizeof(mechs) - strlen(mechs) - 1);
-		strncat(mechs, p->mechs[i], sizeof(mechs) - strlen(mechs) - 1);
+		strncat(mechs, s->mechs[i], sizeof(mechs) - strlen(mechs) - 1);
 	}
-	smtp_reply(out, "250-AUTH%s", mechs);
+	if (mechs[0])
+		smtp_reply(out, "250-AUTH%s", mechs);
 }
 
 static void ehlo(struct smtp_session *s, const struct smtp_command *c, struct smtp_step *out)
@@ -64,7 +77,7 @@ static void ehlo(struct smtp_session *s, const struct smtp_command *c, struct sm
 	else
 		smtp_reply(out, "250-STARTTLS");
 	if (s->tls && s->account[0] == '\0')
-		offer_auth(s->policy, out);
+		offer_auth(s, out);
 	smtp_reply(out, "250 ENHANCEDSTATUSCODES");
 }
 
@@ -95,11 +108,12 @@ static void starttls(struct smtp_session *s, const struct smtp_command *c, struc
 /* --- AUTH (RFC 4954) ----------------------------------------------------------------------------
  */
 
-static const char *known_mech(const struct smtp_policy *p, const char *name, size_t len)
+static const char *known_mech(const struct smtp_session *s, const char *name, size_t len)
 {
-	for (size_t i = 0; i < p->n_mechs; i++)
-		if (strlen(p->mechs[i]) == len && strncasecmp(p->mechs[i], name, len) == 0)
-			return p->mechs[i];
+	for (size_t i = 0; i < s->n_mechs; i++)
+		if (strlen(s->mechs[i]) == len && strncasecmp(s->mechs[i], name, len) == 0 &&
+		    possible(s, s->mechs[i]))
+			return s->mechs[i];
 	return NULL;
 }
 
@@ -127,7 +141,7 @@ static void auth(struct smtp_session *s, const struct smtp_command *c, struct sm
 		smtp_error(s, out, "501 5.5.4 AUTH needs a mechanism");
 		return;
 	}
-	mech = known_mech(s->policy, c->arg, sp ? (size_t)(sp - c->arg) : c->arg_len);
+	mech = known_mech(s, c->arg, sp ? (size_t)(sp - c->arg) : c->arg_len);
 	if (!mech) {
 		smtp_error(s, out, "504 5.5.4 This mechanism is not offered; see EHLO");
 		return;

@@ -126,6 +126,8 @@ struct smtp_session *smtp_session_new(void *ctx, const struct smtp_policy *polic
 	struct smtp_session *s = talloc_zero(ctx, struct smtp_session);
 
 	s->policy = policy;
+	s->mechs = policy->mechs;
+	s->n_mechs = policy->n_mechs;
 	s->tls = tls;
 	s->started_ms = mono_ms;
 	s->max_message = policy->max_message;
@@ -314,6 +316,8 @@ void smtp_session_auth(struct smtp_session *s, enum smtp_auth_result r, const ch
 		smtp_reply(out, "535 5.7.8 Authentication failed");
 	else if (r == SMTP_AUTH_SUSPENDED)
 		smtp_reply(out, "535 5.7.8 This account is suspended: %s", text);
+	else if (r == SMTP_AUTH_BLOCKED)
+		smtp_reply(out, "454 4.7.0 Too many failed logins; try again in %s", text);
 	else
 		smtp_reply(out, "%s", text);
 }

@@ -147,6 +147,9 @@ struct smtp_session {
 	char account[PATH_TEXT_MAX + 1]; /* "" before AUTH */
 	struct path account_path;
 	char mech[24];
+	const char *const *mechs; /* offered here, in order; the policy's, or the listener's */
+	size_t n_mechs;
+	bool external, bound;  /* a client certificate names an account; TLS has a binding */
 	const char *auth_mech; /* for SMTP_WANT_AUTH; NULL: a further line */
 	const char *auth_data; /* base64 as it came; NULL: no initial response */
 	size_t auth_len;
@@ -192,6 +195,7 @@ enum smtp_auth_result {
 	SMTP_AUTH_MALFORMED, /* not base64, too long, cancelled: text is the reply with its codes */
 	SMTP_AUTH_UNAVAILABLE, /* our trouble */
 	SMTP_AUTH_SUSPENDED,   /* right, but the account is suspended: text is why */
+	SMTP_AUTH_BLOCKED, /* right or wrong, too many were wrong before: text is for how long */
 };
 
 /* account: who it was about, also when it failed ("" unknown). detail: for the note and the log,

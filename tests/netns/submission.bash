@@ -71,7 +71,7 @@ reload() { # reloaded | reload-failed: what it must say
 	wait_until logged_times "msad $1" $((n + 1))
 }
 
-configure() { # KEYS of the section msa; what is here already may be set again by them
+configure() { # KEYS of the section msa [KEYS that override them]
 	cat > "$DIR/sekisho.conf" <<-END
 	common {
 	  state_dir = "$DIR/state"
@@ -82,13 +82,15 @@ configure() { # KEYS of the section msa; what is here already may be set again b
 	  hostname = "smtp.isp.example"
 	  sasl_realm = "isp.example"
 	  sasldb = "$DIR/sasldb2"
-	  listen_submission = {"127.0.0.1:587"}
+	  listen_submission = {"127.0.0.1:587", "127.0.0.1:588"}
 	  listen_submissions = {"127.0.0.1:465", "[::1]:465"}
 	  smarthost = "127.0.0.1:2525"
 	  limiter_down = accept
 	  $1
 	}
+	include("$DIR/more.conf")
 	END
+	echo "msa { ${2:-} }" > "$DIR/more.conf"
 }
 
 metric() { in_ns curl -s http://127.0.0.1:9426/metrics | sed -n "s/^$1 //p"; }

@@ -13,6 +13,8 @@
 
 #include "msa/auth/auth.h"
 
+static const struct auth_context plain = {.external = ""};
+
 #define N(a) (sizeof(a) / sizeof *(a))
 
 static char dir[] = "/tmp/auth.XXXXXX", db[64];
@@ -106,7 +108,7 @@ static void test_plain(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < N(cases); i++) {
-		struct sasl_exchange *x = auth_cyrus_new();
+		struct sasl_exchange *x = auth_cyrus_new(&plain);
 		struct auth_answer a;
 		const char *in = b64(cases[i].in, cases[i].len);
 
@@ -124,7 +126,7 @@ static void test_plain(void **state)
 
 static void test_prompts(void **state)
 {
-	struct sasl_exchange *x = auth_cyrus_new();
+	struct sasl_exchange *x = auth_cyrus_new(&plain);
 	struct auth_answer a;
 	const char *in;
 
@@ -142,7 +144,7 @@ static void test_prompts(void **state)
 	assert_string_equal(a.account, "user01@isp.example");
 	auth_cyrus_free(x);
 	/* PLAIN without an initial response: an empty challenge first */
-	x = auth_cyrus_new();
+	x = auth_cyrus_new(&plain);
 	auth_cyrus_step(x, "PLAIN", NULL, 0, &a);
 	assert_int_equal(a.result, AUTH_CONTINUE);
 	assert_string_equal(a.challenge, "");
@@ -158,7 +160,7 @@ static void test_not_base64(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < N(texts); i++) {
-		struct sasl_exchange *x = auth_cyrus_new();
+		struct sasl_exchange *x = auth_cyrus_new(&plain);
 		struct auth_answer a;
 
 		auth_cyrus_step(x, "PLAIN", texts[i], strlen(texts[i]), &a);
@@ -177,7 +179,7 @@ static const char *scram_challenge(const char *name, struct sasl_exchange **out)
 	char first[128];
 	const char *in;
 
-	*out = auth_cyrus_new();
+	*out = auth_cyrus_new(&plain);
 	snprintf(first, sizeof(first), "n,,n=%s,r=abcdefghijklmnopqrstuvwx", name);
 	in = b64(first, strlen(first));
 	auth_cyrus_step(*out, "SCRAM-SHA-256", in, strlen(in), &a);

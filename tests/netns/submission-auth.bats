@@ -1,0 +1,330 @@
+#!/usr/bin/env bats
+# Logins at sekisho-msad with real clients (gsasl, swaks, python) and real back ends: sasldb, SQLite through Cyrus SASL's
+# plug-in, saslauthd before its own sasldb, before PAM and before a real IMAP server.
+
+load submission
+
+setup_file() {
+	export NS=sekisho-auth-$$
+	submission_up
+	local t=$DIR/tls
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$t/key.pem" -out "$t/cert.pem" -days 30 \
+		-subj "/CN=smtp.isp.example" -addext "subjectAltName=DNS:smtp.isp.example,IP:127.0.0.1" 2>/dev/null
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$t/people.key" -out "$t/people.crt" -days 30 -subj "/CN=People" 2>/dev/null
+	person alice "email:user01@isp.example" people
+	person two "email:user01@isp.example,email:user02@isp.example" people
+	person nobody "DNS:alice.example" people
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$t/self.key" -out "$t/self.crt" -days 30 -subj "/CN=self" \
+		-addext "subjectAltName=email:user01@isp.example" 2>/dev/null
+	for i in 01 02; do
+		printf 'secret%s' "$i" | saslpasswd2 -p -c -f "$DIR/sasldb2" -u isp.example "user$i"
+	done
+	base
+	start_msad
+}
+
+teardown_file() { submission_down; }
+
+person() { # NAME SAN CA
+	local f=$DIR/tls/$1
+	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$f.key" -out "$f.csr" -subj "/CN=$1" -addext "subjectAltName=$2" 2>/dev/null
+	openssl x509 -req -in "$f.csr" -CA "$DIR/tls/$3.crt" -CAkey "$DIR/tls/$3.key" -CAcreateserial -days 30 -copy_extensions copy -out "$f.crt" 2>/dev/null
+}
+
+ALL='"SCRAM-SHA-512-PLUS", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "EXTERNAL", "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5"'
+
+base() { # MORE KEYS: every mechanism on 587, as by default on 465
+	configure "tls_cert = \"$DIR/tls/cert.pem\"
+	tls_key = \"$DIR/tls/key.pem\"
+	tls_client_ca = \"$DIR/tls/people.crt\"
+	auth_mechanisms = {$ALL}
+	auth_mechanisms_of = {\"127.0.0.1:587 SCRAM-SHA-256 PLAIN LOGIN\"}
+	error_delay = 0" "$1"
+}
+
+restart() { # MORE KEYS
+	stop_msad
+	rm -f "$DIR/msad.log"
+	base "$1"
+	start_msad
+}
+
+offered() { # PORT [OPTION...]
+	printf 'EHLO me\nQUIT\n' | in_ns timeout 10 openssl s_client -quiet -crlf -connect 127.0.0.1:"$@" 2>/dev/null | tr -d '\r' | sed -n 's/^250-AUTH //p'
+}
+
+client() { # MECHANISM ...: the last reply on 465
+	in_ns timeout 20 python3 "$BATS_TEST_DIRNAME/sasl_client.py" 465 "$DIR/tls/cert.pem" "$@"
+}
+
+says() { # REPLY-PREFIX MECHANISM ...
+	local want=$1 got
+	shift
+	got=$(client "$@")
+	[[ $got == "$want"* ]] || { echo "$*: got '$got', not '$want'"; tail -3 "$DIR/msad.log"; false; }
+}
+
+gnu() { # MECHANISM PASSWORD [OPTION...]
+	local m=$1 p=$2
+	shift 2
+	in_ns timeout 20 gsasl --smtp --connect 127.0.0.1:588 --starttls --x509-ca-file="$DIR/tls/cert.pem" --mechanism "$m" \
+		--authentication-id user01 --authorization-id '' --password "$p" --hostname smtp.isp.example "$@" < /dev/null
+}
+
+swaks_as() { # MECHANISM USER PASSWORD
+	in_ns swaks --server 127.0.0.1 --port 465 --tls-on-connect --auth "$1" --au "$2" --ap "$3" --quit-after AUTH --timeout 10
+}
+
+@test "what is offered: by listener, by TLS version, by the certificate of the client" {
+	[ "$(offered 587 -starttls smtp)" = "SCRAM-SHA-256 PLAIN LOGIN" ]
+	[ "$(offered 465)" = "SCRAM-SHA-512-PLUS SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-512 SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN CRAM-MD5 DIGEST-MD5" ]
+	[ "$(offered 465 -tls1_2)" = "SCRAM-SHA-512 SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN CRAM-MD5 DIGEST-MD5" ]
+	[[ "$(offered 465 -cert "$DIR/tls/alice.crt" -key "$DIR/tls/alice.key")" == *" EXTERNAL "* ]]
+	# What a listener does not offer it does not do either.
+	got=$(printf 'EHLO me\r\nAUTH CRAM-MD5\r\nQUIT\r\n' | in_ns timeout 10 openssl s_client -quiet -starttls smtp -connect 127.0.0.1:587 2>/dev/null)
+	[[ $got == *"504 5.5.4"* ]]
+}
+
+@test "SCRAM with SHA-1, SHA-256 and SHA-512, the first message with AUTH or after it" {
+	for m in SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-512; do
+		says 235 "$m" user01 secret01
+		says 235 "$m" user01 secret01 --late
+		says 235 "$m" user01 secret01 --tls12
+		says "535 5.7.8" "$m" user01 wrong
+		says "535 5.7.8" "$m" nobody secret01
+	done
+}
+
+@test "-PLUS with tls-server-end-point; with a wrong one, an unknown one, or none it fails" {
+	for m in SCRAM-SHA-1-PLUS SCRAM-SHA-256-PLUS SCRAM-SHA-512-PLUS; do
+		says 235 "$m" user01 secret01 --flag p
+		says 235 "$m" user01 secret01 --flag p --late
+		says "535 5.7.8" "$m" user01 secret01 --flag p --wrong
+		says "535 5.7.8" "$m" user01 wrong --flag p
+		says "501 5.5.2" "$m" user01 secret01 --flag p --binding tls-unique
+		says "501 5.5.2" "$m" user01 secret01 --flag n
+	done
+	says "504 5.5.4" SCRAM-SHA-256-PLUS user01 secret01 --flag p --tls12
+	says "501 5.5.2" SCRAM-SHA-256 user01 secret01 --flag p
+}
+
+@test "a client that could bind and was told that we cannot is stopped; on TLS 1.2 it was told the truth" {
+	says "535 5.7.8" SCRAM-SHA-256 user01 secret01 --flag y
+	says 235 SCRAM-SHA-256 user01 secret01 --flag y --tls12
+}
+
+@test "an unknown user's SCRAM challenge looks like a known one's" {
+	for m in SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-512; do
+		known=$(client "$m" user01 x --challenge)
+		nobody=$(client "$m" nobody x --challenge)
+		again=$(client "$m" nobody x --challenge)
+		[ "${#known}" = "${#nobody}" ] || { echo "$m: $known / $nobody"; false; }
+		[ "${nobody#*,}" = "${again#*,}" ]
+	done
+}
+
+@test "gsasl: -PLUS with tls-exporter" {
+	for m in SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS; do
+		run gnu "$m" secret01
+		[ "$status" = 0 ] || { echo "$output"; false; }
+		run gnu "$m" wrong
+		[ "$status" != 0 ]
+	done
+	for m in SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN CRAM-MD5; do
+		run gnu "$m" secret01 --no-cb
+		[ "$status" = 0 ] || { echo "$output"; false; }
+	done
+	grep -q 'smtp login account=user01@isp.example mech=SCRAM-SHA-256-PLUS' "$DIR/msad.log"
+}
+
+@test "swaks: CRAM-MD5 and DIGEST-MD5 where they are wanted" {
+	for m in CRAM-MD5 DIGEST-MD5; do
+		run swaks_as "$m" user01 secret01
+		[ "$status" = 0 ] || { echo "$output"; false; }
+		run swaks_as "$m" user01 wrong
+		[ "$status" = 28 ]
+	done
+}
+
+@test "EXTERNAL: the one address in a certificate of our people, as itself alone" {
+	cert() { printf -- '--cert %s --key %s' "$DIR/tls/$1.crt" "$DIR/tls/$1.key"; }
+	says 235 EXTERNAL $(cert alice)
+	says 235 EXTERNAL $(cert alice) --late
+	says 235 EXTERNAL $(cert alice) --authzid user01@isp.example
+	says "535 5.7.8" EXTERNAL $(cert alice) --authzid user02@isp.example
+	says "504 5.5.4" EXTERNAL $(cert two)
+	says "504 5.5.4" EXTERNAL $(cert nobody)
+	says "504 5.5.4" EXTERNAL $(cert self)
+	says "504 5.5.4" EXTERNAL
+	# Who has a certificate can still give a password.
+	says 235 PLAIN user02 secret02 $(cert self)
+	grep -q 'client-certificate client=127.0.0.1 why="self-signed certificate"' "$DIR/msad.log"
+	grep -q 'smtp login account=user01@isp.example mech=EXTERNAL' "$DIR/msad.log"
+}
+
+@test "too many failures: the network waits, whoever tries; the owner elsewhere does not, nor where he is known" {
+	restart 'auth_free_failures = 4 auth_spray = 4'
+	six() { in_ns timeout 20 openssl s_client -quiet -crlf -connect '[::1]:465' 2>/dev/null; }
+	login_at_six() { printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$1" "$2" | base64)" | six; }
+	says 235 PLAIN user02 secret02
+	for i in 1 2 3 4; do
+		says "535 5.7.8" PLAIN user01 wrong
+	done
+	says "535 5.7.8" PLAIN user01 wrong
+	# Right or wrong, known or not: one answer.
+	client PLAIN user01 secret01 > "$DIR/said.1" 3>&- &
+	client PLAIN user01 wrong > "$DIR/said.2" 3>&- &
+	client PLAIN nobody wrong > "$DIR/said.3" 3>&- &
+	client SCRAM-SHA-256 nobody wrong > "$DIR/said.4" 3>&- &
+	local last=$!
+	# He has logged in from there.
+	says 235 PLAIN user02 secret02
+	wait_until gone "$last"
+	wait_until test -s "$DIR/said.1" -a -s "$DIR/said.2" -a -s "$DIR/said.3" -a -s "$DIR/said.4"
+	[ "$(sort -u "$DIR"/said.[1-4])" = "454 4.7.0 Too many failed logins; try again in 1s" ]
+	# From another network.
+	[[ $(login_at_six user01 secret01) == *"235 "* ]]
+	# It was a second.
+	wait_until says 235 PLAIN user01 secret01
+	[ "$(metric sekisho_msa_auth_blocked_total)" -ge 4 ]
+}
+
+@test "password spraying is told once" {
+	for u in a b c d e f; do
+		login_at_six() { printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$1" x | base64)" | in_ns timeout 20 openssl s_client -quiet -crlf -connect '[::1]:465' 2>/dev/null; }
+		login_at_six "$u" > /dev/null
+	done
+	[ "$(grep -c 'auth spraying client=::1 accounts=4 within=1h' "$DIR/msad.log")" = 1 ]
+	[ "$(metric sekisho_msa_auth_spraying_total)" = 1 ]
+}
+
+@test "the answer to an unknown user takes as long as that to a wrong password" {
+	restart ''
+	python3 - "$DIR" "$NS" <<-'END'
+	import base64, os, socket, ssl, statistics, sys, time
+	fd = os.open(f"/run/netns/{sys.argv[2]}", os.O_RDONLY)
+	import ctypes
+	assert ctypes.CDLL(None).setns(fd, 0) == 0
+	context = ssl.create_default_context(cafile=f"{sys.argv[1]}/tls/cert.pem")
+	def once(user):
+	    s = context.wrap_socket(socket.create_connection(("127.0.0.1", 465)), server_hostname="smtp.isp.example")
+	    f = s.makefile("rb")
+	    f.readline()
+	    s.sendall(b"EHLO me\r\n")
+	    while f.readline()[3:4] == b"-":
+	        pass
+	    auth = base64.b64encode(f"\0{user}\0wrong".encode()).decode()
+	    t = time.monotonic()
+	    s.sendall(f"AUTH PLAIN {auth}\r\n".encode())
+	    assert f.readline().startswith(b"535")
+	    return time.monotonic() - t
+	known, nobody = [], []
+	for i in range(5):
+	    known.append(once("user02"))
+	    nobody.append(once("nobody"))
+	print(known, nobody)
+	assert abs(statistics.median(known) - statistics.median(nobody)) < 0.02
+	END
+}
+
+sasl_folder() { # SAMPLE [SED-EXPRESSION...]: DIR/SAMPLE from conf/sasl, for the test's own paths
+	mkdir -p "$DIR/$1"
+	sed "${@:2}" "$BATS_TEST_DIRNAME/../../conf/sasl/$1/sekisho.conf" > "$DIR/$1/sekisho.conf"
+}
+
+@test "sql: the sample with SQLite, and a password that changes" {
+	sasl_folder sql -e "s#/var/lib/sekisho/accounts.db#$DIR/accounts.db#"
+	sqlite3 "$DIR/accounts.db" "CREATE TABLE account (name TEXT PRIMARY KEY, password TEXT NOT NULL);
+		INSERT INTO account VALUES ('user01@isp.example', 'fromsql')"
+	restart "sasl_conf_path = \"$DIR/sql\""
+	for m in PLAIN SCRAM-SHA-256 SCRAM-SHA-512; do
+		says 235 "$m" user01 fromsql
+		says "535 5.7.8" "$m" user01 secret01
+		says "535 5.7.8" "$m" "x'OR'1'<'2" fromsql
+	done
+	says 235 PLAIN user01@ISP.example fromsql
+	sqlite3 "$DIR/accounts.db" "UPDATE account SET password = 'changed'"
+	says 235 SCRAM-SHA-256 user01 changed
+	says "535 5.7.8" PLAIN user01 fromsql
+}
+
+stop_saslauthd() {
+	local pid
+	pid=$(cat "$DIR/saslauthd.pid" 2> /dev/null) || return 0
+	kill "$pid" 2> /dev/null || true
+	wait_until gone "$pid"
+	rm -f "$DIR/saslauthd.pid" "$DIR"/mux/*
+}
+
+saslauthd_with() { # OPTIONS...: a saslauthd on DIR/mux, a PAM configuration of its own
+	mkdir -p "$DIR"/{mux,upper,work}
+	chmod 755 "$DIR/mux"
+	spawn saslauthd setsid unshare -m sh -c "mount --bind '$DIR/pam' /etc/pam.d && exec saslauthd -d -n 1 -m '$DIR/mux' $*"
+	wait_until test -S "$DIR/mux/mux"
+	sasl_folder saslauthd -e "s#/run/saslauthd/mux#$DIR/mux/mux#"
+	restart "sasl_conf_path = \"$DIR/saslauthd\" auth_mechanisms = {\"PLAIN\", \"LOGIN\"}"
+}
+
+@test "saslauthd: the sample, before PAM" {
+	mkdir -p "$DIR/pam"
+	cp -r /etc/pam.d/. "$DIR/pam"
+	cat > "$DIR/pam/smtp" <<-END
+	auth required pam_exec.so quiet expose_authtok $DIR/check
+	account required pam_permit.so
+	END
+	cat > "$DIR/check" <<-'END'
+	#!/bin/bash
+	read -r -d '' password
+	[ "$PAM_USER" = user01@isp.example ] && [ "$password" = pam01 ]
+	END
+	chmod 755 "$DIR/check"
+	saslauthd_with -r -a pam
+	[ "$(offered 465)" = "PLAIN LOGIN" ]
+	says 235 PLAIN user01 pam01
+	says "535 5.7.8" PLAIN user01 secret01
+	says "535 5.7.8" PLAIN nobody pam01
+}
+
+@test "saslauthd: the sample, before a real IMAP server" {
+	stop_saslauthd
+	command -v dovecot > /dev/null || skip "needs dovecot-imapd"
+	mkdir -p "$DIR/dovecot/mail"
+	chmod -R 777 "$DIR/dovecot/mail"
+	echo "user01@isp.example:{PLAIN}imap01" > "$DIR/dovecot/passwd"
+	chmod 644 "$DIR/dovecot/passwd"
+	cat > "$DIR/dovecot/dovecot.conf" <<-END
+	base_dir = $DIR/dovecot/run
+	log_path = $DIR/dovecot/log
+	protocols = imap
+	listen = 127.0.0.1
+	ssl = no
+	disable_plaintext_auth = no
+	mail_location = maildir:$DIR/dovecot/mail/%u
+	mail_uid = nobody
+	mail_gid = nogroup
+	first_valid_uid = 1
+	first_valid_gid = 1
+	passdb {
+	  driver = passwd-file
+	  args = $DIR/dovecot/passwd
+	}
+	userdb {
+	  driver = static
+	  args = uid=nobody gid=nogroup home=$DIR/dovecot/mail
+	}
+	service imap-login {
+	  inet_listener imap {
+	    port = 14300
+	  }
+	}
+	END
+	spawn dovecot dovecot -F -c "$DIR/dovecot/dovecot.conf"
+	wait_until in_ns nc -z 127.0.0.1 14300
+	saslauthd_with -r -a rimap -O 127.0.0.1/14300
+	says 235 PLAIN user01 imap01
+	says "535 5.7.8" PLAIN user01 pam01
+	says "535 5.7.8" PLAIN nobody imap01
+	# Without its back end it is our trouble, not the user's.
+	stop_saslauthd
+	says "454 4.7.0" PLAIN user01 imap01
+}
