@@ -212,6 +212,20 @@ static bool get_subscriber(struct acctd *a, const json_t *args, struct store_exe
 	       wrong(e, "notfound", "subscriber: there is no subscriber %.100s: add it first", ref);
 }
 
+/* One that is in force serves whoever has the line. */
+static bool is_theirs(struct acctd *a, const json_t *args, int64_t now_ms,
+		      const struct store_exemption *x, struct exempt_error *e)
+{
+	char prefix[PREFIX_STRLEN];
+	if (!x->subscriber || x->starts_ms > now_ms || x->state == EXEMPT_SUSPENDED ||
+	    !store_prefix_other(a->store, &x->prefix, x->subscriber, now_ms))
+		return true;
+	return wrong(e, "invalid",
+		     "subscriber: by the leases %s is not %.100s's, or not alone: see sekishoctl "
+		     "who; for a line that is to be theirs say when it starts",
+		     prefix_format(&x->prefix, prefix), text(args, "subscriber"));
+}
+
 bool exempt_from_args(struct acctd *a, void *ctx, const json_t *args, int64_t now_ms,
 		      struct store_exemption *out, struct exempt_error *e)
 {
@@ -231,5 +245,5 @@ bool exempt_from_args(struct acctd *a, void *ctx, const json_t *args, int64_t no
 	       get_dsts(ctx, args, listed, out, e) && get_times(args, now_ms, out, e) &&
 	       get_name(args, "helo", &out->helo, e) && get_name(args, "domain", &out->domain, e) &&
 	       get_static(args, out, e) && get_state(args, out, e) &&
-	       get_subscriber(a, args, out, e);
+	       get_subscriber(a, args, out, e) && is_theirs(a, args, now_ms, out, e);
 }

@@ -106,6 +106,10 @@ void store_leases_of_source(struct store *s, const char *source, void (*fn)(int6
 			    void *arg);
 /* Who has the whole prefix by the narrowest open lease that began by t; 0: nobody. */
 int64_t store_prefix_holder(struct store *s, const struct prefix *p, int64_t t_ms);
+/* Somebody who is not subscriber and has the prefix at t, an address of it or ports of one; 0:
+ * nobody. */
+int64_t store_prefix_other(struct store *s, const struct prefix *p, int64_t subscriber,
+			   int64_t t_ms);
 /* Subscribers that held addr (port -1: any) at t: the number found, up to max. */
 int store_lease_holders(struct store *s, const struct addr *a, int port, int64_t t_ms, int64_t *ids,
 			int max);

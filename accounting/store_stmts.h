@@ -128,6 +128,8 @@
 	X(ST_LEASE_END, "UPDATE lease SET to_ms = max(?3, from_ms) WHERE plen = ?1 AND first = "   \
 			"?2 AND to_ms IS NULL "                                                    \
 			"AND from_ms <= ?3 AND (?4 < 0 OR port_lo = ?4)")                          \
+	X(ST_LEASE_OTHER, "SELECT l.subscriber_id " LEASES_INSIDE "AND l.subscriber_id <> ?4 AND " \
+			  "l.from_ms <= ?5 AND (l.to_ms IS NULL OR l.to_ms > ?5) LIMIT 1")         \
 	X(ST_LEASE_GET, "SELECT plen, first FROM lease WHERE id = ?1")                             \
 	X(ST_LEASE_TO_NOW, "UPDATE lease SET to_ms = max(?2, from_ms) WHERE id = ?1")              \
 	X(ST_LEASES_OF_SOURCE, "SELECT id FROM lease WHERE source = ?1 AND to_ms IS NULL")         \

@@ -179,6 +179,18 @@ int64_t store_prefix_holder(struct store *s, const struct prefix *p, int64_t t_m
 	return sql_value(DB, ST_LEASE_COVER, QA(&p->a), QI(p->len), QI(t_ms));
 }
 
+int64_t store_prefix_other(struct store *s, const struct prefix *p, int64_t subscriber,
+			   int64_t t_ms)
+{
+	struct addr first, last;
+	int64_t holder = store_prefix_holder(s, p, t_ms);
+	if (holder && holder != subscriber)
+		return holder;
+	prefix_range(p, &first, &last);
+	return sql_value(DB, ST_LEASE_OTHER, QA(&first), QA(&last), QI(p->len), QI(subscriber),
+			 QI(t_ms));
+}
+
 int store_lease_holders(struct store *s, const struct addr *a, int port, int64_t t_ms, int64_t *ids,
 			int max)
 {

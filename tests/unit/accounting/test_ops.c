@@ -585,6 +585,28 @@ static void test_life(void **state)
 	assert_int_equal(kit_sql("SELECT count(*) FROM exemption_event"), 6);
 }
 
+/* What is in force for a line serves who has it: the leases must not say somebody else. */
+static void test_whose(void **state)
+{
+	(void)state;
+	OK("subscriber.add", "{'ref':'A'}");
+	OK("subscriber.add", "{'ref':'B'}");
+	OK("lease.add", "{'prefix':'192.0.2.0/25','subscriber':'A'}");
+	OK("lease.add", "{'prefix':'192.0.2.9','subscriber':'B'}");
+	OK("lease.add", "{'prefix':'100.64.0.1','subscriber':'A','port_lo':1024,'port_hi':2047}");
+	OK("lease.add", "{'prefix':'100.64.0.1','subscriber':'B','port_lo':2048,'port_hi':3071}");
+	FAILS("exempt.add", "{'prefix':'192.0.2.1','subscriber':'B'}", "invalid", "is not B's");
+	FAILS("exempt.add", "{'prefix':'192.0.2.9','subscriber':'A'}", "invalid", "is not A's");
+	FAILS("exempt.add", "{'prefix':'192.0.2.8/29','subscriber':'A'}", "invalid", "not alone");
+	FAILS("exempt.add", "{'prefix':'100.64.0.1','subscriber':'A'}", "invalid", "not alone");
+	FAILS("exempt.import", "{'rows':[{'prefix':'192.0.2.1','subscriber':'B'}]}", "invalid",
+	      "is not B's");
+	OK("exempt.add", "{'prefix':'192.0.2.1','subscriber':'A'}");
+	OK("exempt.add", "{'prefix':'192.0.2.9','subscriber':'B'}");
+	OK("exempt.add", "{'prefix':'198.51.100.1','subscriber':'B'}"); /* nobody's */
+	OK("exempt.add", "{'prefix':'192.0.2.2','subscriber':'B','starts_ms':99999999999999}");
+}
+
 static void test_classes(void **state)
 {
 	static struct acctd_class classes[] = {{(char *)(uintptr_t) "gold", false},
@@ -941,6 +963,7 @@ int main(void)
 	    T(test_import),
 	    T(test_import_in_pieces),
 	    T(test_life),
+	    T(test_whose),
 	    T(test_classes),
 	    T(test_operators),
 	    T(test_roles),
