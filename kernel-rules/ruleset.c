@@ -79,6 +79,7 @@ static const char chains[] =
     "@first_lookup@"
     "\t\t# The second walk: nfqd has judged it.\n"
     "\t\tmeta mark & @mask@ != 0 goto judged\n"
+    "?v4\t\tip saddr @deny goto denied\n"
     "@lookups@"
     "?v6\t\tfrag frag-off != 0 accept\n"
     "\t\t@outside@accept\n"
@@ -86,10 +87,19 @@ static const char chains[] =
     "@own_mta@"
     "?subject\t\t@no_pool@@ip@ saddr != @subject goto stranger\n"
     "\t\t@th,104,8 & 0x07 == 0x04 goto closing\n"
-    "@deny@"
+    "?v6@deny@"
     "\t\tgoto ask\n"
     "\t}\n"
     "\n"
+    "?v4\tchain denied {\n"
+    "?v4\t\t@outside@accept\n"
+    "?v4\t\tmeta l4proto != tcp goto odd\n"
+    "?v4@own_mta@"
+    "?v4_subject\t\t@no_pool@@ip@ saddr != @subject goto stranger\n"
+    "?v4\t\t@th,104,8 & 0x07 == 0x04 goto closing\n"
+    "?v4\t\tgoto refuse\n"
+    "?v4\t}\n"
+    "?v4\n"
     "?subject\tchain stranger {\n"
     "?subject_fib\t\t# Nobody's business, but not a subscriber with a forged source either.\n"
     "?subject_fib\t\t@fib@counter name c_spoofed drop\n"
@@ -652,6 +662,7 @@ static void put_who(struct render *r)
 	put(&r->v, "outside", text_not_in(r->tmp, &interfaces));
 	put(&r->v, "no_pool", text_not_in(r->tmp, &pools));
 	put(&r->v, "subject", when(by_prefix(r->c)));
+	put(&r->v, "v4_subject", when(by_prefix(r->c) && !r->f->is6));
 	put(&r->v, "subject_fib", when(by_prefix(r->c) && r->c->antispoof));
 	put(&r->v, "own_mta", own_mta(r, &mta));
 	put(&r->v, "mta_set", when(mta.n > FEW));

@@ -273,8 +273,7 @@ static void put_held(struct look *l, enum nftset_id set, const struct addr *key,
 	*h = *want;
 }
 
-/* A learned refusal of a source that is exempt now: one that has no room in its set would meet it.
- */
+/* A learned refusal of a source that is exempt now: the kernel looks it up before most elements. */
 static void undeny(struct ksync *k, const struct addr *a)
 {
 	struct addr key;
@@ -286,6 +285,22 @@ static void undeny(struct ksync *k, const struct addr *a)
 			continue;
 		(void)push(k, &k->ops, NFTSET_DELETE, ksync_deny_set(is4, len), &key, 0);
 		k->counts[ksync_deny_set(is4, len)]--;
+	}
+}
+
+/* Every line that the element covers; those of IPv6 are at least as wide as their elements. */
+static void undeny_element(struct ksync *k, enum nftset_id set, const struct addr *key)
+{
+	struct addr a = *key;
+	if (amap_count(k->denied) == 0)
+		return;
+	if (set != NFTSET_ALLOW4_24) {
+		undeny(k, &a);
+		return;
+	}
+	for (unsigned host = 0; host < 256; host++) {
+		a.b[15] = (uint8_t)host;
+		undeny(k, &a);
 	}
 }
 
@@ -307,7 +322,7 @@ static void look_at(struct look *l, enum nftset_id set, const struct addr *key)
 	struct held want;
 	if (wanted(l, set, key, &want)) {
 		put_held(l, set, key, &want);
-		undeny(l->k, key);
+		undeny_element(l->k, set, key);
 	} else {
 		const struct held *h = amap_get(mirror, key, 0);
 		if (h)
