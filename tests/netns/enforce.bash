@@ -184,5 +184,5 @@ raw() {
 }
 # told SOURCE: refused packets of a source as accounting has them
 told() {
-	ctl top | awk -F '\t' -v s="$1" '$1 == "line" && $2 == s { print $3; n = 1 } END { if (!n) print 0 }'
+	ctl top | awk -F '\t' -v s="$1" '$1 == "line" && ($2 == s || index($2, s "/") == 1) { print $3; n = 1 } END { if (!n) print 0 }'
 }
