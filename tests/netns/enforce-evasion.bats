@@ -93,6 +93,7 @@ cases4() {
 cases6() {
 	cat <<-C
 	no  syn $(v6 06 $SYN)
+	no  syn-with-data $(v6 06 ${SYN}48454c4f0d0a)
 	no  ack $(v6 06 ${SYN25}10$END)
 	no  syn-rst $(v6 06 ${SYN25}06$END)
 	yes rst $(v6 06 ${SYN25}04$END)
