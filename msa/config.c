@@ -26,6 +26,8 @@ const struct conf_key msa_keys[] = {
      NULL, false, "submission with STARTTLS", false},
     {"msa", "listen_submissions", CONF_LIST, O(listen_submissions), "0.0.0.0:465 [::]:465", 0, 0,
      NULL, false, "submission with TLS from the first byte", false},
+    {"msa", "proxy_from", CONF_LIST, O(proxy_from), "", 0, 0, NULL, true,
+     "addresses and prefixes of proxies that say who the client is (PROXY protocol)", false},
     {"msa", "tls_cert", CONF_PATH, O(tls_cert), "/etc/sekisho/tls/cert.pem", 0, 0, NULL, true,
      "certificate chain, PEM; read again on reload", false},
     {"msa", "tls_key", CONF_PATH, O(tls_key), "/etc/sekisho/tls/key.pem", 0, 0, NULL, true,
@@ -327,6 +329,20 @@ static bool check_certs(void *ctx, const struct conf_list *l, char **err)
 	return true;
 }
 
+static bool check_proxies(void *ctx, struct msa_config *c, char **err)
+{
+	char why[128];
+
+	c->proxies = talloc_zero_array(c, struct prefix, (unsigned)c->proxy_from.n);
+	for (size_t i = 0; i < c->proxy_from.n; i++) {
+		if (prefix_parse(c->proxy_from.items[i], &c->proxies[i], why))
+			continue;
+		*err = talloc_asprintf(ctx, "msa.proxy_from: %s", why);
+		return false;
+	}
+	return true;
+}
+
 static void lower(char *s)
 {
 	for (; *s; s++)
@@ -413,8 +429,8 @@ static bool check(void *ctx, struct msa_config *c, char **err)
 		return check_listen(ctx, &c->listen_submission, "listen_submission", err) &&
 		       check_listen(ctx, &c->listen_submissions, "listen_submissions", err) &&
 		       check_listen(ctx, &c->bounce_listen, "bounce_listen", err) &&
-		       check_certs(ctx, &c->tls_certs, err) && check_mechs(ctx, c, err) &&
-		       check_cfbl(ctx, c, err);
+		       check_certs(ctx, &c->tls_certs, err) && check_proxies(ctx, c, err) &&
+		       check_mechs(ctx, c, err) && check_cfbl(ctx, c, err);
 	return false;
 }
 

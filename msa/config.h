@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lib/addr.h"
 #include "lib/conf.h"
 #include "msa/auth/auth.h"
 #include "msa/auth/guard.h"
@@ -25,7 +26,7 @@ struct msa_listener {
 struct msa_config {
 	struct conf_common common;
 	char *hostname;
-	struct conf_list listen_submission, listen_submissions;
+	struct conf_list listen_submission, listen_submissions, proxy_from;
 	char *tls_cert, *tls_key, *tls_client_ca;
 	struct conf_list tls_certs;
 	int tls_policy;
@@ -64,6 +65,7 @@ struct msa_config {
 	/* Made from the above. */
 	char *mechs;		 /* what Cyrus SASL is to have: blank-separated, without -PLUS */
 	struct msa_listener *of; /* as auth_mechanisms_of */
+	struct prefix *proxies;	 /* as proxy_from */
 	struct guard_config guard;
 	struct smtp_policy policy;
 	struct dkim_table *dkim_table; /* or NULL */

@@ -18,9 +18,11 @@
 
 #include "msa/conn.h"
 #include "msa/io.h"
+#include "msa/proxy.h"
 
 #define BACKLOG	      1024
 #define ACCEPT_REST_S 1
+#define PROXY_WAIT_S  5 /* a proxy knows its header when it connects */
 
 struct listener {
 	struct server *srv;
@@ -29,11 +31,25 @@ struct listener {
 	bool implicit_tls;
 };
 
+/* A proxy's connection whose header has not come whole. */
+struct proxied {
+	struct proxied *next, **at;
+	struct listener *l;
+	struct event *ev;
+	int fd;
+	struct addr from;
+	uint16_t port;
+	uint8_t buf[PROXY_MAX];
+	size_t len;
+};
+
 struct io {
 	struct listener *listeners;
 	size_t n_listeners;
 	struct conn *conns;
 	size_t n_conns;
+	struct proxied *proxied;
+	size_t n_proxied;
 	struct event *rest; /* accept(2) had no descriptors left: pause */
 	struct event *deadline;
 	void (*done)(void *arg);
@@ -122,30 +138,128 @@ static void turn_away(struct server *srv, int fd, const struct addr *client, boo
 	close(fd);
 }
 
+/* The client is known: turn it away, or begin. */
+static void begin(struct listener *l, int fd, const struct addr *client, uint16_t port)
+{
+	const char *why = why_not(l->srv, client);
+	int one = 1;
+
+	if (why) {
+		turn_away(l->srv, fd, client, l->implicit_tls, why);
+		return;
+	}
+	/* A reply is one write; it must not wait for the client's delayed ACK. */
+	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0)
+		log_event(LOG_DEBUG, "-", "io", "no-nodelay", LS("error", strerror(errno)));
+	conn_new(l->srv, fd, client, port, l->address, l->implicit_tls);
+}
+
+/* --- connections of proxies, which say first who the client is --- */
+
+static void proxied_free(struct proxied *p)
+{
+	struct io *io = p->l->srv->io;
+
+	*p->at = p->next;
+	if (p->next)
+		p->next->at = p->at;
+	io->n_proxied--;
+	event_free(p->ev);
+	talloc_free(p);
+}
+
+static void proxied_end(struct proxied *p, const char *why)
+{
+	log_event(LOG_NOTICE, "-", "io", "proxy-refused", LA("proxy", &p->from), LS("why", why));
+	close(p->fd);
+	proxied_free(p);
+}
+
+/* The header is complete; not an octet more was read. */
+static void proxied_done(struct proxied *p, enum proxy_result r, const struct proxy_header *h)
+{
+	struct listener *l = p->l;
+	struct addr client = r == PROXY_OK ? h->client : p->from;
+	uint16_t port = r == PROXY_OK ? h->port : p->port;
+	int fd = p->fd;
+
+	proxied_free(p);
+	begin(l, fd, &client, port);
+}
+
+static void proxied_read(evutil_socket_t fd, short what, void *arg)
+{
+	struct proxied *p = arg;
+	struct proxy_header h;
+	enum proxy_result r;
+	ssize_t n;
+
+	if (what & EV_TIMEOUT) {
+		proxied_end(p, "no header in time");
+		return;
+	}
+	while ((r = proxy_parse(p->buf, p->len, &h)) == PROXY_MORE) {
+		n = recv(fd, p->buf + p->len, h.more, MSG_DONTWAIT);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n <= 0) {
+			proxied_end(p, n == 0 ? "closed" : strerror(errno));
+			return;
+		}
+		p->len += (size_t)n;
+	}
+	if (r == PROXY_BAD)
+		proxied_end(p, "no PROXY header");
+	else
+		proxied_done(p, r, &h);
+}
+
+static void proxied_new(struct listener *l, int fd, const struct addr *from, uint16_t port)
+{
+	const struct timeval tv = {PROXY_WAIT_S, 0};
+	struct io *io = l->srv->io;
+	struct proxied *p = talloc_zero(NULL, struct proxied);
+
+	p->l = l;
+	p->fd = fd;
+	p->from = *from;
+	p->port = port;
+	p->next = io->proxied;
+	p->at = &io->proxied;
+	if (p->next)
+		p->next->at = &p->next;
+	io->proxied = p;
+	io->n_proxied++;
+	p->ev = event_new(l->srv->base, fd, EV_READ | EV_PERSIST, proxied_read, p);
+	event_add(p->ev, &tv);
+}
+
+static bool is_proxy(const struct server *srv, const struct addr *from)
+{
+	for (size_t i = 0; i < srv->cfg->proxy_from.n; i++)
+		if (prefix_contains(&srv->cfg->proxies[i], from))
+			return true;
+	return false;
+}
+
 static void accepted(struct evconnlistener *ev, evutil_socket_t fd, struct sockaddr *sa, int len,
 		     void *arg)
 {
 	struct listener *l = arg;
 	struct addr client;
 	uint16_t port;
-	const char *why;
-	int one = 1;
 
 	(void)ev;
 	(void)len;
-	if (!addr_from_sockaddr(sa, &client, &port)) {
+	if (!addr_from_sockaddr(sa, &client, &port))
 		close(fd);
-		return;
-	}
-	why = why_not(l->srv, &client);
-	if (why) {
-		turn_away(l->srv, fd, &client, l->implicit_tls, why);
-		return;
-	}
-	/* A reply is one write; it must not wait for the client's delayed ACK. */
-	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0)
-		log_event(LOG_DEBUG, "-", "io", "no-nodelay", LS("error", strerror(errno)));
-	conn_new(l->srv, fd, &client, port, l->address, l->implicit_tls);
+	else if (!is_proxy(l->srv, &client))
+		begin(l, fd, &client, port);
+	else if (l->srv->io->n_proxied < (size_t)l->srv->cfg->max_sessions)
+		proxied_new(l, fd, &client, port);
+	else
+		turn_away(l->srv, fd, &client, l->implicit_tls,
+			  "Too many sessions; try again later");
 }
 
 static void set_enabled(struct io *io, bool on)
@@ -240,6 +354,10 @@ void io_start(struct server *srv)
 static void close_listeners(struct io *io)
 {
 	event_del(io->rest);
+	while (io->proxied) {
+		close(io->proxied->fd);
+		proxied_free(io->proxied);
+	}
 	for (size_t i = 0; i < io->n_listeners; i++)
 		evconnlistener_free(io->listeners[i].ev);
 	io->n_listeners = 0;
