@@ -82,6 +82,18 @@ bool web_change(struct web *w, const char *op, json_t *args, json_t **result)
 	return true;
 }
 
+bool web_reason(struct web *w, json_t *args)
+{
+	const char *text = cgi_trimmed(w->pool, &w->req.form, "reason");
+	if (*text) {
+		json_object_set_new(args, "reason", json_string(text));
+		return true;
+	}
+	w->error = "Say why: the reason is kept with the change.";
+	w->status = 422;
+	return false;
+}
+
 void web_redirect(struct web *w, const char *path, const char *done)
 {
 	w->location = done ? talloc_asprintf(w->pool, "%s?done=%s", path, done)

@@ -73,6 +73,9 @@ bool web_change(struct web *w, const char *op, json_t *args, json_t **result);
 int web_status_of(const struct control_error *e);
 /* See Other, to a path of ours; done (may be NULL) names the sentence that page shows. */
 void web_redirect(struct web *w, const char *path, const char *done);
+/* The form's "reason" into args. False, with w's error and status set, when there is none: each of
+ * these changes has one, whatever the browser thinks of `required`. */
+bool web_reason(struct web *w, json_t *args);
 /* The number of rows a list asks for: conf.rows, or 1000 with ?rows=all. */
 int web_rows(const struct web *w);
 

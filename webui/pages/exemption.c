@@ -254,9 +254,11 @@ static void change(struct web *w, const char *verb, bool reason)
 	json_t *result = NULL, *args = json_object();
 	json_object_set_new(args, "prefix",
 			    json_string(cgi_trimmed(w->pool, &w->req.form, "prefix")));
-	if (reason)
-		json_object_set_new(args, "reason",
-				    json_string(cgi_trimmed(w->pool, &w->req.form, "reason")));
+	if (reason && !web_reason(w, args)) {
+		json_decref(args);
+		page_exemption(w);
+		return;
+	}
 	if (!web_change(w, talloc_asprintf(w->pool, "exempt.%s", verb), args, &result)) {
 		page_exemption(w);
 		return;

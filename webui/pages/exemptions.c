@@ -311,12 +311,12 @@ static void finish(struct web *w, json_t *result, const char *now, const char *l
 
 static void begin_exemption(struct web *w, const char *op, const char *now, const char *later)
 {
-	static const char *const names[] = {"prefix", "class", "contract", "contact",
-					    "reason", "helo",  "domain",   "to"};
+	static const char *const names[] = {"prefix", "class",	"contract", "contact",
+					    "helo",   "domain", "to"};
 	json_t *args = json_object(), *result = NULL;
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		take(w, args, names[i]);
-	if (!take_expiry(w, args)) {
+	if (!web_reason(w, args) || !take_expiry(w, args)) {
 		json_decref(args);
 		w->status = 422;
 		page_exemptions(w);
@@ -342,7 +342,11 @@ void post_exempt_remove(struct web *w)
 {
 	json_t *args = json_object(), *result = NULL;
 	take(w, args, "prefix");
-	take(w, args, "reason");
+	if (!web_reason(w, args)) {
+		json_decref(args);
+		page_exemptions(w);
+		return;
+	}
 	if (web_change(w, "exempt.remove", args, &result))
 		finish(w, result, "removed", "leaving");
 	else
