@@ -39,7 +39,7 @@ setup() {
 
 @test "a closed line is refused at once, counted, and nothing gets out" {
 	before=$(counter refused)
-	told4=$(told $SUB4) told6=$(told 2001:db8:1::)
+	told4=$(told $SUB4) told6=$(told 2001:db8:1::/64)
 	for i in 1 2 3; do
 		refused $NET4
 		refused $NET6
@@ -48,7 +48,7 @@ setup() {
 	[ "$(arrived v4)" = 0 ]
 	[ "$(arrived v6)" = 0 ]
 	# Exactly so many are told to accounting, though all but the first met the deny set.
-	all_told() { [ "$(told $SUB4)" = $((told4 + 3)) ] && [ "$(told 2001:db8:1::)" = $((told6 + 3)) ]; }
+	all_told() { [ "$(told $SUB4)" = $((told4 + 3)) ] && [ "$(told 2001:db8:1::/64)" = $((told6 + 3)) ]; }
 	soon 5 all_told
 }
 
@@ -217,7 +217,7 @@ live_session() { # V ADDRESS PREFIX
 @test "nfqd killed: exempt lines pass, the others are refused and counted, and told later" {
 	ctl exempt add $SUB4
 	soon 5 test -s "$DIR/state/nfq/policy"
-	told6=$(told 2001:db8:1::)
+	told6=$(told 2001:db8:1::/64)
 	in_gw nft flush set ip6 sekisho deny_64
 	end nfqd KILL
 	# What nobody takes is dropped, until the kernel knows that nobody is there.
@@ -230,14 +230,14 @@ live_session() { # V ADDRESS PREFIX
 	[ "$(counter unfiltered)" = $((before + 3)) ] || [ "$(counter unfiltered)" = $((before + 2)) ]
 	[ "$(arrived v6)" = 0 ]
 	start_nfqd
-	both() { [ "$(told 2001:db8:1::)" = $((told6 + 2)) ]; }
+	both() { [ "$(told 2001:db8:1::/64)" = $((told6 + 2)) ]; }
 	soon 5 both
 	greet $NET4
 }
 
 @test "nfqd without acctd goes on with the last policy" {
 	ctl exempt add $SUB4
-	before=$(told 2001:db8:1::)
+	before=$(told 2001:db8:1::/64)
 	# In force is on disk: what is killed now starts with it.
 	grep -raqP '\x64\x40\x00\x02' "$DIR/state/nfq"
 	end nfqd KILL
@@ -249,7 +249,7 @@ live_session() { # V ADDRESS PREFIX
 	# What it counts meanwhile waits, and is told when acctd is back.
 	start_acctd
 	soon 10 state_is running
-	first() { [ "$(told 2001:db8:1::)" = $((before + 1)) ]; }
+	first() { [ "$(told 2001:db8:1::/64)" = $((before + 1)) ]; }
 	soon 10 first
 	end acctd
 	for i in 1 2 3 4; do refused $NET6; done
@@ -257,7 +257,7 @@ live_session() { # V ADDRESS PREFIX
 	test -s "$DIR/state/nfq/events"
 	start_acctd
 	start_nfqd
-	all() { [ "$(told 2001:db8:1::)" = $((before + 5)) ]; }
+	all() { [ "$(told 2001:db8:1::/64)" = $((before + 5)) ]; }
 	soon 10 all
 }
 
