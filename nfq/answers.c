@@ -106,6 +106,15 @@ static bool is_denied(struct nfqd *d, const struct addr *src)
 static void explain_closed(struct nfqd *d, const struct addr *src, struct explanation *x)
 {
 	char who[ADDR_STRLEN];
+	enum nfq_subject subject = nfq_conf_subject(&d->conf, src);
+	if (subject == NFQ_STRANGER) {
+		x->decision = "not-subject";
+		x->rule = "not-a-subscriber";
+		(void)snprintf(x->why, sizeof x->why,
+			       "%s is in no prefix of kernel-rules.subscriber_prefixes or a pool",
+			       addr_format(src, who));
+		return;
+	}
 	x->decision = "reject";
 	x->rule = "closed";
 	x->in_kernel = is_denied(d, src);
@@ -121,8 +130,11 @@ static void explain_closed(struct nfqd *d, const struct addr *src, struct explan
 	}
 	(void)snprintf(x->why, sizeof x->why,
 		       "no exemption covers %s, so port 25 is closed; submission on 587 "
-		       "and 465 is open%s",
+		       "and 465 is open%s%s",
 		       addr_format(src, who),
+		       subject == NFQ_PERHAPS
+			   ? "; in no subscriber prefix, it is closed behind interfaces of pools only"
+			   : "",
 		       x->in_kernel ? "; it was refused lately, the kernel refuses it by itself"
 				    : "");
 }

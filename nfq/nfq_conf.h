@@ -41,7 +41,7 @@ struct nfq_conf {
 	/* of kernel-rules */
 	char *mark_mask;
 	int64_t queue_first, queue_count, set_size;
-	struct conf_list own_mta;
+	struct conf_list own_mta, subscriber_prefixes;
 	int fail, reaction; /* 0 closed, 1 open; of those in no pool */
 	int64_t delegated;
 	struct conf_items classes, pools;
@@ -76,5 +76,11 @@ struct verdict_lines *nfq_conf_lines(void *ctx, const struct nfq_conf *c);
 bool nfq_conf_lines_vary(const struct nfq_conf *c);
 /* Is it one of the addresses that port 25 is always open to? */
 bool nfq_conf_own_mta(const struct nfq_conf *c, const struct addr *a);
+/*
+ * Is port 25 closed to this source, by its address? Where prefixes are configured, one in none of
+ * them is subject only behind the interfaces of pools: PERHAPS, when pools have any.
+ */
+enum nfq_subject { NFQ_STRANGER, NFQ_PERHAPS, NFQ_SUBJECT };
+enum nfq_subject nfq_conf_subject(const struct nfq_conf *c, const struct addr *a);
 
 #endif

@@ -154,3 +154,20 @@ reached() {
 	run in_sub nc -v -w 2 "$LAB_INTERNET_IP4" 25 < /dev/null
 	[[ "$output" == *refused* ]]
 }
+
+@test "where prefixes are configured others are nobody's business, and explain says so" {
+	! fixed_reaches "$LAB_INTERNET_IP4"
+	printf 'pool dsl {\n\tprefixes = {"192.0.2.0/25", "2001:db8:1::/64"}\n}\n' > "$LAB_DIR/extra.conf"
+	in_gw "$BIN/sekisho-rules" load -c "$LAB_CONF"
+	kill -HUP "$(cat "$LAB_DIR/run/nfqd.pid")"
+	says() { ctl explain "$LAB_FIXED_IP4" | grep -q $'^decision\tnot-subject$'; }
+	soon 10 says
+	ctl explain "$LAB_FIXED_IP6" | grep -q $'^rule\tnot-a-subscriber$'
+	fixed_reaches "$LAB_INTERNET_IP4"
+	fixed_reaches "$LAB_INTERNET_IP6"
+	for a in "$LAB_DYNAMIC_IP4" "$LAB_DYNAMIC_IP6"; do
+		ctl explain "$a" | grep -q $'^decision\treject$'
+		ctl explain "$a" | grep -q $'^pool\tdsl$'
+	done
+	! in_sub nc -z -w 1 "$LAB_INTERNET_IP4" 25
+}

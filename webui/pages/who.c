@@ -222,7 +222,7 @@ static void port25(struct web *w, const struct ask *a)
 			     json_pack("{s:s}", "source", addr_format(&a->addr, text)), &e);
 	put(w->h, LIT("<h3>Port 25 now</h3>"));
 	if (r) {
-		bool allow = strcmp(jstr(r, "decision"), "allow") == 0;
+		bool allow = strcmp(jstr(r, "decision"), "reject") != 0; /* or not-subject */
 		put(w->h, LIT("<p>"),
 		    EITHER(allow, "<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>",
 			   "<span class=\"chip hold\"><i aria-hidden=\"true\">&#10005;</i>"),
