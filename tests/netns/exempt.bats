@@ -239,6 +239,7 @@ field() { ctl exempt show "$1" --json | jq -r ".$2"; }
 @test "classes are the configuration's; listed ones say where to" {
 	is 64 ctl exempt add 192.0.2.50 --class half
 	[[ "$stderr" == *"there is no class half: there are full, throttled, listed, gold, partners"* ]]
+	is 64 ctl exempt add 192.0.2.50 --class ''
 	is 0 ctl exempt add 192.0.2.50 --class gold
 	is 64 ctl exempt add 192.0.2.51 --class partners
 	[[ "$stderr" == *"class partners needs the destinations it may reach"* ]]

@@ -60,8 +60,13 @@ static int begin(struct cli *c, const char *op)
 	char prefix[PREFIX_STRLEN];
 	int64_t starts = 0;
 	int status = EX_OK;
+	const char *class = cli_text(c, "class");
 	if (!ask_prefix(c, c->args[0], prefix, &status))
 		return status;
+	/* A script's empty variable must not mean the class without limits. */
+	if (class && !*class)
+		return cli_fail(c, EX_USAGE,
+				"--class is empty: name one, or leave it out for full");
 	cli_number(c, "starts", &starts);
 	json_t *args = json_pack("{s:s}", "prefix", prefix);
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
