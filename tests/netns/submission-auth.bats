@@ -163,14 +163,14 @@ swaks_as() { # MECHANISM USER PASSWORD
 }
 
 @test "too many failures: the network waits, whoever tries; the owner elsewhere does not, nor where he is known" {
-	restart 'auth_free_failures = 4 auth_spray = 4'
+	restart 'auth_free_failures = 1 auth_spray = 4'
 	six() { in_ns timeout 20 openssl s_client -quiet -crlf -connect '[::1]:465' 2>/dev/null; }
 	login_at_six() { printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$1" "$2" | base64)" | six; }
 	says 235 PLAIN user02 secret02
+	# The first is free; then he waits one second, two, four. What is tried meanwhile does not count.
 	for i in 1 2 3 4; do
-		says "535 5.7.8" PLAIN user01 wrong
+		wait_until says "535 5.7.8" PLAIN user01 wrong
 	done
-	says "535 5.7.8" PLAIN user01 wrong
 	# Right or wrong, known or not: one answer.
 	client PLAIN user01 secret01 > "$DIR/said.1" 3>&- &
 	client PLAIN user01 wrong > "$DIR/said.2" 3>&- &
@@ -181,15 +181,16 @@ swaks_as() { # MECHANISM USER PASSWORD
 	says 235 PLAIN user02 secret02
 	wait_until gone "$last"
 	wait_until test -s "$DIR/said.1" -a -s "$DIR/said.2" -a -s "$DIR/said.3" -a -s "$DIR/said.4"
-	[ "$(sort -u "$DIR"/said.[1-4])" = "454 4.7.0 Too many failed logins; try again in 1s" ]
+	[ "$(grep -hcE '^454 4\.7\.0 Too many failed logins; try again in [1-4]s$' "$DIR"/said.[1-4] | sort -u)" = 1 ]
 	# From another network.
 	[[ $(login_at_six user01 secret01) == *"235 "* ]]
-	# It was a second.
+	# It is over in a moment.
 	wait_until says 235 PLAIN user01 secret01
 	[ "$(metric sekisho_msa_auth_blocked_total)" -ge 4 ]
 }
 
 @test "password spraying is told once" {
+	restart 'auth_spray = 4'
 	for u in a b c d e f; do
 		login_at_six() { printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$1" x | base64)" | in_ns timeout 20 openssl s_client -quiet -crlf -connect '[::1]:465' 2>/dev/null; }
 		login_at_six "$u" > /dev/null
