@@ -254,6 +254,8 @@ class Model:
                 return ANY if f.port != 25 or own else IN, "a forged source", None
             if not self.nfqd:
                 return self.nobody(f, interface, "behind an authentication header, and nobody to look")
+            if not unseen and not f.whole and f.flags is not None and self.exemption(f.src, begin) is not None:
+                return ANY, "TCP options past what nfqd sees, of an exempt line", None
             if unseen or not f.whole:
                 return IN, "not to be read behind an authentication header", None
         if f.port != 25:
@@ -297,6 +299,8 @@ class Model:
             return ANY, "a broken segment of an exempt line", None
         if c.listed:
             if not any(d.version == f.version and f.dst in d for d in e.destinations):
+                if not self.nfqd:
+                    return self.nobody(f, interface, f"not a listed destination of {e}, and nobody to look")
                 return ANY if f.mere_reset() else IN, f"not a listed destination of {e}", None
             if not self.nfqd and any(d.prefixlen != d.max_prefixlen for d in e.destinations):
                 return ANY, "only nfqd knows listed networks", None
@@ -307,6 +311,8 @@ class Model:
                 return ANY, "only nfqd tells them apart", None
             direct = direct and not shared
             direct = direct and any(d.prefixlen == d.max_prefixlen and f.dst in d for d in e.destinations if d.version == f.version)
+            if not direct and f.reach > CAPTURED:
+                return ANY, "nfqd does not see so far", None
         if (c.rate or c.destinations) and f.syn():
             if not direct:
                 return ANY, "only the kernel's sets are metered", None
@@ -352,5 +358,6 @@ class Model:
         return out
 
     def meters_forgotten(self):
+        self.known.clear()
         for b in self.buckets.values():
             b.forget()
