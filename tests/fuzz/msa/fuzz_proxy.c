@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static enum proxy_result feed(const uint8_t *data, size_t size, size_t step, size_t *used)
 {
-	uint8_t buf[PROXY_MAX];
+	uint8_t buf[PROXY_MAX] = {0};
 	struct proxy_header h;
 	enum proxy_result r = proxy_parse(buf, 0, &h);
 	size_t n = 0;
