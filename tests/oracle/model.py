@@ -163,6 +163,7 @@ class Model:
         self.exemptions = {}  # prefix -> Exemption
         self.nfqd, self.nfqd_left = True, 0.0
         self.buckets = {}
+        self.perhaps_known = {}
         self.known = {}  # (class, line, destination) -> when the connection was counted
 
     def spoofed(self, facts, interface):
@@ -334,6 +335,11 @@ class Model:
         key = (e.cls, e.prefix.network_address, dst)
         if key in self.known:
             return went
+        if went and key in self.perhaps_known:
+            # With or without a new count: the kernel may have kept the pair.
+            b = meters["destinations"]
+            b.low, self.known[key] = max(0.0, b.low - 1), now
+            return True
         right = meters["destinations"].judge(went, now)
         if went:
             self.known[key] = now
@@ -358,6 +364,7 @@ class Model:
         return out
 
     def meters_forgotten(self):
+        self.perhaps_known.update(self.known)
         self.known.clear()
         for b in self.buckets.values():
             b.forget()
