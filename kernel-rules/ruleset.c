@@ -43,7 +43,7 @@ static const char sets[] =
     "?subject\tset subject { type @type@; flags interval; auto-merge; }\n"
     "?mta_set\tset own_mta { type @type@; flags interval; auto-merge; }\n"
     "@level_sets@"
-    "\tset listed { type @type@ . @type@; flags timeout; size @size@; }\n"
+    "\tset listed { type @type@ . @type@; flags timeout; gc-interval 1m; size @size@; }\n"
     "\tset refused { type @type@ . @type@; flags dynamic; size 65536; }\n"
     "\tset passed { type @type@ . @type@; flags dynamic; size 65536; }\n"
     "\tset seen { type @type@; flags dynamic; size @size@; }\n"
@@ -53,7 +53,7 @@ static const char sets[] =
     "}\n";
 
 static const char level_sets[] =
-    "\tset allow_@len@ { type @type@; flags timeout; size @size@; }\n"
+    "\tset allow_@len@ { type @type@; flags timeout; gc-interval 1m; size @size@; }\n"
     "\tmap class_@len@ { type @type@ : verdict; flags timeout; size @size@; }\n";
 
 static const char chains[] =
@@ -277,10 +277,12 @@ static const char class_chain[] =
 
 static const char class_sets[] =
     "?concurrent\tset conc_@class@ { type @type@; flags dynamic; size @size@; }\n"
-    "?rate\tset rate_@class@ { type @type@; flags dynamic,timeout; size @size@; }\n"
-    "?destinations\tset dest_@class@ { type @type@ . @type@; flags dynamic,timeout; size @size@; "
+    "?rate\tset rate_@class@ { type @type@; flags dynamic,timeout; gc-interval 1m; size @size@; }\n"
+    "?destinations\tset dest_@class@ { type @type@ . @type@; flags dynamic,timeout; gc-interval "
+    "1m; size @size@; "
     "}\n"
-    "?destinations\tset dmeter_@class@ { type @type@; flags dynamic,timeout; size @size@; }\n";
+    "?destinations\tset dmeter_@class@ { type @type@; flags dynamic,timeout; gc-interval 1m; size "
+    "@size@; }\n";
 
 /* Hands connections of lines that were refused lately to the local responder. */
 static const char notice_rules[] =
@@ -522,14 +524,17 @@ static const char *all_level_sets(struct render *r)
 		r->v.n = mark;
 	}
 	if (!r->f->is6)
-		return expand(out, "\tset deny { type @type@; flags timeout; size @size@; }\n",
-			      &r->v);
+		return expand(
+		    out,
+		    "\tset deny { type @type@; flags timeout; gc-interval 10s; size @size@; }\n",
+		    &r->v);
 	for (unsigned len = 128; len > 0; len--)
 		if (delegated(r->c, len))
-			out = talloc_asprintf_append(
-			    out,
-			    "\tset deny_%u { type ipv6_addr; flags timeout; size %" PRId64 "; }\n",
-			    len, r->c->set_size);
+			out =
+			    talloc_asprintf_append(out,
+						   "\tset deny_%u { type ipv6_addr; flags timeout; "
+						   "gc-interval 10s; size %" PRId64 "; }\n",
+						   len, r->c->set_size);
 	return out;
 }
 
