@@ -203,7 +203,7 @@ static void classes(void **state)
 	c.classes = (struct conf_items){k, 2};
 	const char *t = render(ctx, &c, true);
 	assert_non_null(
-	    strstr(t, "\tset rate_biz { type ipv4_addr; flags dynamic,timeout; size 1048576; }"));
+	    strstr(t, "\tset rate_biz { type ipv4_addr; flags dynamic,timeout; gc-interval 1m; size 1048576; }"));
 	assert_non_null(strstr(t, "\tset dest_biz { type ipv6_addr . ipv6_addr;"));
 	assert_null(strstr(t, "set rate_throttled"));
 	assert_non_null(strstr(
