@@ -30,10 +30,10 @@ enum {
 #define MAX_HEADERS    16
 #define MIN_TCP_HEADER 20
 
-/* What is left to look at: p..end are captured; more says that the packet went on past end. */
+/* What is left to look at: p..end are captured, and so many bytes of the packet lie past end. */
 struct view {
 	const uint8_t *p, *end;
-	bool more;
+	size_t beyond;
 };
 
 static uint16_t be16(const uint8_t *p)
@@ -58,14 +58,16 @@ static void limit(struct view *v, const uint8_t *start, size_t claimed)
 	size_t captured = (size_t)(v->end - start);
 	if (claimed <= captured) {
 		v->end = start + claimed;
-		v->more = false;
+		v->beyond = 0;
+	} else if (claimed - captured < v->beyond) {
+		v->beyond = claimed - captured;
 	}
 }
 
 static void short_of(const struct view *v, struct pkt *out)
 {
-	bad(out, v->more ? "the header chain is longer than what is captured"
-			 : "the header chain does not fit the packet");
+	bad(out, v->beyond > 0 ? "the header chain is longer than what is captured"
+			       : "the header chain does not fit the packet");
 }
 
 static void parse_tcp(const struct view *v, struct pkt *out)
@@ -80,7 +82,7 @@ static void parse_tcp(const struct view *v, struct pkt *out)
 		return;
 	}
 	/* Options may lie past the captured bytes, but not past the packet. */
-	if (!v->more && !have(v, header)) {
+	if ((size_t)(v->end - v->p) + v->beyond < header) {
 		bad(out, "the TCP header is longer than the packet");
 		return;
 	}
@@ -248,7 +250,7 @@ static void parse6(struct view *v, struct pkt *out)
 
 void pkt_parse(const uint8_t *data, size_t len, size_t total, struct pkt *out)
 {
-	struct view v = {data, data + len, total > len};
+	struct view v = {data, data + len, total > len ? total - len : 0};
 	*out = (struct pkt){.kind = PKT_BAD};
 	if (len == 0) {
 		bad(out, "no bytes");

@@ -8,6 +8,7 @@ setup() {
 }
 
 @test "random packets and policy changes: what leaves is what the model says" {
-	# Another seed each time: a failure names it.
-	"$BATS_TEST_DIRNAME/../oracle/oracle" --seed "${SEED:-$RANDOM}" --packets 4000
+	for seed in ${SEED:-43 44 45}; do # one of each configuration
+		"$BATS_TEST_DIRNAME/../oracle/oracle" --seed "$seed" --packets 2000
+	done
 }

@@ -260,9 +260,31 @@ static void facts(void **state)
 	assert_string_equal(addr_format(&p.dst, text), "2001:db8:2::19");
 }
 
+/* Options of TCP that were not captured must still fit what the packet has behind the capture. */
+static void options_not_captured(void **state)
+{
+	static const char hex[] = "4500 0088 0000 4000 40 06 0000" SRC4 DST4
+				  "d431 0019 00000001 00000000 f002 ffff 0000 0000";
+	static const struct {
+		uint8_t total_length;
+		size_t total;
+		enum pkt_kind kind;
+	} lengths[] = {{0x50, 80, PKT_TCP},  {0x50, 200, PKT_TCP}, {0x4f, 80, PKT_BAD},
+		       {0x4f, 200, PKT_BAD}, {0x88, 79, PKT_BAD},  {0x88, 80, PKT_TCP},
+		       {0x00, 79, PKT_BAD},  {0x00, 80, PKT_TCP}};
+	uint8_t data[64];
+	size_t n = bytes(hex, data, sizeof data);
+	(void)state;
+	for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+		data[3] = lengths[i].total_length;
+		assert_int_equal(parse(data, n, lengths[i].total).kind, lengths[i].kind);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(options_not_captured),
 	    cmocka_unit_test(table),
 	    cmocka_unit_test(truncated),
 	    cmocka_unit_test(long_chains),
