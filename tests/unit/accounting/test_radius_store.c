@@ -605,7 +605,7 @@ static void test_random(void **state)
 	(void)state;
 	const char *env = getenv("RADIUS_SEED"), *rounds = getenv("RADIUS_ROUNDS");
 	uint64_t first = env ? strtoull(env, NULL, 10) : 20261122;
-	int n = rounds ? atoi(rounds) : 150;
+	int n = rounds ? (int)strtol(rounds, NULL, 10) : 150;
 	for (int round = 0; round < n; round++) {
 		uint64_t this = first + (uint64_t)round;
 		seed = this * 0x9e3779b97f4a7c15 + 1;
