@@ -10,6 +10,7 @@
 #   make unit       the unit tests alone          make netns    the tests with real packets and mail alone
 #   make web        the browser test alone        make lint     man pages, layers, clang-tidy, gcc -fanalyzer
 #                   (the last two take two minutes the first time, and are not in make check)
+#   make bench-msa  what accepting mail durably costs, side by side with Postfix; minutes, root
 #   make bench-nfq  what enforcement costs, against the least that could do the same (docs/tuning.md); minutes, root
 #   make oracle     random packets and policy changes against an independent model (SEED=N N=100000); minutes, root
 #   make fuzz       build the fuzzers (clang); make fuzz-run SECONDS=60 runs each
@@ -53,10 +54,10 @@ uses_nfq := accounting ratelimit lib
 pkgs_nfq := libmnl jansson
 libs_nfq := -pthread
 
-dirs_msa := msa msa/mail msa/smtp msa/queue msa/relay msa/auth
+dirs_msa := msa msa/mail msa/smtp msa/queue msa/relay msa/auth msa/milter
 uses_msa := accounting ratelimit lib
 pkgs_msa := libevent_openssl libssl libcrypto sqlite3 jansson libidn2 opendkim
-libs_msa := -lsasl2 -pthread
+libs_msa := -lsasl2 -lmilter -pthread
 
 dirs_webui := webui webui/pages
 uses_webui := accounting ratelimit lib
@@ -67,7 +68,7 @@ uses_ctl := accounting ratelimit lib
 pkgs_ctl := jansson
 
 # program: its file with main() and its component
-programs := sekisho-rules sekisho-ratelimitd sekisho-acctd sekisho-nfqd sekisho-noticed sekisho-msad sekisho.cgi sekishoctl
+programs := sekisho-rules sekisho-ratelimitd sekisho-acctd sekisho-nfqd sekisho-noticed sekisho-msad sekisho-batv-milter sekisho.cgi sekishoctl
 main_sekisho-rules      := kernel-rules/rules_main.c
 comp_sekisho-rules      := rules
 main_sekisho-ratelimitd := ratelimit/ratelimitd.c
@@ -80,6 +81,8 @@ main_sekisho-noticed    := nfq/noticed.c
 comp_sekisho-noticed    := nfq
 main_sekisho-msad       := msa/msad.c
 comp_sekisho-msad       := msa
+main_sekisho-batv-milter := msa/milter/main.c
+comp_sekisho-batv-milter := msa
 main_sekisho.cgi        := webui/cgi_main.c
 comp_sekisho.cgi        := webui
 main_sekishoctl         := webui/ctl/sekishoctl.c
@@ -122,7 +125,7 @@ say = @printf '  %-6s %s\n'
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps run demo check unit netns web lint bench-nfq oracle format fuzz fuzz-run clean install FORCE
+.PHONY: all help deps run demo check unit netns web lint bench-msa bench-nfq oracle format fuzz fuzz-run clean install FORCE
 
 # A change of flags or compiler rebuilds everything.
 stamp := $(D)/.flags
@@ -220,6 +223,8 @@ netns web:
 	@tests/run $@
 lint:
 	@tests/run lint analyze
+bench-msa: all
+	@SEKISHO_BIN=$(abspath $(D)) tests/bench/msa
 bench-nfq: all
 	@SEKISHO_BIN=$(abspath $(D)) tests/bench/nfq
 oracle: all
@@ -252,7 +257,7 @@ install: all
 	    $(DESTDIR)$(PREFIX)/share/sekisho/static $(DESTDIR)$(PREFIX)/share/sekisho/conf \
 	    $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8 \
 	    $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
-	install -m 755 $(D)/sekisho-nfqd $(D)/sekisho-noticed $(D)/sekisho-msad $(D)/sekisho-ratelimitd $(D)/sekisho-acctd $(D)/sekisho-rules $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(D)/sekisho-nfqd $(D)/sekisho-noticed $(D)/sekisho-msad $(D)/sekisho-batv-milter $(D)/sekisho-ratelimitd $(D)/sekisho-acctd $(D)/sekisho-rules $(DESTDIR)$(PREFIX)/sbin/
 	install -m 755 $(D)/sekishoctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(D)/sekisho.cgi $(LIBEXEC)/
 	install -m 644 webui/static/* $(DESTDIR)$(PREFIX)/share/sekisho/static/
