@@ -147,6 +147,7 @@ static void on_answer(void *arg, int rcode, void *packet, int len, int sec, char
 		tell_trouble(q, "SERVFAIL: no server gives an answer");
 	} else {
 		(void)dns_answer_parse(q->ctx, packet, (size_t)len, q->type, &a);
+		a.secure = sec == 2 && a.status != DNS_TROUBLE;
 		tell(q, &a);
 	}
 	free_question(q);

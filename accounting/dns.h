@@ -1,5 +1,6 @@
 /*
- * dns - questions to the DNS without waiting for the answer, on acctd's event loop.
+ * dns - questions to the DNS without waiting for the answer, on the loop of a daemon (acctd, the
+ * relay role of msad).
  *
  * libunbound, in this process and on this loop: no thread, no child. Answers are kept as long as
  * they live. Nothing here waits: an answer, or that there is none, comes by a callback.

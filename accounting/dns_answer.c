@@ -120,6 +120,18 @@ static void get_addr(struct reader *r, size_t n, size_t want, struct addr *a)
 		addr_from_v6(a, b);
 }
 
+/* One that is too long stays without data: the reader must not take it for "there is none". */
+static void get_octets(void *ctx, struct reader *r, size_t n, struct dns_rr *rr)
+{
+	if (r->len - r->at < n) {
+		r->bad = true;
+		return;
+	}
+	rr->len = n <= DNS_DATA_MAX ? n : 0;
+	rr->data = talloc_memdup(ctx, r->p + r->at, rr->len);
+	r->at += n;
+}
+
 static void get_data(void *ctx, struct reader *r, enum dns_type type, size_t n, struct dns_rr *rr)
 {
 	char name[DNS_NAME_MAX];
@@ -133,6 +145,9 @@ static void get_data(void *ctx, struct reader *r, enum dns_type type, size_t n, 
 		return;
 	case DNS_TXT:
 		rr->text = get_text(ctx, r, r->at + n);
+		return;
+	case DNS_TLSA:
+		get_octets(ctx, r, n, rr);
 		return;
 	case DNS_MX:
 		rr->pref = get16(r);
@@ -260,6 +275,8 @@ const char *dns_type_name(enum dns_type t)
 		return "TXT";
 	case DNS_AAAA:
 		return "AAAA";
+	case DNS_TLSA:
+		return "TLSA";
 	}
 	return "?";
 }

@@ -18,7 +18,16 @@
 #define DNS_TEXT_MAX 2048 /* of a TXT record, its strings put together; longer ones are cut */
 #define DNS_RR_MAX   32	  /* of one answer; further ones are counted only */
 
-enum dns_type { DNS_A = 1, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28 };
+#define DNS_DATA_MAX 512  /* of a TLSA record: a longer one is passed over, as if it could not be used */
+
+enum dns_type {
+	DNS_A = 1,
+	DNS_PTR = 12,
+	DNS_MX = 15,
+	DNS_TXT = 16,
+	DNS_AAAA = 28,
+	DNS_TLSA = 52
+};
 
 enum dns_status {
 	DNS_FOUND,    /* there are records */
@@ -32,10 +41,13 @@ struct dns_rr {
 	struct addr a; /* A, AAAA */
 	uint16_t pref; /* MX */
 	char *text;    /* PTR, MX: a name ("" is the root); TXT: its text */
+	uint8_t *data; /* TLSA: usage, selector, matching type, association data (RFC 6698 2.1) */
+	size_t len;
 };
 
 struct dns_answer {
 	enum dns_status status;
+	bool secure;	   /* DNSSEC holds, from an anchor on; also of "there is none" */
 	char why[80];	   /* of DNS_TROUBLE, in words */
 	size_t n, dropped; /* records; those beyond DNS_RR_MAX */
 	struct dns_rr *rr;
