@@ -29,7 +29,8 @@
 #define MAX_INCLUDE 8
 
 const char *const conf_sections[] = {
-    "common", "kernel-rules", "nfq", "notice", "msa", "ratelimit", "accounting", "webui", NULL,
+    "common", "kernel-rules", "nfq",	    "notice", "msa",
+    "milter", "ratelimit",    "accounting", "webui",  NULL,
 };
 const char *const conf_groups[] = {"class", "pool", NULL};
 #define N_SECTIONS (sizeof conf_sections / sizeof *conf_sections - 1)

@@ -12,6 +12,7 @@
 #include <strings.h>
 #include <sys/random.h>
 #include <talloc.h>
+#include <unistd.h>
 
 #include "lib/proc.h"
 
@@ -150,19 +151,14 @@ bool batv_keys_rotate(void *ctx, const char *path, struct batv_keys *keys, char 
 	return ok;
 }
 
-bool batv_keys_load(void *ctx, const char *path, struct batv_keys *out, char **err)
+bool batv_keys_read(void *ctx, const char *path, struct batv_keys *out, char **err)
 {
-	struct batv_keys none = {.newest = -1};
 	const char *why;
 	size_t len;
 	int line;
 	char *text = proc_read_file(path, FILE_MAX, &len);
 	bool ok;
 
-	if (!text && errno == ENOENT) {
-		*out = none;
-		return batv_keys_rotate(ctx, path, out, err);
-	}
 	if (!text) {
 		*err = talloc_asprintf(ctx, "cannot read %s: %s", path, strerror(errno));
 		return false;
@@ -173,6 +169,16 @@ bool batv_keys_load(void *ctx, const char *path, struct batv_keys *out, char **e
 	explicit_bzero(text, len);
 	free(text);
 	return ok;
+}
+
+bool batv_keys_load(void *ctx, const char *path, struct batv_keys *out, char **err)
+{
+	struct batv_keys none = {.newest = -1};
+
+	if (access(path, F_OK) == 0 || errno != ENOENT)
+		return batv_keys_read(ctx, path, out, err);
+	*out = none;
+	return batv_keys_rotate(ctx, path, out, err);
 }
 
 /* --- questions --- */

@@ -23,6 +23,8 @@ bool batv_keys_parse(const char *text, size_t len, struct batv_keys *out, int *l
 /* Read path; when there is no such file, make one with a random key. False: *err (talloc'd under
  * ctx) says why. */
 bool batv_keys_load(void *ctx, const char *path, struct batv_keys *out, char **err);
+/* The same for those who only verify: a file that is not there is an error. */
+bool batv_keys_read(void *ctx, const char *path, struct batv_keys *out, char **err);
 /* Add a random key under the next number, write the file, and sign with it; a key that had that
  * number is gone. */
 bool batv_keys_rotate(void *ctx, const char *path, struct batv_keys *keys, char **err);

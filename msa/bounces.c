@@ -17,7 +17,6 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/proc.h"
-#include "ratelimit/rl.h"
 
 #include "msa/bounces.h"
 #include "msa/mail/bounce.h"
@@ -65,19 +64,22 @@ static bool answer(struct asker *a, const char *text, size_t len)
 	const struct msa_config *cfg = srv->cfg;
 	struct bounce_about about = {.keys = &srv->batv,
 				     .ids = cfg->policy.identities,
-				     .mode = (enum bounce_mode)cfg->bounce_check};
+				     .mode = (enum bounce_mode)cfg->bounce_check,
+				     .strict = cfg->bounce_strict.items,
+				     .n_strict = cfg->bounce_strict.n};
 	struct bounce_request r;
 	struct bounce_verdict v;
 	struct path realm;
-	uint64_t client;
+	char action[BOUNCE_ACTION_MAX];
 
 	if (!bounce_parse(text, len, &r) || !path_make("postmaster", 10, cfg->sasl_realm, &realm))
 		return false;
 	about.realm = &realm;
-	client = rl_hash(r.client);
-	bounce_judge(&about, &srv->bounces->probes, &r, client ? client : 1, clock_utc_ms(), &v);
+	bounce_judge(&about, &srv->bounces->probes, &r, bounce_client(r.client), clock_utc_ms(),
+		     &v);
 	tell(&r, &v);
-	evbuffer_add_printf(bufferevent_get_output(a->bev), "action=%s\n\n", v.action);
+	bounce_action(&v, action);
+	evbuffer_add_printf(bufferevent_get_output(a->bev), "action=%s\n\n", action);
 	return true;
 }
 

@@ -89,6 +89,8 @@ const struct conf_key msa_keys[] = {
      "policy service that checks tags of bounces, for inbound mail servers", false},
     {"msa", "bounce_check", CONF_ENUM, O(bounce_check), "tag", 0, 0, "log|tag|reject", true,
      "what it says of a bounce whose tag is wrong", false},
+    {"msa", "bounce_strict", CONF_LIST, O(bounce_strict), "", 0, 0, NULL, true,
+     "domains all of whose mail leaves here: reject refuses bounces without a tag, too", false},
     {"msa", "limiter_down", CONF_ENUM, O(limiter_down), "defer", 0, 0, "defer|accept", true,
      "when sekisho-ratelimitd does not answer", false},
     {"msa", "limiter_deadline", CONF_DURATION, O(limiter_deadline), "500ms", 10, 30000, NULL, false,

@@ -45,6 +45,7 @@ struct msa_config {
 	char *batv_keys;
 	struct conf_list bounce_listen;
 	int bounce_check;
+	struct conf_list bounce_strict;
 	char *trace_key, *cfbl_address;
 	char *dkim;
 

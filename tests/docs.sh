@@ -17,13 +17,13 @@ check() { # TITLE OFFENDERS
 for page in docs/man/*; do
 	check "mandoc finds nothing in $page" "$(mandoc -Tlint -W warning "$page" 2>&1)"
 done
-for p in nfqd noticed msad ratelimitd acctd rules; do
+for p in nfqd noticed msad batv-milter ratelimitd acctd rules; do
 	check "sekisho-$p has a manual page" "$([ -e docs/man/sekisho-$p.8 ] || echo missing)"
 done
 check "sekishoctl has a manual page" "$([ -e docs/man/sekishoctl.8 ] || echo missing)"
 
 # The sample is the documentation of the defaults: every program accepts it, and each key of the sample is in the manual.
-for p in nfqd noticed msad ratelimitd acctd; do
+for p in nfqd noticed msad batv-milter ratelimitd acctd; do
 	check "sekisho-$p -n accepts conf/sekisho.conf" "$("$bin/sekisho-$p" -n -c conf/sekisho.conf 2>&1 | grep -v '^configuration OK$')"
 done
 keys=$(sed -n 's/^[[:space:]]*#\{0,1\}[[:space:]]*\([a-z_][a-z0-9_]*\) *= .*/\1/p' conf/sekisho.conf | sort -u)

@@ -8,7 +8,7 @@ setup_file() {
 }
 
 @test "programs, manual pages, units, completion and samples are installed" {
-	for f in sbin/sekisho-nfqd sbin/sekisho-noticed sbin/sekisho-msad sbin/sekisho-ratelimitd sbin/sekisho-acctd sbin/sekisho-rules bin/sekishoctl \
+	for f in sbin/sekisho-nfqd sbin/sekisho-noticed sbin/sekisho-msad sbin/sekisho-batv-milter sbin/sekisho-ratelimitd sbin/sekisho-acctd sbin/sekisho-rules bin/sekishoctl \
 		lib/sekisho/sekisho.cgi share/man/man5/sekisho.conf.5 share/man/man8/sekishoctl.8 lib/systemd/system/sekisho.target \
 		lib/systemd/system/sekisho-web.service lib/sysusers.d/sekisho.conf lib/tmpfiles.d/sekisho.conf \
 		share/bash-completion/completions/sekishoctl share/sekisho/static/sekisho.css; do

@@ -42,6 +42,7 @@ home "sqlite3.h in the stores, the queries and the spool" 'sqlite3\.h' '^(accoun
 home "netfilter headers in nfq/nlq.c, nfq/nftset.c and kernel-rules/xt_queue.c" 'libmnl|libnetfilter_queue|libnftnl' '^(nfq/(nlq|nftset)[a-z_]*|kernel-rules/xt_queue)\.c$'
 home "OpenSSL in tls, batv, token, dkim and radius_auth files" 'openssl/' '(tls|batv|token|dkim|radius_auth)[a-z_]*\.[ch]$'
 home "libopendkim in msa/mail/dkim.c" 'dkim\.h>|opendkim/' '^msa/mail/dkim\.c$'
+home "libmilter in msa/milter/worker.c" 'libmilter/' '^msa/milter/worker\.c$'
 home "libidn2 in msa/mail/path.c" 'idn2\.h' '^msa/mail/path\.c$'
 home "gmime in accounting/arf.c" 'gmime' '^accounting/arf[a-z_]*\.c$'
 home "libunbound in accounting/dns.c" 'unbound(-event)?\.h' '^accounting/dns\.c$'

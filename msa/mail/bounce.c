@@ -4,6 +4,10 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
+
+#include "lib/addr.h"
+#include "ratelimit/hash.h"
 
 #include "msa/mail/bounce.h"
 
@@ -60,6 +64,19 @@ bool bounce_parse(const char *text, size_t len, struct bounce_request *out)
 
 /* --- clients that guess --- */
 
+uint64_t bounce_client(const char *address)
+{
+	struct addr a;
+	const char *err;
+	uint64_t h;
+
+	if (!addr_parse(address, &a, &err))
+		h = hash_bytes(0, address, strlen(address));
+	else
+		h = hash_bytes(0, a.b, addr_is4(&a) ? sizeof(a.b) : 8);
+	return h ? h : 1;
+}
+
 /* The client's place, or the one that has been quiet longest. */
 static size_t place(const struct bounce_probes *p, uint64_t client)
 {
@@ -97,58 +114,102 @@ static void count_wrong(struct bounce_probes *p, uint64_t client, int64_t now_ms
 
 /* --- verdicts --- */
 
-static enum bounce_result result_of(const struct bounce_about *about, struct bounce_probes *probes,
-				    const struct bounce_request *r, uint64_t client, int64_t now_ms,
-				    enum batv_reason *reason)
+bool bounce_ours(const struct bounce_about *about, const char *domain)
 {
-	struct batv_result v;
-	struct path p;
-	const char *err;
+	return identity_batv_domain(about->ids, about->realm, domain);
+}
 
-	*reason = BATV_NOT_TAGGED;
-	if (!r->policy || r->sender[0] ||
-	    !path_parse_mailbox_utf8(r->recipient, strlen(r->recipient), &p, &err) ||
-	    !identity_batv_domain(about->ids, about->realm, p.domain))
-		return BOUNCE_NOT_OURS;
-	batv_verify(about->keys, &p, now_ms, &v);
-	*reason = v.reason;
-	if (v.reason == BATV_NOT_TAGGED)
-		return BOUNCE_UNTAGGED;
+static bool must_be_tagged(const struct bounce_about *about, const struct path *p)
+{
+	if (strcasecmp(p->local, "postmaster") == 0)
+		return false;
+	for (size_t i = 0; i < about->n_strict; i++)
+		if (strcasecmp(about->strict[i], p->domain) == 0)
+			return true;
+	return false;
+}
+
+/* An expired tag was ours: its MAC is right, and nobody is told more than that. */
+static enum bounce_result result_of_tag(struct bounce_probes *probes, enum batv_reason reason,
+					uint64_t client, int64_t now_ms)
+{
 	if (guesses(probes, client, now_ms))
 		return BOUNCE_PUT_OFF;
-	if (v.reason == BATV_VALID)
+	if (reason == BATV_VALID)
 		return BOUNCE_VALID;
-	/* An expired tag was ours: its MAC is right, and nobody is told more than that. */
-	if (v.reason != BATV_EXPIRED)
+	if (reason != BATV_EXPIRED)
 		count_wrong(probes, client, now_ms);
 	return BOUNCE_INVALID;
 }
 
-static void action(enum bounce_mode mode, struct bounce_verdict *v)
+static bool is_ours(const struct bounce_about *about, const struct bounce_request *r,
+		    struct path *p)
 {
-	const char *name = batv_reason_name(v->reason);
+	const char *err;
 
-	snprintf(v->action, sizeof(v->action), "DUNNO");
-	if (v->result == BOUNCE_NOT_OURS || mode == BOUNCE_LOG)
-		return;
-	if (v->result == BOUNCE_PUT_OFF)
-		snprintf(v->action, sizeof(v->action),
-			 "450 4.7.1 Too many bounces with wrong tags; try again in an hour");
-	else if (v->result == BOUNCE_INVALID && mode == BOUNCE_REJECT)
-		snprintf(v->action, sizeof(v->action),
-			 "550 5.7.1 This is no bounce of mail sent from here: the tag of the "
-			 "address is %s",
-			 name);
-	else
-		snprintf(v->action, sizeof(v->action), "PREPEND X-Sekisho-BATV: %s", name);
+	return r->policy && r->sender[0] == '\0' &&
+	       path_parse_mailbox_utf8(r->recipient, strlen(r->recipient), p, &err) &&
+	       bounce_ours(about, p->domain);
+}
+
+static enum bounce_answer answer_to(const struct bounce_about *about, const struct path *p,
+				    struct bounce_verdict *v)
+{
+	static const char *const invalid[] = {
+	    [BATV_EXPIRED] = "This is no bounce of recent mail: the tag of the address is expired",
+	    [BATV_FORGED] =
+		"This is no bounce of mail sent from here: the tag of the address is forged",
+	    [BATV_UNKNOWN_KEY] =
+		"This is no bounce of mail sent from here: the tag of the address is unknown"};
+
+	if (about->mode == BOUNCE_LOG)
+		return BOUNCE_PASS;
+	if (v->result == BOUNCE_PUT_OFF) {
+		v->text = "Too many bounces with wrong tags; try again in an hour";
+		return BOUNCE_DEFER;
+	}
+	if (about->mode == BOUNCE_REJECT && v->result == BOUNCE_INVALID) {
+		v->text = invalid[v->reason];
+		return BOUNCE_REFUSE;
+	}
+	if (about->mode == BOUNCE_REJECT && v->result == BOUNCE_UNTAGGED &&
+	    must_be_tagged(about, p)) {
+		v->text = "This is no bounce of mail sent from here: the address has no tag";
+		return BOUNCE_REFUSE;
+	}
+	return BOUNCE_MARK;
 }
 
 void bounce_judge(const struct bounce_about *about, struct bounce_probes *probes,
 		  const struct bounce_request *r, uint64_t client, int64_t now_ms,
 		  struct bounce_verdict *out)
 {
-	out->result = result_of(about, probes, r, client, now_ms, &out->reason);
-	action(about->mode, out);
+	struct batv_result tag;
+	struct path p;
+
+	*out = (struct bounce_verdict){BOUNCE_NOT_OURS, BATV_NOT_TAGGED, BOUNCE_PASS, ""};
+	if (!is_ours(about, r, &p))
+		return;
+	batv_verify(about->keys, &p, now_ms, &tag);
+	out->reason = tag.reason;
+	out->result = tag.reason == BATV_NOT_TAGGED
+			  ? BOUNCE_UNTAGGED
+			  : result_of_tag(probes, tag.reason, client, now_ms);
+	out->answer = answer_to(about, &p, out);
+}
+
+void bounce_action(const struct bounce_verdict *v, char out[static BOUNCE_ACTION_MAX])
+{
+	static const char *const codes[] = {
+	    [BOUNCE_REFUSE] = "550 5.7.1", [BOUNCE_DEFER] = "450 4.7.1"};
+
+	if (v->answer == BOUNCE_PASS)
+		snprintf(out, BOUNCE_ACTION_MAX, "DUNNO");
+	else if (v->answer == BOUNCE_MARK)
+		snprintf(out, BOUNCE_ACTION_MAX, "PREPEND %s: %s", BOUNCE_FIELD,
+			 batv_reason_name(v->reason));
+	else
+		snprintf(out, BOUNCE_ACTION_MAX, "%s %s", codes[v->answer], v->text);
 }
 
 const char *bounce_result_name(enum bounce_result r)

@@ -1,10 +1,12 @@
 /*
  * bounce - what an inbound MX asks about mail from the null sender, and the answer: the check of
- * the tags that batv.h makes, as a Postfix policy service (SMTPD_POLICY_README).
+ * the tags that batv.h makes, for a Postfix policy service (SMTPD_POLICY_README) and a milter.
  *
- * A request is lines NAME=VALUE; those that matter are request, sender, recipient and
- * client_address. Only mail with the null sender is judged; of that, mail to an address with a tag
- * of our form, and mail without one to a domain whose senders are tagged here.
+ * A request of the policy service is lines NAME=VALUE; those that matter are request, sender,
+ * recipient and client_address. Only mail with the null sender is judged; of that, mail to an
+ * address with a tag of our form, and mail without one to a domain whose senders are tagged here.
+ * Without a tag it is refused in strict domains alone: all of their mail leaves here, so that every
+ * bounce has one. Their postmaster is written to without a tag as well (RFC 5321 4.5.1).
  *
  * A tag has 24 bits, so that guesses are counted: a client with BOUNCE_PROBES wrong tags within an
  * hour is put off whatever it brings next, a right tag included, as that is what it looks for. The
@@ -26,6 +28,7 @@
 #define BOUNCE_ACTION_MAX 256
 #define BOUNCE_PROBES	  20
 #define BOUNCE_CLIENTS	  1024
+#define BOUNCE_FIELD	  "X-Sekisho-BATV"
 
 struct bounce_request {
 	bool policy; /* request=smtpd_access_policy */
@@ -46,10 +49,18 @@ enum bounce_result {
 	BOUNCE_PUT_OFF, /* the client guesses */
 };
 
+enum bounce_answer {
+	BOUNCE_PASS,   /* nothing is said of it */
+	BOUNCE_MARK,   /* a field BOUNCE_FIELD: batv_reason_name(reason) */
+	BOUNCE_REFUSE, /* 550 5.7.1 text */
+	BOUNCE_DEFER,  /* 450 4.7.1 text */
+};
+
 struct bounce_verdict {
 	enum bounce_result result;
 	enum batv_reason reason;
-	char action[BOUNCE_ACTION_MAX]; /* for "action=" */
+	enum bounce_answer answer;
+	const char *text; /* static; "" unless refused or deferred */
 };
 
 struct bounce_probes {
@@ -65,12 +76,23 @@ struct bounce_about {
 	const struct identities *ids; /* or NULL */
 	const struct path *realm;     /* any address of our own domain */
 	enum bounce_mode mode;
+	char *const *strict; /* domains, without case */
+	size_t n_strict;
 };
 
-/* client: a hash of the client's address, not 0. now_ms is UTC. */
+/* Whom a client's guesses count for: its address, of IPv6 the /64; a text that is no address is
+ * somebody too. Never 0. */
+uint64_t bounce_client(const char *address);
+
+/* client is from bounce_client(). now_ms is UTC. */
 void bounce_judge(const struct bounce_about *about, struct bounce_probes *probes,
 		  const struct bounce_request *r, uint64_t client, int64_t now_ms,
 		  struct bounce_verdict *out);
+/* Is this domain one whose senders are tagged here, so that tags of our form are ours to take off?
+ */
+bool bounce_ours(const struct bounce_about *about, const char *domain);
+/* What the policy service says, behind "action=". */
+void bounce_action(const struct bounce_verdict *v, char out[static BOUNCE_ACTION_MAX]);
 /* "not-ours" "untagged" "valid" "invalid" "put-off" */
 const char *bounce_result_name(enum bounce_result r);
 

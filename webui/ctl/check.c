@@ -23,8 +23,9 @@
 #define DEADLINE_S 30
 #define MAX_OUTPUT 65536
 
-static const char *const programs[] = {"sekisho-rules", "sekisho-ratelimitd", "sekisho-acctd",
-				       "sekisho-nfqd",	"sekisho-noticed",    "sekisho-msad"};
+static const char *const programs[] = {"sekisho-rules",	     "sekisho-ratelimitd", "sekisho-acctd",
+				       "sekisho-nfqd",	     "sekisho-noticed",	   "sekisho-msad",
+				       "sekisho-batv-milter"};
 
 static const struct col cols[] = {
     {"PROGRAM", "program", COL_TEXT},

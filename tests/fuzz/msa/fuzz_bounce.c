@@ -13,6 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct bounce_about about = {.keys = &keys};
 	struct bounce_request r;
 	struct bounce_verdict v;
+	char domain[] = "test.ex", *strict[] = {domain}, action[BOUNCE_ACTION_MAX];
 	struct path realm;
 
 	if (!path_make("x", 1, "test.ex", &realm))
@@ -25,10 +26,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(&probes, 0, sizeof(probes));
 	for (int mode = BOUNCE_LOG; mode <= BOUNCE_REJECT; mode++) {
 		about.mode = (enum bounce_mode)mode;
-		bounce_judge(&about, &probes, &r, 1, INT64_C(1800000000000), &v);
-		if (!v.action[0] || strchr(v.action, '\n') || v.result == BOUNCE_PUT_OFF)
+		about.strict = strict;
+		about.n_strict = size % 2;
+		bounce_judge(&about, &probes, &r, bounce_client(r.client), INT64_C(1800000000000),
+			     &v);
+		bounce_action(&v, action);
+		if (!action[0] || strchr(action, '\n') || v.result == BOUNCE_PUT_OFF)
 			abort();
-		if (v.result == BOUNCE_VALID && strncmp(v.action, "550", 3) == 0)
+		if (v.result == BOUNCE_VALID && strncmp(action, "550", 3) == 0)
 			abort();
 	}
 	return 0;

@@ -44,16 +44,20 @@ static int teardown(void **state)
 	return 0;
 }
 
+static char action[BOUNCE_ACTION_MAX];
+
 static struct bounce_verdict ask(enum bounce_mode mode, const char *sender, const char *recipient,
 				 uint64_t client, int64_t now)
 {
-	const struct bounce_about about = {&keys, ids, &realm, mode};
+	char shop[] = "SHOP.ex", *strict[] = {shop};
+	const struct bounce_about about = {&keys, ids, &realm, mode, strict, 1};
 	struct bounce_request r = {.policy = true};
 	struct bounce_verdict v;
 
 	snprintf(r.sender, sizeof(r.sender), "%s", sender);
 	snprintf(r.recipient, sizeof(r.recipient), "%s", recipient);
 	bounce_judge(&about, &probes, &r, client, now, &v);
+	bounce_action(&v, action);
 	return v;
 }
 
@@ -75,6 +79,8 @@ static void test_actions(void **state)
 	    {"", "userx@test.ex", BOUNCE_UNTAGGED, "PREPEND X-Sekisho-BATV: not tagged",
 	     "PREPEND X-Sekisho-BATV: not tagged"},
 	    {"", "userx@shop.ex", BOUNCE_UNTAGGED, "PREPEND X-Sekisho-BATV: not tagged",
+	     "550 5.7.1 This is no bounce of mail sent from here: the address has no tag"},
+	    {"", "Postmaster@shop.ex", BOUNCE_UNTAGGED, "PREPEND X-Sekisho-BATV: not tagged",
 	     "PREPEND X-Sekisho-BATV: not tagged"},
 	    {"", "prvs=08918d5b80=userx@far.ex", BOUNCE_NOT_OURS, "DUNNO", "DUNNO"},
 	    {"", "userx@far.ex", BOUNCE_NOT_OURS, "DUNNO", "DUNNO"},
@@ -88,12 +94,12 @@ static void test_actions(void **state)
 		    ask(BOUNCE_TAG, cases[i].sender, cases[i].recipient, 1, NOW);
 
 		assert_int_equal(v.result, cases[i].result);
-		assert_string_equal(v.action, cases[i].tag);
+		assert_string_equal(action, cases[i].tag);
 		v = ask(BOUNCE_REJECT, cases[i].sender, cases[i].recipient, 1, NOW);
-		assert_memory_equal(v.action, cases[i].reject, strlen(cases[i].reject));
+		assert_memory_equal(action, cases[i].reject, strlen(cases[i].reject));
 		v = ask(BOUNCE_LOG, cases[i].sender, cases[i].recipient, 1, NOW);
 		assert_int_equal(v.result, cases[i].result);
-		assert_string_equal(v.action, "DUNNO");
+		assert_string_equal(action, "DUNNO");
 	}
 }
 
@@ -110,7 +116,7 @@ static void test_guesses(void **state)
 	 */
 	v = ask(BOUNCE_REJECT, "", GOOD, 7, NOW + 100);
 	assert_int_equal(v.result, BOUNCE_PUT_OFF);
-	assert_memory_equal(v.action, "450 4.7.1 ", 10);
+	assert_memory_equal(action, "450 4.7.1 ", 10);
 	assert_int_equal(ask(BOUNCE_TAG, "", BAD, 7, NOW + 101).result, BOUNCE_PUT_OFF);
 	assert_int_equal(ask(BOUNCE_TAG, "", "userx@test.ex", 7, NOW).result, BOUNCE_UNTAGGED);
 	assert_int_equal(ask(BOUNCE_TAG, "", GOOD, 8, NOW + 100).result, BOUNCE_VALID);
@@ -118,6 +124,30 @@ static void test_guesses(void **state)
 	assert_int_equal(ask(BOUNCE_TAG, "", GOOD, 7, NOW + HOUR).result, BOUNCE_VALID);
 	assert_int_equal(ask(BOUNCE_TAG, "", BAD, 7, NOW + HOUR).result, BOUNCE_INVALID);
 	assert_int_equal(ask(BOUNCE_TAG, "", GOOD, 7, NOW + HOUR).result, BOUNCE_VALID);
+}
+
+/* A client is an address, of IPv6 a network: whoever has a /64 guesses no oftener for that. */
+static void test_client(void **state)
+{
+	static const struct {
+		const char *a, *b;
+		bool same;
+	} cases[] = {
+	    {"192.0.2.1", "192.0.2.1", true},
+	    {"192.0.2.1", "::ffff:192.0.2.1", true},
+	    {"192.0.2.1", "192.0.2.2", false},
+	    {"2001:db8::1", "2001:db8::ffff:1", true},
+	    {"2001:db8::1", "2001:db8:0:1::1", false},
+	    {"unknown", "unknown", true},
+	    {"unknown", "", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(cases); i++) {
+		assert_true(bounce_client(cases[i].a) != 0);
+		assert_int_equal(bounce_client(cases[i].a) == bounce_client(cases[i].b),
+				 cases[i].same);
+	}
 }
 
 /* Old mail that bounces late is no guess. */
@@ -178,6 +208,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_guesses, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_expired_is_no_guess, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_many_clients, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_client, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_parse, setup, teardown),
 	};
 
