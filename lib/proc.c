@@ -437,6 +437,40 @@ void proc_seccomp(bool allow_exec)
 	seccomp_release(f);
 }
 
+static const char *const computing[] = {
+    "read",	    "write",	      "readv",	      "writev",
+    "recvfrom",	    "recvmsg",	      "sendto",	      "sendmsg",
+    "poll",	    "ppoll",	      "brk",	      "mmap",
+    "munmap",	    "mremap",	      "madvise",      "mprotect",
+    "munlock",	    "futex",	      "getrandom",    "clock_gettime",
+    "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "restart_syscall",
+    "getpid",	    "gettid",	      "tgkill",	      "close",
+    "exit",	    "exit_group",
+};
+
+void proc_seccomp_compute(void)
+{
+	if (SANITIZED)
+		return;
+	scmp_filter_ctx f = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	if (!f)
+		fatal("cannot make a system call filter: out of memory");
+	if (seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1) != 0)
+		fatal("cannot set up the system call filter: this kernel is too old");
+	for (size_t i = 0; i < sizeof computing / sizeof *computing; i++) {
+		int nr = seccomp_syscall_resolve_name(computing[i]);
+		if (nr == __NR_SCMP_ERROR || nr < 0)
+			continue;
+		int rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, nr, 0);
+		if (rc != 0)
+			fatal("cannot allow the system call %s: %s", computing[i], strerror(-rc));
+	}
+	int rc = seccomp_load(f);
+	if (rc != 0)
+		fatal("cannot load the system call filter: %s", strerror(-rc));
+	seccomp_release(f);
+}
+
 /* --- the service manager
  * ------------------------------------------------------------------------------ */
 

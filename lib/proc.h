@@ -57,6 +57,9 @@ void proc_drop_for_upgrade(const struct proc_identity *id, const int *keep_caps,
 /* Kill the process on system calls no daemon of ours needs (execve, ptrace, mount, bpf, module
  * loading, ...). allow_exec leaves execve in. */
 void proc_seccomp(bool allow_exec);
+/* Kill the process on everything but memory, time, randomness, and reading and writing what is open
+ * already: for a process that computes. */
+void proc_seccomp_compute(void);
 /* Names the filter in force; "": none. */
 const char *proc_filter(void);
 

@@ -534,6 +534,8 @@ void msa_config_auth(const struct msa_config *c, struct auth_config *out)
 void msa_config_tls(const struct msa_config *c, struct tls_tickets *tickets, struct tls_config *out)
 {
 	*out = (struct tls_config){
+	    .exe = "/proc/self/exe",
+	    .user = c->common.user,
 	    .cert = c->tls_cert,
 	    .key = c->tls_key,
 	    .more = &c->tls_certs,

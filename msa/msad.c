@@ -4,9 +4,10 @@
  *
  * This file brings the process up and down and connects its parts; the walk of a message is io →
  * conn → smtp/session → message → queue → relay. Roles of the same program: `-x auth` checks
- * passwords (msa/auth), `-x relay` delivers (msa/relay).
+ * passwords (msa/auth), `-x relay` delivers (msa/relay), `-x key` has the certificates' private
+ * keys (msa/tls_key).
  *
- * Trusted with: the ports 587 and 465, the TLS and tag keys, the spool. Keeps no capability once
+ * Trusted with: the ports 587 and 465, the tag, DKIM and ticket keys, the spool. Keeps no capability once
  * the ports are bound. execve(2) stays allowed, so that a role that died can be started again.
  * Failure policy: a dead auth worker → 454 4.7.0; limiter away → limiter_down; accounting away →
  * events wait in the spool.
@@ -29,6 +30,7 @@
 #include "msa/io.h"
 #include "msa/keyfiles.h"
 #include "msa/server.h"
+#include "msa/tls_key_role.h"
 #include "msa/wipe.h"
 
 struct daemon {
@@ -76,6 +78,7 @@ static const struct {
 
 static struct {
 	struct metric *sessions, *in_flight, *workers, *restarts, *penalties, *limiter, *feed;
+	struct metric *key_up, *signatures, *key_failures, *key_restarts;
 } gauges;
 
 static void metrics_setup(struct server *srv)
@@ -96,10 +99,19 @@ static void metrics_setup(struct server *srv)
 				    "1 while sekisho-ratelimitd is there.");
 	gauges.feed = metric_new(METRIC_GAUGE, "sekisho_msa_feed_connected", NULL,
 				 "1 while sekisho-acctd is there.");
+	gauges.key_up = metric_new(METRIC_GAUGE, "sekisho_msa_key_up", NULL,
+				   "1 while the process with the private keys is there.");
+	gauges.signatures = metric_new(METRIC_COUNTER, "sekisho_msa_key_signatures_total", NULL,
+				       "Handshakes signed.");
+	gauges.key_failures = metric_new(METRIC_COUNTER, "sekisho_msa_key_failures_total", NULL,
+					 "Handshakes nobody could sign.");
+	gauges.key_restarts = metric_new(METRIC_COUNTER, "sekisho_msa_key_restarts_total", NULL,
+					 "Key processes started again.");
 }
 
 static void metrics_refresh(void *arg)
 {
+	struct tls_key_counts keys = tls_keys_counts();
 	struct server *srv = arg;
 
 	metric_set(gauges.sessions, (int64_t)io_sessions(srv));
@@ -109,6 +121,10 @@ static void metrics_refresh(void *arg)
 	metric_set(gauges.penalties, (int64_t)limits_penalties(srv->limits));
 	metric_set(gauges.limiter, limits_connected(srv->limits));
 	metric_set(gauges.feed, feed_connected(srv->feed));
+	metric_set(gauges.key_up, tls_keys_up(tls_keys_of(srv->tls)));
+	metric_set(gauges.signatures, keys.signatures);
+	metric_set(gauges.key_failures, keys.failures);
+	metric_set(gauges.key_restarts, keys.restarts);
 }
 
 static json_t *status(struct server *srv)
@@ -122,6 +138,9 @@ static json_t *status(struct server *srv)
 			      (int)srv->cfg->auth_workers, "limiter", limits_connected(srv->limits),
 			      "penalties", (json_int_t)limits_penalties(srv->limits));
 
+	json_object_set_new(o, "key_up", json_boolean(tls_keys_up(tls_keys_of(srv->tls))));
+	json_object_set_new(o, "key_failures", json_integer(tls_keys_counts().failures));
+	json_object_set_new(o, "key_restarts", json_integer(tls_keys_counts().restarts));
 	for (int i = 0; i < COUNTS; i++)
 		json_object_set_new(o, counts[i].key, json_integer(metric_get(srv->count[i])));
 	json_object_set_new(o, "queue", ok ? stats : json_null());
@@ -200,6 +219,7 @@ static struct tls *load_tls(struct daemon *d, const struct msa_config *cfg, char
 	struct tls_config tc;
 
 	msa_config_tls(cfg, &d->srv.tickets, &tc);
+	tc.base = d->srv.base;
 	return tls_load(d->top, &tc, err);
 }
 
@@ -372,6 +392,8 @@ static int role(const char *name)
 		log_open("sekisho-msad[auth]", LOG_INFO);
 		return auth_main();
 	}
+	if (strcmp(name, "key") == 0)
+		return tls_key_main();
 	if (strcmp(name, "relay") == 0)
 		return relay_main();
 	return 64;

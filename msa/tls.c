@@ -6,8 +6,9 @@
  * connections that are there. ALPN is not answered (RFC 7301 3.2 leaves that to us), so a client
  * that sends it gets its session.
  *
- * Trusted with: the server's private keys. They are read at start and on SIGHUP, by the user the
- * daemon runs as then. Diagnostics: text for the caller to log; tls_certs.c says what was loaded.
+ * Trusted with: the keys of session tickets. The certificates' private keys are with the key role
+ * (tls_key.h); it reads them at start and on SIGHUP, as the user the daemon runs as then.
+ * Diagnostics: text for the caller to log; tls_certs.c says what was loaded.
  * Known gaps: no revocation lists for client certificates.
  */
 #include <stdio.h>
@@ -33,6 +34,7 @@
 
 struct tls {
 	SSL_CTX *ctx; /* OpenSSL counts its users: each SSL holds one */
+	struct tls_keys *keys;
 };
 
 /* What the callbacks need; freed with the SSL_CTX. */
@@ -44,6 +46,11 @@ struct chooser {
 /* TLS 1.2 only with forward secrecy and AEAD; the TLS 1.3 suites are OpenSSL's own. */
 static const char ciphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL";
 static const char groups[] = "X25519:P-256:P-384";
+/* What the key role signs with (tls_key_wire.c). */
+static const char sigalgs[] = "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:ed448:"
+			      "rsa_pss_pss_sha256:rsa_pss_pss_sha384:rsa_pss_pss_sha512:"
+			      "rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512:"
+			      "RSA+SHA256:RSA+SHA384:RSA+SHA512";
 
 static int chooser_index = -1;
 
@@ -226,7 +233,8 @@ static SSL_CTX *new_ctx(const struct tls_config *cfg, struct chooser *ch)
 		fatal("cannot set up TLS: OpenSSL refuses a context");
 	SSL_CTX_set_min_proto_version(c,
 				      cfg->policy == TLS_MODERN ? TLS1_3_VERSION : TLS1_2_VERSION);
-	if (SSL_CTX_set_cipher_list(c, ciphers) != 1 || SSL_CTX_set1_groups_list(c, groups) != 1)
+	if (SSL_CTX_set_cipher_list(c, ciphers) != 1 || SSL_CTX_set1_groups_list(c, groups) != 1 ||
+	    SSL_CTX_set1_sigalgs_list(c, sigalgs) != 1)
 		fatal("cannot set up TLS: OpenSSL lacks the ciphers %s", ciphers);
 	SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
 				   SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF |
@@ -254,7 +262,28 @@ static bool load_certs(struct tls_certs *s, const struct tls_config *cfg, void *
 static int destroy(struct tls *t)
 {
 	SSL_CTX_free(t->ctx);
+	tls_keys_unref(t->keys); /* the role goes with the last handle, perhaps a connection's */
 	return 0;
+}
+
+static bool start_keys(struct tls *t, const struct tls_config *cfg, void *ctx, char **err)
+{
+	const char *why;
+
+	t->keys = tls_keys_start(cfg->base, cfg->exe, cfg->user, &why);
+	if (!t->keys)
+		*err = talloc_asprintf(ctx, "the key role does not start: %s", why);
+	return t->keys;
+}
+
+static bool seal_keys(const struct tls *t, void *ctx, char **err)
+{
+	const char *why;
+
+	if (tls_keys_seal(t->keys, &why))
+		return true;
+	*err = talloc_asprintf(ctx, "the key role does not give up its rights: %s", why);
+	return false;
 }
 
 struct tls *tls_load(void *ctx, const struct tls_config *cfg, char **err)
@@ -263,10 +292,14 @@ struct tls *tls_load(void *ctx, const struct tls_config *cfg, char **err)
 	struct chooser *ch = talloc_zero(NULL, struct chooser);
 
 	ch->tickets = cfg->tickets;
-	ch->certs = tls_certs_new(ch);
 	t->ctx = new_ctx(cfg, ch);
 	talloc_set_destructor(t, destroy);
-	if (load_certs(ch->certs, cfg, ctx, err) &&
+	if (!start_keys(t, cfg, ctx, err)) {
+		talloc_free(t);
+		return NULL;
+	}
+	ch->certs = tls_certs_new(ch, t->keys);
+	if (load_certs(ch->certs, cfg, ctx, err) && seal_keys(t, ctx, err) &&
 	    ask_for_clients(t->ctx, cfg->client_ca, ctx, err)) {
 		if (use_default(t->ctx, ch->certs))
 			return t;
@@ -281,6 +314,11 @@ struct tls *tls_load(void *ctx, const struct tls_config *cfg, char **err)
 void tls_free(struct tls *t)
 {
 	talloc_free(t);
+}
+
+struct tls_keys *tls_keys_of(struct tls *t)
+{
+	return t->keys;
 }
 
 /* --- connections --- */

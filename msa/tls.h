@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "lib/conf.h"
+#include "msa/tls_key.h"
 #include "msa/tls_tickets.h"
 
 enum tls_policy {
@@ -20,6 +21,8 @@ enum tls_policy {
 };
 
 struct tls_config {
+	struct event_base *base;      /* on which the key role is watched */
+	const char *exe, *user;	      /* the role's: what to run, who to become */
 	const char *cert, *key;	      /* PEM; the default for whoever names no host */
 	const struct conf_list *more; /* as tls_certs_add(), or NULL */
 	enum tls_policy policy;
@@ -31,11 +34,14 @@ struct tls_config {
 struct tls; /* certificates loaded; connections made with it outlive it */
 
 /*
- * Load what cfg names, each key checked to belong to its certificate. NULL: *err (talloc'd under
+ * Load what cfg names: certificates here, their keys in a role of their own, each checked to belong
+ * to its certificate. NULL: *err (talloc'd under
  * ctx) names the file and why.
  */
 struct tls *tls_load(void *ctx, const struct tls_config *cfg, char **err);
 void tls_free(struct tls *t);
+/* The role with its private keys. */
+struct tls_keys *tls_keys_of(struct tls *t);
 
 /*
  * A server-side TLS bufferevent over the connected socket fd, which it closes when freed. NULL when

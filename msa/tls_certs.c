@@ -1,9 +1,9 @@
 /*
  * tls_certs - see tls_certs.h.
  *
- * Trusted with: the private keys. Diagnostics: `tls` lines: each certificate with its names and its
- * end, and an OCSP response that does not serve. Known gaps: OCSP responses are not fetched here;
- * whoever renews the file reloads.
+ * Trusted with: which private keys are read, by the key role. Diagnostics: `tls` lines: each
+ * certificate with its names and its end, and an OCSP response that does not serve. Known gaps:
+ * OCSP responses are not fetched here; whoever renews the file reloads.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -24,6 +24,7 @@
 #include "lib/log.h"
 
 #include "msa/tls_certs.h"
+#include "msa/tls_provider.h"
 
 #define OCSP_MAX  (64 << 10)
 #define SOON_DAYS 14
@@ -129,30 +130,9 @@ static bool read_chain(struct tls_cert *c, void *ctx, char **err)
 	return true;
 }
 
-static bool read_key(struct tls_cert *c, const char *file, void *ctx, char **err)
+static bool set_kind(struct tls_cert *c, EVP_PKEY *pub, void *ctx, char **err)
 {
-	BIO *b = BIO_new_file(file, "r");
-
-	c->key = b ? PEM_read_bio_PrivateKey(b, NULL, no_password, NULL) : NULL;
-	BIO_free(b);
-	if (!c->key && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_BAD_PASSWORD_READ) {
-		*err = talloc_asprintf(
-		    ctx,
-		    "the key %s has a pass phrase, which nobody is there to give: store "
-		    "it without (openssl pkey)",
-		    file);
-		return false;
-	}
-	if (!c->key)
-		return failed(ctx, "cannot read the key", file, err);
-	if (X509_check_private_key(c->x509, c->key) == 1)
-		return true;
-	return failed(ctx, "the key does not belong to the certificate:", file, err);
-}
-
-static bool set_kind(struct tls_cert *c, void *ctx, char **err)
-{
-	switch (EVP_PKEY_get_base_id(c->key)) {
+	switch (EVP_PKEY_get_base_id(pub)) {
 	case EVP_PKEY_EC:
 		c->kind = TLS_ECDSA;
 		return true;
@@ -169,6 +149,36 @@ static bool set_kind(struct tls_cert *c, void *ctx, char **err)
 		    talloc_asprintf(ctx, "the key of %s is neither ECDSA, RSA nor EdDSA", c->file);
 		return false;
 	}
+}
+
+/* The other half is read, and kept, by the key role. */
+static bool take_key(struct tls_keys *keys, struct tls_cert *c, const char *file, void *ctx,
+		     char **err)
+{
+	EVP_PKEY *pub = X509_get0_pubkey(c->x509), *told;
+	uint8_t *spki = NULL;
+	const uint8_t *p;
+	size_t len = 0;
+	int number = tls_keys_load(keys, file, ctx, &spki, &len, err);
+	bool same;
+
+	if (number < 0)
+		return false;
+	p = spki;
+	told = d2i_PUBKEY(NULL, &p, (long)len);
+	same = told && pub && EVP_PKEY_eq(told, pub) == 1;
+	EVP_PKEY_free(told);
+	talloc_free(spki);
+	ERR_clear_error();
+	if (!same) {
+		*err = talloc_asprintf(ctx, "the key does not belong to the certificate: %s",
+				       file);
+		return false;
+	}
+	if (!set_kind(c, pub, ctx, err))
+		return false;
+	c->key = tls_provider_key(keys, (uint32_t)number, pub);
+	return c->key || failed(ctx, "OpenSSL does not take the key", file, err);
 }
 
 /* --- OCSP --- */
@@ -276,7 +286,7 @@ static bool add(struct tls_certs *s, const char *cert, const char *key, const ch
 	c->file = talloc_strdup(c, cert);
 	talloc_set_destructor(c, destroy);
 	ERR_clear_error();
-	if (!read_chain(c, ctx, err) || !read_key(c, key, ctx, err) || !set_kind(c, ctx, err)) {
+	if (!read_chain(c, ctx, err) || !take_key(s->keys, c, key, ctx, err)) {
 		talloc_free(c);
 		return false;
 	}
@@ -346,9 +356,12 @@ static bool add_folder(struct tls_certs *s, const char *folder, void *ctx, char 
 
 /* --- all of them --- */
 
-struct tls_certs *tls_certs_new(void *ctx)
+struct tls_certs *tls_certs_new(void *ctx, struct tls_keys *keys)
 {
-	return talloc_zero(ctx, struct tls_certs);
+	struct tls_certs *s = talloc_zero(ctx, struct tls_certs);
+
+	s->keys = keys;
+	return s;
 }
 
 bool tls_certs_add_pair(struct tls_certs *s, const char *cert, const char *key, void *ctx,

@@ -10,13 +10,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "msa/tls_key.h"
+
 enum tls_kind { TLS_ECDSA, TLS_RSA, TLS_EDDSA, TLS_KINDS };
 
 struct tls_cert {
 	char *file; /* the chain's, for messages */
 	X509 *x509;
 	STACK_OF(X509) * chain; /* what comes after x509; may be empty */
-	EVP_PKEY *key;
+	EVP_PKEY *key;		/* a handle: see tls_provider.h */
 	enum tls_kind kind;
 	const char **names; /* lower case; "*.example.org" for one label more */
 	size_t n_names;
@@ -29,10 +31,11 @@ struct tls_cert {
 struct tls_certs {
 	struct tls_cert **certs; /* the first one's names are the default */
 	size_t n;
+	struct tls_keys *keys; /* reads and keeps their private keys; only while they are added */
 };
 
 /* talloc'd under ctx; what it holds goes with it. */
-struct tls_certs *tls_certs_new(void *ctx);
+struct tls_certs *tls_certs_new(void *ctx, struct tls_keys *keys);
 /*
  * Add what a line says: "FOLDER" (every X.crt with its X.key, every X/fullchain.pem with its
  * X/privkey.pem), or "CERT KEY [NAME ...]"; without NAME, the certificate's own (subjectAltName,

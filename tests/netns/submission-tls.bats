@@ -200,11 +200,11 @@ open_session() {
 		[ "$(hello | openssl x509 -noout -fingerprint -sha256)" = "$new" ]
 	}
 	mv "$DIR/tls/main-ec.key" "$DIR/tls/away"
-	bad 'cannot read the key .*main-ec.key: no such file'
+	bad 'cannot read the key .*main-ec.key: No such file'
 	cp "$DIR/tls/other.key" "$DIR/tls/main-ec.key"
 	bad 'the key does not belong to the certificate: .*main-ec.key'
 	openssl pkey -in "$DIR/tls/away" -aes256 -passout pass:x -out "$DIR/tls/main-ec.key"
-	bad 'main-ec.key has a pass phrase'
+	bad 'main-ec.key: it has a pass phrase'
 	mv "$DIR/tls/away" "$DIR/tls/main-ec.key"
 	mv "$DIR/tls/other.crt" "$DIR/tls/other.away"
 	bad 'cannot read the certificate .*other.crt: no such file'
