@@ -48,6 +48,7 @@ pkgs_ratelimit := jansson
 dirs_accounting := accounting
 uses_accounting := ratelimit lib
 pkgs_accounting := sqlite3 jansson gmime-3.0 libcrypt libcrypto libunbound
+libs_accounting := -pthread
 
 dirs_nfq := nfq
 uses_nfq := accounting ratelimit lib

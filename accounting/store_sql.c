@@ -5,7 +5,7 @@
  * SQL functions given to each connection: addr_text(blob), prefix_text(blob, length),
  * addr_mask(blob, length).
  *
- * Trusted with: the database file. Known gaps: one thread.
+ * Trusted with: the database file. Known gaps: a connection has one thread.
  */
 #include "accounting/store_sql.h"
 
@@ -16,12 +16,14 @@
 
 #include "lib/clock.h"
 #include "lib/proc.h"
+#include "accounting/store_wal.h"
 
 #define BUSY_MS	       2000
 #define PROGRESS_STEPS 4000 /* virtual machine steps between looks at the clock */
 
 struct sql {
 	sqlite3 *db;
+	struct store_wal *wal; /* of a writer */
 	const char *const *text;
 	sqlite3_stmt **stmt;
 	size_t n;
@@ -232,8 +234,11 @@ struct sql *sql_open(const char *path, enum sql_mode mode, int deadline_ms,
 	db->text = stmts;
 	db->n = n;
 	db->deadline_ms = deadline_ms;
-	if (open_db(db, path, mode))
+	if (open_db(db, path, mode)) {
+		if (mode == SQL_WRITER)
+			db->wal = store_wal_start(db->db, path);
 		return db;
+	}
 	if (asprintf(err, "%s: %s", path, db->error) < 0)
 		fatal("out of memory");
 	sql_close(db);
@@ -246,6 +251,7 @@ void sql_close(struct sql *db)
 		return;
 	for (size_t i = 0; i < db->n; i++)
 		(void)sqlite3_finalize(db->stmt[i]);
+	store_wal_stop(db->wal);
 	(void)sqlite3_close(db->db);
 	free(db->stmt);
 	free(db);

@@ -14,9 +14,10 @@
 
 #include "nfq/outbox.h"
 
-#define MAGIC  0x534b4e4fu /* "SKNO" */
-#define FORMAT 1
-#define WINDOW 16
+#define MAGIC	  0x534b4e4fu /* "SKNO" */
+#define FORMAT	  1
+#define WINDOW	  4	       /* acctd has changes of policy to see to, too */
+#define BATCH_MAX (256u << 10) /* that earlier versions wrote */
 
 struct batch {
 	STAILQ_ENTRY(batch) link;
@@ -196,7 +197,7 @@ struct outbox *outbox_decode(void *ctx, const uint8_t *data, size_t len, size_t 
 		size_t bytes;
 		uint64_t seq = wire_get_u64(&r);
 		uint32_t n = wire_get_u32(&r);
-		const uint8_t *records = wire_get_bytes(&r, OUTBOX_BATCH_BYTES, &bytes);
+		const uint8_t *records = wire_get_bytes(&r, BATCH_MAX, &bytes);
 		if (r.bad || seq <= last || seq >= o->next_seq || !batch_valid(records, bytes, n)) {
 			r.bad = true;
 			break;

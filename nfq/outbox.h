@@ -11,7 +11,7 @@
 
 #include "accounting/event.h"
 
-#define OUTBOX_BATCH_BYTES (256u << 10)
+#define OUTBOX_BATCH_BYTES (8u << 10) /* acctd writes a hundred events in a millisecond or two */
 #define OUTBOX_INSTANCE	   64
 
 struct outbox;
