@@ -2,10 +2,10 @@
  * sekisho-batv-milter - checks the tags of bounces where mail comes in, as a milter of Postfix or
  * Sendmail, and takes them off.
  *
- * This process has the configuration, the socket and the metrics; it has no threads. Its child, the
- * worker, talks to the mail servers (milter.h). SIGHUP reads configuration, keys and identities
- * again and, when all of it is right, has a new worker take over. A worker that dies is followed by
- * another a second later; meanwhile mail servers find the socket open and wait.
+ * This process has the socket and the metrics; it has no threads. Its child, the worker, talks to
+ * the mail servers (milter.h). SIGHUP reads configuration, keys and identities again here and, when
+ * all of it is right, in the worker. A worker that dies is followed by another a second later;
+ * meanwhile mail servers find the socket open and wait.
  *
  * Trusted with: the tag keys, to verify; it never makes any, so that a copy of msad's file is all
  * that an MX elsewhere needs. No capability once the port is bound. Diagnostics: `milter` lines,
@@ -32,8 +32,8 @@
 #include "msa/keyfiles.h"
 #include "msa/milter/milter.h"
 
-#define OLD_MAX	  8
 #define AGAIN_S	  1
+#define KILL_S	  (MILTER_LINGER_S + 6)
 #define RESULTS	  (BOUNCE_PUT_OFF + 1)
 #define PIECE_MAX 256
 
@@ -68,8 +68,7 @@ struct milter {
 	struct event_base *base;
 	struct milter_conf *conf; /* the talloc tree of everything that is configured */
 	struct milter_work work;
-	pid_t worker;	    /* 0: none */
-	pid_t old[OLD_MAX]; /* told to stop; 0: free */
+	pid_t worker; /* 0: none */
 	struct event *child, *again, *kill;
 	struct metric *results[RESULTS], *stripped, *restarts;
 	bool stopping;
@@ -124,16 +123,16 @@ static struct milter_conf *load(void *ctx, const char *file, struct identities *
 	return NULL;
 }
 
-/* c and the keys are what counts from now on. False: *err, talloc'd under c; nothing has changed.
- */
+/* c, ids and the keys are what counts from now on. False: *err, talloc'd under c; nothing has
+ * changed. */
 static bool take(struct milter *m, struct milter_conf *c, const struct identities *ids, char **err)
 {
 	struct batv_keys fresh = {.newest = -1};
 
 	if (!batv_keys_read(c, c->batv_keys, &fresh, err))
 		return false;
+	milter_change(true);
 	m->work.keys = fresh;
-	explicit_bzero(&fresh, sizeof(fresh));
 	m->work.about = (struct bounce_about){.keys = &m->work.keys,
 					      .ids = ids,
 					      .realm = &c->realm,
@@ -141,7 +140,44 @@ static bool take(struct milter *m, struct milter_conf *c, const struct identitie
 					      .strict = c->bounce_strict.items,
 					      .n_strict = c->bounce_strict.n};
 	m->conf = c;
+	milter_change(false);
+	explicit_bzero(&fresh, sizeof(fresh));
 	return true;
+}
+
+static bool read_again(struct milter *m, char **err)
+{
+	struct identities *ids;
+	struct milter_conf *before = m->conf, *c = load(NULL, m->args.conf_file, &ids, err);
+
+	if (!c)
+		return false;
+	if (!conf_may_reload(c, keys, n_keys, before, c, err) || !take(m, c, ids, err)) {
+		*err = talloc_steal(NULL, *err);
+		talloc_free(c);
+		return false;
+	}
+	talloc_free(before);
+	return true;
+}
+
+static bool renew(struct milter *m)
+{
+	char *err = NULL;
+	bool ok = read_again(m, &err);
+
+	if (!ok)
+		log_event(LOG_ERR, "-", "milter", "reload-failed", LS("error", err),
+			  LS("state", "the old configuration stays"));
+	talloc_free(err);
+	return ok;
+}
+
+/* In the worker. */
+static void on_renew(void *arg)
+{
+	if (renew(arg))
+		log_event(LOG_NOTICE, "-", "milter", "reloaded");
 }
 
 /* --- workers --- */
@@ -186,40 +222,14 @@ static void after(struct event *timer, int seconds)
 		fatal("no timer");
 }
 
-/* An old worker for which there is no place any more has had its time. */
-static void retire(struct milter *m)
-{
-	int i = 0;
-
-	if (m->worker == 0)
-		return;
-	kill(m->worker, SIGTERM);
-	while (i < OLD_MAX - 1 && m->old[i] != 0)
-		i++;
-	if (m->old[i] != 0)
-		kill(m->old[i], SIGKILL);
-	m->old[i] = m->worker;
-	m->worker = 0;
-	after(m->kill, MILTER_KILL_S);
-}
-
-static bool any_old(const struct milter *m)
-{
-	for (int i = 0; i < OLD_MAX; i++)
-		if (m->old[i] != 0)
-			return true;
-	return false;
-}
-
 static void on_kill(evutil_socket_t fd, short what, void *arg)
 {
 	struct milter *m = arg;
 
 	(void)fd;
 	(void)what;
-	for (int i = 0; i < OLD_MAX; i++)
-		if (m->old[i] != 0)
-			kill(m->old[i], SIGKILL);
+	if (m->worker > 0)
+		kill(m->worker, SIGKILL);
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
@@ -236,19 +246,15 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 
 static void ended(struct milter *m, pid_t pid, int status)
 {
-	for (int i = 0; i < OLD_MAX; i++)
-		if (m->old[i] == pid)
-			m->old[i] = 0;
-	if (pid == m->worker) {
-		m->worker = 0;
-		if (!m->stopping) {
-			log_event(LOG_ERR, "-", "milter", "worker-died", LI("pid", pid),
-				  LI("status", status));
-			after(m->again, AGAIN_S);
-		}
-	}
-	if (m->stopping && m->worker == 0 && !any_old(m))
+	if (pid != m->worker)
+		return;
+	m->worker = 0;
+	if (m->stopping) {
 		event_base_loopbreak(m->base);
+		return;
+	}
+	log_event(LOG_ERR, "-", "milter", "worker-died", LI("pid", pid), LI("status", status));
+	after(m->again, AGAIN_S);
 }
 
 static void on_child(evutil_socket_t fd, short what, void *arg)
@@ -274,40 +280,18 @@ static void on_stop(void *arg)
 	}
 	m->stopping = true;
 	proc_stopping();
-	retire(m);
-	if (!any_old(m))
+	if (m->worker == 0 || kill(m->worker, SIGTERM) != 0)
 		event_base_loopbreak(m->base);
-}
-
-static bool reload(struct milter *m, char **err)
-{
-	struct identities *ids;
-	struct milter_conf *before = m->conf, *c = load(NULL, m->args.conf_file, &ids, err);
-
-	if (!c)
-		return false;
-	if (!conf_may_reload(c, keys, n_keys, before, c, err) || !take(m, c, ids, err)) {
-		*err = talloc_steal(NULL, *err);
-		talloc_free(c);
-		return false;
-	}
-	talloc_free(before);
-	retire(m);
-	start_worker(m);
-	return true;
+	after(m->kill, KILL_S);
 }
 
 static void on_reload(void *arg)
 {
-	char *err = NULL;
+	struct milter *m = arg;
 
 	proc_reloading();
-	if (reload(arg, &err))
-		log_event(LOG_NOTICE, "-", "milter", "reloaded");
-	else
-		log_event(LOG_ERR, "-", "milter", "reload-failed", LS("error", err),
-			  LS("state", "the old configuration stays"));
-	talloc_free(err);
+	if (renew(m) && m->worker > 0)
+		kill(m->worker, MILTER_RENEW);
 	proc_ready(NULL);
 }
 
@@ -415,6 +399,8 @@ int main(int argc, char **argv)
 		fatal("no event loop");
 	privileged(&m);
 	m.work.shared = share();
+	m.work.renew = on_renew;
+	m.work.arg = &m;
 	if (!take(&m, m.conf, ids, &err))
 		fatal("%s", err);
 	start_loop(&m);

@@ -53,6 +53,7 @@ struct session {
 
 static const struct milter_work *work; /* set before any thread is there */
 static atomic_int sessions;
+static pthread_rwlock_t rules = PTHREAD_RWLOCK_INITIALIZER;
 
 /* --- sessions --- */
 
@@ -155,7 +156,7 @@ static void note_tag(struct message *m, char **args, const struct path *to)
 	struct recipient *r;
 	struct path plain;
 
-	if (!bounce_ours(&work->about, to->domain) || !batv_strip(to, &plain))
+	if (!batv_strip(to, &plain))
 		return;
 	r = talloc_zero(m, struct recipient);
 	r->as_given = talloc_strdup(r, args[0]);
@@ -200,19 +201,24 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **args)
 	struct session *s = smfi_getpriv(ctx);
 	struct bounce_verdict v;
 	struct path to;
+	bool ours;
 
 	if (!s || !s->m)
 		return SMFIS_TEMPFAIL;
 	if (!mailbox(args[0], &to))
 		return SMFIS_CONTINUE;
+	pthread_rwlock_rdlock(&rules);
 	judge(s, &to, &v);
+	ours = bounce_ours(&work->about, to.domain);
+	pthread_rwlock_unlock(&rules);
 	if (v.answer == BOUNCE_REFUSE)
 		return refuse(ctx, "550", "5.7.1", v.text, SMFIS_REJECT);
 	if (v.answer == BOUNCE_DEFER)
 		return refuse(ctx, "450", "4.7.1", v.text, SMFIS_TEMPFAIL);
 	if (v.answer == BOUNCE_MARK)
 		note_mark(s->m, v.reason);
-	note_tag(s->m, args, &to);
+	if (ours)
+		note_tag(s->m, args, &to);
 	return SMFIS_CONTINUE;
 }
 
@@ -306,11 +312,36 @@ bool milter_open(const char *address, const char **err)
 	return false;
 }
 
+void milter_change(bool begin)
+{
+	if (begin)
+		pthread_rwlock_wrlock(&rules);
+	else
+		pthread_rwlock_unlock(&rules);
+}
+
+static void *renewals(void *arg)
+{
+	int sig;
+
+	for (;;)
+		if (sigwait(arg, &sig) == 0 && sig == MILTER_RENEW)
+			work->renew(work->arg);
+	return NULL;
+}
+
 int milter_work(const struct milter_work *w)
 {
+	static sigset_t renew;
+	pthread_t thread;
 	int r;
 
 	work = w;
+	sigemptyset(&renew);
+	sigaddset(&renew, MILTER_RENEW);
+	if (pthread_sigmask(SIG_BLOCK, &renew, NULL) != 0 ||
+	    pthread_create(&thread, NULL, renewals, &renew) != 0)
+		fatal("no thread");
 	r = smfi_main();
 	/* No new sessions; those that are there may end. */
 	for (int i = 0; i < MILTER_LINGER_S * 20 && sessions > 0; i++)

@@ -43,7 +43,7 @@ wait_until() { # for at most ten seconds
 	done
 	{
 		echo "gave up waiting for: $*"
-		tail -20 "$DIR/msad.log"
+		tail -n 20 "$DIR"/*.log
 	} >&2
 	return 1
 }
@@ -94,3 +94,72 @@ configure() { # KEYS of the section msa [KEYS that override them]
 }
 
 metric() { in_ns curl -s http://127.0.0.1:9426/metrics | sed -n "s/^$1 //p"; }
+
+# --- users, certificates, mail and where it goes ---
+
+users() { # NN...: userNN@isp.example with the password secretNN
+	local i
+	for i; do
+		printf 'secret%s' "$i" | saslpasswd2 -p -c -f "$DIR/sasldb2" -u isp.example "user$i"
+	done
+}
+
+certificate_of() { # NAME [FILE]: self-signed, for smtp.isp.example too; tls/cert.pem with tls/key.pem, or tls/FILE.crt and .key
+	local cert=$DIR/tls/cert.pem key=$DIR/tls/key.pem
+	[ -z "${2:-}" ] || cert=$DIR/tls/$2.crt key=$DIR/tls/$2.key
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$key" -out "$cert" -days 30 -subj "/CN=$1" \
+		-addext "subjectAltName=DNS:smtp.isp.example,IP:127.0.0.1" 2>/dev/null
+}
+
+start_sink() { # the smart host: a file a message
+	spawn sink smtp-sink -u nobody -d "$DIR/sink/%M." 127.0.0.1:2525 100
+	wait_until listens 127.0.0.1 2525
+}
+listens() { in_ns nc -z "$@"; }
+
+# mail_as NN FROM [OPTION...]: swaks on 465; From: is the envelope's unless an option says otherwise.
+mail_as() {
+	local n=$1 from=$2
+	shift 2
+	in_ns swaks --server 127.0.0.1 --port 465 --tls-on-connect --auth PLAIN --au "user$n" --ap "secret$n" -f "$from" -t rcpt@far.example "$@"
+}
+
+# Lines on standard input to a TLS session on 465, in one write; the answers are printed.
+raw() { in_ns timeout 10 openssl s_client -quiet -connect 127.0.0.1:465 2>/dev/null; }
+
+delivered() { grep -rl -- "$1" "$DIR/sink" > "$DIR/found"; }
+arrived() { # TEXT: the file in the sink that holds it, once it is there
+	wait_until delivered "$1"
+	head -1 "$DIR/found"
+}
+# Of a file in the sink: its envelope's addresses.
+envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
+recipients() { sed -n 's/^X-Rcpt-Args: <\([^>]*\)>.*/\1/p' "$1"; }
+
+postfix_up() { # NAME ADDRESS < lines of main.cf: a real one, with folders of its own
+	local p=$DIR/postfix-$1
+	mkdir -p "$p"/{etc,spool,data}
+	chmod 755 "$p"
+	cp "$BATS_TEST_DIRNAME/../lab/postfix/master.cf" "$p/etc/"
+	cp -r /etc/postfix/dynamicmaps.cf* /etc/postfix/postfix-files* "$p/etc/" 2>/dev/null || true
+	cat > "$p/generic" <<-END
+	compatibility_level = 3.6
+	mydestination =
+	alias_maps =
+	alias_database =
+	inet_interfaces = $2
+	inet_protocols = ipv4
+	maillog_file = /dev/stdout
+	smtpd_peername_lookup = no
+	smtpd_relay_restrictions = reject_unauth_destination
+	smtp_dns_support_level = disabled
+	END
+	cat "$p/generic" - > "$p/etc/main.cf"
+	chown postfix "$p/data"
+	[ "$2" = 127.0.0.1 ] || ip -n "$NS" addr add "$2/8" dev lo
+	spawn "postfix-$1" unshare -m sh -ec 'mount --bind "$1/etc" /etc/postfix
+		mount --bind "$1/spool" /var/spool/postfix
+		mount --bind "$1/data" /var/lib/postfix
+		exec postfix start-fg' sh "$p" < /dev/null
+	wait_until listens "$2" 25
+}
