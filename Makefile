@@ -41,9 +41,10 @@ dirs_rules := kernel-rules
 uses_rules := lib
 pkgs_rules := libmnl
 
-dirs_ratelimit := ratelimit
+dirs_ratelimit := ratelimit ratelimit/detector
 uses_ratelimit := lib
 pkgs_ratelimit := jansson
+libs_ratelimit := -lm
 
 dirs_accounting := accounting
 uses_accounting := ratelimit lib

@@ -30,7 +30,7 @@
 
 const char *const conf_sections[] = {
     "common", "kernel-rules", "nfq",	    "notice", "msa",
-    "milter", "ratelimit",    "accounting", "webui",  NULL,
+    "milter", "ratelimit",    "detector",   "accounting", "webui",  NULL,
 };
 const char *const conf_groups[] = {"class", "pool", NULL};
 #define N_SECTIONS (sizeof conf_sections / sizeof *conf_sections - 1)
@@ -149,7 +149,7 @@ static void unknown_name(struct parse *p, const cfg_t *cfg, const char *name)
 	log_escape(name, strlen(name), shown, sizeof shown);
 	if (!known_section(cfg->name)) {
 		fail(p, cfg->line,
-		     "unknown section '%s'; known are common, kernel-rules, nfq, msa, ratelimit, "
+		     "unknown section '%s'; known are common, kernel-rules, nfq, msa, ratelimit, detector, "
 		     "accounting, webui, class NAME, pool NAME, and include(\"FILE\")",
 		     shown);
 		return;

@@ -1,0 +1,67 @@
+/*
+ * inside - what the files of the detector share. Private.
+ */
+#ifndef RATELIMIT_DETECTOR_INSIDE_H
+#define RATELIMIT_DETECTOR_INSIDE_H
+
+#include "ratelimit/detector/account.h"
+#include "ratelimit/detector/crowd.h"
+#include "ratelimit/detector/popular.h"
+#include "ratelimit/detector/seen.h"
+
+struct detector {
+	struct detector_conf conf;
+	uint64_t seed;
+	int64_t now_ms, begin_ms; /* the latest and the first time seen; 0: none */
+	struct accounts accounts;
+	struct seen seen;	/* pairs of an account and what it has met */
+	struct popular popular; /* networks and EHLO names by how many accounts use them */
+	struct crowds texts, sources, lines;
+};
+
+/* The parts of a client's address, from itself to the widest net that may be one pool. */
+enum { ADDR_SELF, ADDR_NEAR, ADDR_WIDE, ADDR_POOL, ADDR_PARTS };
+
+#define NOVELTY_STRANGER .45 /* from here on the client is not taken for the owner's */
+#define NOVELTY_OWN	 .25 /* and up to here it is */
+
+/* A client as an account sees it. */
+struct origin {
+	double novelty;	  /* 0: the owner's, 1: nothing about it was ever met */
+	const char *word; /* the reason, for people */
+	uint64_t part[ADDR_PARTS];
+	uint64_t ehlo, ehlo_class; /* 0: not known */
+	bool has_addr, line_syn;   /* refused port-25 connections of that address of late */
+};
+
+/* What one attempt is, before anything was raised. */
+struct facts {
+	const struct detector_attempt *a;
+	struct account *acc;
+	struct active *s;
+	struct origin o;
+	uint16_t day;
+	uint32_t contacts, known;    /* of its recipients; the rest was first met today */
+	double share;		     /* contacts / recipients */
+	bool fresh, young, learning; /* fresh: its first message ever */
+	struct client *client;	     /* NULL: the owner's */
+};
+
+uint64_t hash_text(uint64_t seed, const char *text); /* case does not matter */
+uint64_t mix(uint64_t a, uint64_t b, uint64_t kind);
+
+/* origin.c */
+void origin_of(const struct detector *d, const struct account *acc, const struct addr *client,
+	       const char *ehlo, bool young, uint16_t day, struct origin *o);
+/* The client was used; trusted: it is the owner's from now on. */
+void origin_learn(struct detector *d, struct account *acc, const struct origin *o, bool trusted,
+		  uint16_t day);
+
+/* signals.c */
+void signals_attempt(struct detector *d, struct facts *f);
+void signal_raise(struct detector *d, struct active *s, enum detector_signal sig, double units,
+		  uint32_t count);
+/* words.c */
+void words(const struct detector *d, const struct active *s, struct detector_change *out);
+
+#endif

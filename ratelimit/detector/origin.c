@@ -1,0 +1,195 @@
+/*
+ * origin - where a message comes from, as its account sees it: from 0, the owner's own line and
+ * program, to 1, nothing that anybody ever met. Pure.
+ *
+ * A client becomes the owner's when it was used in the time of learning, when the owner's
+ * correspondents were written to from it (detector.c), or when it was used on days so far apart
+ * that somebody would have complained. The ISP's own pools are learnt: networks that many accounts
+ * are at home in.
+ *
+ * Trusted with nothing. Diagnostics: the word in struct origin. Known gaps: two customers of one
+ * pool look alike.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ratelimit/hash.h"
+
+#include "ratelimit/detector/inside.h"
+
+#define RIPE_DAYS  3 /* twice: from first use to ripe, from ripe to trusted */
+#define NAME_MAX_  128
+#define MANY_MOVES 5 /* networks of its own: whose line or phone changes its address all the time  \
+		      */
+
+enum { KIND_MET = 16, KIND_RIPE = 32, KIND_OWN = 48, KIND_EHLO = ADDR_PARTS, KIND_CLASS };
+
+/* How new a client is, by the narrowest net of it that is the owner's, and by its EHLO name. */
+static const struct {
+	double same_name, other_name;
+	const char *word;
+} novelty[] = {
+    [ADDR_SELF] = {0, .15, "its own address"},
+    [ADDR_NEAR] = {.05, .2, "its own network"},
+    [ADDR_WIDE] = {.1, .4, "its own provider's network"},
+    [ADDR_POOL] = {.2, .5, "a network that many accounts are at home in"},
+    [ADDR_PARTS] = {.65, 1, "a network nobody is at home in"},
+};
+
+uint64_t mix(uint64_t a, uint64_t b, uint64_t kind)
+{
+	const uint64_t v[3] = {a, b, kind};
+	return hash_bytes(kind, v, sizeof(v));
+}
+
+uint64_t hash_text(uint64_t seed, const char *text)
+{
+	char low[NAME_MAX_];
+	size_t n = 0;
+	uint64_t h = seed;
+	for (; *text; text++) {
+		low[n++] = (char)tolower((unsigned char)*text);
+		if (n == sizeof(low)) {
+			h = hash_bytes(h, low, n);
+			n = 0;
+		}
+	}
+	return hash_bytes(h, low, n);
+}
+
+/* "DESKTOP-4711" and "desktop-12" are of one class. */
+static uint64_t class_of(uint64_t seed, const char *name)
+{
+	char low[NAME_MAX_];
+	size_t n = 0;
+	for (; *name && n < sizeof(low); name++) {
+		char c = isdigit((unsigned char)*name) ? '#' : (char)tolower((unsigned char)*name);
+		if (c != '#' || n == 0 || low[n - 1] != '#')
+			low[n++] = c;
+	}
+	return hash_bytes(seed, low, n);
+}
+
+static void parts_of(const struct detector *d, const struct addr *a, struct origin *o)
+{
+	static const uint8_t len4[] = {32, 24, 16, 12}, len6[] = {64, 56, 40, 32};
+	const uint8_t *len = addr_is4(a) ? len4 : len6;
+	for (int i = 0; i < ADDR_PARTS; i++) {
+		struct addr net;
+		addr_mask(a, len[i], &net);
+		o->part[i] = hash_bytes(d->seed + (uint64_t)i, net.b, sizeof(net.b));
+	}
+}
+
+static bool owns(const struct detector *d, const struct account *acc, uint64_t v, unsigned kind,
+		 uint16_t day)
+{
+	return seen_age(&d->seen, mix(acc->key, v, KIND_OWN + kind), day) >= 0;
+}
+
+/* Are so many of all accounts at home there that it says nothing? */
+static bool is_popular(const struct detector *d, uint64_t v, unsigned kind, unsigned least,
+		       unsigned permille)
+{
+	unsigned n = popular_count(&d->popular, mix(0, v, kind));
+	return n >= least && (uint64_t)n * 1000 >= (uint64_t)d->accounts.n * permille;
+}
+
+static bool in_pool(const struct detector *d, const struct origin *o)
+{
+	return is_popular(d, o->part[ADDR_NEAR], ADDR_NEAR, 3, 0) ||
+	       is_popular(d, o->part[ADDR_WIDE], ADDR_WIDE, 3, 10) ||
+	       is_popular(d, o->part[ADDR_POOL], ADDR_POOL, 5, 30);
+}
+
+static int narrowest(const struct detector *d, const struct account *acc, const struct origin *o,
+		     uint16_t day)
+{
+	for (int i = 0; i < ADDR_POOL; i++)
+		if (owns(d, acc, o->part[i], (unsigned)i, day))
+			return i;
+	return in_pool(d, o) ? ADDR_POOL : ADDR_PARTS;
+}
+
+/* 1: the owner's program says that; 0: it never did; between: it says little. */
+static double name_known(const struct detector *d, const struct account *acc,
+			 const struct origin *o, bool young, uint16_t day)
+{
+	if (!o->ehlo)
+		return .5;
+	if (owns(d, acc, o->ehlo, KIND_EHLO, day))
+		return is_popular(d, o->ehlo, KIND_EHLO, 5, 30) ? .5 : 1;
+	if (owns(d, acc, o->ehlo_class, KIND_CLASS, day))
+		return is_popular(d, o->ehlo_class, KIND_CLASS, 5, 30) ? .3 : .6;
+	return young ? .7 : 0;
+}
+
+static bool knocked(const struct detector *d, const struct origin *o)
+{
+	const struct crowd *c =
+	    crowds_find((struct crowds *)&d->lines, o->part[ADDR_SELF], 0, d->now_ms);
+	return c && c->contacts >= 20;
+}
+
+void origin_of(const struct detector *d, const struct account *acc, const struct addr *client,
+	       const char *ehlo, bool young, uint16_t day, struct origin *o)
+{
+	*o = (struct origin){.novelty = .3, .word = "an unknown place", .has_addr = client != NULL};
+	if (ehlo && *ehlo) {
+		o->ehlo = hash_text(d->seed, ehlo);
+		o->ehlo_class = class_of(d->seed, ehlo);
+	}
+	if (!client)
+		return;
+	parts_of(d, client, o);
+	int i = narrowest(d, acc, o, day);
+	double same = name_known(d, acc, o, young, day);
+	o->novelty = novelty[i].other_name + (novelty[i].same_name - novelty[i].other_name) * same;
+	if (i >= ADDR_POOL && acc->moves >= MANY_MOVES)
+		o->novelty *= 1 - .4 * same;
+	o->word = novelty[i].word;
+	o->line_syn = knocked(d, o);
+}
+
+/* True when it is so from now on. */
+static bool own(struct detector *d, const struct account *acc, uint64_t v, unsigned kind,
+		uint16_t day)
+{
+	bool fresh = !owns(d, acc, v, kind, day);
+	if (fresh)
+		popular_add(&d->popular, mix(0, v, kind), day);
+	seen_add(&d->seen, mix(acc->key, v, KIND_OWN + kind), day);
+	return fresh;
+}
+
+/* Met, ripe, owned: each step needs a use some days after the one before. */
+static bool ripen(struct detector *d, const struct account *acc, uint64_t v, unsigned kind,
+		  uint16_t day)
+{
+	return seen_add(&d->seen, mix(acc->key, v, KIND_MET + kind), day) >= RIPE_DAYS &&
+	       seen_add(&d->seen, mix(acc->key, v, KIND_RIPE + kind), day) >= RIPE_DAYS &&
+	       own(d, acc, v, kind, day);
+}
+
+static bool learn_part(struct detector *d, const struct account *acc, uint64_t v, unsigned kind,
+		       bool trusted, uint16_t day)
+{
+	if (trusted || owns(d, acc, v, kind, day))
+		return own(d, acc, v, kind, day);
+	return ripen(d, acc, v, kind, day);
+}
+
+void origin_learn(struct detector *d, struct account *acc, const struct origin *o, bool trusted,
+		  uint16_t day)
+{
+	for (unsigned i = 0; o->has_addr && i < ADDR_PARTS; i++) {
+		bool moved =
+		    (i != ADDR_POOL || trusted) && learn_part(d, acc, o->part[i], i, trusted, day);
+		acc->moves += moved && i == ADDR_NEAR && acc->moves < UINT8_MAX;
+	}
+	if (!o->ehlo)
+		return;
+	learn_part(d, acc, o->ehlo, KIND_EHLO, trusted, day);
+	learn_part(d, acc, o->ehlo_class, KIND_CLASS, trusted, day);
+}

@@ -1,0 +1,318 @@
+/*
+ * signals - what an attempt adds to the score, one function a signal. Pure.
+ *
+ * Trusted with nothing. Diagnostics: none; words.c says what was raised. Known gaps: see
+ * docs/detector.md.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "ratelimit/detector/inside.h"
+
+#define SYN_FEW	     20 /* refused connections a day that mean nothing */
+#define CROWD_LEAST  2	/* other accounts */
+#define SILENT_DAYS  14
+#define PROBE_MS     (3 * DAY_MS)
+#define FAILS_MS     DAY_MS
+#define NETWORK_MS   DAY_MS
+#define SAME_BODY_OK 8
+
+static double weight(const struct detector *d, enum detector_signal sig)
+{
+	return (double)d->conf.weight[sig].points / 100;
+}
+
+static void add_points(struct detector *d, struct active *s, enum detector_signal sig,
+		       double points, double max)
+{
+	double limit = (double)d->conf.weight[sig].max;
+	if (max < limit)
+		limit = max;
+	double p = s->points[sig] + points;
+	/* What stands above a lower limit of this moment stays. */
+	if (points > 0 && p > limit)
+		p = s->points[sig] > limit ? s->points[sig] : limit;
+	s->points[sig] = p > 0 ? p : 0;
+}
+
+void signal_raise(struct detector *d, struct active *s, enum detector_signal sig, double units,
+		  uint32_t count)
+{
+	add_points(d, s, sig, units * weight(d, sig), INFINITY);
+	s->count[sig] += count;
+}
+
+/* At least so much, instead of more and more. */
+static void stand(struct detector *d, struct active *s, enum detector_signal sig, double units,
+		  uint32_t count)
+{
+	double p = units * weight(d, sig), limit = (double)d->conf.weight[sig].max;
+	if (p > limit)
+		p = limit;
+	if (p > s->points[sig]) {
+		s->points[sig] = p;
+		s->count[sig] = count;
+	}
+}
+
+static bool stranger(const struct facts *f)
+{
+	return f->o.novelty >= NOVELTY_STRANGER;
+}
+
+/* --- one a signal --- */
+
+static void new_client(struct detector *d, struct facts *f)
+{
+	double n = f->o.novelty;
+	if (n <= NOVELTY_OWN)
+		return;
+	if (f->young)
+		n *= .5;
+	signal_raise(d, f->s, SIGNAL_NEW_CLIENT, n * f->contacts, f->contacts);
+	/* Whoever writes to the owner's friends is likely the owner; two of them a message count.
+	 */
+	double friends = f->known > 2 ? 2 : f->known;
+	if (f->contacts <= f->known)
+		signal_raise(d, f->s, SIGNAL_NEW_CLIENT, -.45 * friends, 0);
+}
+
+static void contacts(struct detector *d, struct facts *f)
+{
+	double allowed = 2 * level_count(f->acc->contacts_day);
+	if (allowed < 8)
+		allowed = 8;
+	uint32_t today = f->s->contacts_today, before = today - f->contacts;
+	double more = today - (before > allowed ? before : allowed);
+	if (f->o.novelty > NOVELTY_OWN || more <= 0 || !f->contacts)
+		return;
+	double max = 50, units = f->young ? .6 : 1;
+	if (f->o.line_syn) {
+		units *= 3;
+		max = 90;
+	}
+	add_points(d, f->s, SIGNAL_CONTACTS, more * units * weight(d, SIGNAL_CONTACTS), max);
+	f->s->count[SIGNAL_CONTACTS] += f->contacts;
+}
+
+static double hour(const struct detector *d, const uint32_t n[2])
+{
+	double part = (double)(d->now_ms % HOUR_MS) / (double)HOUR_MS;
+	return n[0] + n[1] * (1 - part);
+}
+
+static void rate(struct detector *d, struct facts *f)
+{
+	double n = hour(d, f->s->rcpts_hour),
+	       habit = 2 * level_count(week_level(f->acc, f->s->block));
+	double day = level_count(f->acc->rcpts_day) / 3;
+	double base = habit > day ? habit : day;
+	if (base < 10)
+		base = 10;
+	if (n > base && f->contacts)
+		stand(d, f->s, SIGNAL_RATE, log2(n / base) * hour(d, f->s->contacts_hour) / n,
+		      (uint32_t)n);
+}
+
+static void networks(struct detector *d, struct facts *f)
+{
+	static const double units[] = {0, 0, 0, .8, 2, 3.5, 5};
+	unsigned n = 0, known = 0, met = 0;
+	if (!stranger(f))
+		return;
+	for (int i = 0; i < CLIENTS; i++) {
+		const struct client *c = &f->s->client[i];
+		if (!c->net || d->now_ms - c->last_ms > NETWORK_MS)
+			continue;
+		n++;
+		known += c->known;
+		met += c->contacts;
+	}
+	double share = (met + 1.0) / (met + known + 1.0);
+	stand(d, f->s, SIGNAL_NETWORKS, units[n > 6 ? 6 : n] * share, n);
+}
+
+static void silence(struct detector *d, struct facts *f)
+{
+	if (stranger(f) && f->s->silent_days >= SILENT_DAYS && f->day - f->s->silent_day <= 3u)
+		stand(d, f->s, SIGNAL_SILENCE, f->o.novelty, f->s->silent_days);
+}
+
+/* prvs=TAG=USER@, list-bounces+USER=DOMAIN@, bounce-4711@: what varies by message is cut away. */
+static uint64_t sender_key(const struct detector *d, const char *from)
+{
+	char low[128];
+	size_t n = 0;
+	const char *at = strrchr(from, '@'), *cut = strpbrk(from, "+=");
+	for (const char *p = from; *p && n < sizeof(low); p++) {
+		if (cut && at && p >= cut && p < at)
+			continue;
+		low[n++] = *p >= '0' && *p <= '9' ? '#' : *p;
+	}
+	char text[129];
+	memcpy(text, low, n);
+	text[n] = '\0';
+	return hash_text(d->seed + 7, text);
+}
+
+static void senders(struct detector *d, struct facts *f)
+{
+	if (!f->a->from)
+		return;
+	uint64_t key = mix(f->acc->key, sender_key(d, f->a->from), 's');
+	bool fresh = seen_age(&d->seen, key, f->day) < 0;
+	if (f->acc->stage < STAGE_HOLD)
+		seen_add(&d->seen, key, f->day);
+	if (!fresh || f->learning)
+		return;
+	double habit = level_count(f->acc->senders_day);
+	uint32_t today = ++f->s->senders_today;
+	bool churn = today > 2 && today > 2 * habit;
+	if (!f->young && (churn || (stranger(f) && today > habit)))
+		signal_raise(d, f->s, SIGNAL_SENDERS, f->share, 1);
+}
+
+static void one_in_order(struct detector *d, struct facts *f, const char *rcpt)
+{
+	struct active *s = f->s;
+	const char *at = strrchr(rcpt, '@');
+	size_t n = at ? (size_t)(at - rcpt) : strlen(rcpt);
+	char local[sizeof(s->last_local)];
+	if (n >= sizeof(local))
+		n = sizeof(local) - 1;
+	memcpy(local, rcpt, n);
+	local[n] = '\0';
+	uint32_t domain = (uint32_t)hash_text(d->seed, at ? at : "");
+	bool goes_on = domain == s->last_domain && strcasecmp(local, s->last_local) > 0;
+	s->run = goes_on ? s->run + 1 : 1;
+	s->last_domain = domain;
+	memcpy(s->last_local, local, n + 1);
+	if (s->run >= 6) {
+		signal_raise(d, s, SIGNAL_DICTIONARY, 1, 0);
+		if (s->run > s->count[SIGNAL_DICTIONARY])
+			s->count[SIGNAL_DICTIONARY] = s->run;
+	}
+}
+
+static void same_body(struct detector *d, struct facts *f)
+{
+	struct active *s = f->s;
+	if (!f->a->has_body)
+		return;
+	bool same = __builtin_popcountll(s->body ^ f->a->body) <= d->conf.near_bits;
+	uint32_t before = same ? s->body_rcpts : 0;
+	s->body = f->a->body;
+	s->body_rcpts = before + (uint32_t)f->a->n_rcpt;
+	double allowed = level_count(f->acc->rcpts_day);
+	if (allowed < SAME_BODY_OK)
+		allowed = SAME_BODY_OK;
+	double more = s->body_rcpts - (before > allowed ? before : allowed);
+	if (stranger(f) && more > 0) {
+		signal_raise(d, s, SIGNAL_SAME_BODY, more * f->o.novelty, 0);
+		s->count[SIGNAL_SAME_BODY] = s->body_rcpts;
+	}
+}
+
+/* Others that did the same and looked stolen, less those that did it and did not. */
+static void crowd_points(struct detector *d, struct facts *f, const struct crowd *c,
+			 enum detector_signal sig, unsigned least)
+{
+	uint32_t me = (uint32_t)f->acc->key;
+	unsigned bad = crowd_others(c->suspect, c->n_suspect, me),
+		 good = crowd_others(c->honest, c->n_honest, me);
+	if (bad < least + good || !f->contacts)
+		return;
+	double reached = c->contacts > 20 ? 20 : c->contacts;
+	stand(d, f->s, sig, (bad - good + reached / 8) * f->share, bad);
+}
+
+static void campaign(struct detector *d, struct facts *f)
+{
+	bool odd = stranger(f) ? f->share >= .5 : f->share >= .7;
+	if (!f->a->has_body || f->learning)
+		return;
+	int bits = (int)d->conf.near_bits;
+	struct crowd *c = odd ? crowds_get(&d->texts, f->a->body, bits, d->now_ms)
+			      : crowds_find(&d->texts, f->a->body, bits, d->now_ms);
+	if (!c)
+		return;
+	crowd_points(d, f, c, SIGNAL_CAMPAIGN, stranger(f) ? CROWD_LEAST : CROWD_LEAST + 1);
+	if (odd)
+		crowd_join(c->suspect, &c->n_suspect, (uint32_t)f->acc->key);
+	else
+		crowd_join(c->honest, &c->n_honest, (uint32_t)f->acc->key);
+	c->contacts += odd ? f->contacts : 0;
+}
+
+static void shared(struct detector *d, struct facts *f)
+{
+	bool odd = stranger(f) && f->share >= .5;
+	if (!f->o.has_addr || f->learning)
+		return;
+	for (int i = ADDR_SELF; i <= ADDR_NEAR; i++) {
+		uint64_t key = f->o.part[i];
+		struct crowd *c = odd ? crowds_get(&d->sources, key, 0, d->now_ms)
+				      : crowds_find(&d->sources, key, 0, d->now_ms);
+		if (!c)
+			continue;
+		if (odd)
+			crowd_points(d, f, c, SIGNAL_SHARED, CROWD_LEAST);
+		if (odd)
+			crowd_join(c->suspect, &c->n_suspect, (uint32_t)f->acc->key);
+		else
+			crowd_join(c->honest, &c->n_honest, (uint32_t)f->acc->key);
+		c->contacts += odd ? f->contacts : 0;
+	}
+}
+
+static void syn(struct detector *d, struct facts *f)
+{
+	if (!f->o.line_syn)
+		return;
+	const struct crowd *c = crowds_find(&d->lines, f->o.part[ADDR_SELF], 0, d->now_ms);
+	if (c)
+		stand(d, f->s, SIGNAL_SYN, log2((double)c->contacts / SYN_FEW) + 1, c->contacts);
+}
+
+static void passwords(struct detector *d, struct facts *f)
+{
+	if (!stranger(f))
+		return;
+	if (f->s->fails && d->now_ms - f->s->fails_ms <= FAILS_MS)
+		stand(d, f->s, SIGNAL_PASSWORDS, f->s->fails, f->s->fails);
+	const struct crowd *c =
+	    f->o.has_addr ? crowds_find(&d->sources, f->o.part[ADDR_SELF], 0, d->now_ms) : NULL;
+	if (c && c->n_failed >= 3)
+		stand(d, f->s, SIGNAL_PASSWORDS, 10, c->n_failed);
+}
+
+static void probe(struct detector *d, struct facts *f)
+{
+	struct active *s = f->s;
+	bool first = f->client && f->client->known + f->client->contacts == 0;
+	if (f->o.novelty <= NOVELTY_OWN || f->learning || f->young)
+		return;
+	bool recent = s->probe_ms && d->now_ms - s->probe_ms <= PROBE_MS;
+	if (recent && f->contacts && f->share >= .6)
+		stand(d, s, SIGNAL_PROBE, 1, 1);
+	if (first && f->a->n_rcpt == 1 && f->contacts == 1 && !recent)
+		s->probe_ms = d->now_ms;
+}
+
+void signals_attempt(struct detector *d, struct facts *f)
+{
+	new_client(d, f);
+	contacts(d, f);
+	rate(d, f);
+	networks(d, f);
+	silence(d, f);
+	senders(d, f);
+	same_body(d, f);
+	campaign(d, f);
+	shared(d, f);
+	syn(d, f);
+	passwords(d, f);
+	probe(d, f);
+	for (size_t i = 0; i < f->a->n_rcpt && f->share >= .8; i++)
+		one_in_order(d, f, f->a->rcpt[i]);
+}

@@ -1,0 +1,201 @@
+/*
+ * replay - the real detector over a recorded trace, by the trace's own clock.
+ *
+ * Trusted with a file from anywhere. Diagnostics: wrong lines on stderr, the first few with their
+ * number; a summary. Known gaps: lines are taken in the order of the file; one that is older than
+ * those before it counts as if it came at the latest time seen.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <talloc.h>
+
+#include "ratelimit/detector/config.h"
+
+#include "webui/ctl/nouns.h"
+#include "webui/ctl/out.h"
+#include "webui/ctl/trace.h"
+
+#define SEED	 0x5e15
+#define TOLD	 5	     /* wrong lines that are named */
+#define MAX_LINE (64u << 20) /* bytes */
+
+struct replay {
+	struct cli *c;
+	struct detector *d;
+	struct detector_change change;
+	int64_t latest_ms;
+	uint64_t line, wrong, late, passed_over, attempts, rcpts, changes[STAGE_COUNT];
+};
+
+/* --- what comes out --- */
+
+static void print_change(struct replay *r, const char *account)
+{
+	const struct detector_change *ch = &r->change;
+	json_t *why = json_array();
+	for (int i = 0; i < ch->n_why; i++)
+		json_array_append_new(why, json_string(ch->why[i]));
+	json_t *v = json_pack("{s:I, s:s, s:s, s:I, s:o}", "t", (json_int_t)ch->t_ms, "account",
+			      account, "stage", detector_stage_name(ch->stage), "score",
+			      (json_int_t)ch->score, "why", why);
+	json_dumpf(v, r->c->io->out, JSON_COMPACT | JSON_ENSURE_ASCII);
+	fputc('\n', r->c->io->out);
+	json_decref(v);
+	r->changes[ch->stage]++;
+}
+
+static void print_summary(const struct replay *r)
+{
+	FILE *f = r->c->io->err;
+	fprintf(f, "%" PRIu64 " lines, %" PRIu64 " attempts, %" PRIu64 " recipients", r->line,
+		r->attempts, r->rcpts);
+	for (int s = STAGE_COUNT - 1; s >= 0; s--)
+		fprintf(f, ", %" PRIu64 " %s", r->changes[s],
+			detector_stage_name((enum detector_stage)s));
+	if (r->wrong)
+		fprintf(f, ", %" PRIu64 " lines wrong", r->wrong);
+	if (r->late)
+		fprintf(f, ", %" PRIu64 " out of order", r->late);
+	if (r->passed_over)
+		fprintf(f, ", %" PRIu64 " of no known kind", r->passed_over);
+	fputc('\n', f);
+}
+
+/* --- what goes in --- */
+
+static bool feed_attempt(struct replay *r, const struct trace *t)
+{
+	r->attempts++;
+	r->rcpts += t->a.n_rcpt;
+	if (detector_attempt(r->d, &t->a, &r->change))
+		print_change(r, t->a.account);
+	/* The replies come after it: what they change is in force for the next. */
+	return detector_replies(r->d, t->t_ms + 1, &t->a, t->reply, t->a.n_rcpt, &r->change);
+}
+
+static bool feed(struct replay *r, const struct trace *t)
+{
+	const struct addr *client = t->a.has_client ? &t->a.client : NULL;
+	switch (t->kind) {
+	case TRACE_ATTEMPT:
+		return feed_attempt(r, t);
+	case TRACE_AUTH:
+		return detector_auth(r->d, t->t_ms, t->a.account, client, t->auth_ok, &r->change);
+	case TRACE_SYN:
+		detector_syn25(r->d, t->t_ms, client, t->syn, t->dst);
+		return false;
+	case TRACE_REPORT:
+		return detector_complaint(r->d, t->t_ms, t->a.account, &r->change);
+	case TRACE_BOUNCE:
+		return detector_bounce(r->d, t->t_ms, t->a.account, t->code, &r->change);
+	case TRACE_OTHER:
+		r->passed_over++;
+		break;
+	}
+	return false;
+}
+
+static void wrong_line(struct replay *r, const char *err)
+{
+	if (r->wrong++ < TOLD)
+		cli_warn(r->c, "line %" PRIu64 " is left out: %s", r->line, err);
+	if (r->wrong == TOLD + 1)
+		cli_warn(r->c, "further wrong lines are only counted");
+}
+
+static void take_line(struct replay *r, struct trace *t, const char *line, size_t len)
+{
+	const char *err;
+	r->line++;
+	if (strspn(line, " \t\r\n") == len)
+		return;
+	if (!trace_parse(t, line, len, &err)) {
+		wrong_line(r, err);
+		return;
+	}
+	r->late += t->t_ms < r->latest_ms;
+	r->latest_ms = t->t_ms > r->latest_ms ? t->t_ms : r->latest_ms;
+	if (feed(r, t))
+		print_change(r, t->a.account);
+}
+
+static int read_all(struct replay *r, FILE *f, const char *name)
+{
+	struct trace t = {.root = NULL};
+	char *line = NULL;
+	size_t cap = 0;
+	ssize_t n;
+	int status = EX_OK;
+	while (status == EX_OK && (n = getline(&line, &cap, f)) >= 0) {
+		take_line(r, &t, line, (size_t)n);
+		if ((size_t)n > MAX_LINE)
+			status = cli_fail(r->c, EX_DATAERR, "%s: line %" PRIu64 " is too long",
+					  name, r->line);
+	}
+	if (ferror(f))
+		status = cli_fail(r->c, EX_IOERR, "%s: %s", name, strerror(errno));
+	free(line);
+	trace_clear(&t);
+	return status ? status : r->wrong ? EX_DATAERR : EX_OK;
+}
+
+/* --- the command --- */
+
+static bool conf_given(const struct cli *c)
+{
+	for (size_t i = 0; i < c->n_given; i++)
+		if (strcmp(c->given[i].opt->name, "config") == 0)
+			return true;
+	return false;
+}
+
+/* A trace is judged by the defaults unless another configuration is asked for. */
+static bool settings(struct cli *c, struct detector_settings *s)
+{
+	char *err = NULL;
+	detector_conf_default(&s->detector);
+	s->accounts = 1000000;
+	return !conf_given(c) ||
+	       conf_load(c->pool, c->conf_file, detector_keys, detector_n_keys, s, &err) ||
+	       (cli_fail(c, EX_CONFIG, "%s", err), false);
+}
+
+static int run_replay(struct cli *c)
+{
+	struct detector_settings s = {.accounts = 0};
+	const char *name = c->args[0];
+	bool in = strcmp(name, "-") == 0;
+	if (!settings(c, &s))
+		return EX_CONFIG;
+	FILE *f = in ? c->io->in : fopen(name, "re");
+	if (!f)
+		return cli_fail(c, EX_NOINPUT, "%s: %s", name, strerror(errno));
+	struct replay *r = talloc_zero(c->pool, struct replay);
+	r->c = c;
+	r->d = detector_new(&s.detector, SEED, (size_t)s.accounts);
+	int status = r->d ? read_all(r, f, name) : cli_fail(c, EX_OSERR, "no memory");
+	if (r->d)
+		print_summary(r);
+	detector_free(r->d);
+	if (!in)
+		fclose(f);
+	return status;
+}
+
+static const struct cli_verb verbs[] = {
+    {NULL, "FILE|-", "Run the detector of stolen accounts over a recorded trace.",
+     "The trace is JSON lines; sekishoctl(8) says what they hold. Printed is one line of JSON for "
+     "each change of an account's stage: normal, watch, throttle, hold, suspend, with the score "
+     "and "
+     "the reasons; the summary goes to standard error. The clock is the trace's own. Thresholds "
+     "and "
+     "weights are the defaults, or those of --config FILE. Nothing but FILE is read, and nothing "
+     "is "
+     "changed. Wrong lines are left out; then the exit status is 65.",
+     NULL, run_replay},
+};
+const struct cli_noun noun_replay = {"replay", "what would the detector have done",
+				     CLI_VERBS(verbs)};
