@@ -18,6 +18,7 @@ struct amap {
 	uint8_t *slots;
 	size_t stride, value_at, n_slots, count, max;
 	uint8_t key_at, key_bytes; /* of an address: those that are kept */
+	uint32_t shape;		   /* counts what may take an entry out of a walk's sight */
 	uint64_t seed[2];
 };
 
@@ -112,6 +113,7 @@ static void grow(struct amap *m)
 	uint8_t *old = m->slots;
 	size_t n = m->n_slots, index;
 	make_slots(m, n * 2);
+	m->shape++;
 	for (size_t i = 0; i < n; i++) {
 		const uint8_t *s = old + i * m->stride;
 		if (used(s))
@@ -155,6 +157,7 @@ static void remove_at(struct amap *m, size_t hole)
 		if (((i - home) & mask) < ((i - hole) & mask))
 			continue; /* it does not reach back as far as the hole */
 		memcpy(at(m, hole), s, m->stride);
+		m->shape += i < hole; /* from the first slots to the last */
 		hole = i;
 	}
 	at(m, hole)[1] = 0;
@@ -174,6 +177,7 @@ void amap_clear(struct amap *m)
 {
 	talloc_free(m->slots);
 	m->count = 0;
+	m->shape++;
 	make_slots(m, MIN_SLOTS);
 }
 
@@ -195,4 +199,25 @@ void amap_each(struct amap *m,
 		else
 			n++;
 	}
+}
+
+/* From the last slot to the first: entries that removals move back stay ahead, or come again. */
+bool amap_some(struct amap *m, struct amap_walk *w, size_t max,
+	       bool (*fn)(const struct addr *key, uint8_t tag, void *value, void *arg), void *arg)
+{
+	struct addr key;
+	for (size_t n = 0; n < max; n++) {
+		if (!w->begun || w->shape != m->shape)
+			*w = (struct amap_walk){m->n_slots, m->shape, true};
+		if (w->left == 0)
+			return false;
+		uint8_t *s = at(m, w->left - 1);
+		if (used(s))
+			read_key(m, s, &key);
+		if (used(s) && fn(&key, s[0], s + m->value_at, arg))
+			remove_at(m, w->left - 1);
+		else
+			w->left--;
+	}
+	return true;
 }

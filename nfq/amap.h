@@ -30,4 +30,16 @@ void amap_clear(struct amap *m);
 void amap_each(struct amap *m,
 	       bool (*fn)(const struct addr *key, uint8_t tag, void *value, void *arg), void *arg);
 
+/*
+ * The same bit by bit: at most max slots are looked at in one call. Between two calls the table may
+ * change: an entry that is there all the while is met, perhaps twice. False: that was the last bit.
+ */
+struct amap_walk { /* zeroed to begin with */
+	size_t left;
+	uint32_t shape;
+	bool begun;
+};
+bool amap_some(struct amap *m, struct amap_walk *w, size_t max,
+	       bool (*fn)(const struct addr *key, uint8_t tag, void *value, void *arg), void *arg);
+
 #endif

@@ -77,7 +77,11 @@ struct nfqd {
 	bool look_failed;  /* it could not be read what sets there are */
 	bool policy_known; /* from disk or feed; until then the kernel's sets are left alone */
 	bool full;	   /* a set could not take an element */
-	bool alarmed;	   /* a set is above 80 % */
+	bool failed;	   /* the kernel refused a change: what it holds is not known */
+	bool owed;	   /* the policy was replaced while nothing could be done about it */
+	size_t changed;	   /* elements, by the comparison that is under way */
+	struct event *step_event;
+	bool alarmed; /* a set is above 80 % */
 	struct nfqd_counter counters[MAX_COUNTERS];
 	unsigned n_counters;
 	struct stats *stats;
@@ -126,8 +130,10 @@ enum kernel_how {
 	KERNEL_ALL,    /* the policy is another one */
 	KERNEL_REFILL, /* nobody knows what the kernel holds */
 };
-/* Bring the kernel's sets up to the policy. */
+/* Bring the kernel's sets up to the policy: a slice of it at once, the rest from the event loop. */
 void kernel_apply(struct nfqd *d, enum kernel_how how);
+/* The event of the rest; and all of it now, before the loop runs. */
+void kernel_start(struct nfqd *d);
 /* Tell acctd of the version that is in force and on disk, when it was not. */
 void kernel_tell(struct nfqd *d);
 /* The kernel knows us as gone from now on. */

@@ -20,7 +20,7 @@
 
 #define COMPARE_MS	60000 /* a full set is tried again this often */
 #define COMPARE_SOON_MS 10000 /* look after the sets this often when others change the ruleset */
-#define SMALL		20000 /* elements that are put in again as a whole without much ado */
+#define SMALL		3000  /* elements that are put in again as a whole, in one transaction */
 #define ALIVE_MS	3000
 #define BEAT_MS		1000
 #define LEARN_RATE	20000 /* sources a second */
@@ -78,6 +78,49 @@ static void report(struct nfqd *d, const char *what, const struct nftset_result 
 		d->full = true;
 }
 
+/* --- alive ----------------------------------------------------------------------- */
+
+static void say_alive(struct nfqd *d, enum nftset_verb verb)
+{
+	static const enum nftset_id sets[] = {NFTSET_ALIVE4, NFTSET_ALIVE6};
+	struct nftset_op ops[2] = {{0}};
+	for (size_t i = 0; i < 2; i++)
+		ops[i] = (struct nftset_op){.verb = verb, .set = sets[i], .timeout_ms = ALIVE_MS};
+	const struct nftset_result r = nftset_apply(d->sets, ops, 2);
+	if (r.failed > 0 && verb != NFTSET_DELETE)
+		log_event(LOG_ERR, "-", "kernel", "alive-failed", LS("reason", strerror(r.error)),
+			  LS("hint", "the rules take nfqd for gone"));
+}
+
+/* The rules hand packets to the queues while they find the element there. */
+static void heartbeat(struct nfqd *d)
+{
+	if (!nfqd_healthy(d))
+		return;
+	d->alive_ms = clock_mono_ms();
+	say_alive(d, NFTSET_REPLACE);
+}
+
+/* A million elements take longer than the rules wait for a sign of life. */
+static void beat(struct nfqd *d)
+{
+	if (clock_mono_ms() - d->alive_ms < BEAT_MS)
+		return;
+	queues_look(d);
+	heartbeat(d);
+}
+
+static void between(void *arg)
+{
+	beat(arg);
+}
+
+void kernel_leave(struct nfqd *d)
+{
+	if (d->state != NFQD_WAITING)
+		say_alive(d, NFTSET_DELETE);
+}
+
 /* --- policy into sets ------------------------------------------------------------ */
 
 /* Which sets there are, and how many elements they have. */
@@ -107,33 +150,98 @@ static struct ksync_result put_policy(struct nfqd *d, enum kernel_how how)
 	int64_t utc = clock_utc_ms();
 	if (how == KERNEL_DIRTY)
 		return ksync_flush(d->ksync, d->sets, p, utc);
-	d->full = false;
+	d->full = d->failed = d->owed = d->others = false;
+	d->changed = 0;
 	d->compared_ms = clock_mono_ms();
-	d->others = false;
-	if (how == KERNEL_ALL && look(d) && !worth_refill(d))
+	if (how == KERNEL_ALL && !worth_refill(d))
 		return ksync_full(d->ksync, d->sets, p, utc);
 	return ksync_refill(d->ksync, d->sets, p, utc);
 }
 
-void kernel_apply(struct nfqd *d, enum kernel_how how)
+/* A comparison is over. */
+static void compared(struct nfqd *d)
 {
-	uint64_t version = policy_version(shared_policy(d->shared));
-	if (d->state == NFQD_WAITING || !d->policy_known || d->look_failed)
-		return;
-	const struct ksync_result r = put_policy(d, how);
-	report(d, "exemptions", &r.sets);
-	/* What the sets hold is not what it should be now: do it again soon. */
-	d->others |= r.sets.failed > 0;
-	if (r.changed > 0)
-		log_event(how == KERNEL_DIRTY ? LOG_DEBUG : LOG_INFO, "-", "kernel",
-			  "policy-applied", LI("version", version), LI("elements", r.changed));
+	if (d->changed > 0)
+		log_event(LOG_INFO, "-", "kernel", "policy-applied", LI("version", d->applied),
+			  LI("elements", d->changed));
+	d->changed = 0;
+}
+
+static void go_on_later(struct nfqd *d)
+{
+	static const struct timeval now = {0, 0};
+	if (ksync_busy(d->ksync) && !event_pending(d->step_event, EV_TIMEOUT, NULL))
+		(void)event_add(d->step_event, &now);
+}
+
+/*
+ * What a transaction or a slice came to. The version is in force when nothing of it was put off,
+ * and no comparison is under way that its predecessor had not been through: nfqd judges what the
+ * sets do not hold, but not what they should not.
+ */
+static void applied(struct nfqd *d, const struct ksync_result *r)
+{
+	report(d, "exemptions", &r->sets);
+	d->failed |= r->sets.failed > 0;
+	go_on_later(d);
 	/* A set that is full leaves its exemptions to the verdict path: they are in force, only
 	 * slower. */
-	if (r.sets.failed > 0)
+	if (r->sets.failed > 0 || ksync_behind(d->ksync) ||
+	    (d->applied == 0 && ksync_busy(d->ksync)))
 		return;
-	d->applied = version;
+	d->applied = policy_version(shared_policy(d->shared));
 	kernel_tell(d);
 	check_fill(d);
+}
+
+void kernel_apply(struct nfqd *d, enum kernel_how how)
+{
+	d->owed |= how != KERNEL_DIRTY;
+	if (d->state == NFQD_WAITING || !d->policy_known || d->look_failed)
+		return;
+	if (how == KERNEL_ALL && !look(d))
+		return;
+	const struct ksync_result r = put_policy(d, how);
+	if (how != KERNEL_DIRTY)
+		d->changed += r.changed;
+	else if (r.changed > 0)
+		log_event(LOG_DEBUG, "-", "kernel", "policy-applied",
+			  LI("version", policy_version(shared_policy(d->shared))),
+			  LI("elements", r.changed));
+	applied(d, &r);
+	if (how != KERNEL_DIRTY && !ksync_busy(d->ksync))
+		compared(d);
+}
+
+static void step(struct nfqd *d)
+{
+	const struct ksync_result r =
+	    ksync_step(d->ksync, d->sets, shared_policy(d->shared), clock_utc_ms());
+	d->changed += r.changed;
+	applied(d, &r);
+	if (!ksync_busy(d->ksync))
+		compared(d);
+}
+
+static void on_step(evutil_socket_t fd, short what, void *arg)
+{
+	struct nfqd *d = arg;
+	(void)fd, (void)what;
+	/* Without tables there is nothing to go on with. */
+	if (d->state != NFQD_WAITING && ksync_busy(d->ksync))
+		step(d);
+}
+
+void kernel_start(struct nfqd *d)
+{
+	d->step_event = event_new(d->base, -1, 0, on_step, d);
+	if (!d->step_event)
+		fatal("out of memory");
+	kernel_tick(d);
+	while (d->state != NFQD_WAITING && ksync_busy(d->ksync)) {
+		step(d);
+		beat(d);
+	}
 }
 
 void kernel_tell(struct nfqd *d)
@@ -141,45 +249,6 @@ void kernel_tell(struct nfqd *d)
 	if (d->applied != d->told && d->feed && policy_store_has(d->store, d->applied) &&
 	    feed_applied(d->feed, d->applied))
 		d->told = d->applied;
-}
-
-/* --- alive ----------------------------------------------------------------------- */
-
-static void say_alive(struct nfqd *d, enum nftset_verb verb)
-{
-	static const enum nftset_id sets[] = {NFTSET_ALIVE4, NFTSET_ALIVE6};
-	struct nftset_op ops[2] = {{0}};
-	for (size_t i = 0; i < 2; i++)
-		ops[i] = (struct nftset_op){.verb = verb, .set = sets[i], .timeout_ms = ALIVE_MS};
-	const struct nftset_result r = nftset_apply(d->sets, ops, 2);
-	if (r.failed > 0 && verb != NFTSET_DELETE)
-		log_event(LOG_ERR, "-", "kernel", "alive-failed", LS("reason", strerror(r.error)),
-			  LS("hint", "the rules take nfqd for gone"));
-}
-
-/* The rules hand packets to the queues while they find the element there. */
-static void heartbeat(struct nfqd *d)
-{
-	if (!nfqd_healthy(d))
-		return;
-	d->alive_ms = clock_mono_ms();
-	say_alive(d, NFTSET_REPLACE);
-}
-
-/* A million elements take longer than the rules wait for a sign of life. */
-static void between(void *arg)
-{
-	struct nfqd *d = arg;
-	if (clock_mono_ms() - d->alive_ms < BEAT_MS)
-		return;
-	queues_look(d);
-	heartbeat(d);
-}
-
-void kernel_leave(struct nfqd *d)
-{
-	if (d->state != NFQD_WAITING)
-		say_alive(d, NFTSET_DELETE);
 }
 
 /* --- watching -------------------------------------------------------------------- */
@@ -292,13 +361,12 @@ uint64_t kernel_counter(const struct nfqd *d, const char *name)
 static void look_after_sets(struct nfqd *d, bool anew, bool jumped, int64_t mono)
 {
 	int64_t age = mono - d->compared_ms;
-	bool again = d->full && age >= COMPARE_MS;
-	if (!anew && !jumped && !again && !(d->others && age >= COMPARE_SOON_MS))
+	bool again = (d->full && age >= COMPARE_MS) || (d->failed && age >= COMPARE_SOON_MS);
+	bool others = (d->others && age >= COMPARE_SOON_MS && !ksync_busy(d->ksync)) || d->owed;
+	if (!d->policy_known || (!anew && !jumped && !again && !others))
 		return;
 	if (!look(d))
 		return;
-	d->compared_ms = mono;
-	d->others = false;
 	/* A jump of the clock moves the ends that the kernel has; chains may have come or gone. */
 	kernel_apply(d, anew || jumped || again ? KERNEL_REFILL : KERNEL_ALL);
 }

@@ -406,7 +406,7 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < HARVESTS; i++)
 		d.harvested_ms[i] = clock_utc_ms();
 	d.state = NFQD_NO_STEP; /* the first tick finds out */
-	kernel_tick(&d);
+	kernel_start(&d);
 	start_feed(&d);
 	log_event(LOG_NOTICE, "-", "process", "ready", LI("queues", d.n_workers),
 		  LS("state", nfqd_shown_state(&d)));

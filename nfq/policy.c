@@ -516,6 +516,17 @@ void policy_each(const struct policy *p, bool (*fn)(const struct policy_item *i,
 			return;
 }
 
+bool policy_some(const struct policy *p, uint32_t *at, uint32_t max,
+		 bool (*fn)(const struct policy_item *i, void *arg), void *arg)
+{
+	for (; max > 0 && *at < p->high; max--) {
+		const struct policy_item *i = &p->items[(*at)++];
+		if (i->class != FREE && !fn(i, arg))
+			break;
+	}
+	return *at < p->high;
+}
+
 void policy_each_length(const struct policy *p, bool is4, unsigned lo, unsigned hi,
 			bool (*fn)(const struct policy_item *i, void *arg), void *arg)
 {

@@ -90,6 +90,10 @@ const struct policy_item *policy_exact(const struct policy *p, const struct pref
 /* Every entry, in no order. fn returns false to stop. */
 void policy_each(const struct policy *p, bool (*fn)(const struct policy_item *i, void *arg),
 		 void *arg);
+/* The same from position *at on (0 to begin with), at most max positions; *at moves on. Entries
+ * that come and go between two calls may be told or not. False: there are no more. */
+bool policy_some(const struct policy *p, uint32_t *at, uint32_t max,
+		 bool (*fn)(const struct policy_item *i, void *arg), void *arg);
 /* Entries of exactly these lengths only; nothing is walked when there are none. */
 void policy_each_length(const struct policy *p, bool is4, unsigned lo, unsigned hi,
 			bool (*fn)(const struct policy_item *i, void *arg), void *arg);
