@@ -53,6 +53,7 @@ logged_times() { [ "$(grep -c -- "$1" "$DIR/msad.log")" -ge "$2" ]; } # TEXT N
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
 start_msad() {
+	rm -f "$DIR/msad.log"
 	spawn msad "$BIN/sekisho-msad" -c "$DIR/sekisho.conf"
 	wait_until logged "msad ready"
 }
