@@ -180,3 +180,10 @@ bool metrics_serve(struct event_base *base, const char *listen, void (*refresh)(
 	server.http = http;
 	return true;
 }
+
+void metrics_close(void)
+{
+	if (server.http)
+		evhttp_free(server.http);
+	server.http = NULL;
+}

@@ -30,5 +30,7 @@ void metrics_render(struct evbuffer *out);
  * each answer. One port a process. False with *err. */
 bool metrics_serve(struct event_base *base, const char *listen, void (*refresh)(void *arg),
 		   void *arg, const char **err);
+/* Close the port, if one is open; the metrics stay. */
+void metrics_close(void);
 
 #endif

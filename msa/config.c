@@ -15,6 +15,7 @@
 #include "msa/sizes.h"
 
 #define O(field) offsetof(struct msa_config, field)
+#define RO(field) offsetof(struct route, field)
 #define DAY	 (INT64_C(86400) * 1000)
 #define MB	 (INT64_C(1) << 20)
 
@@ -138,15 +139,39 @@ const struct conf_key msa_keys[] = {
      "without a byte", false},
     {"msa", "session_timeout", CONF_DURATION, O(session_timeout), "1h", 10000, DAY, NULL, true,
      "longest session", false},
+    {"msa", "handover_timeout", CONF_DURATION, O(handover_timeout), "10m", 0, DAY, NULL, true,
+     "for sessions of the program before an upgrade", false},
     {"msa", "stop_timeout", CONF_DURATION, O(stop_timeout), "10s", 0, 300000, NULL, true,
      "for messages under way when stopping", false},
 
-    {"msa", "smarthost", CONF_STRING, O(smarthost), "127.0.0.1:25", 0, 0, NULL, false,
-     "where mail is delivered to, ADDRESS:PORT", false},
-    {"msa", "smarthost_name", CONF_STRING, O(smarthost_name), "", 0, 0, NULL, false,
+    {"msa", "smarthost", CONF_STRING, O(smarthost), "127.0.0.1:25", 0, 0, NULL, true,
+     "where mail goes that no route is for: HOST[:PORT], a route's name, or mx", false},
+    {"msa", "smarthost_name", CONF_STRING, O(smarthost_name), "", 0, 0, NULL, true,
      "the name in its certificate, for mail that requires TLS; empty: its address", false},
-    {"msa", "smarthost_ca", CONF_PATH, O(smarthost_ca), "", 0, 0, NULL, false,
-     "who may have signed it, PEM; empty: the system's authorities", false},
+    {"msa", "smarthost_ca", CONF_PATH, O(smarthost_ca), "", 0, 0, NULL, true,
+     "who may have signed it, PEM; empty: relay_ca", false},
+    {"msa", "relay_tls", CONF_ENUM, O(relay_tls), "dane", 0, 0, ROUTE_TLS_WORDS, true,
+     "TLS towards mail servers, where no route says otherwise", false},
+    {"msa", "relay_ca", CONF_PATH, O(relay_ca), "", 0, 0, NULL, false,
+     "authorities of mail servers, PEM; empty: the system's", false},
+    {"msa", "relay_source", CONF_LIST, O(relay_source), "", 0, 0, NULL, true,
+     "local address of each family that connections come from; empty: the system's choice", false},
+    {"msa", "transport_map", CONF_PATH, O(transport_map), "", 0, 0, NULL, true,
+     "file: which address or domain goes where; read again on reload", false},
+    {"msa", "fallback_route", CONF_STRING, O(fallback_route), "", 0, 0, NULL, true,
+     "for mail that was deferred fallback_after times; empty: none", false},
+    {"msa", "fallback_after", CONF_INT, O(fallback_after), "3", 1, 1000, NULL, true,
+     "attempts", false},
+    {"msa", "suspect_route", CONF_STRING, O(suspect_route), "", 0, 0, NULL, true,
+     "for mail of accounts under suspicion; empty: as other mail", false},
+    {"msa", "own_names", CONF_LIST, O(own_names), "", 0, 0, NULL, false,
+     "names and addresses that are this server in MX records, beside hostname", false},
+    {"msa", "dns_server", CONF_STRING, O(dns_server), "", 0, 0, NULL, false,
+     "resolver that is asked for mail servers; empty: those of /etc/resolv.conf", false},
+    {"msa", "dns_trust_anchor", CONF_PATH, O(dns_trust_anchor), "", 0, 0, NULL, false,
+     "DNSSEC trust anchors, for DANE; empty: nothing is validated, and there is no DANE", false},
+    {"msa", "mta_sts", CONF_BOOL, O(mta_sts), "true", 0, 0, NULL, false,
+     "heed MTA-STS policies", false},
     {"msa", "postmaster", CONF_STRING, O(postmaster), "", 0, 0, NULL, false,
      "sender of our notifications; empty: postmaster@REALM", false},
     {"msa", "retry_min", CONF_DURATION, O(retry_min), "5m", 1000, DAY, NULL, false, "first retry",
@@ -162,9 +187,41 @@ const struct conf_key msa_keys[] = {
     {"msa", "max_held_per_account", CONF_INT, O(max_held_per_account), "10000", 1, 100000000, NULL,
      false, "messages", false},
     {"msa", "relay_connections", CONF_INT, O(relay_connections), "20", 1, 1000, NULL, false,
-     "deliveries at once", false},
+     "connections to mail servers at once", false},
+    {"msa", "destination_connections", CONF_INT, O(destination_connections), "20", 1, 1000, NULL,
+     true, "of them to one destination, where no route says otherwise", false},
+    {"msa", "destination_rate", CONF_INT, O(destination_rate), "0", 0, 60000, NULL, true,
+     "messages a minute to one destination; 0: any", false},
+    {"msa", "connection_messages", CONF_INT, O(connection_messages), "100", 0, 1000000, NULL, true,
+     "messages a connection; 0: any", false},
+    {"msa", "pause_min", CONF_DURATION, O(pause_min), "1s", 100, 3600000, NULL, false,
+     "first pause of a destination that takes no connection; it doubles", false},
+    {"msa", "pause_max", CONF_DURATION, O(pause_max), "15m", 100, DAY, NULL, false,
+     "longest one; 30s where the hosts are configured", false},
     {"msa", "relay_timeout", CONF_DURATION, O(relay_timeout), "5m", 1000, 3600000, NULL, false,
-     "of each step with the smart host", false},
+     "of each step with a mail server", false},
+    {"route", "", CONF_GROUP, O(routes), NULL, 0, sizeof(struct route), NULL, true, NULL, false},
+    {"route", "hosts", CONF_LIST, RO(hosts), "", 0, 0, NULL, true,
+     "\"[PREFERENCE ]HOST[:PORT]\" or \"[PREFERENCE ]mx:DOMAIN\"; none: by MX records", false},
+    {"route", "tls", CONF_ENUM, RO(tls), "dane", 0, 0, ROUTE_TLS_WORDS, true,
+     "TLS towards them", false},
+    {"route", "tls_name", CONF_STRING, RO(tls_name), "", 0, 0, NULL, true,
+     "name in their certificates; empty: the host's", false},
+    {"route", "tls_ca", CONF_PATH, RO(tls_ca), "", 0, 0, NULL, true,
+     "who may have signed them, PEM; empty: relay_ca", false},
+    {"route", "auth_user", CONF_STRING, RO(auth_user), "", 0, 0, NULL, true,
+     "login; needs tls = encrypt or verify", false},
+    {"route", "auth_password_file", CONF_PATH, RO(auth_password_file), "", 0, 0, NULL, true,
+     "file whose first line is the password", false},
+    {"route", "source", CONF_LIST, RO(source), "", 0, 0, NULL, true,
+     "local address of each family", false},
+    {"route", "lmtp", CONF_BOOL, RO(lmtp), "false", 0, 0, NULL, true, "they speak LMTP", false},
+    {"route", "connections", CONF_INT, RO(connections), "20", 1, 1000, NULL, true,
+     "at once, to a destination", false},
+    {"route", "rate", CONF_INT, RO(rate), "0", 0, 60000, NULL, true,
+     "messages a minute to a destination; 0: any", false},
+    {"route", "messages", CONF_INT, RO(per_connection), "100", 0, 1000000, NULL, true,
+     "a connection; 0: any", false},
 };
 const size_t msa_n_keys = sizeof(msa_keys) / sizeof(*msa_keys);
 
@@ -364,6 +421,10 @@ static void fill_in(struct msa_config *c)
 		c->postmaster = talloc_asprintf(c, "postmaster@%s", c->sasl_realm);
 	if (c->batv_keys[0] == '\0')
 		c->batv_keys = talloc_asprintf(c, "%s/msa/batv.keys", c->common.state_dir);
+	c->self = talloc_strdup(c, "");
+	for (size_t i = 0; i < c->own_names.n; i++)
+		c->self = talloc_asprintf_append(c->self, "%s%s", i ? " " : "",
+						 c->own_names.items[i]);
 	if (c->trace_key[0] == '\0')
 		c->trace_key = talloc_asprintf(c, "%s/msa/trace.key", c->common.state_dir);
 }
@@ -385,12 +446,91 @@ static bool check_cfbl(void *ctx, struct msa_config *c, char **err)
 	return true;
 }
 
+/* --- routes ------------------------------------------------------------------------------ */
+
+static bool prepare_route(void *ctx, struct msa_config *c, struct route *r, const char *what,
+			  char **err)
+{
+	char *why = NULL;
+
+	if (route_prepare(c, r, ctx, &why) && route_read_password(c, r, ctx, &why))
+		return true;
+	*err = talloc_asprintf(ctx, "%s: %s", what, why);
+	return false;
+}
+
+static struct route *route_named(const struct msa_config *c, const char *name)
+{
+	struct route *all = c->routes.items;
+
+	for (size_t i = 0; i < c->routes.n; i++)
+		if (strcmp(all[i].name, name) == 0)
+			return &all[i];
+	return NULL;
+}
+
+/* smarthost and its neighbours, as a route without a name. */
+static bool make_default_route(void *ctx, struct msa_config *c, char **err)
+{
+	char *empty = talloc_strdup(c, "");
+	const struct route *named = route_named(c, c->smarthost);
+	struct route *r = &c->default_route;
+
+	if (named) {
+		*r = *named;
+		return true;
+	}
+	*r = (struct route){.name = empty,
+			    .auth_user = empty,
+			    .auth_password_file = empty,
+			    .tls = c->relay_tls,
+			    .tls_name = c->smarthost_name,
+			    .tls_ca = c->smarthost_ca,
+			    .source = c->relay_source,
+			    .connections = c->destination_connections,
+			    .rate = c->destination_rate,
+			    .per_connection = c->connection_messages};
+	if (strcmp(c->smarthost, "mx") == 0) {
+		r->tls_name = r->tls_ca = empty; /* those are of one host */
+	} else {
+		r->hosts = (struct conf_list){.items = talloc_array(c, char *, 1), .n = 1};
+		r->hosts.items[0] = c->smarthost;
+	}
+	return prepare_route(ctx, c, r, "msa.smarthost", err);
+}
+
+static bool make_routes(void *ctx, struct msa_config *c, char **err)
+{
+	struct route *all = c->routes.items;
+
+	for (size_t i = 0; i < c->routes.n; i++) {
+		char *what = talloc_asprintf(ctx, "route %s", all[i].name);
+		if (!prepare_route(ctx, c, &all[i], what, err))
+			return false;
+	}
+	if (!make_default_route(ctx, c, err))
+		return false;
+	c->route_table = route_table_new(c, &c->default_route, all, c->routes.n);
+	if (!route_set_fallback(c->route_table, c->fallback_route, (uint32_t)c->fallback_after))
+		*err = talloc_asprintf(ctx, "msa.fallback_route: there is no route %s",
+				       c->fallback_route);
+	else if (!route_set_suspect(c->route_table, c->suspect_route))
+		*err = talloc_asprintf(ctx, "msa.suspect_route: there is no route %s",
+				       c->suspect_route);
+	else
+		return !c->transport_map[0] ||
+		       route_map_load(c->route_table, c->transport_map, ctx, err);
+	return false;
+}
+
 /* The files the configuration names: all of it is there, or nothing changes. */
 static bool read_files(void *ctx, struct msa_config *c, char **err)
 {
 	char *why = NULL;
 	bool ok = true;
 
+	if (!make_routes(ctx, c, err))
+		return false;
 	if (c->identities[0]) {
 		c->policy.identities = keyfiles_identities(c, c->identities, &why);
 		ok = c->policy.identities;
@@ -417,12 +557,11 @@ static bool check(void *ctx, struct msa_config *c, char **err)
 	else if (!path_parse_mailbox(c->postmaster, strlen(c->postmaster), &p, &why))
 		*err = talloc_asprintf(ctx, "msa.postmaster: \"%s\" is not an address: %s",
 				       c->postmaster, why);
-	else if (!host_port(c->smarthost))
-		*err =
-		    talloc_asprintf(ctx, "msa.smarthost: \"%s\" is not ADDRESS:PORT", c->smarthost);
 	else if (c->listen_submission.n + c->listen_submissions.n == 0)
 		*err = talloc_strdup(
 		    ctx, "msa.listen_submission and msa.listen_submissions are both empty");
+	else if (c->pause_min > c->pause_max)
+		*err = talloc_strdup(ctx, "msa.pause_min is longer than msa.pause_max");
 	else if (c->retry_min > c->retry_max)
 		*err = talloc_strdup(ctx, "msa.retry_min is longer than msa.retry_max");
 	else if (c->max_message > c->max_in_flight)
@@ -501,6 +640,14 @@ void msa_config_queue(const struct msa_config *c, struct queue_config *out)
 	    .state_dir = c->common.state_dir,
 	    .hostname = c->hostname,
 	    .smarthost = c->smarthost,
+	    .routes = c->route_table,
+	    .dns_server = c->dns_server,
+	    .dns_anchor = c->dns_trust_anchor,
+	    .self = c->self,
+	    .relay_ca = c->relay_ca,
+	    .mta_sts = c->mta_sts,
+	    .pause_min_ms = c->pause_min,
+	    .pause_max_ms = c->pause_max,
 	    .postmaster = c->postmaster,
 	    .retry_min_ms = c->retry_min,
 	    .retry_max_ms = c->retry_max,

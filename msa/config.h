@@ -13,6 +13,7 @@
 #include "msa/auth/guard.h"
 #include "msa/mail/dkim.h"
 #include "msa/queue/queue.h"
+#include "msa/route/route.h"
 #include "msa/smtp/session.h"
 #include "msa/tls.h"
 
@@ -57,13 +58,26 @@ struct msa_config {
 	struct conf_list max_message_of;
 	struct smtp_size *sizes;
 	int64_t login_timeout, idle_timeout, session_timeout, stop_timeout, limiter_deadline;
+	int64_t handover_timeout;
 
 	char *smarthost, *postmaster;
 	int64_t retry_min, retry_max, lifetime, max_queue, max_held_per_account;
 	int64_t relay_connections, relay_timeout, delay_notice;
 	char *smarthost_name, *smarthost_ca;
+	struct conf_items routes; /* of struct route */
+	char *transport_map, *fallback_route, *suspect_route;
+	int64_t fallback_after;
+	int relay_tls;
+	bool mta_sts;
+	char *dns_server, *dns_trust_anchor, *relay_ca;
+	struct conf_list relay_source, own_names;
+	int64_t destination_connections, destination_rate, connection_messages;
+	int64_t pause_min, pause_max;
 
 	/* Made from the above. */
+	struct route default_route;
+	struct route_table *route_table;
+	char *self; /* own_names, blank-separated */
 	char *mechs;		 /* what Cyrus SASL is to have: blank-separated, without -PLUS */
 	struct msa_listener *of; /* as auth_mechanisms_of */
 	struct prefix *proxies;	 /* as proxy_from */

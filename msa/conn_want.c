@@ -14,6 +14,7 @@
 #include "lib/proc.h"
 
 #include "msa/conn_int.h"
+#include "msa/handover.h"
 #include "msa/mail/authres.h"
 #include "msa/mail/received.h"
 #include "msa/tell.h"
@@ -71,7 +72,10 @@ void conn_take_note(struct conn *c)
 		return;
 	from = tell_from(c);
 	tell_note(&from, c->s, &c->step.note, &e);
-	queue_event(c->srv->queue, &e);
+	if (c->srv->leaving)
+		handover_event(c->srv->leaving, &e);
+	else
+		queue_event(c->srv->queue, &e);
 	if (c->step.note.what == SMTP_NOTE_LOGIN)
 		note_login(c);
 	else
@@ -237,7 +241,10 @@ void conn_tls_up(struct conn *c)
 void conn_want_room(struct conn *c)
 {
 	struct smtp_session *s = c->s;
-	enum queue_result r = queue_may_accept(c->srv->queue, s->account, (uint64_t)s->tx->size);
+	/* Where the queue is another process's, it says when the message is complete. */
+	enum queue_result r =
+	    c->srv->leaving ? QUEUE_OK
+			    : queue_may_accept(c->srv->queue, s->account, (uint64_t)s->tx->size);
 
 	if (r == QUEUE_OK && c->srv->in_flight + s->tx->size > c->cfg->max_in_flight)
 		r = QUEUE_FULL;
@@ -253,7 +260,10 @@ void conn_begin_message(struct conn *c)
 	struct message_opts o;
 
 	c->received_ms = clock_utc_ms();
-	queue_new_id(c->srv->queue, c->received_ms, tx->queue_id);
+	if (c->srv->leaving)
+		handover_new_id(c->srv->leaving, c->received_ms, tx->queue_id);
+	else
+		queue_new_id(c->srv->queue, c->received_ms, tx->queue_id);
 	token_make(&c->srv->trace, tx->queue_id, c->s->account, c->token);
 	if (tx->rules.auth_results) {
 		auth_results = talloc_array(tx, char, AUTHRES_MAX);
@@ -489,5 +499,8 @@ void conn_want_submit(struct conn *c)
 	m.event = &e;
 	c->ticket = talloc_zero(NULL, struct ticket);
 	c->ticket->c = c;
-	queue_submit(c->srv->queue, &m, tx->hold, submitted, c->ticket);
+	if (c->srv->leaving)
+		handover_submit(c->srv->leaving, &m, tx->hold, submitted, c->ticket);
+	else
+		queue_submit(c->srv->queue, &m, tx->hold, submitted, c->ticket);
 }

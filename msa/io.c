@@ -4,9 +4,12 @@
  * Diagnostics: `io` lines for listening, refused connections and trouble with accept(2).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <talloc.h>
 #include <unistd.h>
@@ -23,11 +26,14 @@
 #define BACKLOG	      1024
 #define ACCEPT_REST_S 1
 #define PROXY_WAIT_S  5 /* a proxy knows its header when it connects */
+#define CLIENT_SLOTS  4096
+#define NAME_BYTES    24 /* of a listener, for whoever keeps its socket */
 
 struct listener {
 	struct server *srv;
 	struct evconnlistener *ev;
 	const char *address; /* as configured */
+	char name[NAME_BYTES];
 	bool implicit_tls;
 };
 
@@ -43,11 +49,20 @@ struct proxied {
 	size_t len;
 };
 
+/* How many connections a client has; clients() finds its place. */
+struct client {
+	struct client *next;
+	struct addr addr;
+	int64_t n;
+};
+
 struct io {
 	struct listener *listeners;
 	size_t n_listeners;
 	struct conn *conns;
 	size_t n_conns;
+	struct client *clients[CLIENT_SLOTS];
+	uint64_t client_seed;
 	struct proxied *proxied;
 	size_t n_proxied;
 	struct event *rest; /* accept(2) had no descriptors left: pause */
@@ -56,8 +71,68 @@ struct io {
 	void *done_arg;
 };
 
-/* --- connections that are open -------------------------------------------------------------------
+/* --- who is there ------------------------------------------------------------------------------
  */
+
+/* Lines of IPv6 clients are /64 prefixes; whoever has one has all its addresses. */
+static struct addr client_key(const struct addr *a)
+{
+	struct addr k = *a;
+
+	if (!addr_is4(a))
+		memset(k.b + 8, 0, 8);
+	return k;
+}
+
+/* Seeded FNV-1a: nobody can choose addresses that share a slot. */
+static uint64_t hash(uint64_t seed, const void *data, size_t len)
+{
+	uint64_t h = 14695981039346656037u ^ seed;
+
+	for (const uint8_t *p = data; len--; p++)
+		h = (h ^ *p) * 1099511628211u;
+	return h ^ h >> 29;
+}
+
+/* Where the client is linked, or would be. */
+static struct client **clients(struct io *io, const struct addr *key)
+{
+	struct client **at =
+	    &io->clients[hash(io->client_seed, key->b, sizeof(key->b)) % CLIENT_SLOTS];
+
+	while (*at && !addr_eq(&(*at)->addr, key))
+		at = &(*at)->next;
+	return at;
+}
+
+static void count_client(struct io *io, const struct addr *client, int by)
+{
+	const struct addr key = client_key(client);
+	struct client **at = clients(io, &key), *c = *at;
+
+	if (!c) {
+		c = talloc_zero(io, struct client);
+		c->addr = key;
+		*at = c;
+	}
+	c->n += by;
+	if (c->n > 0)
+		return;
+	*at = c->next;
+	talloc_free(c);
+}
+
+/* --- connections that are open --- */
+
+static void look_done(struct io *io)
+{
+	void (*done)(void *arg) = io->done;
+
+	if (!done || io->n_conns > 0 || io->n_proxied > 0)
+		return;
+	io->done = NULL;
+	done(io->done_arg);
+}
 
 void io_add(struct server *srv, struct conn *c)
 {
@@ -70,6 +145,7 @@ void io_add(struct server *srv, struct conn *c)
 		conn_link(l->next)->at = &l->next;
 	io->conns = c;
 	io->n_conns++;
+	count_client(io, conn_client(c), 1);
 }
 
 void io_remove(struct server *srv, struct conn *c)
@@ -80,12 +156,9 @@ void io_remove(struct server *srv, struct conn *c)
 	*l->at = l->next;
 	if (l->next)
 		conn_link(l->next)->at = l->at;
-	if (--io->n_conns == 0 && io->done) {
-		void (*done)(void *arg) = io->done;
-
-		io->done = NULL;
-		done(io->done_arg);
-	}
+	count_client(io, conn_client(c), -1);
+	io->n_conns--;
+	look_done(io);
 }
 
 size_t io_sessions(const struct server *srv)
@@ -103,22 +176,16 @@ void io_suspend(struct server *srv, const char *account, const char *why)
 	}
 }
 
-/* Lines of IPv6 clients are /64 prefixes; whoever has one has all its addresses. */
-static bool same_client(const struct addr *x, const struct addr *y)
-{
-	return addr_is4(x) || addr_is4(y) ? addr_eq(x, y) : memcmp(x->b, y->b, 8) == 0;
-}
-
 static const char *why_not(const struct server *srv, const struct addr *client)
 {
-	int64_t mine = 0;
+	const struct addr key = client_key(client);
+	const struct client *c = *clients(srv->io, &key);
 
 	if (srv->io->n_conns >= (size_t)srv->cfg->max_sessions)
 		return "Too many sessions; try again later";
-	for (struct conn *c = srv->io->conns; c; c = conn_link(c)->next)
-		mine += same_client(conn_client(c), client);
-	return mine >= srv->cfg->max_sessions_per_client ? "Too many sessions from your address"
-							 : NULL;
+	return c && c->n >= srv->cfg->max_sessions_per_client
+		   ? "Too many sessions from your address"
+		   : NULL;
 }
 
 /* --- listeners --- */
@@ -170,9 +237,12 @@ static void proxied_free(struct proxied *p)
 
 static void proxied_end(struct proxied *p, const char *why)
 {
+	struct io *io = p->l->srv->io;
+
 	log_event(LOG_NOTICE, "-", "io", "proxy-refused", LA("proxy", &p->from), LS("why", why));
 	close(p->fd);
 	proxied_free(p);
+	look_done(io);
 }
 
 /* The header is complete; not an octet more was read. */
@@ -185,6 +255,7 @@ static void proxied_done(struct proxied *p, enum proxy_result r, const struct pr
 
 	proxied_free(p);
 	begin(l, fd, &client, port);
+	look_done(l->srv->io);
 }
 
 static void proxied_read(evutil_socket_t fd, short what, void *arg)
@@ -290,17 +361,56 @@ static void accept_failed(struct evconnlistener *ev, void *arg)
 	event_add(l->srv->io->rest, &tv);
 }
 
+/* By which its socket is known outside of this process. */
+static void name(const char *address, char out[static NAME_BYTES])
+{
+	snprintf(out, NAME_BYTES, "l-%016llx",
+		 (unsigned long long)hash(0, address, strlen(address)));
+}
+
+/* A socket that listens there already; -1: there is none. */
+static int adopt(const char *text, const struct sockaddr_storage *ss, socklen_t len)
+{
+	struct sockaddr_storage own = {0};
+	socklen_t own_len = sizeof(own), int_len = sizeof(int);
+	char known_as[NAME_BYTES];
+	int fd, on = 0;
+
+	name(text, known_as);
+	fd = upgrade_take(known_as, NULL);
+	if (fd < 0)
+		return -1;
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &int_len) == 0 && on &&
+	    getsockname(fd, (struct sockaddr *)&own, &own_len) == 0 && own_len == len &&
+	    memcmp(&own, ss, len) == 0 && evutil_make_socket_nonblocking(fd) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
 static struct evconnlistener *bind_one(struct server *srv, struct listener *l, const char *text)
 {
+	struct evconnlistener *ev;
 	struct sockaddr_storage ss;
 	struct addr a;
 	uint16_t port;
 	const char *err;
 	socklen_t len;
+	int fd;
 
 	if (!addr_parse_port(text, &a, &port, &err))
 		bug("msa: %s passed the configuration check", text);
+	memset(&ss, 0, sizeof(ss));
 	len = addr_to_sockaddr(&a, port, &ss);
+	fd = adopt(text, &ss, len);
+	if (fd >= 0) {
+		ev = evconnlistener_new(
+		    srv->base, accepted, l,
+		    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, BACKLOG, fd);
+		if (!ev)
+			close(fd);
+		return ev;
+	}
 	return evconnlistener_new_bind(srv->base, accepted, l,
 				       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
 					   LEV_OPT_REUSEABLE | LEV_OPT_DISABLED |
@@ -324,6 +434,8 @@ static bool bind_list(struct server *srv, const struct conf_list *list, bool imp
 			return false;
 		}
 		evconnlistener_set_error_cb(l->ev, accept_failed);
+		name(l->address, l->name);
+		upgrade_store(l->name, evconnlistener_get_fd(l->ev));
 		srv->io->n_listeners++;
 		log_event(LOG_INFO, "-", "io", "listening", LS("address", list->items[i]),
 			  LS("tls", implicit_tls ? "implicit" : "starttls"));
@@ -336,6 +448,9 @@ bool io_listen(struct server *srv, char **err)
 	struct io *io = talloc_zero(NULL, struct io);
 
 	srv->io = io;
+	if (getrandom(&io->client_seed, sizeof(io->client_seed), 0) !=
+	    (ssize_t)sizeof(io->client_seed))
+		fatal_errno("getrandom");
 	io->rest = event_new(srv->base, -1, 0, rested, io);
 	io->listeners = talloc_zero_array(
 	    io, struct listener,
@@ -351,6 +466,13 @@ void io_start(struct server *srv)
 
 /* --- stopping --- */
 
+static void free_listeners(struct io *io)
+{
+	for (size_t i = 0; i < io->n_listeners; i++)
+		evconnlistener_free(io->listeners[i].ev);
+	io->n_listeners = 0;
+}
+
 static void close_listeners(struct io *io)
 {
 	event_del(io->rest);
@@ -358,9 +480,7 @@ static void close_listeners(struct io *io)
 		close(io->proxied->fd);
 		proxied_free(io->proxied);
 	}
-	for (size_t i = 0; i < io->n_listeners; i++)
-		evconnlistener_free(io->listeners[i].ev);
-	io->n_listeners = 0;
+	free_listeners(io);
 }
 
 static void deadline(evutil_socket_t fd, short what, void *arg)
@@ -381,7 +501,9 @@ void io_stop(struct server *srv, int64_t deadline_ms, void (*done)(void *arg), v
 	struct conn *next;
 
 	close_listeners(io);
-	io->deadline = event_new(srv->base, -1, 0, deadline, srv);
+	io->done = NULL;
+	if (!io->deadline)
+		io->deadline = event_new(srv->base, -1, 0, deadline, srv);
 	event_add(io->deadline, &tv);
 	for (struct conn *c = io->conns; c; c = next) {
 		next = conn_link(c)->next;
@@ -393,6 +515,30 @@ void io_stop(struct server *srv, int64_t deadline_ms, void (*done)(void *arg), v
 	}
 	io->done = done;
 	io->done_arg = arg;
+}
+
+size_t io_release(struct server *srv, struct upgrade_fd *fds, size_t max)
+{
+	struct io *io = srv->io;
+	size_t n = 0;
+
+	for (size_t i = 0; i < io->n_listeners && n < max; i++) {
+		struct listener *l = &io->listeners[i];
+		int fd = fcntl(evconnlistener_get_fd(l->ev), F_DUPFD_CLOEXEC, 0);
+
+		if (fd >= 0)
+			fds[n++] = (struct upgrade_fd){l->name, fd};
+	}
+	event_del(io->rest);
+	free_listeners(io);
+	return n;
+}
+
+void io_drain(struct server *srv, void (*done)(void *arg), void *arg)
+{
+	srv->io->done = done;
+	srv->io->done_arg = arg;
+	look_done(srv->io);
 }
 
 void io_free(struct server *srv)

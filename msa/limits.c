@@ -74,7 +74,8 @@ static void release(struct limits *l, const char *account)
 	bool there;
 	size_t i = place(l, account, &there);
 
-	queue_release_account(l->q, account);
+	if (l->q)
+		queue_release_account(l->q, account);
 	if (there)
 		erase(l, i);
 }
@@ -101,7 +102,8 @@ static void on_penalty(const struct rl_penalty *p, void *arg)
 	mine->seen = l->connection;
 	talloc_free(mine->why);
 	mine->why = talloc_strdup(l, p->why);
-	queue_hold_account(l->q, p->account, p->why);
+	if (l->q)
+		queue_hold_account(l->q, p->account, p->why);
 	if (p->stage == RL_SUSPEND)
 		l->suspended(p->account, p->why, l->arg);
 }
@@ -117,7 +119,8 @@ static void on_synced(void *arg)
 	held = talloc_array(l, const char *, (unsigned)l->n + 1);
 	for (size_t i = 0; i < l->n; i++)
 		held[i] = l->p[i].account;
-	queue_holds_synced(l->q, held, l->n);
+	if (l->q)
+		queue_holds_synced(l->q, held, l->n);
 	talloc_free(held);
 	log_event(LOG_INFO, "-", "limits", "synced", LI("penalties", l->n));
 }
@@ -169,6 +172,11 @@ const char *limits_suspended(const struct limits *l, const char *account)
 size_t limits_penalties(const struct limits *l)
 {
 	return l->n;
+}
+
+void limits_leave_queue(struct limits *l)
+{
+	l->q = NULL;
 }
 
 void limits_free(struct limits *l)

@@ -26,6 +26,8 @@ bool limits_connected(const struct limits *l);
 /* Why an account is suspended, NULL when it is not; valid until the next penalty. */
 const char *limits_suspended(const struct limits *l, const char *account);
 size_t limits_penalties(const struct limits *l);
+/* The queue is somebody else's now: penalties are for the sessions alone. */
+void limits_leave_queue(struct limits *l);
 void limits_free(struct limits *l);
 
 #endif

@@ -7,10 +7,10 @@
  * passwords (msa/auth), `-x relay` delivers (msa/relay), `-x key` has the certificates' private
  * keys (msa/tls_key).
  *
- * Trusted with: the ports 587 and 465, the tag, DKIM and ticket keys, the spool. Keeps no capability once
- * the ports are bound. execve(2) stays allowed, so that a role that died can be started again.
- * Failure policy: a dead auth worker → 454 4.7.0; limiter away → limiter_down; accounting away →
- * events wait in the spool.
+ * Trusted with: the ports 587 and 465, the tag, DKIM and ticket keys, the spool. Keeps no
+ * capability once the ports are bound. execve(2) stays allowed, so that a role that died can be
+ * started again. Failure policy: a dead auth worker → 454 4.7.0; limiter away → limiter_down;
+ * accounting away → events wait in the spool.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,8 +27,11 @@
 #include "lib/proc.h"
 #include "msa/batvkeys.h"
 #include "msa/bounces.h"
+#include "msa/handover.h"
+#include "msa/heirs.h"
 #include "msa/io.h"
 #include "msa/keyfiles.h"
+#include "msa/restart.h"
 #include "msa/server.h"
 #include "msa/tls_key_role.h"
 #include "msa/wipe.h"
@@ -204,7 +207,7 @@ static void on_stop(void *arg)
 {
 	struct daemon *d = arg;
 
-	if (d->srv.stopping) { /* asked twice: now */
+	if (d->srv.stopping && !d->srv.leaving) { /* asked twice: now */
 		event_base_loopbreak(d->srv.base);
 		return;
 	}
@@ -264,6 +267,9 @@ static void on_reload(void *arg)
 	struct daemon *d = arg;
 	char *err = NULL;
 
+	if (d->srv.leaving)
+		return; /* the new program's business */
+
 	proc_reloading();
 	if (reload(d, &err))
 		log_event(LOG_NOTICE, "-", "msad", "reloaded");
@@ -272,6 +278,49 @@ static void on_reload(void *arg)
 			  LS("state", "the old configuration stays"));
 	talloc_free(err);
 	proc_ready(NULL);
+}
+
+/* --- upgrade --- */
+
+/* Ports below 1024 cannot be opened any more: they must be there. */
+static bool same_ports(const struct conf_list *old, const struct conf_list *fresh)
+{
+	if (old->n != fresh->n)
+		return false;
+	for (size_t i = 0; i < old->n; i++)
+		if (strcmp(old->items[i], fresh->items[i]) != 0)
+			return false;
+	return true;
+}
+
+/* What the program's own check (-n) does not look at: certificates, keys, and ports. */
+static bool may_upgrade(void *ctx, void *arg, char **why)
+{
+	struct daemon *d = arg;
+	struct msa_config *fresh = msa_config_load(ctx, d->args.conf_file, why);
+	struct tls *tls;
+
+	if (!fresh)
+		return false;
+	if (!same_ports(&d->srv.cfg->listen_submission, &fresh->listen_submission) ||
+	    !same_ports(&d->srv.cfg->listen_submissions, &fresh->listen_submissions)) {
+		*why = talloc_strdup(ctx, "msa.listen_submission(s) has changed: restart it");
+		return false;
+	}
+	tls = load_tls(d, fresh, why);
+	if (!tls)
+		return false;
+	tls_free(tls);
+	return true;
+}
+
+static void let_go(void *arg)
+{
+	struct daemon *d = arg;
+
+	bounces_free(&d->srv);
+	feed_free(d->srv.feed);
+	d->srv.feed = NULL;
 }
 
 static void on_suspended(const char *account, const char *why, void *arg)
@@ -365,11 +414,14 @@ static void down(struct daemon *d)
 {
 	struct server *srv = &d->srv;
 
+	heirs_free(srv->heirs);
 	bounces_free(srv);
 	io_free(srv);
 	limits_free(srv->limits);
 	queue_close(srv->queue);
-	feed_free(srv->feed);
+	handover_free(srv->leaving);
+	if (srv->feed)
+		feed_free(srv->feed);
 	auth_free(srv->auth);
 	tls_free(srv->tls);
 	tls_tickets_wipe(&srv->tickets);
@@ -399,8 +451,19 @@ static int role(const char *name)
 	return 64;
 }
 
+static void run(struct daemon *d)
+{
+	for (;;) {
+		event_base_dispatch(d->srv.base);
+		if (!restart_wanted())
+			return;
+		restart_now(&d->srv); /* what comes back is the old one, with its sessions */
+	}
+}
+
 int main(int argc, char **argv)
 {
+	static const struct restart_hooks hooks = {.possible = may_upgrade, .let_go = let_go};
 	struct daemon d = {.top = NULL};
 	char *err = NULL;
 
@@ -424,13 +487,16 @@ int main(int argc, char **argv)
 	metrics_setup(&d.srv);
 	privileged(&d);
 	start_parts(&d);
+	d.srv.heirs = heirs_take(&d.srv);
+	(void)upgrade_drop_rest();
+	restart_watch(&d.srv, &d.args, &hooks, &d); /* before the signals are let in */
 	proc_signals(d.srv.base, on_stop, on_reload, &d);
 	proc_watchdog(d.srv.base);
 	io_start(&d.srv);
 	proc_ready("submission is open");
 	log_event(LOG_NOTICE, "-", "msad", "ready", LS("hostname", d.srv.cfg->hostname),
 		  LS("realm", d.srv.cfg->sasl_realm));
-	event_base_dispatch(d.srv.base);
+	run(&d);
 	down(&d);
 	event_base_free(d.srv.base);
 	return 0;

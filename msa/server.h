@@ -20,6 +20,8 @@
 #include "msa/tls.h"
 
 struct bounces;
+struct handover;
+struct heirs;
 struct io;
 
 enum msa_count {
@@ -55,6 +57,8 @@ struct server {
 	struct feed *feed;
 	struct io *io;
 	struct bounces *bounces;
+	struct heirs *heirs;	  /* what the program before left to this one, or NULL */
+	struct handover *leaving; /* this one leaves: queue is NULL, and asked through this */
 	struct batv_keys batv;
 	struct token_key trace;
 	int64_t in_flight;  /* bytes of messages being received */

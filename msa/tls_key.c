@@ -34,6 +34,7 @@ struct key {
 };
 
 struct tls_keys {
+	struct tls_keys *next, **at; /* of all */
 	struct event_base *base;
 	char *exe, *user;
 	int refs;
@@ -48,6 +49,7 @@ struct tls_keys {
 };
 
 static struct tls_key_counts counts;
+static struct tls_keys *all;
 
 /* --- one question ------------------------------------------------------------------------------
  */
@@ -236,6 +238,9 @@ static void on_respawn(evutil_socket_t fd, short what, void *arg)
 
 static int destroy(struct tls_keys *k)
 {
+	*k->at = k->next;
+	if (k->next)
+		k->next->at = k->at;
 	end(k); /* it keeps nothing that could be lost */
 	if (k->respawn)
 		event_free(k->respawn);
@@ -266,6 +271,11 @@ struct tls_keys *tls_keys_start(struct event_base *base, const char *exe, const 
 	k->refs = 1;
 	k->fd = -1;
 	k->respawn = event_new(base, -1, 0, on_respawn, k);
+	k->next = all;
+	k->at = &all;
+	if (k->next)
+		k->next->at = &k->next;
+	all = k;
 	talloc_set_destructor(k, destroy);
 	*err = spawn(k);
 	if (!*err && wait_ready(k, err))
@@ -319,14 +329,20 @@ bool tls_keys_up(const struct tls_keys *k)
 	return k->state == UP;
 }
 
-pid_t tls_keys_pid(const struct tls_keys *k)
+size_t tls_keys_pids(pid_t *out, size_t max)
 {
-	return k->pid;
+	size_t n = 0;
+
+	for (const struct tls_keys *k = all; k && n < max; k = k->next)
+		if (k->pid > 0)
+			out[n++] = k->pid;
+	return n;
 }
 
-void tls_keys_disown(struct tls_keys *k)
+void tls_keys_disown_all(void)
 {
-	k->pid = 0;
+	for (struct tls_keys *k = all; k; k = k->next)
+		k->pid = 0;
 }
 
 struct tls_key_counts tls_keys_counts(void)

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "msa/tls_key_wire.h"
 
@@ -47,11 +48,11 @@ void tls_keys_unref(struct tls_keys *k); /* the last one ends the role; NULL is 
 bool tls_keys_sign(struct tls_keys *k, uint32_t key, uint16_t scheme, const uint8_t *tbs,
 		   size_t len, uint8_t out[static TLS_KEY_SIG_MAX], size_t *out_len);
 
-/* Roles of all configurations: those that are there, 0 while the newest is down. */
 bool tls_keys_up(const struct tls_keys *k);
-pid_t tls_keys_pid(const struct tls_keys *k); /* 0: it is down */
-/* The process is somebody else's child now (a handover): it is left to end by itself. */
-void tls_keys_disown(struct tls_keys *k);
+/* The processes of all roles that are up, at most max. */
+size_t tls_keys_pids(pid_t *out, size_t max);
+/* They are somebody else's children now (a handover): they are left to end by themselves. */
+void tls_keys_disown_all(void);
 
 struct tls_key_counts {
 	int64_t signatures, failures, restarts;

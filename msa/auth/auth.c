@@ -3,14 +3,10 @@
  *
  * Diagnostics: `auth` lines for a worker that ends or hangs.
  */
-#include <errno.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <talloc.h>
-#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/ipc.h"
@@ -19,6 +15,7 @@
 #include "lib/wire.h"
 
 #include "msa/auth/auth.h"
+#include "msa/role.h"
 #include "msa/smtp/parser.h"
 
 #define RESPAWN_MIN_MS 1000 /* between two starts of one worker */
@@ -53,8 +50,6 @@ struct auth_exchange {
 	void *arg;
 };
 
-extern char **environ;
-
 /* --- workers -------------------------------------------------------------------------------------
  */
 
@@ -74,26 +69,6 @@ static bool send_config(struct worker *w)
 	return !o.bad && ipc_send(w->conn, AUTH_F_CONFIG, buf, o.len);
 }
 
-static int spawn(const char *exe, int fd, pid_t *pid)
-{
-	char *const argv[] = {(char[]){"sekisho-auth"}, (char[]){"-x"}, (char[]){"auth"}, NULL};
-	posix_spawn_file_actions_t fa;
-	posix_spawnattr_t at;
-	sigset_t none;
-	int r;
-
-	sigemptyset(&none);
-	posix_spawn_file_actions_init(&fa);
-	posix_spawnattr_init(&at);
-	posix_spawnattr_setsigmask(&at, &none);
-	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK);
-	posix_spawn_file_actions_adddup2(&fa, fd, 3);
-	r = posix_spawn(pid, exe, &fa, &at, argv, environ);
-	posix_spawnattr_destroy(&at);
-	posix_spawn_file_actions_destroy(&fa);
-	return r;
-}
-
 static void worker_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, size_t len,
 			 void *arg);
 static void worker_closed(struct ipc_conn *c, const char *reason, void *arg);
@@ -102,22 +77,16 @@ static bool worker_start(struct worker *w, const char **err)
 {
 	static const struct ipc_handlers handlers = {.frame = worker_frame,
 						     .closed = worker_closed};
-	int fd[2], r;
+	int fd, r;
 
 	w->started_ms = clock_mono_ms();
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) != 0) {
-		*err = strerror(errno);
-		return false;
-	}
-	r = spawn(w->a->cfg.exe, fd[1], &w->pid);
-	close(fd[1]);
+	r = role_start(w->a->cfg.exe, "auth", &fd, &w->pid);
 	if (r != 0) {
-		close(fd[0]);
 		*err = strerror(r);
 		return false;
 	}
 	w->ready = false;
-	w->conn = ipc_from_fd(w->a->base, fd[0], &handlers, w);
+	w->conn = ipc_from_fd(w->a->base, fd, &handlers, w);
 	if (send_config(w))
 		return true;
 	*err = "the auth configuration is too long";
@@ -169,8 +138,10 @@ static void worker_down(struct worker *w, const char *why)
 	struct timeval tv = {0, lived < RESPAWN_MIN_MS ? RESPAWN_MIN_MS * 1000 - 1000 : 1000};
 	int status = 0;
 
-	kill(w->pid, SIGKILL);
-	waitpid(w->pid, &status, 0);
+	if (w->pid > 0) {
+		kill(w->pid, SIGKILL);
+		waitpid(w->pid, &status, 0);
+	}
 	log_event(LOG_WARNING, "-", "auth", "worker-ended", LI("pid", w->pid), LI("status", status),
 		  LS("reason", why));
 	w->conn = NULL;
@@ -264,8 +235,7 @@ static int destroy(struct auth *a)
 		if (!w->conn)
 			continue;
 		ipc_free(w->conn, false);
-		kill(w->pid, SIGKILL); /* it keeps nothing that could be lost */
-		waitpid(w->pid, NULL, 0);
+		role_kill(w->pid); /* it keeps nothing that could be lost */
 	}
 	return 0;
 }
@@ -317,6 +287,22 @@ int auth_workers_up(const struct auth *a)
 int64_t auth_restarts(const struct auth *a)
 {
 	return a->restarts;
+}
+
+size_t auth_pids(const struct auth *a, pid_t *out, size_t max)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < a->cfg.workers && n < max; i++)
+		if (a->workers[i].conn && a->workers[i].pid > 0)
+			out[n++] = a->workers[i].pid;
+	return n;
+}
+
+void auth_disown(struct auth *a)
+{
+	for (int i = 0; i < a->cfg.workers; i++)
+		a->workers[i].pid = 0;
 }
 
 /* --- exchanges --- */

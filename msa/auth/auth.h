@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "msa/tls.h"
 
@@ -64,6 +65,11 @@ typedef void auth_cb(const struct auth_answer *a, void *arg);
 struct auth *auth_new(struct event_base *base, const struct auth_config *cfg, const char **err);
 int auth_workers_up(const struct auth *a);
 int64_t auth_restarts(const struct auth *a);
+/* Their processes, at most max. */
+size_t auth_pids(const struct auth *a, pid_t *out, size_t max);
+/* The processes are somebody else's children now (a handover): they are left to end by themselves.
+ */
+void auth_disown(struct auth *a);
 /* Ends the workers. No exchange may be alive. */
 void auth_free(struct auth *a);
 
