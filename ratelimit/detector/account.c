@@ -187,12 +187,12 @@ struct active *accounts_active(struct accounts *t, struct account *a, int64_t no
 
 /* --- the end of a day --- */
 
-/* The highest of late: it fades by a quarter a month without such a day. */
-static void learn_peak(uint8_t *peak, uint32_t today)
+/* Towards the highest of late. By halves, for the first issue of a list is to strangers only. */
+static void learn_peak(uint8_t *peak, uint32_t today, unsigned part)
 {
 	uint8_t l = level_of(today);
 	if (l > *peak)
-		*peak = l;
+		*peak = (uint8_t)(*peak + (l - *peak + part - 1u) / part);
 }
 
 /* A block a week later is worth a half-octave less, unless it comes again. */
@@ -213,9 +213,9 @@ static void end_block(struct account *a, struct active *s, bool learn)
 static void end_day(struct account *a, struct active *s, uint32_t day, bool learn)
 {
 	if (learn) {
-		learn_peak(&a->contacts_day, s->contacts_today);
-		learn_peak(&a->rcpts_day, s->rcpts_today);
-		learn_peak(&a->senders_day, s->senders_today);
+		learn_peak(&a->contacts_day, s->contacts_today, 2);
+		learn_peak(&a->rcpts_day, s->rcpts_today, 1);
+		learn_peak(&a->senders_day, s->senders_today, 1);
 	}
 	/* Every fourth week a level down. */
 	if (day / 28 != s->day / 28) {
@@ -223,7 +223,7 @@ static void end_day(struct account *a, struct active *s, uint32_t day, bool lear
 		a->rcpts_day -= a->rcpts_day > 0;
 		a->senders_day -= a->senders_day > 0;
 	}
-	s->rcpts_today = s->contacts_today = s->senders_today = 0;
+	s->rcpts_today = s->contacts_today = s->senders_today = s->unknown_today = 0;
 	memset(s->sender, 0, sizeof(s->sender));
 	s->day = day;
 }

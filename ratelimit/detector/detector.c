@@ -27,6 +27,7 @@
 #define SOURCE_MS	 DAY_MS
 #define STRICT_MAX	 2
 #define MILD_DAYS	 30
+#define MANY_UNKNOWN	 25 /* a day */
 /* How far beyond the threshold replies and reports must be to count before the next attempt. */
 #define AT_ONCE 1.5
 /* A stage is left when the score is well below it. */
@@ -89,13 +90,19 @@ static uint16_t tick(struct detector *d, int64_t t_ms)
 	if (t_ms > d->now_ms)
 		d->now_ms = t_ms;
 	if (!d->begin_ms)
-		d->begin_ms = d->now_ms;
+		d->begin_ms = d->now_ms - d->now_ms % DAY_MS;
 	return (uint16_t)(d->now_ms / DAY_MS);
 }
 
 static bool learning(const struct detector *d)
 {
 	return d->now_ms - d->begin_ms < d->conf.learn_ms;
+}
+
+/* The last day of it is a rehearsal: what is new then is not the owner's at once. */
+static bool trusting(const struct detector *d)
+{
+	return d->now_ms - d->begin_ms < d->conf.learn_ms - DAY_MS;
 }
 
 static uint64_t account_key(const struct detector *d, const char *account)
@@ -210,6 +217,13 @@ static void count_recipients(const struct detector *d, struct facts *f)
 	f->share = f->a->n_rcpt ? (double)f->contacts / (double)f->a->n_rcpt : 0;
 }
 
+/* Did the account use this sender before today, or none was told? */
+static void look_at_sender(struct detector *d, struct facts *f)
+{
+	uint64_t key = f->a->from ? mix(f->acc->key, signal_sender(d, f->a->from), 's') : 0;
+	f->own_sender = !f->a->from || f->fresh || seen_age(&d->seen, key, f->day) >= 0;
+}
+
 static struct client *client_slot(struct active *s, uint32_t net)
 {
 	struct client *oldest = s->client;
@@ -241,10 +255,10 @@ static void count_up(const struct detector *d, struct facts *f)
 
 /* May the client be the owner's from now on? In the time of learning, a customer's first, or one
  * that mostly writes to the owner's friends. */
-static bool vouched(const struct facts *f)
+static bool vouched(const struct detector *d, const struct facts *f)
 {
 	const struct client *c = f->client;
-	if (f->learning || f->fresh || f->o.novelty <= NOVELTY_OWN / 2)
+	if (trusting(d) || f->fresh || f->o.novelty <= NOVELTY_OWN / 2)
 		return true;
 	if (f->young && f->o.novelty <= NOVELTY_OWN)
 		return true;
@@ -259,11 +273,13 @@ static void learn(struct detector *d, struct facts *f)
 	}
 	bool own = f->o.novelty <= NOVELTY_OWN;
 	if (f->acc->stage < STAGE_THROTTLE)
-		origin_learn(d, f->acc, &f->o, vouched(f), f->day);
+		origin_learn(d, f->acc, &f->o, vouched(d, f), f->share < .5, f->day);
 	if (f->acc->stage >= (own ? STAGE_HOLD : STAGE_WATCH))
 		return;
 	for (size_t i = 0; i < f->a->n_rcpt; i++)
 		seen_add(&d->seen, rcpt_key(d, f->acc, f->a->rcpt[i]), f->day);
+	if (f->a->from && (own || f->own_sender || f->share < .5))
+		seen_add(&d->seen, mix(f->acc->key, signal_sender(d, f->a->from), 's'), f->day);
 }
 
 static void note_silence(struct facts *f)
@@ -293,6 +309,7 @@ bool detector_attempt(struct detector *d, const struct detector_attempt *a,
 	f.young = is_young(d, f.acc, f.day);
 	origin_of(d, f.acc, a->has_client ? &a->client : NULL, a->ehlo, f.young, f.day, &f.o);
 	count_recipients(d, &f);
+	look_at_sender(d, &f);
 	count_up(d, &f);
 	signals_attempt(d, &f);
 	bool changed = decide(d, f.acc, a->t_ms, out);
@@ -307,7 +324,11 @@ static void weigh_reply(struct detector *d, struct active *s, enum reply_kind k,
 {
 	switch (k) {
 	case REPLY_UNKNOWN:
-		signal_raise(d, s, SIGNAL_UNKNOWN, part * (.7 + .8 * s->novelty), 1);
+		/* Some addresses of an old list are gone; so many are a guesser's. */
+		s->unknown_today += part >= 1;
+		signal_raise(
+		    d, s, SIGNAL_UNKNOWN,
+		    part * (.65 + .85 * s->novelty) + (s->unknown_today > MANY_UNKNOWN) * .2, 1);
 		break;
 	case REPLY_SPAM:
 		signal_raise(d, s, SIGNAL_SPAM, part, 1);

@@ -31,6 +31,7 @@ struct origin {
 	const char *word; /* the reason, for people */
 	uint64_t part[ADDR_PARTS];
 	uint64_t ehlo, ehlo_class; /* 0: not known */
+	int met_days;		   /* since it was first met, when it is not the owner's */
 	bool has_addr, line_syn;   /* refused port-25 connections of that address of late */
 };
 
@@ -45,6 +46,7 @@ struct facts {
 	double share;		     /* contacts / recipients */
 	bool fresh, young, learning; /* fresh: its first message ever */
 	struct client *client;	     /* NULL: the owner's */
+	bool own_sender;	     /* the account used this sender before */
 };
 
 uint64_t hash_text(uint64_t seed, const char *text); /* case does not matter */
@@ -53,14 +55,17 @@ uint64_t mix(uint64_t a, uint64_t b, uint64_t kind);
 /* origin.c */
 void origin_of(const struct detector *d, const struct account *acc, const struct addr *client,
 	       const char *ehlo, bool young, uint16_t day, struct origin *o);
-/* The client was used; trusted: it is the owner's from now on. */
+/* The client was used; trusted: it is the owner's from now on; friendly: mostly to friends, so that
+ * it may become the owner's by and by. */
 void origin_learn(struct detector *d, struct account *acc, const struct origin *o, bool trusted,
-		  uint16_t day);
+		  bool friendly, uint16_t day);
 
 /* signals.c */
 void signals_attempt(struct detector *d, struct facts *f);
 void signal_raise(struct detector *d, struct active *s, enum detector_signal sig, double units,
 		  uint32_t count);
+/* What is the same in the senders of one list: a key. */
+uint64_t signal_sender(const struct detector *d, const char *from);
 /* words.c */
 void words(const struct detector *d, const struct active *s, struct detector_change *out);
 

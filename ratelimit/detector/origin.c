@@ -18,10 +18,11 @@
 
 #include "ratelimit/detector/inside.h"
 
-#define RIPE_DAYS  3 /* twice: from first use to ripe, from ripe to trusted */
-#define NAME_MAX_  128
-#define MANY_MOVES 5 /* networks of its own: whose line or phone changes its address all the time  \
-		      */
+#define RIPE_DAYS 3 /* twice: from first use to ripe, from ripe to trusted */
+#define NAME_MAX_ 128
+#define MANY_MOVES                                                                                 \
+	5 /* networks of its own: whose line or phone changes its address all the time             \
+	   */
 
 enum { KIND_MET = 16, KIND_RIPE = 32, KIND_OWN = 48, KIND_EHLO = ADDR_PARTS, KIND_CLASS };
 
@@ -30,11 +31,11 @@ static const struct {
 	double same_name, other_name;
 	const char *word;
 } novelty[] = {
-    [ADDR_SELF] = {0, .15, "its own address"},
-    [ADDR_NEAR] = {.05, .2, "its own network"},
+    [ADDR_SELF] = {0, .3, "its own address"},
+    [ADDR_NEAR] = {.05, .35, "its own network"},
     [ADDR_WIDE] = {.1, .4, "its own provider's network"},
     [ADDR_POOL] = {.2, .5, "a network that many accounts are at home in"},
-    [ADDR_PARTS] = {.65, 1, "a network nobody is at home in"},
+    [ADDR_PARTS] = {.3, 1, "a network nobody is at home in"},
 };
 
 uint64_t mix(uint64_t a, uint64_t b, uint64_t kind)
@@ -132,6 +133,20 @@ static bool knocked(const struct detector *d, const struct origin *o)
 	return c && c->contacts >= 20;
 }
 
+/* How long is what is not the owner's in it known? */
+static int met(const struct detector *d, const struct account *acc, const struct origin *o,
+	       uint16_t day)
+{
+	int net = -1, name = -1;
+	if (!owns(d, acc, o->part[ADDR_NEAR], ADDR_NEAR, day))
+		net = seen_age(&d->seen, mix(acc->key, o->part[ADDR_NEAR], KIND_MET + ADDR_NEAR),
+			       day);
+	if (o->ehlo && !owns(d, acc, o->ehlo, KIND_EHLO, day))
+		name = seen_age(&d->seen, mix(acc->key, o->ehlo, KIND_MET + KIND_EHLO), day);
+	int most = net > name ? net : name;
+	return most > 0 ? most : 0;
+}
+
 void origin_of(const struct detector *d, const struct account *acc, const struct addr *client,
 	       const char *ehlo, bool young, uint16_t day, struct origin *o)
 {
@@ -150,6 +165,7 @@ void origin_of(const struct detector *d, const struct account *acc, const struct
 		o->novelty *= 1 - .4 * same;
 	o->word = novelty[i].word;
 	o->line_syn = knocked(d, o);
+	o->met_days = met(d, acc, o, day);
 }
 
 /* True when it is so from now on. */
@@ -173,23 +189,28 @@ static bool ripen(struct detector *d, const struct account *acc, uint64_t v, uns
 }
 
 static bool learn_part(struct detector *d, const struct account *acc, uint64_t v, unsigned kind,
-		       bool trusted, uint16_t day)
+		       bool trusted, bool friendly, uint16_t day)
 {
 	if (trusted || owns(d, acc, v, kind, day))
 		return own(d, acc, v, kind, day);
+	if (!friendly) {
+		if (seen_age(&d->seen, mix(acc->key, v, KIND_MET + kind), day) < 0)
+			seen_add(&d->seen, mix(acc->key, v, KIND_MET + kind), day);
+		return false;
+	}
 	return ripen(d, acc, v, kind, day);
 }
 
 void origin_learn(struct detector *d, struct account *acc, const struct origin *o, bool trusted,
-		  uint16_t day)
+		  bool friendly, uint16_t day)
 {
 	for (unsigned i = 0; o->has_addr && i < ADDR_PARTS; i++) {
-		bool moved =
-		    (i != ADDR_POOL || trusted) && learn_part(d, acc, o->part[i], i, trusted, day);
+		bool moved = (i != ADDR_POOL || trusted) &&
+			     learn_part(d, acc, o->part[i], i, trusted, friendly, day);
 		acc->moves += moved && i == ADDR_NEAR && acc->moves < UINT8_MAX;
 	}
 	if (!o->ehlo)
 		return;
-	learn_part(d, acc, o->ehlo, KIND_EHLO, trusted, day);
-	learn_part(d, acc, o->ehlo_class, KIND_CLASS, trusted, day);
+	learn_part(d, acc, o->ehlo, KIND_EHLO, trusted, friendly, day);
+	learn_part(d, acc, o->ehlo_class, KIND_CLASS, trusted, friendly, day);
 }

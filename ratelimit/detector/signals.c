@@ -60,7 +60,32 @@ static bool stranger(const struct facts *f)
 	return f->o.novelty >= NOVELTY_STRANGER;
 }
 
+/* prvs=TAG=USER@, list-bounces+USER=DOMAIN@, bounce-4711@: what varies by message is cut away. */
+uint64_t signal_sender(const struct detector *d, const char *from)
+{
+	char low[128];
+	size_t n = 0;
+	const char *at = strrchr(from, '@'), *cut = strpbrk(from, "+=");
+	for (const char *p = from; *p && n < sizeof(low); p++) {
+		if (cut && at && p >= cut && p < at)
+			continue;
+		low[n++] = *p >= '0' && *p <= '9' ? '#' : *p;
+	}
+	char text[129];
+	memcpy(text, low, n);
+	text[n] = '\0';
+	return hash_text(d->seed + 7, text);
+}
+
 /* --- one a signal --- */
+
+/* Whose program, or whose address, is the owner's: bulk once is not enough, but it must not go on.
+ */
+static double new_client_max(const struct facts *f)
+{
+	int days = f->o.met_days > 5 ? 5 : f->o.met_days;
+	return stranger(f) ? INFINITY : 60 + 25 * (days > 1 ? days - 1 : 0);
+}
 
 static void new_client(struct detector *d, struct facts *f)
 {
@@ -69,11 +94,13 @@ static void new_client(struct detector *d, struct facts *f)
 		return;
 	if (f->young)
 		n *= .5;
-	signal_raise(d, f->s, SIGNAL_NEW_CLIENT, n * f->contacts, f->contacts);
+	add_points(d, f->s, SIGNAL_NEW_CLIENT, n * f->contacts * weight(d, SIGNAL_NEW_CLIENT),
+		   new_client_max(f));
+	f->s->count[SIGNAL_NEW_CLIENT] += f->contacts;
 	/* Whoever writes to the owner's friends is likely the owner; two of them a message count.
 	 */
 	double friends = f->known > 2 ? 2 : f->known;
-	if (f->contacts <= f->known)
+	if (f->contacts <= f->known && f->own_sender)
 		signal_raise(d, f->s, SIGNAL_NEW_CLIENT, -.45 * friends, 0);
 }
 
@@ -86,7 +113,7 @@ static void contacts(struct detector *d, struct facts *f)
 	double more = today - (before > allowed ? before : allowed);
 	if (f->o.novelty > NOVELTY_OWN || more <= 0 || !f->contacts)
 		return;
-	double max = 50, units = f->young ? .6 : 1;
+	double max = 45, units = f->young ? .6 : 1;
 	if (f->o.line_syn) {
 		units *= 3;
 		max = 90;
@@ -104,14 +131,18 @@ static double hour(const struct detector *d, const uint32_t n[2])
 static void rate(struct detector *d, struct facts *f)
 {
 	double n = hour(d, f->s->rcpts_hour),
-	       habit = 2 * level_count(week_level(f->acc, f->s->block));
-	double day = level_count(f->acc->rcpts_day) / 3;
+	       habit = 2 * level_count(week_level(f->acc, f->s->block)),
+	       day = level_count(f->acc->rcpts_day) / 3;
 	double base = habit > day ? habit : day;
 	if (base < 10)
 		base = 10;
-	if (n > base && f->contacts)
-		stand(d, f->s, SIGNAL_RATE, log2(n / base) * hour(d, f->s->contacts_hour) / n,
-		      (uint32_t)n);
+	if (n <= base || !f->contacts)
+		return;
+	double units = log2(n / base) * hour(d, f->s->contacts_hour) / n;
+	/* Bulk from the owner's own program is rare, but no more than that. */
+	if (!stranger(f) && units > 1.5)
+		units = 1.5;
+	stand(d, f->s, SIGNAL_RATE, units, (uint32_t)n);
 }
 
 static void networks(struct detector *d, struct facts *f)
@@ -138,34 +169,11 @@ static void silence(struct detector *d, struct facts *f)
 		stand(d, f->s, SIGNAL_SILENCE, f->o.novelty, f->s->silent_days);
 }
 
-/* prvs=TAG=USER@, list-bounces+USER=DOMAIN@, bounce-4711@: what varies by message is cut away. */
-static uint64_t sender_key(const struct detector *d, const char *from)
-{
-	char low[128];
-	size_t n = 0;
-	const char *at = strrchr(from, '@'), *cut = strpbrk(from, "+=");
-	for (const char *p = from; *p && n < sizeof(low); p++) {
-		if (cut && at && p >= cut && p < at)
-			continue;
-		low[n++] = *p >= '0' && *p <= '9' ? '#' : *p;
-	}
-	char text[129];
-	memcpy(text, low, n);
-	text[n] = '\0';
-	return hash_text(d->seed + 7, text);
-}
-
 static void senders(struct detector *d, struct facts *f)
 {
-	if (!f->a->from)
-		return;
-	uint64_t key = mix(f->acc->key, sender_key(d, f->a->from), 's');
-	bool fresh = seen_age(&d->seen, key, f->day) < 0;
-	if (f->acc->stage < STAGE_HOLD)
-		seen_add(&d->seen, key, f->day);
-	if (!fresh || f->learning)
-		return;
 	double habit = level_count(f->acc->senders_day);
+	if (f->own_sender || f->learning)
+		return;
 	uint32_t today = ++f->s->senders_today;
 	bool churn = today > 2 && today > 2 * habit;
 	if (!f->young && (churn || (stranger(f) && today > habit)))
@@ -226,22 +234,35 @@ static void crowd_points(struct detector *d, struct facts *f, const struct crowd
 	stand(d, f->s, sig, (bad - good + reached / 8) * f->share, bad);
 }
 
-static void campaign(struct detector *d, struct facts *f)
+static void join(struct facts *f, struct crowd *c, bool odd)
 {
-	bool odd = stranger(f) ? f->share >= .5 : f->share >= .7;
-	if (!f->a->has_body || f->learning)
-		return;
-	int bits = (int)d->conf.near_bits;
-	struct crowd *c = odd ? crowds_get(&d->texts, f->a->body, bits, d->now_ms)
-			      : crowds_find(&d->texts, f->a->body, bits, d->now_ms);
-	if (!c)
-		return;
-	crowd_points(d, f, c, SIGNAL_CAMPAIGN, stranger(f) ? CROWD_LEAST : CROWD_LEAST + 1);
 	if (odd)
 		crowd_join(c->suspect, &c->n_suspect, (uint32_t)f->acc->key);
 	else
 		crowd_join(c->honest, &c->n_honest, (uint32_t)f->acc->key);
 	c->contacts += odd ? f->contacts : 0;
+}
+
+static void campaign_by(struct detector *d, struct facts *f, uint64_t key, int bits)
+{
+	bool odd = stranger(f) ? f->share >= .5 : f->share >= .7;
+	struct crowd *c = odd ? crowds_get(&d->texts, key, bits, d->now_ms)
+			      : crowds_find(&d->texts, key, bits, d->now_ms);
+	if (!c)
+		return;
+	crowd_points(d, f, c, SIGNAL_CAMPAIGN, stranger(f) ? CROWD_LEAST : CROWD_LEAST + 1);
+	join(f, c, odd);
+}
+
+/* By the text; or by a sender that is none of the account's. */
+static void campaign(struct detector *d, struct facts *f)
+{
+	if (f->learning)
+		return;
+	if (f->a->has_body)
+		campaign_by(d, f, f->a->body, (int)d->conf.near_bits);
+	if (f->a->from && *f->a->from && !f->own_sender)
+		campaign_by(d, f, signal_sender(d, f->a->from), 0);
 }
 
 static void shared(struct detector *d, struct facts *f)
@@ -257,11 +278,7 @@ static void shared(struct detector *d, struct facts *f)
 			continue;
 		if (odd)
 			crowd_points(d, f, c, SIGNAL_SHARED, CROWD_LEAST);
-		if (odd)
-			crowd_join(c->suspect, &c->n_suspect, (uint32_t)f->acc->key);
-		else
-			crowd_join(c->honest, &c->n_honest, (uint32_t)f->acc->key);
-		c->contacts += odd ? f->contacts : 0;
+		join(f, c, odd);
 	}
 }
 
@@ -290,7 +307,7 @@ static void probe(struct detector *d, struct facts *f)
 {
 	struct active *s = f->s;
 	bool first = f->client && f->client->known + f->client->contacts == 0;
-	if (f->o.novelty <= NOVELTY_OWN || f->learning || f->young)
+	if (!stranger(f) || f->learning || f->young)
 		return;
 	bool recent = s->probe_ms && d->now_ms - s->probe_ms <= PROBE_MS;
 	if (recent && f->contacts && f->share >= .6)
