@@ -165,6 +165,22 @@ static void get_suspect(struct wire_in *r, struct event *e)
 		r->bad = true;
 }
 
+static void put_spray(struct wire_out *w, const struct event *e)
+{
+	wire_i64(w, e->u.spray.first_ms);
+	wire_u32(w, e->u.spray.accounts);
+	wire_u8(w, e->u.spray.plen);
+}
+
+static void get_spray(struct wire_in *r, struct event *e)
+{
+	e->u.spray.first_ms = wire_get_i64(r);
+	e->u.spray.accounts = wire_get_u32(r);
+	e->u.spray.plen = wire_get_u8(r);
+	if (e->u.spray.plen > (addr_is4(&e->src) ? 32 : 128))
+		r->bad = true;
+}
+
 static const struct codec {
 	const char *name;
 	void (*put)(struct wire_out *w, const struct event *e);
@@ -177,6 +193,7 @@ static const struct codec {
     [EVENT_DELIVERY] = {"delivery", put_delivery, get_delivery},
     [EVENT_REFUSE] = {"refuse", put_refuse, get_refuse},
     [EVENT_SUSPECT] = {"suspect", put_suspect, get_suspect},
+    [EVENT_SPRAY] = {"spray", put_spray, get_spray},
 };
 
 static const struct codec *codec_of(unsigned kind)

@@ -23,6 +23,7 @@ enum event_kind {
 	EVENT_DELIVERY = 5, /* msad: one recipient reached a final or deferred state */
 	EVENT_REFUSE = 6,   /* msad: a recipient or message was refused (limit, identity, size) */
 	EVENT_SUSPECT = 7,  /* nfqd: a refused line goes to as many servers as a zombie does */
+	EVENT_SPRAY = 8,    /* msad: many accounts failed to log in from one network */
 };
 
 #define EVENT_ACCOUNT_MAX 320 /* 64 + 1 + 255: RFC 5321 4.5.3.1 */
@@ -88,6 +89,11 @@ struct event {
 						estimates from below */
 			uint8_t plen;	     /* src is a line of so many bits (of its family) */
 		} suspect;
+		struct {
+			int64_t first_ms;  /* the failures are of first_ms..t_ms */
+			uint32_t accounts; /* distinct, at least */
+			uint8_t plen;	   /* src is a network of so many bits (of its family) */
+		} spray;
 	} u;
 };
 

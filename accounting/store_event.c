@@ -66,6 +66,8 @@ static void put_login(struct store *s, const struct event *e)
 	sql_run(DB, ST_EV_LOGIN, QI(bucket(e->t_ms, ROW_MS)), QS(e->u.login.account), QA(&e->src),
 		QI(e->u.login.ok), QI(e->t_ms), QS(e->u.login.mech), QS(e->u.login.session),
 		QS(e->u.login.reason));
+	if (e->u.login.ok && e->u.login.account[0])
+		store_spray_login(s, e);
 	count(s, e->u.login.ok ? "login_ok" : "login_failed", e->t_ms, 1);
 }
 
@@ -116,7 +118,7 @@ static void put_event(struct store *s, const struct event *e)
 	    [EVENT_BLOCK] = put_block,	     [EVENT_PASS] = put_block,
 	    [EVENT_LOGIN] = put_login,	     [EVENT_MESSAGE] = put_message,
 	    [EVENT_DELIVERY] = put_delivery, [EVENT_REFUSE] = put_refuse,
-	    [EVENT_SUSPECT] = store_suspect,
+	    [EVENT_SUSPECT] = store_suspect, [EVENT_SPRAY] = store_spray,
 	};
 	put[e->kind](s, e);
 }

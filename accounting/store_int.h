@@ -43,5 +43,9 @@ void store_exempt_read(struct store *s, int stmt, struct store_exempt *out);
 
 /* EVENT_SUSPECT: opens the line's incident, or brings it up to date (store_suspect.c). */
 void store_suspect(struct store *s, const struct event *e);
+/* EVENT_SPRAY: opens the network's incident, or brings it up to date. A good login from a network
+ * with such an incident: its account is named there, once (store_spray.c). */
+void store_spray(struct store *s, const struct event *e);
+void store_spray_login(struct store *s, const struct event *e);
 
 #endif

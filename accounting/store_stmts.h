@@ -314,6 +314,21 @@
 	X(ST_SUSPECT_NOTED,                                                                        \
 	  "SELECT ifnull(max(t_ms), 0) FROM incident_event WHERE incident_id = ?1 "                \
 	  "AND what IN ('opened', 'evidence')")                                                    \
+	X(ST_SPRAY_COUNT, "SELECT count(DISTINCT login) FROM ev_login WHERE t_ms >= ?1 - 300000 "  \
+			  "AND last_ms >= ?1 AND src BETWEEN ?2 AND ?3 AND ok = 0 "                \
+			  "AND login <> ''")                                                       \
+	X(ST_SPRAY_TIMES, "SELECT ifnull(sum(n), 0) FROM ev_login WHERE t_ms >= ?1 - 300000 "      \
+			  "AND last_ms >= ?1 AND src BETWEEN ?2 AND ?3 AND ok = 0")                \
+	X(ST_SPRAY_IN, "SELECT count(*) FROM ev_login WHERE t_ms >= ?1 - 300000 "                  \
+		       "AND last_ms >= ?1 AND src BETWEEN ?2 AND ?3 AND ok = 1")                   \
+	X(ST_SPRAY_NAMES, "SELECT login FROM ev_login WHERE t_ms >= ?1 - 300000 "                  \
+			  "AND last_ms >= ?1 AND src BETWEEN ?2 AND ?3 AND ok = ?4 "               \
+			  "AND login <> '' GROUP BY login ORDER BY sum(n) DESC, login")            \
+	X(ST_SPRAY_OPEN, "SELECT id FROM incident WHERE subject_type = 'line' AND subject = ?1 "   \
+			 "AND detector = ?2 AND state <> 'resolved' ORDER BY id DESC LIMIT 1")     \
+	X(ST_SPRAY_NAMED, "SELECT count(*) FROM incident_event WHERE incident_id = ?1 "            \
+			  "AND what = 'suspect' AND text = ?2")                                    \
+	X(ST_SPRAY_HIGH, "UPDATE incident SET severity = 'high' WHERE id = ?1")                    \
 	/* reports */                                                                              \
 	X(ST_MESSAGE_TOKEN, "SELECT m.account_id, a.login, m.queue_id, m.token FROM ev_message m " \
 			    "JOIN account a ON a.id = m.account_id "                               \

@@ -114,6 +114,18 @@ static void say_blocked(struct conn *c, int64_t wait, const char *account)
 			  &c->step);
 }
 
+static void say_sprayed(struct conn *c, uint32_t accounts)
+{
+	struct tell_from from = tell_from(c);
+	struct event e;
+
+	conn_count(c, COUNT_AUTH_SPRAYED);
+	log_event(LOG_WARNING, c->id, "auth", "spraying", LA("client", &c->client),
+		  LI("accounts", accounts), LS("within", "1h"));
+	tell_spray(&from, accounts, &e);
+	queue_event(c->srv->queue, &e);
+}
+
 /* Counts what came out; true when the account has to wait, be the password right or wrong. */
 static bool conn_blocked(struct conn *c, const struct auth_answer *a)
 {
@@ -136,11 +148,8 @@ static bool conn_blocked(struct conn *c, const struct auth_answer *a)
 		return false;
 	}
 	accounts = guard_failed(g, &c->cfg->guard, a->account, &c->client, now);
-	if (accounts > 0) {
-		conn_count(c, COUNT_AUTH_SPRAYED);
-		log_event(LOG_WARNING, c->id, "auth", "spraying", LA("client", &c->client),
-			  LI("accounts", accounts), LS("within", "1h"));
-	}
+	if (accounts > 0)
+		say_sprayed(c, accounts);
 	return false;
 }
 

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "msa/auth/guard.h"
 #include "msa/tell.h"
 
 /* Copies what fits; a cut text stays whole characters only where it is ASCII, which all of these
@@ -45,6 +46,14 @@ void tell_note(const struct tell_from *from, const struct smtp_session *s,
 	COPY(out->u.refuse.status, note->status);
 	COPY(out->u.refuse.reason, note->reason);
 	out->u.refuse.rcpts = note->rcpts;
+}
+
+void tell_spray(const struct tell_from *from, uint32_t accounts, struct event *out)
+{
+	head(from, EVENT_SPRAY, out);
+	out->u.spray.first_ms = from->t_ms - GUARD_SPRAY_MS;
+	out->u.spray.accounts = accounts;
+	out->u.spray.plen = addr_is4(&from->client) ? 32 : 64;
 }
 
 static const char *domain_of(const char *address)

@@ -21,6 +21,9 @@ struct tell_from {
 void tell_note(const struct tell_from *from, const struct smtp_session *s,
 	       const struct smtp_note *note, struct event *out);
 
+/* EVENT_SPRAY: so many accounts have failed there. */
+void tell_spray(const struct tell_from *from, uint32_t accounts, struct event *out);
+
 struct tell_message {
 	const char *token, *message_id;
 	uint64_t size;

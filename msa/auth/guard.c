@@ -30,8 +30,7 @@ struct spray {
 	int64_t last_ms;
 	uint64_t account[GUARD_SPRAY_MAX];
 	int64_t seen_ms[GUARD_SPRAY_MAX];
-	uint32_t n;
-	bool told;
+	uint32_t n, told; /* told: n when it was, 0: not */
 };
 
 struct guard {
@@ -164,7 +163,7 @@ static void forget_old(struct spray *s, int64_t now_ms)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < s->n; i++) {
-		if (now_ms - s->seen_ms[i] >= HOUR)
+		if (now_ms - s->seen_ms[i] >= GUARD_SPRAY_MS)
 			continue;
 		s->account[n] = s->account[i];
 		s->seen_ms[n++] = s->seen_ms[i];
@@ -190,7 +189,6 @@ static uint32_t sprayed(struct guard *g, const struct guard_config *cfg, const c
 			const struct addr *client, int64_t now_ms)
 {
 	struct spray *s;
-	bool before;
 
 	if (cfg->spray <= 0 || account[0] == '\0')
 		return 0;
@@ -198,9 +196,12 @@ static uint32_t sprayed(struct guard *g, const struct guard_config *cfg, const c
 	forget_old(s, now_ms);
 	see_account(s, hash_bytes(g->seed, account, strlen(account)), now_ms);
 	s->last_ms = now_ms;
-	before = s->told;
-	s->told = (int64_t)s->n >= cfg->spray;
-	return s->told && !before ? s->n : 0;
+	if ((int64_t)s->n < cfg->spray)
+		s->told = 0;
+	if ((int64_t)s->n < cfg->spray || s->n < 2 * s->told)
+		return 0;
+	s->told = s->n;
+	return s->n;
 }
 
 /* --- what happened --- */

@@ -20,6 +20,7 @@
 
 #define GUARD_KNOWN_MS	30000
 #define GUARD_SPRAY_MAX 64
+#define GUARD_SPRAY_MS	3600000
 
 struct guard_config {
 	int64_t free;	     /* failures without a wait */
@@ -39,7 +40,8 @@ int64_t guard_wait(const struct guard *g, const char *account, const struct addr
 		   int64_t now_ms);
 /*
  * A failed login; account "" when it named nobody. The number of accounts that failed there within
- * the last hour when that has just reached cfg->spray, else 0.
+ * GUARD_SPRAY_MS when that has just reached cfg->spray or doubled since (GUARD_SPRAY_MAX are
+ * counted), else 0.
  */
 uint32_t guard_failed(struct guard *g, const struct guard_config *cfg, const char *account,
 		      const struct addr *client, int64_t now_ms);

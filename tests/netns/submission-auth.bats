@@ -199,6 +199,30 @@ swaks_as() { # MECHANISM USER PASSWORD
 	[ "$(metric sekisho_msa_auth_spraying_total)" = 1 ]
 }
 
+incident() { in_ns "$BIN/sekishoctl" -c "$DIR/sekisho.conf" --json incident list | jq -e "$1"; }
+
+@test "password spraying has an incident: who was tried, and who got in from there" {
+	restart 'auth_spray = 4 auth_max_wait = 0'
+	spawn acctd "$BIN/sekisho-acctd" -c "$DIR/sekisho.conf"
+	wait_until logged "feed connected"
+	from_nine() { printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$1" "$2" | base64)" | in_ns timeout 20 openssl s_client -quiet -crlf -connect 127.0.0.1:465 -bind 127.0.0.9:0 2>/dev/null; }
+	[[ $(from_nine user02 secret02) == *"235 "* ]]
+	for u in a b c d e; do
+		from_nine "$u" x > /dev/null
+	done
+	wait_until incident '.[] | select(.detector == "spraying" and .subject == "127.0.0.9" and .severity == "medium")'
+	incident '.[] | select(.why | test("^password spraying: 4 accounts failed in [34] attempts from .*: a@isp.example, b@isp.example, c@isp.example(, d@isp.example)?; logged in from there: user02@isp.example$"))'
+	# From elsewhere it is nobody's suspicion.
+	says 235 PLAIN user01 secret01
+	[[ $(from_nine user01 secret01) == *"235 "* ]]
+	wait_until incident '.[] | select(.subject == "127.0.0.9" and .severity == "high")'
+	id=$(incident '.[] | select(.subject == "127.0.0.9").id')
+	said=$(in_ns "$BIN/sekishoctl" -c "$DIR/sekisho.conf" --json incident show "$id")
+	[ "$(grep -o 'user01@isp.example logged in from there: its password may have been found' <<< "$said" | wc -l)" = 1 ]
+	[[ $said != *"user02@isp.example logged in from there: its"* ]]
+	kill "$(cat "$DIR/acctd.pid")"
+}
+
 @test "the answer to an unknown user takes as long as that to a wrong password" {
 	restart ''
 	python3 - "$DIR" "$NS" <<-'END'

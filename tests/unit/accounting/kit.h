@@ -160,6 +160,16 @@ static struct event kit_suspect(int64_t t_ms, const char *src, uint32_t dsts)
 	return e;
 }
 
+/* src: an IPv4 host or an IPv6 /64. */
+static struct event kit_spray(int64_t t_ms, const char *src, uint32_t accounts)
+{
+	struct event e = {.kind = EVENT_SPRAY, .t_ms = t_ms, .src = kit_addr(src)};
+	e.u.spray.first_ms = t_ms - 3600000;
+	e.u.spray.accounts = accounts;
+	e.u.spray.plen = addr_is4(&e.src) ? 32 : 64;
+	return e;
+}
+
 /* One batch of one or more events, flushed. */
 static enum store_batch kit_batch(struct store *s, uint64_t seq, const struct event *e, uint32_t n)
 {

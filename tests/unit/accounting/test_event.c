@@ -17,6 +17,8 @@ static struct event sample(int kind)
 		return kit_delivery(T0, ALICE, EVENT_DEFERRED);
 	case EVENT_SUSPECT:
 		return kit_suspect(T0, "2001:db8:0:7::", 37);
+	case EVENT_SPRAY:
+		return kit_spray(T0, "2001:db8:0:7::", 12);
 	default:
 		return kit_refuse(T0, ALICE);
 	}
@@ -26,7 +28,7 @@ static void test_round_trip(void **state)
 {
 	uint8_t buf[EVENT_MAX_BYTES], again[EVENT_MAX_BYTES];
 	(void)state;
-	for (int k = EVENT_BLOCK; k <= EVENT_SUSPECT; k++) {
+	for (int k = EVENT_BLOCK; k <= EVENT_SPRAY; k++) {
 		struct event e = sample(k), out;
 		size_t n = event_encode(&e, buf, sizeof buf);
 		assert_true(n > 4);
@@ -74,7 +76,7 @@ static void test_cut(void **state)
 	uint8_t buf[EVENT_MAX_BYTES];
 	struct event out;
 	(void)state;
-	for (int k = EVENT_BLOCK; k <= EVENT_SUSPECT; k++) {
+	for (int k = EVENT_BLOCK; k <= EVENT_SPRAY; k++) {
 		struct event e = sample(k);
 		size_t n = event_encode(&e, buf, sizeof buf - 1);
 		for (size_t len = 0; len < n; len++)
@@ -115,7 +117,7 @@ static void test_strict(void **state)
 	assert_int_equal(event_decode(buf, n, &out), 0);
 	buf[n - 1] = 1;
 	assert_int_equal(event_decode(buf, n, &out), n);
-	buf[4] = EVENT_SUSPECT + 1; /* kind */
+	buf[4] = EVENT_SPRAY + 1; /* kind */
 	assert_int_equal(event_decode(buf, n, &out), 0);
 	buf[4] = 0;
 	assert_int_equal(event_decode(buf, n, &out), 0);
@@ -138,6 +140,19 @@ static void test_strict(void **state)
 }
 
 /* The length of the line is one of its family. */
+static void test_spray_length(void **state)
+{
+	uint8_t buf[EVENT_MAX_BYTES];
+	struct event e = kit_spray(T0, "192.0.2.7", 12), out;
+	size_t n = event_encode(&e, buf, sizeof buf);
+	(void)state;
+	assert_int_equal(event_decode(buf, n, &out), n);
+	assert_int_equal(out.u.spray.accounts, 12);
+	assert_int_equal(out.u.spray.first_ms, T0 - 3600000);
+	buf[n - 1] = 33;
+	assert_int_equal(event_decode(buf, n, &out), 0);
+}
+
 static void test_suspect_length(void **state)
 {
 	uint8_t buf[EVENT_MAX_BYTES];
@@ -263,11 +278,17 @@ static void test_policy_strict(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_round_trip),	   cmocka_unit_test(test_fields_survive),
-	    cmocka_unit_test(test_too_small),	   cmocka_unit_test(test_cut),
-	    cmocka_unit_test(test_line),	   cmocka_unit_test(test_strict),
-	    cmocka_unit_test(test_suspect_length), cmocka_unit_test(test_policy),
-	    cmocka_unit_test(test_policy_strict),  cmocka_unit_test(test_policy_destinations),
+	    cmocka_unit_test(test_round_trip),
+	    cmocka_unit_test(test_fields_survive),
+	    cmocka_unit_test(test_too_small),
+	    cmocka_unit_test(test_cut),
+	    cmocka_unit_test(test_line),
+	    cmocka_unit_test(test_strict),
+	    cmocka_unit_test(test_suspect_length),
+	    cmocka_unit_test(test_spray_length),
+	    cmocka_unit_test(test_policy),
+	    cmocka_unit_test(test_policy_strict),
+	    cmocka_unit_test(test_policy_destinations),
 	    cmocka_unit_test(test_policy_class),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

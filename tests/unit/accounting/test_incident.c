@@ -472,11 +472,90 @@ static void test_suspect_unknown(void **state)
 	assert_int_equal(kit_sql("SELECT count(*) FROM incident WHERE subscriber_id NOTNULL"), 1);
 }
 
+static void sprayed(const char *src, int64_t t_ms, int first, int n)
+{
+	char login[64];
+	for (int i = first; i < first + n; i++) {
+		snprintf(login, sizeof login, "victim%02d@isp.example", i);
+		kit_put(s, kit_login(t_ms, login, src, false));
+	}
+}
+
+#define SPRAY "SELECT count(*) FROM incident WHERE detector = 'spraying' AND "
+
+/* A spraying network: one case with what was tried; who gets in from there is named in it, once. */
+static void test_spray(void **state)
+{
+	(void)state;
+	kit_put(s, kit_login(T0 - 7200000, "old@isp.example", "203.0.113.9", false));
+	kit_put(s, kit_login(T0 - 60000, "other@isp.example", "203.0.113.10", false));
+	kit_put(s, kit_login(T0 - 60000, "before@isp.example", "203.0.113.9", true));
+	sprayed("203.0.113.9", T0 - 1000, 0, 12);
+	sprayed("203.0.113.9", T0 - 900, 3, 1);
+	kit_put(s, kit_login(T0 - 500, ALICE, "203.0.113.9", true)); /* no case yet */
+	kit_put(s, kit_spray(T0, "203.0.113.9", 10));
+	assert_int_equal(kit_sql(SPRAY
+				 "subject_type = 'line' AND subject = '203.0.113.9' AND state = "
+				 "'open' AND severity = 'medium'"),
+			 1);
+	assert_int_equal(kit_sql(SPRAY
+				 "why LIKE 'password spraying: 12 accounts failed in 13 attempts "
+				 "from %: victim03@isp.example, victim00@isp.example, %; logged "
+				 "in from there: %before@isp.example%'"),
+			 1);
+	assert_int_equal(kit_sql(SPRAY "why LIKE '%" ALICE "%'"), 1);
+	assert_int_equal(kit_sql(SPRAY "why LIKE '%old@%' OR why LIKE '%other@%'"), 0);
+	/* afterwards */
+	kit_put(s, kit_login(T0 + 1000, "bob@isp.example", "203.0.113.10", true));
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident_event WHERE what = 'suspect'"), 0);
+	for (int i = 0; i < 3; i++)
+		kit_put(s, kit_login(T0 + 1000 + i, "bob@isp.example", "203.0.113.9", true));
+	assert_int_equal(
+	    kit_sql("SELECT count(*) FROM incident_event WHERE what = 'suspect' AND text "
+		    "LIKE 'bob@isp.example logged in%'"),
+	    1);
+	assert_int_equal(kit_sql(SPRAY "severity = 'high'"), 1);
+	/* more of it: the same case; resolved, a new one only by new attempts */
+	sprayed("203.0.113.9", T0 + 2000, 20, 15);
+	kit_put(s, kit_spray(T0 + 3000, "203.0.113.9", 20));
+	assert_int_equal(kit_sql(SPRAY "why LIKE '%27 accounts failed in 28%more%'"), 1);
+	store_begin(s);
+	store_incident_state(s, kit_sql("SELECT id FROM incident"), "resolved", NULL, T0 + 4000);
+	kit_commit(s);
+	kit_put(s, kit_spray(T0 + 3500, "203.0.113.9", 20));
+	assert_int_equal(kit_sql(SPRAY "1"), 1);
+	kit_put(s, kit_login(T0 + 4500, "carol@isp.example", "203.0.113.9", true));
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident_event WHERE what = 'suspect'"), 1);
+	kit_put(s, kit_spray(T0 + 5000, "203.0.113.9", 20));
+	assert_int_equal(kit_sql(SPRAY "1"), 2);
+}
+
+/* An IPv6 network is its /64, whichever address of it logs in; a customer's own line has his name.
+ */
+static void test_spray_network(void **state)
+{
+	(void)state;
+	int64_t sub = kit_subscriber(s, "K-9");
+	kit_lease(s, "2001:db8::/56", sub, T0 - 1000000, 0);
+	sprayed("2001:db8:0:7::5", T0 - 1000, 0, 6);
+	sprayed("2001:db8:0:7::6", T0 - 1000, 6, 6);
+	sprayed("2001:db8:0:8::6", T0 - 1000, 12, 6);
+	kit_put(s, kit_spray(T0, "2001:db8:0:7::6", 10));
+	assert_int_equal(
+	    kit_sql(SPRAY "subject = '2001:db8:0:7::/64' AND why LIKE '%12 accounts%'"), 1);
+	assert_int_equal(kit_sql("SELECT subscriber_id FROM incident"), sub);
+	kit_put(s, kit_login(T0 + 1, "bob@isp.example", "2001:db8:0:7::99", true));
+	kit_put(s, kit_login(T0 + 1, "eve@isp.example", "2001:db8:0:8::99", true));
+	assert_int_equal(kit_sql("SELECT count(*) FROM incident_event WHERE what = 'suspect'"), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_suspect, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_suspect_unknown, set_up, tear_down),
+	    T(test_spray),
+	    T(test_spray_network),
 	    T(test_penalty_opens),
 	    T(test_account_unknown_before),
 	    T(test_release_and_again),

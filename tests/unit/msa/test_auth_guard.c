@@ -129,6 +129,14 @@ static void test_spray(void **state)
 	(void)state;
 	for (size_t i = 0; i < 8; i++)
 		assert_int_equal(guard_failed(g, &cfg, who[i], &bot, 1000 + (int64_t)i), want[i]);
+	/* Told again when they have doubled, and no more than GUARD_SPRAY_MAX are counted. */
+	for (uint32_t i = 6; i <= 200; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "%u@y", (unsigned)i);
+		assert_int_equal(guard_failed(g, &cfg, name, &bot, 1009),
+				 i == 8 || i == 16 || i == 32 || i == 64 ? i : 0);
+	}
 	/* After an hour it begins anew. */
 	assert_int_equal(guard_failed(g, &cfg, "f@x", &bot, 1010 + HOUR), 0);
 	assert_int_equal(guard_failed(g, &cfg, "a@x", &bot, 1010 + HOUR), 0);
