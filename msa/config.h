@@ -95,6 +95,8 @@ struct msa_config *msa_config_load(void *ctx, const char *file, char **err);
 /* False when fresh differs from old in a key that needs a restart: *err names it. */
 bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct msa_config *fresh,
 			   char **err);
+/* A part of msa_config_load(): route_table from what c holds. */
+bool msa_config_routes(void *ctx, struct msa_config *c, char **err);
 /* Views into c, for those who copy. */
 void msa_config_queue(const struct msa_config *c, struct queue_config *out);
 void msa_config_auth(const struct msa_config *c, struct auth_config *out);

@@ -254,6 +254,7 @@ static bool reload(struct daemon *d, char **err)
 	tls_free(srv->tls);
 	srv->tls = tls;
 	srv->tickets.period_ms = fresh->tls_ticket_period;
+	queue_set_routes(srv->queue, fresh->route_table);
 	talloc_unlink(d->top, srv->cfg);
 	srv->cfg = fresh;
 	return true;

@@ -20,10 +20,13 @@
 #include "lib/proc.h"
 
 #include "msa/queue/queue_int.h"
+#include "msa/queue/schedule.h"
+#include "msa/route/route.h"
 
 #define RESPAWN_MIN_MS 100
 #define RESPAWN_MAX_MS 5000
 #define STOP_MS	       5000
+#define ROUTES_FRAME   (256u << 10)
 
 static void spawn(struct queue *q);
 
@@ -42,22 +45,55 @@ static bool take_outcome(struct queue *q, struct wire_in *r)
 	return ok;
 }
 
+/* Not delivered. What else of it has an outcome may still be on its way to the disk. */
+static void ready_again(struct queue *q, struct msg *m)
+{
+	m->elsewhere = false;
+	index_set_state(q->ix, m, m->settling ? MSG_SETTLING : MSG_READY);
+	queue_apply_wish(q, m);
+}
+
 static bool take_back(struct queue *q, struct wire_in *r)
+{
+	struct relay_returned b;
+
+	if (!relay_returned_get(r, &b))
+		return false;
+	struct msg *m = index_find(q->ix, b.id);
+	if (!m || m->state != MSG_ACTIVE)
+		return true;
+	if (b.why == BACK_UNREADABLE) {
+		log_event(LOG_ERR, b.id, "queue", "unreadable", LS("action", "looked at, then tried again"));
+		m->next_ms = clock_utc_ms() + q->cfg.retry_min_ms;
+		queue_op_check(q, m);
+		return true;
+	}
+	if (b.why == BACK_LATER)
+		m->next_ms = clock_utc_ms() + b.wait_ms;
+	ready_again(q, m);
+	return true;
+}
+
+/* With a role that outlived its msad; its outcome comes through the present one. */
+static bool take_busy(struct queue *q, struct wire_in *r)
 {
 	char id[QUEUE_ID_LEN + 1];
 
 	wire_get_str(r, id, sizeof(id));
-	uint8_t why = wire_get_u8(r);
 	struct msg *m = index_find(q->ix, id);
-	if (!wire_done(r) || !m || m->state != MSG_ACTIVE)
-		return wire_done(r);
-	if (why == BACK_UNREADABLE) {
-		log_event(LOG_ERR, id, "queue", "unreadable", LS("action", "tried again later"));
-		m->next_ms = clock_utc_ms() + q->cfg.retry_min_ms;
+	if (m && (m->state == MSG_READY || m->state == MSG_ACTIVE)) {
+		m->elsewhere = true;
+		index_set_state(q->ix, m, MSG_ACTIVE);
 	}
-	index_set_state(q->ix, m, MSG_READY);
-	queue_apply_wish(q, m);
-	return true;
+	return wire_done(r);
+}
+
+static bool take_lane(struct queue *q, struct wire_in *r)
+{
+	struct relay_lane l;
+
+	(void)q;
+	return relay_lane_get(r, &l);
 }
 
 /* What was with the predecessor and has no outcome in the journal was not delivered. */
@@ -70,10 +106,8 @@ static bool take_ready(struct queue *q, struct wire_in *r)
 	q->relay.respawn_ms = RESPAWN_MIN_MS;
 	for (struct msg *m = index_first(q->ix), *next; m; m = next) {
 		next = m->next;
-		if (m->state != MSG_ACTIVE)
-			continue;
-		index_set_state(q->ix, m, MSG_READY);
-		queue_apply_wish(q, m);
+		if (m->state == MSG_ACTIVE && !m->elsewhere)
+			ready_again(q, m);
 	}
 	log_event(LOG_INFO, "-", "queue", "relay-ready", LI("pid", q->relay.pid),
 		  LI("window", q->relay.window));
@@ -148,7 +182,9 @@ static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, siz
 	} table[] = {{RELAY_OUTCOME, take_outcome},
 		     {RELAY_BACK, take_back},
 		     {RELAY_READY, take_ready},
-		     {RELAY_HOST, take_host}};
+		     {RELAY_HOST, take_host},
+		     {RELAY_LANE, take_lane},
+		     {RELAY_BUSY, take_busy}};
 	struct queue *q = arg;
 	struct wire_in r;
 	bool ok = false;
@@ -200,22 +236,60 @@ static _Noreturn void become_relay(const char *exe, int fd)
 	_exit(71);
 }
 
+static void copy_text(char *to, size_t cap, const char *from)
+{
+	to[0] = '\0';
+	strncat(to, from ? from : "", cap - 1);
+}
+
 static void send_config(struct queue *q)
 {
 	struct relay_config c = {.connections = (uint32_t)q->cfg.connections,
-				 .timeout_ms = q->cfg.timeout_ms};
+				 .timeout_ms = q->cfg.timeout_ms,
+				 .pause_min_ms = q->cfg.pause_min_ms,
+				 .pause_max_ms = q->cfg.pause_max_ms,
+				 .sts = q->cfg.mta_sts};
 	uint8_t buf[sizeof(c) + 64];
 	struct wire_out w;
 
-	strncat(c.state_dir, q->cfg.state_dir, sizeof(c.state_dir) - 1);
-	strncat(c.hostname, q->cfg.hostname, sizeof(c.hostname) - 1);
-	strncat(c.smarthost, q->cfg.smarthost, sizeof(c.smarthost) - 1);
-	strncat(c.smarthost_name, q->cfg.smarthost_name, sizeof(c.smarthost_name) - 1);
-	strncat(c.smarthost_ca, q->cfg.smarthost_ca, sizeof(c.smarthost_ca) - 1);
+	copy_text(c.state_dir, sizeof(c.state_dir), q->cfg.state_dir);
+	copy_text(c.hostname, sizeof(c.hostname), q->cfg.hostname);
+	copy_text(c.dns_server, sizeof(c.dns_server), q->cfg.dns_server);
+	copy_text(c.dns_anchor, sizeof(c.dns_anchor), q->cfg.dns_anchor);
+	copy_text(c.self, sizeof(c.self), q->cfg.self);
+	copy_text(c.ca, sizeof(c.ca), q->cfg.relay_ca);
 	wire_out_init(&w, buf, sizeof(buf));
 	relay_config_put(&w, &c);
 	bug_on(w.bad);
 	ipc_send(q->relay.conn, RELAY_CONFIG, buf, w.len);
+}
+
+static void send_routes(struct queue *q)
+{
+	uint8_t *buf = talloc_array(NULL, uint8_t, ROUTES_FRAME);
+	struct wire_out w;
+	size_t at = 0;
+	bool more = true;
+
+	if (!buf)
+		fatal("out of memory");
+	while (more) {
+		wire_out_init(&w, buf + 1, ROUTES_FRAME - 1);
+		more = route_table_put(q->routes, &at, &w);
+		bug_on(w.bad);
+		buf[0] = !more;
+		if (!ipc_send(q->relay.conn, RELAY_ROUTES, buf, w.len + 1))
+			break; /* the role is on its way out, or will be replaced for its silence */
+	}
+	explicit_bzero(buf, ROUTES_FRAME);
+	talloc_free(buf);
+}
+
+void queue_set_routes(struct queue *q, const struct route_table *routes)
+{
+	q->routes = routes;
+	if (q->relay.conn)
+		send_routes(q);
 }
 
 static void spawn(struct queue *q)
@@ -245,17 +319,52 @@ static void spawn(struct queue *q)
 	metric_add(q->metric.relay_starts, 1);
 	c->commit_seq = 0;
 	c->conn = ipc_from_fd(q->base, sv[0], &handlers, q);
+	for (struct msg *m = index_first(q->ix); m; m = m->next)
+		m->elsewhere = false;
 	send_config(q);
+	send_routes(q);
+}
+
+/* Tests say an address and no routes. */
+static const struct route_table *only_route(struct queue *q, char **err)
+{
+	char *host = talloc_strdup(q, q->cfg.smarthost), **items = talloc_array(q, char *, 1);
+	char *empty = talloc_strdup(q, "");
+	struct route r = {.name = empty,
+			  .auth_user = empty,
+			  .auth_password_file = empty,
+			  .tls = ROUTE_TLS_MAY,
+			  .tls_name = talloc_strdup(q, q->cfg.smarthost_name),
+			  .tls_ca = talloc_strdup(q, q->cfg.smarthost_ca),
+			  .connections = q->cfg.connections};
+
+	if (!host || !items || !empty || !r.tls_name || !r.tls_ca)
+		fatal("out of memory");
+	items[0] = host;
+	r.hosts = (struct conf_list){items, 1};
+	char *why = NULL;
+	if (route_prepare(q, &r, q, &why))
+		return route_table_new(q, &r, NULL, 0);
+	*err = strdup(why);
+	return NULL;
 }
 
 bool relay_start(struct queue *q, char **err)
 {
-	if (strlen(q->cfg.state_dir) >= sizeof(((struct relay_config *)0)->state_dir) ||
-	    strlen(q->cfg.hostname) >= 256 || strlen(q->cfg.smarthost) >= 64 ||
-	    strlen(q->cfg.smarthost_name) >= 256 || strlen(q->cfg.smarthost_ca) >= 256) {
-		*err = strdup("state_dir, hostname or smarthost is too long");
+	const struct relay_config *c = NULL;
+
+	if (strlen(q->cfg.state_dir) >= sizeof(c->state_dir) ||
+	    strlen(q->cfg.hostname) >= sizeof(c->hostname) ||
+	    (q->cfg.self && strlen(q->cfg.self) >= sizeof(c->self))) {
+		*err = strdup("state_dir, hostname or own_names is too long");
 		return false;
 	}
+	if (!q->cfg.pause_min_ms)
+		q->cfg.pause_min_ms = 1000;
+	if (q->cfg.pause_max_ms < q->cfg.pause_min_ms)
+		q->cfg.pause_max_ms = q->cfg.pause_min_ms > 30000 ? q->cfg.pause_min_ms : 30000;
+	if (!q->routes && !(q->routes = only_route(q, err)))
+		return false;
 	q->relay.respawn_ms = RESPAWN_MIN_MS;
 	q->relay.respawn = event_new(q->base, -1, 0, on_respawn, q);
 	if (!q->relay.respawn)
@@ -266,9 +375,21 @@ bool relay_start(struct queue *q, char **err)
 
 /* --- work -------------------------------------------------------------------------------- */
 
+/* What has waited so long that its sender must hear of it gets an outcome even while its destination
+ * is closed. */
+static uint8_t work_flags(const struct queue *q, const struct msg *m)
+{
+	int64_t now = clock_utc_ms();
+	bool late = schedule_expired(m->life_from_ms, q->cfg.lifetime_ms, now) ||
+		    (q->cfg.delay_notice_ms > 0 && now - m->life_from_ms >= q->cfg.delay_notice_ms);
+
+	return (uint8_t)((m->account->suspect ? WORK_SUSPECT : 0) | (late ? WORK_SETTLE : 0));
+}
+
 static bool send_work(struct queue *q, const struct msg *m)
 {
-	struct relay_work k = {.key = m->key, .attempt = m->attempts};
+	struct relay_work k = {
+	    .key = m->place, .attempt = m->attempts, .flags = work_flags(q, m)};
 	uint8_t buf[64];
 	struct wire_out w;
 

@@ -2,9 +2,10 @@
  * peer - the rim of one SMTP connection: socket, TLS, timeouts, streaming of the body. The protocol
  * is in smtp_client.c.
  *
- * Purpose: move bytes between the smart host, the reply parser and the spool. Trusted with: an
- * outgoing TCP connection, reading the spool. Diagnostics: log lines `relay connected|closed` at
- * debug level; failures of the host go to the parent. Known gaps: none.
+ * Purpose: move bytes between a mail server, the reply parser and the spool; hold the connection to
+ * what the route, DANE and MTA-STS ask of it. Trusted with: outgoing TCP connections, reading the
+ * spool. Diagnostics: log lines `relay connected|tls|closed` at debug level; failures go to the
+ * destination. Known gaps: none.
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <talloc.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
@@ -26,18 +28,28 @@
 #define CHUNK	     (64u << 10)
 #define OUTPUT_AHEAD (128u << 10)
 #define CONNECT_MS   30000 /* at most, whatever the timeout of later steps */
+#define ONE_OF_MS    10000 /* when there are other addresses */
 #define IDLE_S	     5
 #define NO_TLS_MS    60000
 
-struct peer {
-	struct relay *r;
+struct peer { /* talloc'd */
+	struct dest *d;
+	const struct mx_list *list; /* a reference; host is in it */
+	const struct mx_host *host;
+	struct addr addr;
+	struct relay_tls_wish wish;
+	const char *policy;		    /* that the connection is held to: static text */
+	bool must_tls, must_verify, proves; /* a good certificate proves who is there */
 	struct bufferevent *bev;
 	struct smtp_client client;
 	struct reply_parser parser;
-	struct work *work;
+	struct part *part;
 	struct event *idle;
-	bool came_up, idling;
+	bool came_up, idling, counted;
+	bool again; /* to be tried at once, in another way */
+	char via[RELAY_VIA_MAX];
 	struct peer *prev, *next;
+	struct peer *idle_prev, *idle_next; /* a ring */
 };
 
 struct peer *peer_next(const struct peer *c)
@@ -50,11 +62,6 @@ bool peer_idle(const struct peer *c)
 	return c->idling;
 }
 
-struct work *peer_work(const struct peer *c)
-{
-	return c->work;
-}
-
 bool peer_committed(const struct peer *c)
 {
 	return c->client.state == CLIENT_DOT;
@@ -62,47 +69,91 @@ bool peer_committed(const struct peer *c)
 
 /* --- the end ----------------------------------------------------------------------------- */
 
-static void free_peer(struct peer *c)
+/* Does not count any more: another may be opened for it. */
+static void uncount(struct peer *c)
 {
-	struct relay *r = c->r;
+	struct relay *r = c->d->r;
 
-	*(c->prev ? &c->prev->next : &r->peers) = c->next;
-	if (c->next)
-		c->next->prev = c->prev;
-	r->n_peers--;
-	if (!c->came_up)
+	if (!c->counted)
+		return;
+	c->counted = false;
+	c->d->n_peers--;
+	if (c->came_up) {
+		r->n_up--;
+	} else {
+		c->d->n_coming_up--;
 		r->n_coming_up--;
-	event_free(c->idle);
-	bufferevent_free(c->bev);
-	free(c);
+	}
 }
 
-struct work *peer_abort(struct peer *c)
+static void leave_idle(struct peer *c)
 {
-	struct work *w = c->work;
+	struct relay *r = c->d->r;
+
+	if (!c->idling)
+		return;
+	c->idling = false;
+	event_del(c->idle);
+	if (r->idle == c)
+		r->idle = c->idle_next == c ? NULL : c->idle_next;
+	c->idle_prev->idle_next = c->idle_next;
+	c->idle_next->idle_prev = c->idle_prev;
+}
+
+static void free_peer(struct peer *c)
+{
+	leave_idle(c);
+	uncount(c);
+	*(c->prev ? &c->prev->next : &c->d->peers) = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	c->d->r->n_peers--;
+	event_free(c->idle);
+	bufferevent_free(c->bev);
+	talloc_free(c);
+}
+
+void peer_abort(struct peer *c)
+{
+	struct dest *d = c->d;
 
 	free_peer(c);
-	return w;
+	dest_peer_gone(d, NULL);
+}
+
+static void part_done(struct peer *c)
+{
+	struct part *p = c->part;
+
+	c->part = NULL;
+	/* First of all: the outcome goes to the journal. */
+	work_part_done(c->d->r, p, c->via);
 }
 
 /* The connection is over. Settles or hands back what was on it. */
 static void over(struct peer *c, const char *why)
 {
-	struct relay *r = c->r;
-	struct work *w = c->work;
-	bool up = c->came_up;
-	char words[RELAY_REPLY_MAX + 1];
+	struct dest *d = c->d;
+	struct part *p = c->part;
+	bool up = c->came_up || c->again, quitting = c->client.state == CLIENT_QUIT;
+	char words[RELAY_REPLY_MAX + 1], text[RELAY_REPLY_MAX + 1];
+	struct addr a = c->addr;
+	uint16_t port = c->host->port;
 
-	log_event(LOG_DEBUG, "-", "relay", "closed", LS("why", why));
-	bool settled = client_lost(&c->client, why);
+	snprintf(text, sizeof(text), "%s", why);
+	log_event(LOG_DEBUG, "-", "relay", "closed", LS("via", c->via), LS("why", text));
+	bool settled = client_lost(&c->client, text);
 	memcpy(words, c->client.why, sizeof(words));
-	c->work = NULL;
-	free_peer(c);
-	if (w && settled) {
-		relay_work_done(r, w);
-		w = NULL;
+	if (p && settled) {
+		part_done(c);
+		dest_less(d, words);
+		p = NULL;
 	}
-	relay_peer_gone(r, w, up, up ? NULL : words);
+	c->part = NULL;
+	free_peer(c);
+	if (!up && !quitting)
+		dest_peer_failed(d, &a, port, words);
+	dest_peer_gone(d, p);
 }
 
 /* --- the body ---------------------------------------------------------------------------- */
@@ -110,22 +161,23 @@ static void over(struct peer *c, const char *why)
 /* One piece; *got 0 at the end. False: the spool cannot be read. */
 static bool add_piece(struct peer *c, struct evbuffer *out, size_t *got)
 {
-	struct work *w = c->work;
+	struct part *p = c->part;
+	struct work *w = p->w;
 	static uint8_t raw[CHUNK];
 	struct evbuffer_iovec v;
 
-	if (!spool_read_body(c->r->spool, w->k.key, w->body_off, raw, sizeof(raw), got))
+	if (!spool_read_body(c->d->r->spool, w->k.key, p->body_off, raw, sizeof(raw), got))
 		return false;
-	if (*got == 0 && w->body_off != w->env->size)
+	if (*got == 0 && p->body_off != w->env->size)
 		return false;
 	if (evbuffer_reserve_space(out, (ev_ssize_t)DOT_ROOM(*got) + DOT_END_MAX, &v, 1) != 1)
 		return false;
-	if (client_sends_binary(&c->client))
+	if (client_sends_chunk(&c->client))
 		memcpy(v.iov_base, raw, v.iov_len = *got);
 	else
 		v.iov_len =
-		    *got ? dot_stuff(&w->dot, raw, *got, v.iov_base) : dot_end(&w->dot, v.iov_base);
-	w->body_off += *got;
+		    *got ? dot_stuff(&p->dot, raw, *got, v.iov_base) : dot_end(&p->dot, v.iov_base);
+	p->body_off += *got;
 	return evbuffer_commit_space(out, &v, 1) == 0;
 }
 
@@ -137,10 +189,12 @@ static bool fill(struct peer *c)
 	while (c->client.state == CLIENT_BODY && evbuffer_get_length(out) < OUTPUT_AHEAD) {
 		size_t got;
 		if (!add_piece(c, out, &got)) {
-			struct relay *r = c->r;
+			struct relay *r = c->d->r;
+			struct part *p = c->part;
 			/* Without the final dot nothing of it counts for the other side. */
-			relay_work_unreadable(r, peer_abort(c));
-			relay_peer_gone(r, NULL, true, NULL);
+			c->part = NULL;
+			peer_abort(c);
+			work_part_unreadable(r, p);
 			return false;
 		}
 		if (got == 0)
@@ -158,17 +212,37 @@ static void set_timeouts(struct peer *c, int64_t ms)
 	bufferevent_set_timeouts(c->bev, &tv, &tv);
 }
 
+static void enter_idle(struct peer *c)
+{
+	struct relay *r = c->d->r;
+	struct timeval tv = {.tv_sec = IDLE_S};
+
+	c->idling = true;
+	event_add(c->idle, &tv);
+	if (!r->idle) {
+		r->idle = c->idle_prev = c->idle_next = c;
+		return;
+	}
+	c->idle_next = r->idle;
+	c->idle_prev = r->idle->idle_prev;
+	c->idle_prev->idle_next = c->idle_next->idle_prev = c;
+}
+
 static void go_idle(struct peer *c)
 {
-	struct timeval tv = {.tv_sec = IDLE_S};
+	int64_t most = c->d->route->per_connection;
 
 	if (!c->came_up) {
 		c->came_up = true;
-		c->r->n_coming_up--;
+		c->d->n_coming_up--;
+		c->d->r->n_coming_up--;
+		c->d->r->n_up++;
 	}
-	c->idling = true;
-	event_add(c->idle, &tv);
-	relay_peer_ready(c->r, c);
+	enter_idle(c);
+	if (most && c->client.done_tx >= most)
+		peer_quit(c);
+	else
+		dest_peer_ready(c->d, c);
 }
 
 static void on_read(struct bufferevent *bev, void *arg);
@@ -179,31 +253,34 @@ static void listen_to(struct peer *c)
 {
 	bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
 	bufferevent_setwatermark(c->bev, EV_WRITE, OUTPUT_AHEAD / 2, 0);
-	set_timeouts(c, c->r->cfg.timeout_ms);
+	set_timeouts(c, c->d->r->cfg.timeout_ms);
 	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
 }
 
 /* Opportunistic: without, but not for good: one lost connection must not turn TLS off. */
-static void without_tls(struct relay *r)
+static void without_tls(struct peer *c)
 {
-	int64_t now = clock_mono_ms();
+	struct dest *d = c->d;
 
-	if (now >= r->no_tls_until_ms)
-		log_event(LOG_WARNING, "-", "relay", "tls-failed",
+	if (c->must_tls)
+		return;
+	c->again = true;
+	if (!dest_is_clear(d, &c->addr))
+		log_event(LOG_WARNING, "-", "relay", "tls-failed", LS("via", c->via),
 			  LS("action", "clear text for a minute, then TLS is tried again"));
-	r->no_tls_until_ms = now + NO_TLS_MS;
+	dest_set_clear(d, &c->addr, clock_mono_ms() + NO_TLS_MS);
 }
 
 /* What came with the 220 in clear text is dropped with the old buffers (RFC 3207 6). */
 static void start_tls(struct peer *c)
 {
 	int fd = dup(bufferevent_getfd(c->bev));
-	struct bufferevent *tls = fd < 0 ? NULL : relay_tls_new(c->r->base, fd, &c->r->tls);
+	struct bufferevent *tls = fd < 0 ? NULL : relay_tls_new(c->d->r->base, fd, &c->wish);
 
 	if (!tls) {
 		if (fd >= 0)
 			close(fd);
-		without_tls(c->r);
+		without_tls(c);
 		over(c, "TLS could not be started here");
 		return;
 	}
@@ -215,11 +292,16 @@ static void start_tls(struct peer *c)
 
 static void finished(struct peer *c)
 {
-	struct work *w = c->work;
+	struct dest *d = c->d;
+	bool closed = c->client.state == CLIENT_CLOSED;
+	char why[RELAY_REPLY_MAX + 1];
 
-	c->work = NULL;
-	/* First of all: the outcome goes to the journal. */
-	relay_work_done(c->r, w);
+	snprintf(why, sizeof(why), "%s", c->part->tx.rcpts[0].out.reply);
+	part_done(c);
+	if (closed)
+		dest_less(d, why);
+	else
+		dest_good(d);
 }
 
 /* False when c is gone or its buffers have changed. */
@@ -293,20 +375,42 @@ static const char *reason(struct peer *c, short what)
 	return errno ? strerror(errno) : "the connection failed";
 }
 
+static void add_via(struct peer *c, const char *a, const char *b, const char *d)
+{
+	size_t n = strlen(c->via);
+
+	snprintf(c->via + n, sizeof(c->via) - n, " %s %s %s", a, b, d);
+}
+
+/* The handshake is done; who is there? */
+static void tls_up(struct peer *c)
+{
+	bool good = relay_tls_verified(c->bev);
+	char why[RELAY_REPLY_MAX + 1];
+
+	add_via(c, relay_tls_version(c->bev), relay_tls_cipher(c->bev),
+		good		 ? c->policy
+		: c->must_verify ? "not-verified"
+				 : "unverified");
+	log_event(LOG_DEBUG, "-", "relay", "tls", LS("via", c->via));
+	if (c->must_verify && !good) {
+		snprintf(why, sizeof(why), "%s: the certificate of %s does not hold: %s", c->policy,
+			 c->host->name, relay_tls_fault(c->bev));
+		over(c, why);
+		return;
+	}
+	client_tls_done(&c->client, good && c->proves, bufferevent_get_output(c->bev));
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct peer *c = arg;
-	char why[128];
+	char why[RELAY_REPLY_MAX + 1];
 
 	if (what & BEV_EVENT_CONNECTED) {
-		if (c->client.state == CLIENT_HANDSHAKE) {
-			log_event(LOG_DEBUG, "-", "relay", "tls",
-				  LS("version", relay_tls_version(bev)),
-				  LS("certificate", relay_tls_verified(bev) ? "verified" : "-"));
-			client_tls_done(&c->client, relay_tls_verified(bev),
-					bufferevent_get_output(bev));
-		}
-		set_timeouts(c, c->r->cfg.timeout_ms);
+		set_timeouts(c, c->d->r->cfg.timeout_ms);
+		if (c->client.state == CLIENT_HANDSHAKE)
+			tls_up(c);
 		return;
 	}
 	/* While we write a long body there is nothing to read. */
@@ -315,7 +419,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		return;
 	}
 	if (c->client.state == CLIENT_HANDSHAKE)
-		without_tls(c->r);
+		without_tls(c);
 	snprintf(why, sizeof(why), "%s", reason(c, what));
 	over(c, why);
 }
@@ -329,54 +433,142 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 
 void peer_quit(struct peer *c)
 {
-	c->idling = false;
-	event_del(c->idle);
+	leave_idle(c);
+	uncount(c);
 	set_timeouts(c, IDLE_S * 1000);
 	client_quit(&c->client, bufferevent_get_output(c->bev));
 }
 
-void peer_give(struct peer *c, struct work *w)
+void peer_give(struct peer *c, struct part *p)
 {
 	bug_on(!c->idling);
-	c->idling = false;
-	event_del(c->idle);
-	c->work = w;
-	w->body_off = 0;
-	w->dot = (struct dot){.last = 0};
-	if (client_begin(&c->client, &w->tx, bufferevent_get_output(c->bev)) == CLIENT_DONE) {
-		finished(c);
+	leave_idle(c);
+	c->part = p;
+	p->body_off = 0;
+	p->dot = (struct dot){.last = 0};
+	if (client_begin(&c->client, &p->tx, bufferevent_get_output(c->bev)) == CLIENT_DONE) {
+		part_done(c);
 		go_idle(c);
 	}
 }
 
-struct peer *peer_open(struct relay *r)
+/* --- opening ------------------------------------------------------------------------------- */
+
+/* What the connection is held to; the strongest that applies. */
+static void set_policy(struct peer *c)
 {
-	struct peer *c = calloc(1, sizeof(*c));
+	struct dest *d = c->d;
+	const struct route *t = d->route;
+	const struct mx_host *h = c->host;
+	bool fixed = !d->domain[0];
+	bool sts = !h->dane && d->sts && d->sts->mode == STS_ENFORCE;
+
+	c->wish = (struct relay_tls_wish){.name = t->tls_name[0] ? t->tls_name : h->name,
+					  .literal = h->literal && !t->tls_name[0],
+					  .ca = t->tls_ca[0] ? t->tls_ca : d->r->cfg.ca,
+					  .dane = h->dane,
+					  .tlsa = h->tlsa,
+					  .n_tlsa = h->n_tlsa};
+	c->proves = fixed || h->mx_secure || h->dane || sts;
+	c->must_tls = t->tls >= ROUTE_TLS_ENCRYPT || h->dane || sts;
+	c->must_verify = t->tls == ROUTE_TLS_VERIFY || (h->dane && h->n_tlsa) || sts;
+	c->policy = h->dane				    ? "dane"
+		    : sts				    ? "sts"
+		    : t->tls == ROUTE_TLS_VERIFY	    ? "verify"
+		    : t->tls == ROUTE_TLS_ENCRYPT	    ? "encrypt"
+		    : d->sts && d->sts->mode == STS_TESTING ? "sts-testing"
+							    : "may";
+}
+
+static void set_client(struct peer *c)
+{
+	const struct route *t = c->d->route;
+	bool use = c->must_tls || (t->tls != ROUTE_TLS_NONE && !dest_is_clear(c->d, &c->addr));
+
+	client_init(&c->client, c->d->r->cfg.hostname, use);
+	c->client.must_tls = c->must_tls;
+	c->client.policy = c->policy;
+	c->client.lmtp = t->lmtp && !c->d->host && !c->d->domain[0];
+	if (t->auth_user[0] && !c->d->host && !c->d->domain[0]) {
+		c->client.user = t->auth_user;
+		c->client.password = t->password;
+	}
+}
+
+static int open_socket(const struct peer *c, const struct sockaddr_storage *ss)
+{
+	const struct route *t = c->d->route;
+	bool four = ss->ss_family == AF_INET;
+	struct sockaddr_storage from;
+	int one = 1, fd = socket(ss->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (four ? t->has_source4 : t->has_source6) {
+		socklen_t len = addr_to_sockaddr(four ? &t->source4 : &t->source6, 0, &from);
+		setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+		if (bind(fd, (struct sockaddr *)&from, len) < 0)
+			log_event(LOG_ERR, "-", "relay", "source-unusable",
+				  LS("route", t->name[0] ? t->name : "default"),
+				  LS("why", strerror(errno)));
+	}
+	return fd;
+}
+
+static void name_it(struct peer *c)
+{
+	char text[ADDR_STRLEN];
+
+	addr_format(&c->addr, text);
+	if (c->host->literal)
+		snprintf(c->via, sizeof(c->via), "[%s]:%u", text, c->host->port);
+	else
+		snprintf(c->via, sizeof(c->via), "%s[%s]:%u", c->host->name, text, c->host->port);
+}
+
+static void count_in(struct peer *c)
+{
+	struct dest *d = c->d;
+
+	c->next = d->peers;
+	if (c->next)
+		c->next->prev = c;
+	d->peers = c;
+	c->counted = true;
+	d->n_peers++;
+	d->n_coming_up++;
+	d->r->n_peers++;
+	d->r->n_coming_up++;
+}
+
+struct peer *peer_open(struct dest *d, size_t at)
+{
+	struct peer *c = talloc_zero(NULL, struct peer);
 	struct sockaddr_storage ss;
-	socklen_t len = addr_to_sockaddr(&r->host, r->port, &ss);
-	int one = 1, fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int64_t most = d->list->n_addrs > 1 ? ONE_OF_MS : CONNECT_MS;
 
 	if (!c)
 		fatal("out of memory");
-	c->r = r;
-	c->idle = event_new(r->base, -1, 0, on_idle, c);
+	c->d = d;
+	c->list = talloc_reference(c, d->list);
+	c->addr = d->list->addrs[at].a;
+	c->host = &d->list->hosts[d->list->addrs[at].host];
+	name_it(c);
+	set_policy(c);
+	socklen_t len = addr_to_sockaddr(&c->addr, c->host->port, &ss);
+	int fd = open_socket(c, &ss);
+	c->idle = event_new(d->r->base, -1, 0, on_idle, c);
 	c->bev =
-	    bufferevent_socket_new(r->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-	if (!c->idle || !c->bev)
+	    bufferevent_socket_new(d->r->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+	if (!c->idle || !c->bev || !c->list)
 		fatal("out of memory");
-	client_init(&c->client, r->cfg.hostname, clock_mono_ms() >= r->no_tls_until_ms);
+	set_client(c);
 	reply_init(&c->parser);
-	c->next = r->peers;
-	if (c->next)
-		c->next->prev = c;
-	r->peers = c;
-	r->n_peers++;
-	r->n_coming_up++;
+	count_in(c);
 	listen_to(c);
-	if (r->cfg.timeout_ms > CONNECT_MS)
-		set_timeouts(c, CONNECT_MS);
-	if (fd >= 0)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (d->r->cfg.timeout_ms > most)
+		set_timeouts(c, most);
 	/* A failure at once is told through on_event(), deferred. */
 	(void)bufferevent_socket_connect(c->bev, (struct sockaddr *)&ss, (int)len);
 	return c;

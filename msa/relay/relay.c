@@ -1,15 +1,14 @@
 /*
  * relay - the process that delivers: sekisho-msad -x relay.
  *
- * Purpose: take messages from the parent over fd 3, deliver them to the smart host, tell what
- * became of each recipient. It outlives its parent's death by the time of the replies it waits for:
- * the outcome of a transaction is in relay.journal before anything else happens, and the relay role
- * of the next msad tells it before it takes work (relay.lock orders the two). So a message whose
- * final 250 was read is never sent again. Trusted with: reading the spool, writing the journal,
- * connections to the smart host. It never writes the spool. Diagnostics: RELAY_HOST frames, log
- * lines of subsystem relay. Known gaps: one smart host; a reply to the final dot is waited for as
- * long as the configured timeout, also by a role whose parent is gone, and its successor waits with
- * it.
+ * Purpose: take messages from the parent over fd 3, deliver them, tell what became of each
+ * recipient. It outlives its parent's death by the time of the replies it waits for: the outcome of
+ * a transaction is in relay.journal before anything else happens, and the relay role of the next
+ * msad tells it before it takes work (relay.lock orders the two; orphan.h says how the next one
+ * begins at once). So a message whose final 250 was read is never sent again. Trusted with: reading
+ * the spool, writing the journal and the cache of MTA-STS policies, connections to mail servers,
+ * the DNS. It never writes the spool. Diagnostics: RELAY_HOST frames, log lines of subsystem relay.
+ * Known gaps: none.
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -18,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <talloc.h>
 #include <unistd.h>
 
@@ -27,13 +27,21 @@
 
 #include "msa/relay/relay_int.h"
 
-#define PAUSE_MIN_MS 1000
-#define PAUSE_MAX_MS 30000
-#define LOCK_LOOK_MS 20
-#define FLUSH_MS     2000
+#define LOCK_LOOK_MS   20
+#define ORPHAN_LOOK_MS 100
+#define FLUSH_MS       2000
+#define SWEEP_S	       30
 
-static void pump(struct relay *r);
 static void drain(struct relay *r, const char *why);
+
+uint32_t relay_random(void)
+{
+	uint32_t x;
+
+	if (getrandom(&x, sizeof(x), 0) != (ssize_t)sizeof(x))
+		bug("getrandom failed");
+	return x;
+}
 
 /* --- telling the parent -------------------------------------------------------------------- */
 
@@ -44,355 +52,194 @@ static void tell(struct relay *r, uint16_t type, const struct wire_out *w)
 		event_active(r->give_up, EV_TIMEOUT, 0);
 }
 
-static void tell_outcome(const struct relay_outcome *o, void *arg)
+void relay_tell_outcome(const struct relay_outcome *o, void *relay)
 {
 	static uint8_t buf[RELAY_OUTCOME_BYTES];
 	struct wire_out w;
 
 	wire_out_init(&w, buf, sizeof(buf));
 	relay_outcome_put(&w, o);
-	tell(arg, RELAY_OUTCOME, &w);
+	tell(relay, RELAY_OUTCOME, &w);
 }
 
-static void tell_back(struct relay *r, const char *id, enum relay_back why)
+void relay_tell_back(struct relay *r, const char *id, enum relay_back why, const char *lane,
+		     int64_t wait_ms)
 {
-	uint8_t buf[64];
+	struct relay_returned b = {.why = (uint8_t)why, .wait_ms = wait_ms};
+	uint8_t buf[sizeof(b) + 64];
 	struct wire_out w;
 
+	snprintf(b.id, sizeof(b.id), "%s", id);
+	snprintf(b.lane, sizeof(b.lane), "%s", lane);
 	wire_out_init(&w, buf, sizeof(buf));
-	wire_str(&w, id);
-	wire_u8(&w, (uint8_t)why);
+	relay_returned_put(&w, &b);
 	tell(r, RELAY_BACK, &w);
 }
 
-static void tell_host(struct relay *r, bool up, const char *why)
+void relay_tell_lane(struct relay *r, const struct dest *d, uint32_t limit)
+{
+	struct relay_lane l = {.limit = limit, .closed_ms = dest_wait(d)};
+	uint8_t buf[sizeof(l) + 64];
+	struct wire_out w;
+
+	snprintf(l.name, sizeof(l.name), "%s", d->name);
+	wire_out_init(&w, buf, sizeof(buf));
+	relay_lane_put(&w, &l);
+	tell(r, RELAY_LANE, &w);
+}
+
+void relay_tell_host(struct relay *r, bool up, const char *why)
 {
 	uint8_t buf[RELAY_REPLY_MAX + 64];
 	struct wire_out w;
 
-	if (r->host_said && r->host_up == up)
-		return;
-	r->host_said = true;
-	r->host_up = up;
 	wire_out_init(&w, buf, sizeof(buf));
 	wire_u8(&w, up);
 	wire_str(&w, why);
 	tell(r, RELAY_HOST, &w);
 }
 
-/* --- work ------------------------------------------------------------------------------------ */
+/* --- the end --------------------------------------------------------------------------------- */
 
-static void append(struct relay *r, struct work *w)
+void relay_exit_when_done(struct relay *r)
 {
-	w->prev = r->last;
-	w->next = NULL;
-	*(r->last ? &r->last->next : &r->first) = w;
-	r->last = w;
-	r->n_pending++;
-}
-
-static void prepend(struct relay *r, struct work *w)
-{
-	w->prev = NULL;
-	w->next = r->first;
-	*(r->first ? &r->first->prev : &r->last) = w;
-	r->first = w;
-	r->n_pending++;
-}
-
-static void take_out(struct relay *r, struct work *w)
-{
-	*(w->prev ? &w->prev->next : &r->first) = w->next;
-	*(w->next ? &w->next->prev : &r->last) = w->prev;
-	w->prev = w->next = NULL;
-	r->n_pending--;
-}
-
-/* Read the envelope and keep room for its outcome in the journal. False: w is gone, or waits for
- * room (*wait). */
-static bool prepare(struct relay *r, struct work *w, bool *wait)
-{
-	*wait = false;
-	if (!w->env) {
-		enum spool_found f =
-		    spool_read_envelope(r->spool, w, w->k.key, RELAY_RCPTS_MAX, &w->env);
-		if (f != SPOOL_FOUND || w->env->n == 0 || strcmp(w->env->id, w->k.id) != 0) {
-			take_out(r, w);
-			tell_back(r, w->k.id, f == SPOOL_GONE ? BACK_RECALLED : BACK_UNREADABLE);
-			talloc_free(w);
-			return false;
-		}
-	}
-	*wait = journal_room(r->journal) < r->reserved + w->env->n;
-	return !*wait;
-}
-
-static void fill_tx(struct work *w)
-{
-	const struct spool_envelope *e = w->env;
-
-	talloc_free(w->tx.rcpts);
-	w->tx = (struct smtp_tx){
-	    .mail_from = e->mail_from_out, .size = e->size, .esmtp = e->esmtp, .n = e->n};
-	w->tx.rcpts = talloc_zero_array(w, struct smtp_rcpt, e->n);
-	if (!w->tx.rcpts)
-		fatal("out of memory");
-	for (uint32_t i = 0; i < e->n; i++) {
-		w->tx.rcpts[i].address = e->rcpts[i].address;
-		w->tx.rcpts[i].esmtp = e->rcpts[i].esmtp;
-		w->tx.rcpts[i].out.idx = e->rcpts[i].idx;
-	}
-}
-
-/* The first pending message that can be begun now, taken out of the list; NULL when none. */
-static struct work *next_work(struct relay *r)
-{
-	bool wait;
-
-	while (r->first) {
-		struct work *w = r->first;
-		if (prepare(r, w, &wait)) {
-			take_out(r, w);
-			fill_tx(w);
-			r->reserved += w->tx.n;
-			return w;
-		}
-		if (wait)
-			break;
-	}
-	return NULL;
-}
-
-void relay_work_done(struct relay *r, struct work *w)
-{
-	static struct relay_outcome o;
-
-	o.attempt = w->k.attempt;
-	o.n = w->tx.n;
-	memcpy(o.id, w->k.id, sizeof(o.id));
-	for (uint32_t i = 0; i < o.n; i++)
-		o.rcpts[i] = w->tx.rcpts[i].out;
-	if (!journal_append(r->journal, &o))
-		log_event(
-		    LOG_CRIT, o.id, "relay", "journal-failed", LS("why", strerror(errno)),
-		    LS("action", "a crash of msad in this moment would send the message again"));
-	r->reserved -= o.n;
-	tell_outcome(&o, r);
-	talloc_free(w);
-}
-
-void relay_work_unreadable(struct relay *r, struct work *w)
-{
-	r->reserved -= w->tx.n;
-	tell_back(r, w->k.id, BACK_UNREADABLE);
-	talloc_free(w);
-}
-
-/* --- connections -------------------------------------------------------------------------------
- */
-
-static struct peer *idle_peer(const struct relay *r)
-{
-	struct peer *c = r->peers;
-
-	while (c && !peer_idle(c))
-		c = peer_next(c);
-	return c;
-}
-
-/* A host that is down gets one probe at a time. */
-static bool may_open(const struct relay *r)
-{
-	size_t most = r->host_said && !r->host_up ? 1 : r->cfg.connections;
-
-	return r->n_peers < most && r->n_coming_up < r->n_pending &&
-	       !event_pending(r->resume, EV_TIMEOUT, NULL);
-}
-
-static void pump(struct relay *r)
-{
-	struct peer *c;
-	struct work *w;
-
-	if (r->draining || !r->up)
-		return;
-	while (r->first && (c = idle_peer(r)) && (w = next_work(r)))
-		peer_give(c, w);
-	while (r->first && !idle_peer(r) && may_open(r))
-		peer_open(r);
-}
-
-static void exit_when_done(struct relay *r)
-{
-	if (r->draining && !r->peers)
+	if (r->draining && r->n_peers == 0)
 		event_base_loopexit(r->base, NULL);
 }
 
-void relay_peer_ready(struct relay *r, struct peer *c)
+static char *path(const struct relay *r, const char *name)
 {
-	struct work *w;
+	char *p = talloc_asprintf(NULL, "%s/msa%s%s", r->cfg.state_dir, name[0] ? "/" : "", name);
 
-	if (r->draining) {
+	if (!p)
+		fatal("out of memory");
+	return p;
+}
+
+/* What cannot be taken back stays ours; the journal and its lock are for whoever comes next. */
+static void hand_over(struct relay *r)
+{
+	size_t n = 0;
+	char(*ids)[QUEUE_ID_LEN + 1] = talloc_array_size(NULL, sizeof(*ids), r->works.n + 1);
+	char *folder = path(r, "");
+
+	if (!ids)
+		fatal("out of memory");
+	for (const struct work *w = r->works.first; w; w = w->next)
+		memcpy(ids[n++], w->k.id, sizeof(*ids));
+	r->self = orphan_begin(folder, (const char(*)[QUEUE_ID_LEN + 1]) ids, n);
+	if (!r->self)
+		log_event(LOG_ERR, "-", "relay", "no-handover", LS("why", strerror(errno)),
+			  LS("action", "the next relay role waits for this one"));
+	else if (close(r->lock_fd) == 0)
+		r->lock_fd = -1;
+	talloc_free(ids);
+	talloc_free(folder);
+}
+
+static void settle_peer(struct peer *c)
+{
+	if (peer_idle(c))
 		peer_quit(c);
-		return;
-	}
-	r->pause_ms = 0;
-	tell_host(r, true, "connected");
-	if (peer_idle(c) && (w = next_work(r)))
-		peer_give(c, w);
+	else if (!peer_committed(c))
+		peer_abort(c);
 }
-
-/* One message tells the story of the failed connection; the others wait where they are. */
-static void defer_one(struct relay *r, const char *why)
-{
-	struct work *w = next_work(r);
-
-	if (!w)
-		return;
-	for (uint32_t i = 0; i < w->tx.n; i++) {
-		struct relay_rcpt *t = &w->tx.rcpts[i].out;
-		t->result = RELAY_DEFERRED;
-		snprintf(t->status, sizeof(t->status), "4.4.1");
-		snprintf(t->reply, sizeof(t->reply), "%s", why);
-	}
-	relay_work_done(r, w);
-}
-
-static void host_failed(struct relay *r, const char *why)
-{
-	tell_host(r, false, why);
-	defer_one(r, why);
-	if (event_pending(r->resume, EV_TIMEOUT, NULL))
-		return;
-	r->pause_ms = !r->pause_ms		       ? PAUSE_MIN_MS
-		      : r->pause_ms * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS
-						       : r->pause_ms * 2;
-	struct timeval tv = {.tv_sec = r->pause_ms / 1000, .tv_usec = r->pause_ms % 1000 * 1000};
-	event_add(r->resume, &tv);
-}
-
-void relay_peer_gone(struct relay *r, struct work *w, bool came_up, const char *host_why)
-{
-	(void)came_up;
-	if (w) {
-		r->reserved -= w->tx.n;
-		if (r->draining)
-			talloc_free(w);
-		else
-			prepend(r, w);
-	}
-	if (host_why && !r->draining)
-		host_failed(r, host_why);
-	pump(r);
-	exit_when_done(r);
-}
-
-static void on_resume(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	pump(arg);
-}
-
-/* --- the end --------------------------------------------------------------------------------- */
 
 /* Nothing new; what cannot be taken back is waited for. */
 static void drain(struct relay *r, const char *why)
 {
-	struct peer *next;
-
 	if (r->draining)
 		return;
 	r->draining = true;
-	log_event(LOG_INFO, "-", "relay", "stopping", LS("why", why), LI("pending", r->n_pending),
-		  LI("connections", r->n_peers));
-	for (struct peer *c = r->peers; c; c = next) {
-		next = peer_next(c);
-		if (peer_idle(c))
-			peer_quit(c);
-		else if (!peer_committed(c))
-			talloc_free(peer_abort(c));
-	}
-	while (r->first) {
-		struct work *w = r->first;
-		take_out(r, w);
-		talloc_free(w);
-	}
-	exit_when_done(r);
+	log_event(LOG_INFO, "-", "relay", "stopping", LS("why", why),
+		  LI("messages", r->intake.n + r->works.n), LI("connections", r->n_peers));
+	work_drop_all(r);
+	dest_each_peer(r, settle_peer);
+	if (!r->parent && r->works.first && r->journal)
+		hand_over(r);
+	relay_exit_when_done(r);
 }
 
-/* --- frames ------------------------------------------------------------------------------------
- */
+/* --- frames ---------------------------------------------------------------------------------- */
+
+static void add_self(struct relay *r, const char *word, size_t n)
+{
+	char *text = talloc_strndup(r->pool, word, n);
+	struct addr a;
+	const char *err;
+
+	if (!text)
+		fatal("out of memory");
+	if (addr_parse(text, &a, &err)) {
+		r->self_addrs = talloc_realloc(r->pool, r->self_addrs, struct addr,
+					       (unsigned)r->n_self_addrs + 1);
+		if (!r->self_addrs)
+			fatal("out of memory");
+		r->self_addrs[r->n_self_addrs++] = a;
+		return;
+	}
+	r->self_names =
+	    talloc_realloc(r->pool, r->self_names, char *, (unsigned)r->n_self_names + 1);
+	if (!r->self_names)
+		fatal("out of memory");
+	r->self_names[r->n_self_names++] = text;
+}
 
 static bool on_config(struct relay *r, struct wire_in *in)
 {
-	const char *err = NULL;
 	const struct timeval now = {0};
 
-	if (!relay_config_get(in, &r->cfg) ||
-	    !addr_parse_port(r->cfg.smarthost, &r->host, &r->port, &err))
+	if (!relay_config_get(in, &r->cfg))
 		return false;
-	r->tls = (struct relay_tls_host){.address = addr_format(&r->host, r->host_text),
-					 .name = r->cfg.smarthost_name,
-					 .ca = r->cfg.smarthost_ca};
+	r->window = r->cfg.connections * 4 + 200;
+	add_self(r, r->cfg.hostname, strlen(r->cfg.hostname));
+	for (const char *p = r->cfg.self; *p;) {
+		size_t n = strcspn(p, " ");
+		if (n)
+			add_self(r, p, n);
+		p += n + (p[n] == ' ');
+	}
 	event_add(r->lock_timer, &now);
+	return true;
+}
+
+static bool on_routes(struct relay *r, struct wire_in *in)
+{
+	bool last = wire_get_u8(in);
+
+	if (in->bad || !route_table_get(r->pool, in, &r->coming))
+		return false;
+	if (!last)
+		return true;
+	/* Destinations in use keep the old one until they meet the new. */
+	if (r->table)
+		talloc_unlink(r->pool, r->table);
+	r->table = r->coming;
+	r->coming = NULL;
+	work_intake(r);
 	return true;
 }
 
 static bool on_work(struct relay *r, struct wire_in *in)
 {
-	struct work *w = talloc_zero(NULL, struct work);
+	struct relay_work k;
 
-	if (!w)
-		fatal("out of memory");
-	if (!relay_work_get(in, &w->k)) {
-		talloc_free(w);
+	if (!relay_work_get(in, &k))
 		return false;
-	}
-	if (r->draining) {
-		talloc_free(w);
-		return true;
-	}
-	append(r, w);
-	pump(r);
+	if (!r->draining)
+		work_add(r, &k);
 	return true;
-}
-
-static struct work *find_pending(const struct relay *r, const char *id)
-{
-	struct work *w = r->first;
-
-	while (w && strcmp(w->k.id, id) != 0)
-		w = w->next;
-	return w;
 }
 
 static bool on_recall(struct relay *r, struct wire_in *in)
 {
 	char id[QUEUE_ID_LEN + 1];
-	struct work *w;
 
 	wire_get_str(in, id, sizeof(id));
 	if (!wire_done(in))
 		return false;
-	if ((w = find_pending(r, id))) {
-		take_out(r, w);
-		tell_back(r, id, BACK_RECALLED);
-		talloc_free(w);
-		return true;
-	}
-	for (struct peer *c = r->peers; c; c = peer_next(c)) {
-		w = peer_work(c);
-		if (!w || strcmp(w->k.id, id) != 0 || peer_committed(c))
-			continue;
-		/* Closing without the final dot takes everything back. */
-		peer_abort(c);
-		r->reserved -= w->tx.n;
-		tell_back(r, id, BACK_RECALLED);
-		talloc_free(w);
-		pump(r);
-		break;
-	}
+	if (work_recall(r, id))
+		event_active(r->pump, EV_TIMEOUT, 0);
 	return true;
 }
 
@@ -402,17 +249,16 @@ static bool on_committed(struct relay *r, struct wire_in *in)
 
 	if (!wire_done(in) || !r->journal)
 		return false;
-	journal_committed(r->journal, seq);
-	pump(r);
+	if (!r->self)
+		journal_committed(r->journal, seq);
+	work_intake(r);
 	return true;
 }
 
 static bool on_retry(struct relay *r, struct wire_in *in)
 {
 	(void)in;
-	event_del(r->resume);
-	r->pause_ms = 0;
-	pump(r);
+	dest_reopen_all(r);
 	return true;
 }
 
@@ -428,6 +274,7 @@ static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, siz
 	static bool (*const table[])(struct relay *, struct wire_in *) = {
 	    [RELAY_CONFIG] = on_config,	      [RELAY_WORK] = on_work,	[RELAY_RECALL] = on_recall,
 	    [RELAY_COMMITTED] = on_committed, [RELAY_RETRY] = on_retry, [RELAY_STOP] = on_stop,
+	    [RELAY_ROUTES] = on_routes,
 	};
 	struct wire_in in;
 
@@ -443,24 +290,16 @@ static void on_parent_gone(struct ipc_conn *c, const char *reason, void *arg)
 
 	(void)c;
 	r->parent = NULL;
+	if (r->draining && !r->self && r->works.first && r->journal)
+		hand_over(r);
 	drain(r, reason);
 }
 
 static const struct ipc_handlers handlers = {.frame = on_frame, .closed = on_parent_gone};
 
-/* --- coming up -----------------------------------------------------------------------------------
- */
+/* --- coming up -------------------------------------------------------------------------------- */
 
-static char *path(const struct relay *r, const char *name)
-{
-	char *p = talloc_asprintf(NULL, "%s/msa/%s", r->cfg.state_dir, name);
-
-	if (!p)
-		fatal("out of memory");
-	return p;
-}
-
-/* True when the role before us is through. */
+/* True when the role before us is through, or has handed over. */
 static bool locked(struct relay *r)
 {
 	if (r->lock_fd < 0) {
@@ -475,7 +314,7 @@ static bool locked(struct relay *r)
 
 static void open_files(struct relay *r)
 {
-	char *spool = path(r, "spool.db"), *journal = path(r, "relay.journal"), *err = NULL;
+	char *spool = path(r, "spool"), *journal = path(r, "relay.journal"), *err = NULL;
 	const char *why = NULL;
 
 	r->spool = spool_reader_open(spool, &err);
@@ -491,27 +330,94 @@ static void open_files(struct relay *r)
 	talloc_free(journal);
 }
 
+static void tell_busy(const char *id, void *arg)
+{
+	uint8_t buf[64];
+	struct wire_out w;
+
+	wire_out_init(&w, buf, sizeof(buf));
+	wire_str(&w, id);
+	tell(arg, RELAY_BUSY, &w);
+}
+
+/* An orphan's outcome becomes one of ours. */
+static bool take_orphaned(struct relay_outcome *o, void *arg)
+{
+	struct relay *r = arg;
+
+	if (journal_room(r->journal) < r->reserved + o->n)
+		return false;
+	if (!journal_append(r->journal, o))
+		log_event(LOG_CRIT, o->id, "relay", "journal-failed", LS("why", strerror(errno)));
+	o->more = false;
+	relay_tell_outcome(o, r);
+	return true;
+}
+
+static void lose_orphaned(const char *id, void *arg)
+{
+	relay_tell_back(arg, id, BACK_RECALLED, "", 0);
+}
+
+static void look_at_orphans(struct relay *r)
+{
+	static const struct orphans_handlers h = {take_orphaned, lose_orphaned};
+	struct timeval tv = {.tv_usec = ORPHAN_LOOK_MS * 1000};
+
+	if (!orphans_poll(r->orphans, &h, r)) {
+		event_add(r->lock_timer, &tv);
+		return;
+	}
+	orphans_free(r->orphans);
+	r->orphans = NULL;
+}
+
+static void come_up(struct relay *r)
+{
+	uint8_t buf[4];
+	struct wire_out w;
+	char *folder = path(r, "");
+
+	open_files(r);
+	if (r->cfg.sts)
+		r->stss = sts_cache_new(r->base, folder, r->cfg.ca, relay_dns, r);
+	journal_replay(r->journal, relay_tell_outcome, r);
+	r->orphans = orphans_find(folder);
+	talloc_free(folder);
+	if (r->orphans)
+		orphans_each_id(r->orphans, tell_busy, r);
+	wire_out_init(&w, buf, sizeof(buf));
+	wire_u32(&w, r->window);
+	r->up = true;
+	tell(r, RELAY_READY, &w);
+}
+
 static void on_lock_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct relay *r = arg;
-	uint8_t buf[4];
-	struct wire_out w;
+	struct timeval tv = {.tv_usec = LOCK_LOOK_MS * 1000};
 
 	(void)fd;
 	(void)what;
 	if (r->draining)
 		return;
-	if (!locked(r)) {
-		struct timeval tv = {.tv_usec = LOCK_LOOK_MS * 1000};
+	if (!r->up && !locked(r)) {
 		event_add(r->lock_timer, &tv);
 		return;
 	}
-	open_files(r);
-	journal_replay(r->journal, tell_outcome, r);
-	wire_out_init(&w, buf, sizeof(buf));
-	wire_u32(&w, r->cfg.connections * 2);
-	r->up = true;
-	tell(r, RELAY_READY, &w);
+	if (!r->up)
+		come_up(r);
+	if (r->orphans)
+		look_at_orphans(r);
+}
+
+struct dns *relay_dns(struct relay *r)
+{
+	const char *err = NULL;
+
+	if (!r->dns && !(r->dns = dns_new(r->base, r->cfg.dns_server, r->cfg.dns_anchor, &err)))
+		log_event(LOG_ERR, "-", "relay", "no-dns", LS("why", err ? err : "unknown"));
+	return r->dns;
 }
 
 /* From the loop, since connections are freed. The journal has what the parent was not told. */
@@ -520,6 +426,20 @@ static void on_give_up(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	drain(arg, "the parent does not read");
+}
+
+static void on_pump(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	dest_pump_all(arg);
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	dest_sweep(arg);
 }
 
 static void on_signal(void *arg)
@@ -539,30 +459,59 @@ static void flush(struct relay *r)
 		ipc_free(r->parent, true);
 }
 
+static struct event *new_event(struct relay *r, short what, event_callback_fn fn)
+{
+	struct event *e = event_new(r->base, -1, what, fn, r);
+
+	if (!e)
+		fatal("out of memory");
+	return e;
+}
+
+static void start(struct relay *r)
+{
+	const struct timeval often = {.tv_sec = SWEEP_S};
+
+	r->base = event_base_new();
+	r->pool = talloc_named_const(NULL, 0, "relay");
+	if (!r->base || !r->pool)
+		fatal("out of memory");
+	r->lock_timer = new_event(r, 0, on_lock_timer);
+	r->give_up = new_event(r, 0, on_give_up);
+	r->pump = new_event(r, 0, on_pump);
+	r->sweep = new_event(r, EV_PERSIST, on_sweep);
+	event_add(r->sweep, &often);
+	proc_signals(r->base, on_signal, NULL, r);
+}
+
+static void stop(struct relay *r)
+{
+	orphan_end(r->self);
+	dest_free_all(r);
+	sts_cache_free(r->stss);
+	dns_free(r->dns);
+	orphans_free(r->orphans);
+	event_free(r->lock_timer);
+	event_free(r->give_up);
+	event_free(r->pump);
+	event_free(r->sweep);
+	spool_reader_close(r->spool);
+	journal_close(r->journal);
+	event_base_free(r->base);
+	talloc_free(r->pool);
+}
+
 int relay_main(void)
 {
-	struct relay r = {.lock_fd = -1};
+	static struct relay r = {.lock_fd = -1};
 
 	log_open("sekisho-msad", LOG_INFO);
 	proc_drop(&(struct proc_identity){.change = false}, NULL, 0);
-	r.base = event_base_new();
-	if (!r.base)
-		fatal("out of memory");
-	r.lock_timer = event_new(r.base, -1, 0, on_lock_timer, &r);
-	r.resume = event_new(r.base, -1, 0, on_resume, &r);
-	r.give_up = event_new(r.base, -1, 0, on_give_up, &r);
-	if (!r.lock_timer || !r.resume || !r.give_up)
-		fatal("out of memory");
-	proc_signals(r.base, on_signal, NULL, &r);
+	start(&r);
 	r.parent = ipc_from_fd(r.base, 3, &handlers, &r);
 	proc_seccomp(false);
 	event_base_dispatch(r.base);
 	flush(&r);
-	event_free(r.lock_timer);
-	event_free(r.resume);
-	event_free(r.give_up);
-	spool_reader_close(r.spool);
-	journal_close(r.journal);
-	event_base_free(r.base);
+	stop(&r);
 	return 0;
 }

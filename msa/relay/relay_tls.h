@@ -1,7 +1,6 @@
 /*
- * relay_tls - opportunistic TLS towards the smart host (RFC 3207, RFC 7435): clear text is what
- * there is without it. The certificate is looked at, and a connection goes on without a good one;
- * only mail that requires TLS (RFC 8689) does not.
+ * relay_tls - the client side of TLS towards a mail server (RFC 3207, 7435, 7672). Whether a
+ * connection goes on without proof of who is there is the caller's to decide.
  */
 #ifndef MSA_RELAY_TLS_H
 #define MSA_RELAY_TLS_H
@@ -9,20 +8,28 @@
 #include <event2/bufferevent.h>
 #include <stdbool.h>
 
+#include "msa/route/mx.h"
+
 /* Who should be there. */
-struct relay_tls_host {
-	const char *address; /* without port */
-	const char *name;    /* in its certificate; "": the address is */
-	const char *ca;	     /* PEM file; "": the system's */
+struct relay_tls_wish {
+	const char
+	    *name; /* in its certificate, and said in the handshake; an address when literal */
+	bool literal;
+	const char *ca; /* PEM file; "": the system's */
+	bool dane;	/* tlsa decides, not the authorities */
+	const struct mx_tlsa *tlsa;
+	size_t n_tlsa;
 };
 
-/* Wraps the connected fd; the bufferevent owns it. NULL when TLS cannot be had. host->ca is read
- * with the first call. */
+/* Wraps the connected fd; the bufferevent owns it. NULL when TLS cannot be had. */
 struct bufferevent *relay_tls_new(struct event_base *base, int fd,
-				  const struct relay_tls_host *host);
-/* Its certificate is valid, and for that host. */
+				  const struct relay_tls_wish *wish);
+/* The certificate is what the wish says. */
 bool relay_tls_verified(struct bufferevent *bev);
-/* "TLSv1.3", while the connection is up. */
+/* Why it is not, in words. */
+const char *relay_tls_fault(struct bufferevent *bev);
+/* "TLSv1.3", "TLS_AES_256_GCM_SHA384", while the connection is up. */
 const char *relay_tls_version(struct bufferevent *bev);
+const char *relay_tls_cipher(struct bufferevent *bev);
 
 #endif

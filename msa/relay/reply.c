@@ -137,6 +137,18 @@ static uint64_t size_value(const char *s, size_t n)
 	return k == n ? v : 0;
 }
 
+/* "AUTH PLAIN LOGIN" (RFC 4954 4). */
+static bool lists(const char *line, size_t n, const char *word)
+{
+	size_t k = strlen(word);
+
+	for (size_t i = 4; i + k < n; i++)
+		if (line[i] == ' ' && strncasecmp(line + i + 1, word, k) == 0 &&
+		    (i + 1 + k == n || line[i + 1 + k] == ' '))
+			return true;
+	return false;
+}
+
 void reply_ehlo(const struct reply *r, struct reply_ehlo *out)
 {
 	const struct {
@@ -160,6 +172,10 @@ void reply_ehlo(const struct reply *r, struct reply_ehlo *out)
 		size_t n = end ? (size_t)(end - line) : strlen(line);
 		for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
 			*flags[i].flag |= keyword(line, n, flags[i].word);
+		if (keyword(line, n, "AUTH")) {
+			out->auth_plain |= lists(line, n, "PLAIN");
+			out->auth_login |= lists(line, n, "LOGIN");
+		}
 		if (keyword(line, n, "SIZE")) {
 			out->size = true;
 			out->max_size = n > 5 ? size_value(line + 5, n - 5) : 0;

@@ -53,7 +53,7 @@ enum reply_result reply_feed(struct reply_parser *p, const uint8_t *data, size_t
  * caseless. */
 struct reply_ehlo {
 	bool pipelining, starttls, eightbitmime, size, smtputf8, dsn, chunking, binarymime,
-	    requiretls;
+	    requiretls, auth_plain, auth_login;
 	uint64_t max_size; /* 0: none said */
 };
 void reply_ehlo(const struct reply *r, struct reply_ehlo *out);

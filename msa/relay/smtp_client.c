@@ -2,9 +2,10 @@
  * smtp_client - RFC 5321 as a client, with PIPELINING (2920), SIZE (1870), 8BITMIME (6152),
  * STARTTLS (3207), SMTPUTF8 (6531), DSN (3461), BINARYMIME with CHUNKING (3030), REQUIRETLS (8689).
  *
- * Purpose: from replies to results of recipients. Trusted with: nothing. Diagnostics: each result
- * carries the reply that decided it. Known gaps: no AUTH towards the smart host; nothing is
- * converted: what this host does not take goes back to the sender (RFC 6152 3, 6531 3.2).
+ * Purpose: from replies to results of recipients. Diagnostics: each result carries the reply that
+ * decided it. AUTH PLAIN and LOGIN (4954, 4616),
+ * LMTP (2033). Trusted with: a password for a smart host. Known gaps: nothing is converted: what
+ * this host does not take goes back to the sender (RFC 6152 3, 6531 3.2).
  */
 #include <stdio.h>
 #include <string.h>
@@ -91,6 +92,14 @@ static enum client_action fail(struct smtp_client *c, const struct reply *r)
 	return CLIENT_FAILED;
 }
 
+static enum client_action fail_here(struct smtp_client *c, const char *what)
+{
+	snprintf(c->why, sizeof(c->why), "%s%s%s", c->policy ? c->policy : "",
+		 c->policy ? ": " : "", what);
+	c->state = CLIENT_CLOSED;
+	return CLIENT_FAILED;
+}
+
 static enum client_action say_hello(struct smtp_client *c, const char *verb, enum client_state s,
 				    struct evbuffer *out)
 {
@@ -102,24 +111,106 @@ static enum client_action say_hello(struct smtp_client *c, const char *verb, enu
 static enum client_action on_greeting(struct smtp_client *c, const struct reply *r,
 				      struct evbuffer *out)
 {
-	return r->code / 100 == 2 ? say_hello(c, "EHLO", CLIENT_EHLO, out) : fail(c, r);
+	return r->code / 100 == 2 ? say_hello(c, c->lmtp ? "LHLO" : "EHLO", CLIENT_EHLO, out)
+				  : fail(c, r);
+}
+
+static enum client_action come_up(struct smtp_client *c)
+{
+	c->state = CLIENT_IDLE;
+	return CLIENT_READY;
+}
+
+/* RFC 4648 4; out has room for (n + 2) / 3 * 4. */
+static size_t base64(const uint8_t *in, size_t n, char *out)
+{
+	static const char digits[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	size_t w = 0;
+
+	for (size_t i = 0; i < n; i += 3) {
+		uint32_t v = (uint32_t)in[i] << 16 | (i + 1 < n ? (uint32_t)in[i + 1] << 8 : 0) |
+			     (i + 2 < n ? in[i + 2] : 0);
+		for (size_t k = 0; k < 4; k++)
+			out[w++] = i + k <= n ? digits[v >> (18 - 6 * k) & 63] : '=';
+	}
+	return w;
+}
+
+/* At most 255 octets of a name and as many of a password: what is longer is no login. */
+static bool add_base64(struct evbuffer *out, const char *const *parts, size_t n)
+{
+	uint8_t raw[520];
+	char text[(sizeof(raw) + 2) / 3 * 4];
+	size_t len = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t k = strlen(parts[i]);
+		if (k > 255 || len + k + 1 > sizeof(raw))
+			return false;
+		memcpy(raw + len, parts[i], k);
+		len += k;
+		if (i + 1 < n)
+			raw[len++] = '\0';
+	}
+	size_t w = base64(raw, len, text);
+	bool ok = evbuffer_add(out, text, w) == 0 && evbuffer_add(out, "\r\n", 2) == 0;
+	explicit_bzero(raw, sizeof(raw));
+	explicit_bzero(text, sizeof(text));
+	return ok;
+}
+
+static enum client_action log_in(struct smtp_client *c, struct evbuffer *out)
+{
+	const char *const plain[] = {"", c->user, c->password};
+
+	if (!c->tls)
+		return fail_here(c, "a login would go over the line in clear text");
+	c->auth_step = 0;
+	c->state = CLIENT_AUTH;
+	if (c->offers.auth_plain) {
+		c->auth_step = 2;
+		evbuffer_add(out, "AUTH PLAIN ", 11);
+		if (!add_base64(out, plain, 3))
+			return fail_here(c, "the name or password is too long");
+	} else if (c->offers.auth_login) {
+		evbuffer_add_printf(out, "AUTH LOGIN\r\n");
+	} else {
+		return fail_here(c, "the next mail server offers neither AUTH PLAIN nor LOGIN");
+	}
+	return CLIENT_WAIT;
+}
+
+static enum client_action on_auth(struct smtp_client *c, const struct reply *r,
+				  struct evbuffer *out)
+{
+	const char *const answers[] = {c->user, c->password};
+
+	if (r->code == 235)
+		return come_up(c);
+	if (r->code != 334 || c->auth_step >= 2)
+		return fail(c, r);
+	if (!add_base64(out, &answers[c->auth_step++], 1))
+		return fail_here(c, "the name or password is too long");
+	return CLIENT_WAIT;
 }
 
 static enum client_action on_ehlo(struct smtp_client *c, const struct reply *r,
 				  struct evbuffer *out)
 {
-	if (r->code / 100 == 5)
+	if (r->code / 100 == 5 && !c->lmtp && !c->must_tls && !c->user && !c->tls)
 		return say_hello(c, "HELO", CLIENT_HELO, out);
 	if (r->code / 100 != 2)
 		return fail(c, r);
 	reply_ehlo(r, &c->offers);
+	if (c->must_tls && !c->tls && !c->offers.starttls)
+		return fail_here(c, "the next mail server does not offer TLS");
 	if (c->use_tls && !c->tls && c->offers.starttls) {
 		evbuffer_add_printf(out, "STARTTLS\r\n");
 		c->state = CLIENT_STARTTLS;
 		return CLIENT_WAIT;
 	}
-	c->state = CLIENT_IDLE;
-	return CLIENT_READY;
+	return c->user ? log_in(c, out) : come_up(c);
 }
 
 static enum client_action on_helo(struct smtp_client *c, const struct reply *r,
@@ -136,11 +227,15 @@ static enum client_action on_helo(struct smtp_client *c, const struct reply *r,
 static enum client_action on_starttls(struct smtp_client *c, const struct reply *r,
 				      struct evbuffer *out)
 {
-	(void)out;
+	if (r->code == 220) {
+		c->state = CLIENT_HANDSHAKE;
+		return CLIENT_DO_TLS;
+	}
+	if (c->must_tls)
+		return fail(c, r);
 	/* Opportunistic: offered and then refused means clear text, as if it had not been offered.
 	 */
-	c->state = r->code == 220 ? CLIENT_HANDSHAKE : CLIENT_IDLE;
-	return r->code == 220 ? CLIENT_DO_TLS : CLIENT_READY;
+	return c->user ? log_in(c, out) : come_up(c);
 }
 
 void client_tls_done(struct smtp_client *c, bool verified, struct evbuffer *out)
@@ -150,7 +245,7 @@ void client_tls_done(struct smtp_client *c, bool verified, struct evbuffer *out)
 	c->verified = verified;
 	/* RFC 3207 4.2: what was learnt before is forgotten. */
 	c->offers = (struct reply_ehlo){.pipelining = false};
-	say_hello(c, "EHLO", CLIENT_EHLO, out);
+	say_hello(c, c->lmtp ? "LHLO" : "EHLO", CLIENT_EHLO, out);
 }
 
 /* --- a transaction ----------------------------------------------------------------------- */
@@ -175,9 +270,15 @@ static bool is_binary(const struct smtp_tx *tx)
 	return tx->esmtp.body == ESMTP_BINARY;
 }
 
-bool client_sends_binary(const struct smtp_client *c)
+/* Where it may be: nothing is stuffed, nothing is looked for in the text at the other end. */
+static bool by_chunk(const struct smtp_client *c)
 {
-	return c->tx && is_binary(c->tx);
+	return is_binary(c->tx) || c->offers.chunking;
+}
+
+bool client_sends_chunk(const struct smtp_client *c)
+{
+	return c->tx && by_chunk(c);
 }
 
 static void send_mail(const struct smtp_client *c, struct evbuffer *out)
@@ -221,7 +322,7 @@ static void send_step(struct smtp_client *c, uint32_t step, struct evbuffer *out
 		send_mail(c, out);
 	else if (step <= tx->n)
 		send_rcpt(c, &tx->rcpts[step - 1], out);
-	else if (!is_binary(tx))
+	else if (!by_chunk(c))
 		evbuffer_add_printf(out, "DATA\r\n");
 }
 
@@ -370,7 +471,7 @@ static enum client_action begin_chunk(struct smtp_client *c, struct evbuffer *ou
 static enum client_action next_command(struct smtp_client *c, struct evbuffer *out)
 {
 	c->next = step_after(c->tx, c->next);
-	if (c->next == c->tx->n + 1 && is_binary(c->tx))
+	if (c->next == c->tx->n + 1 && by_chunk(c))
 		return begin_chunk(c, out);
 	if (c->offers.pipelining)
 		return CLIENT_WAIT;
@@ -397,6 +498,9 @@ static enum client_action on_data(struct smtp_client *c, const struct reply *r,
 		return CLIENT_DO_BODY;
 	}
 	if (r->code == 354) {
+		/* LMTP has a reply for each that was taken: none would come. */
+		if (c->lmtp)
+			return finish(c, CLIENT_CLOSED);
 		/* RFC 2920 3.1: DATA was taken though nobody was; end it with nothing, and heed the
 		 * reply to that. */
 		evbuffer_add_printf(out, ".\r\n");
@@ -431,10 +535,21 @@ static enum client_action on_envelope(struct smtp_client *c, const struct reply 
 	return next_command(c, out);
 }
 
+/* The next recipient that was accepted, after c->next; n + 1: none. */
+static void next_accepted(struct smtp_client *c)
+{
+	do
+		c->next++;
+	while (c->next <= c->tx->n && !c->tx->rcpts[c->next - 1].accepted);
+}
+
 void client_body_sent(struct smtp_client *c)
 {
 	bug_on(c->state != CLIENT_BODY);
 	c->state = CLIENT_DOT;
+	c->next = 0;
+	if (c->lmtp)
+		next_accepted(c);
 }
 
 /* A reply while the body is still being written is one we did not ask for: the server has given up
@@ -452,6 +567,12 @@ static enum client_action on_body(struct smtp_client *c, const struct reply *r,
 static enum client_action on_dot(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
 {
 	(void)out;
+	if (c->lmtp && r->code != 421) {
+		set_from_reply(&c->tx->rcpts[c->next - 1], r);
+		next_accepted(c);
+		if (c->next <= c->tx->n)
+			return CLIENT_WAIT;
+	}
 	settle_rest(c->tx, r);
 	for (uint32_t i = 0; i < c->tx->n; i++)
 		c->tx->rcpts[i].out.dsn =
@@ -485,10 +606,11 @@ enum client_action client_reply(struct smtp_client *c, const struct reply *r, st
 						   struct evbuffer *) = {
 	    [CLIENT_GREETING] = on_greeting, [CLIENT_EHLO] = on_ehlo,
 	    [CLIENT_HELO] = on_helo,	     [CLIENT_STARTTLS] = on_starttls,
-	    [CLIENT_HANDSHAKE] = on_close,   [CLIENT_IDLE] = on_close,
-	    [CLIENT_ENVELOPE] = on_envelope, [CLIENT_BODY] = on_body,
-	    [CLIENT_DOT] = on_dot,	     [CLIENT_RSET] = on_rset,
-	    [CLIENT_QUIT] = on_close,	     [CLIENT_CLOSED] = on_close,
+	    [CLIENT_HANDSHAKE] = on_close,   [CLIENT_AUTH] = on_auth,
+	    [CLIENT_IDLE] = on_close,	     [CLIENT_ENVELOPE] = on_envelope,
+	    [CLIENT_BODY] = on_body,	     [CLIENT_DOT] = on_dot,
+	    [CLIENT_RSET] = on_rset,	     [CLIENT_QUIT] = on_close,
+	    [CLIENT_CLOSED] = on_close,
 	};
 
 	return table[c->state](c, r, out);

@@ -4,8 +4,10 @@
  * Replies go in (client_reply), commands come out in an evbuffer, and the result says what the rim
  * must do. No socket, no clock. The transaction belongs to the caller and stays until CLIENT_DONE.
  *
- *   greeting -> EHLO (-> HELO) (-> STARTTLS -> tls -> EHLO) -> idle <-> envelope -> body -> final
- * dot (-> RSET) -> idle
+ *   greeting -> EHLO (-> HELO) (-> STARTTLS -> tls -> EHLO) (-> AUTH) -> idle <-> envelope -> body
+ * -> final dot (-> RSET) -> idle
+ *
+ * With LMTP (RFC 2033) it begins with LHLO, and there is a reply for each recipient after the dot.
  */
 #ifndef MSA_RELAY_SMTP_CLIENT_H
 #define MSA_RELAY_SMTP_CLIENT_H
@@ -41,6 +43,7 @@ enum client_state {
 	CLIENT_HELO,
 	CLIENT_STARTTLS,
 	CLIENT_HANDSHAKE, /* the rim does TLS, then client_tls_done() */
+	CLIENT_AUTH,
 	CLIENT_IDLE,
 	CLIENT_ENVELOPE,
 	CLIENT_BODY, /* the rim sends it, then client_body_sent() */
@@ -55,7 +58,7 @@ enum client_action {
 	CLIENT_READY,	/* idle: client_begin() may follow */
 	CLIENT_DO_TLS,	/* drop what was read but not used, shake hands */
 	CLIENT_DO_BODY, /* stream the body: dot-stuffed and ended with a dot, as it is for
-			   client_sends_binary() */
+			   client_sends_chunk() */
 	CLIENT_DONE, /* every recipient has its result. The state says whether the connection can be
 			used again */
 	CLIENT_FAILED, /* before any transaction: this host takes no mail now; why is in c->why.
@@ -66,11 +69,17 @@ enum client_action {
 struct smtp_client {
 	enum client_state state;
 	const char *hostname; /* for EHLO; the caller's */
-	bool use_tls, tls;    /* wanted when offered; on */
-	bool verified;	      /* its certificate is the host's own */
+	/* The caller's, after client_init(). */
+	bool lmtp, must_tls;	     /* without TLS nothing is said; who wants that: policy */
+	const char *policy;	     /* "dane"; may be NULL */
+	const char *user, *password; /* AUTH; NULL: none. Only said under TLS */
+	bool use_tls, tls;	     /* wanted when offered; on */
+	bool verified;		     /* its certificate is the host's own */
 	struct reply_ehlo offers;
-	struct smtp_tx *tx;    /* NULL outside one */
-	uint32_t next;	       /* whose reply comes: 0 MAIL, 1..n RCPT, n+1 DATA */
+	struct smtp_tx *tx; /* NULL outside one */
+	uint32_t
+	    next; /* whose reply comes: 0 MAIL, 1..n RCPT, n+1 DATA; LMTP after the dot: 1..n */
+	int auth_step;
 	bool mail_ok, touched; /* MAIL was accepted; any reply came for this transaction */
 	uint32_t done_tx;      /* transactions finished on this connection */
 	char why[RELAY_REPLY_MAX + 1];
@@ -84,7 +93,7 @@ void client_tls_done(struct smtp_client *c, bool verified, struct evbuffer *out)
  * (size, 8 bit, UTF-8, TLS). */
 enum client_action client_begin(struct smtp_client *c, struct smtp_tx *tx, struct evbuffer *out);
 /* In CLIENT_BODY: by BDAT, octet by octet (RFC 3030). */
-bool client_sends_binary(const struct smtp_client *c);
+bool client_sends_chunk(const struct smtp_client *c);
 /* The final dot, or the last octet of the chunk, was written. */
 void client_body_sent(struct smtp_client *c);
 void client_quit(struct smtp_client *c, struct evbuffer *out);

@@ -94,12 +94,13 @@ static void passed_on(void **state)
 	assert_string_equal(said, "MAIL FROM:<me@isp.example> SIZE=500 BODY=8BITMIME SMTPUTF8 "
 				  "REQUIRETLS RET=HDRS ENVID=QQ+2B1\r\n"
 				  "RCPT TO:<a@x.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a@x\r\n"
-				  "RCPT TO:<b@x.example> NOTIFY=NEVER\r\nDATA\r\n");
+				  "RCPT TO:<b@x.example> NOTIFY=NEVER\r\n");
 	hear("250 ok\r\n");
 	hear("250 ok\r\n");
-	hear("550 no\r\n");
-	assert_int_equal(hear("354 go\r\n"), CLIENT_DO_BODY);
-	assert_false(client_sends_binary(&c));
+	/* CHUNKING is offered: by BDAT, once it is known that somebody takes it. */
+	assert_int_equal(hear("550 no\r\n"), CLIENT_DO_BODY);
+	assert_string_equal(said, "BDAT 500 LAST\r\n");
+	assert_true(client_sends_chunk(&c));
 	client_body_sent(&c);
 	assert_int_equal(hear("250 2.0.0 taken\r\n"), CLIENT_DONE);
 	assert_true(rcpts[0].out.dsn);
@@ -233,7 +234,7 @@ static void binary(void **state)
 		hear("550 no\r\n");
 		assert_int_equal(hear("250 ok\r\n"), CLIENT_DO_BODY);
 		assert_string_equal(said, "BDAT 500 LAST\r\n");
-		assert_true(client_sends_binary(&c));
+		assert_true(client_sends_chunk(&c));
 		client_body_sent(&c);
 		assert_int_equal(hear("250 ok\r\n"), CLIENT_DONE);
 		assert_int_equal(rcpts[0].out.result, RELAY_BOUNCED);

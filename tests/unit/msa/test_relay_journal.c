@@ -322,14 +322,16 @@ static void work_and_config_frames(void **state)
 	uint8_t buf[2000];
 	struct wire_out w;
 	struct wire_in r;
-	struct relay_work k = {"0000000000000abc", 77, 2}, kb;
-	struct relay_config c = {"/var/lib/sekisho",
-				 "smtp.isp.example",
-				 "[::1]:25",
-				 "mx.example",
-				 "/etc/ca.pem",
-				 8,
-				 300000},
+	struct relay_work k = {"0000000000000abc", 77, 2, WORK_SETTLE}, kb;
+	struct relay_config c = {.state_dir = "/var/lib/sekisho",
+				 .hostname = "smtp.isp.example",
+				 .dns_server = "[::1]:53",
+				 .self = "a.example 192.0.2.1",
+				 .sts = true,
+				 .connections = 8,
+				 .timeout_ms = 300000,
+				 .pause_min_ms = 1000,
+				 .pause_max_ms = 30000},
 			    cb;
 
 	(void)state;
@@ -349,7 +351,7 @@ static void work_and_config_frames(void **state)
 	relay_config_put(&w, &c);
 	wire_in_init(&r, buf, w.len);
 	assert_true(relay_config_get(&r, &cb));
-	assert_string_equal(cb.smarthost, "[::1]:25");
+	assert_string_equal(cb.dns_server, "[::1]:53");
 	assert_int_equal(cb.connections, 8);
 	c.connections = 0;
 	wire_out_init(&w, buf, sizeof(buf));
