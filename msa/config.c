@@ -14,10 +14,10 @@
 #include "msa/keyfiles.h"
 #include "msa/sizes.h"
 
-#define O(field) offsetof(struct msa_config, field)
+#define O(field)  offsetof(struct msa_config, field)
 #define RO(field) offsetof(struct route, field)
-#define DAY	 (INT64_C(86400) * 1000)
-#define MB	 (INT64_C(1) << 20)
+#define DAY	  (INT64_C(86400) * 1000)
+#define MB	  (INT64_C(1) << 20)
 
 const struct conf_key msa_keys[] = {
     CONF_COMMON_ROWS,
@@ -160,8 +160,8 @@ const struct conf_key msa_keys[] = {
      "file: which address or domain goes where; read again on reload", false},
     {"msa", "fallback_route", CONF_STRING, O(fallback_route), "", 0, 0, NULL, true,
      "for mail that was deferred fallback_after times; empty: none", false},
-    {"msa", "fallback_after", CONF_INT, O(fallback_after), "3", 1, 1000, NULL, true,
-     "attempts", false},
+    {"msa", "fallback_after", CONF_INT, O(fallback_after), "3", 1, 1000, NULL, true, "attempts",
+     false},
     {"msa", "suspect_route", CONF_STRING, O(suspect_route), "", 0, 0, NULL, true,
      "for mail of accounts under suspicion; empty: as other mail", false},
     {"msa", "own_names", CONF_LIST, O(own_names), "", 0, 0, NULL, false,
@@ -170,8 +170,8 @@ const struct conf_key msa_keys[] = {
      "resolver that is asked for mail servers; empty: those of /etc/resolv.conf", false},
     {"msa", "dns_trust_anchor", CONF_PATH, O(dns_trust_anchor), "", 0, 0, NULL, false,
      "DNSSEC trust anchors, for DANE; empty: nothing is validated, and there is no DANE", false},
-    {"msa", "mta_sts", CONF_BOOL, O(mta_sts), "true", 0, 0, NULL, false,
-     "heed MTA-STS policies", false},
+    {"msa", "mta_sts", CONF_BOOL, O(mta_sts), "true", 0, 0, NULL, false, "heed MTA-STS policies",
+     false},
     {"msa", "postmaster", CONF_STRING, O(postmaster), "", 0, 0, NULL, false,
      "sender of our notifications; empty: postmaster@REALM", false},
     {"msa", "retry_min", CONF_DURATION, O(retry_min), "5m", 1000, DAY, NULL, false, "first retry",
@@ -203,8 +203,8 @@ const struct conf_key msa_keys[] = {
     {"route", "", CONF_GROUP, O(routes), NULL, 0, sizeof(struct route), NULL, true, NULL, false},
     {"route", "hosts", CONF_LIST, RO(hosts), "", 0, 0, NULL, true,
      "\"[PREFERENCE ]HOST[:PORT]\" or \"[PREFERENCE ]mx:DOMAIN\"; none: by MX records", false},
-    {"route", "tls", CONF_ENUM, RO(tls), "dane", 0, 0, ROUTE_TLS_WORDS, true,
-     "TLS towards them", false},
+    {"route", "tls", CONF_ENUM, RO(tls), "dane", 0, 0, ROUTE_TLS_WORDS, true, "TLS towards them",
+     false},
     {"route", "tls_name", CONF_STRING, RO(tls_name), "", 0, 0, NULL, true,
      "name in their certificates; empty: the host's", false},
     {"route", "tls_ca", CONF_PATH, RO(tls_ca), "", 0, 0, NULL, true,
@@ -213,8 +213,8 @@ const struct conf_key msa_keys[] = {
      "login; needs tls = encrypt or verify", false},
     {"route", "auth_password_file", CONF_PATH, RO(auth_password_file), "", 0, 0, NULL, true,
      "file whose first line is the password", false},
-    {"route", "source", CONF_LIST, RO(source), "", 0, 0, NULL, true,
-     "local address of each family", false},
+    {"route", "source", CONF_LIST, RO(source), "", 0, 0, NULL, true, "local address of each family",
+     false},
     {"route", "lmtp", CONF_BOOL, RO(lmtp), "false", 0, 0, NULL, true, "they speak LMTP", false},
     {"route", "connections", CONF_INT, RO(connections), "20", 1, 1000, NULL, true,
      "at once, to a destination", false},
@@ -423,8 +423,8 @@ static void fill_in(struct msa_config *c)
 		c->batv_keys = talloc_asprintf(c, "%s/msa/batv.keys", c->common.state_dir);
 	c->self = talloc_strdup(c, "");
 	for (size_t i = 0; i < c->own_names.n; i++)
-		c->self = talloc_asprintf_append(c->self, "%s%s", i ? " " : "",
-						 c->own_names.items[i]);
+		c->self =
+		    talloc_asprintf_append(c->self, "%s%s", i ? " " : "", c->own_names.items[i]);
 	if (c->trace_key[0] == '\0')
 		c->trace_key = talloc_asprintf(c, "%s/msa/trace.key", c->common.state_dir);
 }

@@ -181,7 +181,7 @@ gone() { ! kill -0 "$@" 2> /dev/null; } # the last of them, too: kill -0 is cont
 	grep -q '"tls": true' "$(grep -l 'Subject: tls' "$HOST"/mail/*.eml | sed 's/eml$/env/')"
 	fate refused-tls "ehlo keywords PIPELINING,STARTTLS\nstarttls reply 454 not now" 1 0
 	fate broken-tls "ehlo keywords PIPELINING,STARTTLS\nstarttls x1 last 220 go on" 1 0
-	grep -q 'relay tls-failed action="clear text for a minute' "$LAB_DIR/log/msad.log"
+	grep -q 'relay tls-failed .*action="clear text for a minute' "$LAB_DIR/log/msad.log"
 }
 
 @test "a smart host that stands still: mail is taken meanwhile and arrives once" {
