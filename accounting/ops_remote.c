@@ -181,6 +181,7 @@ const struct op ops_remote[] = {
     {"queue.grid", ROLE_VIEWER, NULL, to_msad},
     {"queue.stats", ROLE_VIEWER, NULL, to_msad},
     {"queue.hold", ROLE_DESK, NULL, to_msad},
+    {"queue.move", ROLE_DESK, NULL, to_msad},
     {"queue.release", ROLE_DESK, NULL, to_msad},
     {"queue.retry", ROLE_DESK, NULL, to_msad},
     {"queue.bounce", ROLE_DESK, NULL, to_msad},

@@ -2,8 +2,8 @@
  * index - the spool's messages in memory.
  *
  * Purpose: answer "what is due?", "what does this account have here?" and "which one is it?"
- * without the disk. Trusted with: ids, accounts, times. Diagnostics: none. Known gaps: about 200
- * bytes a message; a million of them is the practical bound.
+ * without the disk. Trusted with: ids, accounts, domains, times. Diagnostics: none. Known gaps:
+ * none.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +12,22 @@
 
 #include "msa/queue/index.h"
 
+#define BLOCK 256
+
+/* A piece of the order by key: to find one takes two binary searches, to put one in moves at most
+ * this many pointers. */
+struct block {
+	size_t n;
+	struct msg *m[BLOCK];
+};
+
 struct index {
-	struct msg **ids;
-	size_t ids_cap; /* power of two */
+	struct block **blocks; /* all messages, by key */
+	size_t n_blocks, blocks_cap;
 	struct account **accounts;
 	size_t accounts_cap, n_accounts;
+	struct dest **dests;
+	size_t dests_cap, n_dests;
 	struct msg **heap; /* 1-based */
 	size_t heap_n, heap_cap;
 	struct msg *first, *last;
@@ -46,8 +57,8 @@ struct index *index_new(void)
 {
 	struct index *ix = zalloc(1, sizeof(*ix));
 
-	ix->ids_cap = 1024;
-	ix->ids = zalloc(ix->ids_cap, sizeof(void *));
+	ix->dests_cap = 256;
+	ix->dests = zalloc(ix->dests_cap, sizeof(void *));
 	ix->accounts_cap = 256;
 	ix->accounts = zalloc(ix->accounts_cap, sizeof(void *));
 	ix->heap_cap = 1024;
@@ -75,7 +86,16 @@ void index_free(struct index *ix)
 			next = a->hash_next;
 			account_free(a);
 		}
-	free(ix->ids);
+	for (size_t i = 0; i < ix->n_blocks; i++)
+		free(ix->blocks[i]);
+	for (size_t i = 0; i < ix->dests_cap; i++)
+		for (struct dest *d = ix->dests[i], *next; d; d = next) {
+			next = d->hash_next;
+			free(d->text);
+			free(d);
+		}
+	free(ix->blocks);
+	free(ix->dests);
 	free(ix->accounts);
 	free(ix->heap);
 	free(ix);
@@ -139,29 +159,6 @@ static void heap_delete(struct index *ix, struct msg *m)
 
 /* --- hashes ---------------------------------------------------------------------------- */
 
-static void ids_grow(struct index *ix)
-{
-	size_t cap = ix->ids_cap * 2;
-	struct msg **t = zalloc(cap, sizeof(void *));
-
-	for (struct msg *m = ix->first; m; m = m->next) {
-		size_t h = hash(m->id) & (cap - 1);
-		m->hash_next = t[h];
-		t[h] = m;
-	}
-	free(ix->ids);
-	ix->ids = t;
-	ix->ids_cap = cap;
-}
-
-struct msg *index_find(const struct index *ix, const char *id)
-{
-	for (struct msg *m = ix->ids[hash(id) & (ix->ids_cap - 1)]; m; m = m->hash_next)
-		if (strcmp(m->id, id) == 0)
-			return m;
-	return NULL;
-}
-
 static void accounts_grow(struct index *ix)
 {
 	size_t cap = ix->accounts_cap * 2;
@@ -212,7 +209,7 @@ static void account_drop(struct index *ix, struct account *a)
 {
 	struct account **p = &ix->accounts[hash(a->name) & (ix->accounts_cap - 1)];
 
-	if (a->n || a->held)
+	if (a->n || a->held || a->suspect)
 		return;
 	while (*p != a)
 		p = &(*p)->hash_next;
@@ -226,6 +223,238 @@ void index_each_account(struct index *ix, void (*fn)(struct account *a, void *ar
 	for (size_t i = 0; i < ix->accounts_cap; i++)
 		for (struct account *a = ix->accounts[i]; a; a = a->hash_next)
 			fn(a, arg);
+}
+
+/* --- destinations ------------------------------------------------------------------------ */
+
+static void dests_grow(struct index *ix)
+{
+	size_t cap = ix->dests_cap * 2;
+	struct dest **t = zalloc(cap, sizeof(void *));
+
+	for (size_t i = 0; i < ix->dests_cap; i++)
+		for (struct dest *d = ix->dests[i], *next; d; d = next) {
+			next = d->hash_next;
+			size_t h = hash(d->text) & (cap - 1);
+			d->hash_next = t[h];
+			t[h] = d;
+		}
+	free(ix->dests);
+	ix->dests = t;
+	ix->dests_cap = cap;
+}
+
+static void dest_count(struct dest *d)
+{
+	size_t n = 0;
+
+	for (const char *p = strchr(d->text, ' '); p; p = strchr(p, ' ')) {
+		char *end;
+		d->rcpts += (uint32_t)strtoul(p, &end, 10);
+		n++;
+		p = *end ? end + 1 : end;
+	}
+	d->one = n == 1;
+}
+
+static struct dest *dest_get(struct index *ix, const char *text)
+{
+	size_t h = hash(text);
+	struct dest *d;
+
+	for (d = ix->dests[h & (ix->dests_cap - 1)]; d; d = d->hash_next)
+		if (strcmp(d->text, text) == 0)
+			break;
+	if (!d) {
+		if (++ix->n_dests > ix->dests_cap)
+			dests_grow(ix);
+		h &= ix->dests_cap - 1;
+		d = zalloc(1, sizeof(*d));
+		d->text = copy(text);
+		dest_count(d);
+		d->hash_next = ix->dests[h];
+		ix->dests[h] = d;
+	}
+	d->refs++;
+	return d;
+}
+
+static void dest_put(struct index *ix, struct dest *d)
+{
+	if (!d || --d->refs)
+		return;
+	struct dest **p = &ix->dests[hash(d->text) & (ix->dests_cap - 1)];
+	while (*p != d)
+		p = &(*p)->hash_next;
+	*p = d->hash_next;
+	ix->n_dests--;
+	free(d->text);
+	free(d);
+}
+
+void index_set_dest(struct index *ix, struct msg *m, const char *text)
+{
+	struct dest *old = m->dest;
+
+	m->dest = dest_get(ix, text ? text : "");
+	dest_put(ix, old);
+}
+
+const char *index_domain(const struct msg *m, char *buf, size_t cap)
+{
+	size_t n = m->dest && m->dest->one ? strcspn(m->dest->text, " ") : 0;
+
+	if (n + 1 > cap)
+		n = 0;
+	if (n)
+		memcpy(buf, m->dest->text, n);
+	buf[n] = '\0';
+	return buf;
+}
+
+/* --- the order by key ---------------------------------------------------------------------- */
+
+static int digit(char c)
+{
+	return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
+int64_t queue_id_key(const char id[QUEUE_ID_LEN])
+{
+	uint64_t ms = 0, n = 0;
+
+	for (int i = 0; i < 9; i++)
+		ms = ms * 36 + (uint64_t)digit(id[i]);
+	for (int i = 9; i < 12; i++)
+		n = n * 36 + (uint64_t)digit(id[i]);
+	return (int64_t)(ms << 16 | n);
+}
+
+/* The last block that begins at or below key; 0 when none does. */
+static size_t block_of(const struct index *ix, int64_t key)
+{
+	size_t lo = 0, hi = ix->n_blocks;
+
+	while (hi - lo > 1) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (ix->blocks[mid]->m[0]->key <= key)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* Within a block: the first at or above key. */
+static size_t at_or_above(const struct block *b, int64_t key)
+{
+	size_t lo = 0, hi = b->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (b->m[mid]->key < key)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static struct block *block_insert(struct index *ix, size_t at)
+{
+	if (ix->n_blocks == ix->blocks_cap) {
+		size_t cap = ix->blocks_cap ? ix->blocks_cap * 2 : 64;
+		struct block **t = zalloc(cap, sizeof(void *));
+		if (ix->n_blocks)
+			memcpy(t, ix->blocks, ix->n_blocks * sizeof(void *));
+		free(ix->blocks);
+		ix->blocks = t;
+		ix->blocks_cap = cap;
+	}
+	memmove(&ix->blocks[at + 1], &ix->blocks[at], (ix->n_blocks - at) * sizeof(void *));
+	ix->n_blocks++;
+	return ix->blocks[at] = zalloc(1, sizeof(struct block));
+}
+
+/* A full one is halved; the last is left full, since nearly all come at the end. */
+static size_t make_room(struct index *ix, size_t i, int64_t key)
+{
+	struct block *b = ix->blocks[i], *c = block_insert(ix, i + 1);
+	size_t keep = i + 2 == ix->n_blocks && b->m[BLOCK - 1]->key < key ? BLOCK : BLOCK / 2;
+
+	c->n = BLOCK - keep;
+	memcpy(c->m, b->m + keep, c->n * sizeof(void *));
+	b->n = keep;
+	return c->n == 0 || c->m[0]->key <= key ? i + 1 : i;
+}
+
+/* Puts m in order; returns the one before it. */
+static struct msg *order_insert(struct index *ix, struct msg *m)
+{
+	size_t i = block_of(ix, m->key);
+
+	if (!ix->n_blocks)
+		block_insert(ix, 0);
+	if (ix->blocks[i]->n == BLOCK)
+		i = make_room(ix, i, m->key);
+	struct block *b = ix->blocks[i];
+	size_t k = at_or_above(b, m->key);
+	memmove(&b->m[k + 1], &b->m[k], (b->n - k) * sizeof(void *));
+	b->m[k] = m;
+	b->n++;
+	if (k)
+		return b->m[k - 1];
+	return i ? ix->blocks[i - 1]->m[ix->blocks[i - 1]->n - 1] : NULL;
+}
+
+static void block_delete(struct index *ix, size_t i)
+{
+	free(ix->blocks[i]);
+	memmove(&ix->blocks[i], &ix->blocks[i + 1], (ix->n_blocks - i - 1) * sizeof(void *));
+	ix->n_blocks--;
+}
+
+static void order_delete(struct index *ix, const struct msg *m)
+{
+	size_t i = block_of(ix, m->key);
+	struct block *b = ix->blocks[i];
+	size_t k = at_or_above(b, m->key);
+
+	bug_on(k == b->n || b->m[k] != m);
+	b->n--;
+	memmove(&b->m[k], &b->m[k + 1], (b->n - k) * sizeof(void *));
+	if (b->n == 0) {
+		block_delete(ix, i);
+	} else if (b->n < BLOCK / 4 && i + 1 < ix->n_blocks && ix->blocks[i + 1]->n < BLOCK / 2) {
+		const struct block *c = ix->blocks[i + 1];
+		memcpy(b->m + b->n, c->m, c->n * sizeof(void *));
+		b->n += c->n;
+		block_delete(ix, i + 1);
+	}
+}
+
+struct msg *index_above(const struct index *ix, int64_t key)
+{
+	if (!ix->n_blocks)
+		return NULL;
+	size_t i = block_of(ix, key);
+	const struct block *b = ix->blocks[i];
+	size_t k = key == INT64_MAX ? b->n : at_or_above(b, key + 1);
+
+	if (k < b->n)
+		return b->m[k];
+	return i + 1 < ix->n_blocks ? ix->blocks[i + 1]->m[0] : NULL;
+}
+
+struct msg *index_find(const struct index *ix, const char *id)
+{
+	int64_t key = queue_id_key(id);
+
+	if (!ix->n_blocks)
+		return NULL;
+	const struct block *b = ix->blocks[block_of(ix, key)];
+	size_t k = at_or_above(b, key);
+	return k < b->n && strcmp(b->m[k]->id, id) == 0 ? b->m[k] : NULL;
 }
 
 /* --- messages -------------------------------------------------------------------------- */
@@ -248,7 +477,11 @@ void index_update(struct index *ix, struct msg *m)
 		m->counted_active = active;
 		ix->counts.active += active ? 1 : (size_t)-1;
 	}
-	bool want = m->state == MSG_READY && !held;
+	bool want = m->state == MSG_READY && !held, deferred = want && m->attempts;
+	if (deferred != m->counted_deferred) {
+		m->counted_deferred = deferred;
+		ix->counts.deferred += deferred ? 1 : (size_t)-1;
+	}
 	if (want && m->heap_pos)
 		heap_fix(ix, m->heap_pos);
 	else if (want)
@@ -263,40 +496,30 @@ void index_set_state(struct index *ix, struct msg *m, enum msg_state s)
 	index_update(ix, m);
 }
 
-struct msg *index_add(struct index *ix, const char *id, int64_t key, const char *account,
-		      uint64_t size, int64_t received_ms)
+struct msg *index_add(struct index *ix, const char *id, const char *account, uint64_t size,
+		      int64_t received_ms)
 {
 	struct msg *m = zalloc(1, sizeof(*m));
 	struct account *a = index_account(ix, account, true);
 
-	struct msg *after = ix->last, *after_mine = a->last;
-
 	bug_on(strlen(id) != QUEUE_ID_LEN);
-	/* Nearly always the newest; a notification got its key a few operations earlier. */
-	while (after && after->key > key)
-		after = after->prev;
-	while (after_mine && after_mine->key > key)
-		after_mine = after_mine->account_prev;
 	memcpy(m->id, id, sizeof(m->id));
-	m->key = key;
+	m->key = queue_id_key(id);
 	m->account = a;
 	m->size = size;
 	m->received_ms = m->life_from_ms = m->next_ms = received_ms;
+	m->dest = dest_get(ix, "");
+	struct msg *after = order_insert(ix, m);
 	m->prev = after;
 	m->next = after ? after->next : ix->first;
 	*(after ? &after->next : &ix->first) = m;
 	*(m->next ? &m->next->prev : &ix->last) = m;
-	m->account_prev = after_mine;
-	m->account_next = after_mine ? after_mine->account_next : a->first;
-	*(after_mine ? &after_mine->account_next : &a->first) = m;
-	*(m->account_next ? &m->account_next->account_prev : &a->last) = m;
+	m->account_prev = a->last;
+	*(a->last ? &a->last->account_next : &a->first) = m;
+	a->last = m;
 	a->n++;
 	ix->counts.bytes += size + INDEX_OVERHEAD;
-	size_t h = hash(m->id) & (ix->ids_cap - 1);
-	m->hash_next = ix->ids[h];
-	ix->ids[h] = m;
-	if (++ix->counts.queued > ix->ids_cap)
-		ids_grow(ix);
+	ix->counts.queued++;
 	index_update(ix, m);
 	return m;
 }
@@ -304,18 +527,17 @@ struct msg *index_add(struct index *ix, const char *id, int64_t key, const char 
 void index_remove(struct index *ix, struct msg *m)
 {
 	struct account *a = m->account;
-	struct msg **p = &ix->ids[hash(m->id) & (ix->ids_cap - 1)];
 
 	if (m->heap_pos)
 		heap_delete(ix, m);
 	ix->counts.held -= m->counted_held;
 	a->n_held -= m->counted_held;
 	ix->counts.active -= m->counted_active;
+	ix->counts.deferred -= m->counted_deferred;
 	ix->counts.queued--;
 	ix->counts.bytes -= m->size + INDEX_OVERHEAD;
-	while (*p != m)
-		p = &(*p)->hash_next;
-	*p = m->hash_next;
+	order_delete(ix, m);
+	dest_put(ix, m->dest);
 	*(m->prev ? &m->prev->next : &ix->first) = m->next;
 	*(m->next ? &m->next->prev : &ix->last) = m->prev;
 	*(m->account_prev ? &m->account_prev->account_next : &a->first) = m->account_next;
@@ -332,6 +554,12 @@ void index_hold_account(struct index *ix, struct account *a, bool held, const ch
 	a->why = copy(held ? why : "");
 	for (struct msg *m = a->first; m; m = m->account_next)
 		index_update(ix, m);
+	account_drop(ix, a);
+}
+
+void index_suspect_account(struct index *ix, struct account *a, bool suspect)
+{
+	a->suspect = suspect;
 	account_drop(ix, a);
 }
 

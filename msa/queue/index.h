@@ -29,27 +29,39 @@ enum msg_wish { WISH_NONE, WISH_BOUNCE, WISH_DELETE };
 
 struct account;
 
+/* A set of destinations that messages share: most have one recipient, and many the same domain. */
+struct dest {
+	char *text;	/* spool_dests(): DOMAIN COUNT DOMAIN COUNT */
+	uint32_t rcpts; /* the sum of the counts */
+	uint32_t refs;
+	bool one; /* a single domain */
+	struct dest *hash_next;
+};
+
 struct msg {
 	char id[QUEUE_ID_LEN + 1];
-	int64_t key; /* row of the spool, rising with arrival */
+	uint8_t hold;  /* HOLD_ bits */
+	uint8_t state; /* enum msg_state; change with index_set_state() */
+	uint8_t wish;  /* enum msg_wish */
+	int64_t key;   /* queue_id_key(): rising with arrival */
+	int64_t place; /* in the spool, for readers; 0: not there yet */
 	struct account *account;
+	struct dest *dest; /* who still waits; change with index_set_dest() */
 	uint64_t size;
 	int64_t received_ms, life_from_ms, next_ms;
 	uint32_t attempts;
 	uint32_t settling; /* outcomes under way to the disk */
-	uint8_t hold;	   /* HOLD_ bits */
-	uint8_t state;	   /* enum msg_state; change with index_set_state() */
-	uint8_t wish;	   /* enum msg_wish */
-	bool counted_held, counted_active;
-	size_t heap_pos; /* 0: not in the heap */
-	struct msg *hash_next;
+	bool counted_held, counted_active, counted_deferred;
+	bool elsewhere;				 /* MSG_ACTIVE, with a relay role of before */
+	bool routed;				 /* an operator gave it a route */
+	size_t heap_pos;			 /* 0: not in the heap */
 	struct msg *prev, *next;		 /* by key */
-	struct msg *account_prev, *account_next; /* of one account, by key */
+	struct msg *account_prev, *account_next; /* of one account, in no order */
 };
 
 struct account {
 	char *name;
-	bool held;
+	bool held, suspect;
 	char *why; /* of held; never NULL */
 	size_t n, n_held;
 	struct msg *first, *last;
@@ -58,21 +70,31 @@ struct account {
 
 struct index_counts {
 	size_t queued, held, active;
-	uint64_t bytes; /* queued messages, with what the spool adds to each */
+	size_t deferred; /* tried before, and waiting for the next time */
+	uint64_t bytes;	 /* queued messages, with what the spool adds to each */
 };
 
 struct index;
 
 #define INDEX_OVERHEAD 1024 /* bytes reckoned for the rows of a message besides its body */
 
+/* The first 12 digits of an id as a number: unique, and rises as ids do. */
+int64_t queue_id_key(const char id[QUEUE_ID_LEN]);
+
 struct index *index_new(void);
 void index_free(struct index *ix);
 
 /* NULL when there is none. */
 struct msg *index_find(const struct index *ix, const char *id);
-/* The caller has made sure that id and key are new. State MSG_COMMITTING, no hold. */
-struct msg *index_add(struct index *ix, const char *id, int64_t key, const char *account,
-		      uint64_t size, int64_t received_ms);
+/* The caller has made sure that id is new. State MSG_COMMITTING, no hold, no destinations. */
+struct msg *index_add(struct index *ix, const char *id, const char *account, uint64_t size,
+		      int64_t received_ms);
+/* The first message with a key above this one, NULL when there is none. */
+struct msg *index_above(const struct index *ix, int64_t key);
+/* text as spool_dests() makes it; copied. */
+void index_set_dest(struct index *ix, struct msg *m, const char *text);
+/* The one domain that all who still wait share, or "". buf: room for it. */
+const char *index_domain(const struct msg *m, char *buf, size_t cap);
 void index_remove(struct index *ix, struct msg *m);
 
 /* NULL when it has neither mail nor a hold, unless create. */
@@ -80,6 +102,8 @@ struct account *index_account(struct index *ix, const char *name, bool create);
 /* why is copied. Its messages leave or enter the schedule at once. An account without mail and hold
  * is forgotten: a must not be used afterwards when !held. */
 void index_hold_account(struct index *ix, struct account *a, bool held, const char *why);
+/* Mail of suspects goes another way; an account without mail that is nothing else is forgotten. */
+void index_suspect_account(struct index *ix, struct account *a, bool suspect);
 /* Calls fn for each account that is held or has mail. fn must not remove accounts. */
 void index_each_account(struct index *ix, void (*fn)(struct account *a, void *arg), void *arg);
 

@@ -8,6 +8,7 @@
  * remembered across a restart.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -25,6 +26,7 @@
 #define DISK_RESERVE	   (16u << 20)
 #define OUTBOX_OUTSTANDING 256
 #define EXPIRE_AT_ONCE	   200
+#define EXPIRE_LOOKS	   20000
 
 /* --- small things ------------------------------------------------------------------------ */
 
@@ -128,8 +130,7 @@ enum queue_result queue_may_accept(struct queue *q, const char *account, uint64_
 	    used + INDEX_OVERHEAD > (uint64_t)q->cfg.max_bytes - size)
 		return QUEUE_FULL;
 	look_at_disk(q, now);
-	/* Twice: once in the WAL, once in the database. */
-	if (q->disk_free < 2 * size + DISK_RESERVE)
+	if (q->disk_free < size + DISK_RESERVE)
 		return QUEUE_FULL;
 	return still_full(q, now) ? QUEUE_FULL : QUEUE_OK;
 }
@@ -141,6 +142,7 @@ struct submit_op {
 	struct spool_message m;
 	uint8_t record[EVENT_MAX_BYTES];
 	size_t record_len;
+	int64_t place;
 	void (*cb)(enum queue_result r, void *arg);
 	void *arg;
 };
@@ -150,6 +152,7 @@ static enum queue_result submit_apply(struct spool *s, struct op *op)
 	struct submit_op *o = (struct submit_op *)op;
 	enum queue_result r = o->m.data ? spool_add(s, &o->m) : QUEUE_ERROR;
 
+	o->place = spool_place(s, o->m.key);
 	return r == QUEUE_OK && o->record_len ? spool_record(s, o->record, o->record_len) : r;
 }
 
@@ -161,6 +164,7 @@ static void submit_done(struct queue *q, struct qop *qo)
 	bug_on(!m);
 	if (qo->op.result == QUEUE_OK) {
 		metric_add(q->metric.accepted, 1);
+		m->place = o->place;
 		index_set_state(q->ix, m, MSG_READY);
 		queue_kick(q);
 	} else {
@@ -210,6 +214,20 @@ static void submit_event(struct submit_op *o, const struct event *e, bool held)
 	bug_on(o->record_len == 0);
 }
 
+static void set_dest(struct queue *q, struct msg *im, const struct submit_op *o)
+{
+	const char **v = talloc_array(NULL, const char *, o->m.n_rcpts);
+
+	if (!v)
+		fatal("out of memory");
+	for (uint32_t i = 0; i < o->m.n_rcpts; i++)
+		v[i] = o->m.rcpts[i].address;
+	char *text = spool_dests(v, o->m.n_rcpts);
+	index_set_dest(q->ix, im, text);
+	free(text);
+	talloc_free(v);
+}
+
 void queue_submit(struct queue *q, const struct queue_msg *m, bool hold,
 		  void (*cb)(enum queue_result r, void *arg), void *arg)
 {
@@ -224,15 +242,16 @@ void queue_submit(struct queue *q, const struct queue_msg *m, bool hold,
 	o->cb = cb;
 	o->arg = arg;
 	submit_copy(o, m);
-	o->m.key = ++q->last_key;
+	o->m.key = queue_id_key(m->id);
 	o->m.hold = hold ? HOLD_PENALTY : 0;
-	im = index_add(q->ix, m->id, o->m.key, m->account, m->len, m->received_ms);
+	im = index_add(q->ix, m->id, m->account, m->len, m->received_ms);
+	set_dest(q, im, o);
 	im->hold = o->m.hold;
 	index_update(q->ix, im);
 	if (m->event)
 		submit_event(o, m->event, index_is_held(im));
 	/* Between two looks at the disk it is ours to count. */
-	q->disk_free -= q->disk_free < 2 * m->len ? q->disk_free : 2 * m->len;
+	q->disk_free -= q->disk_free < m->len ? q->disk_free : m->len;
 	writer_put(q->writer, &o->q.op);
 }
 
@@ -283,10 +302,10 @@ static void release(struct queue *q, struct account *a)
 	for (struct msg *m = a->first; m; m = m->account_next) {
 		m->hold &= (uint8_t)~HOLD_PENALTY;
 		m->next_ms = m->life_from_ms = now;
-		c[n++] = (struct queue_change){m->key, m->hold};
+		c[n++] = (struct queue_change){.key = m->key, .hold = m->hold};
 		index_update(q->ix, m);
 	}
-	queue_op_update(q, c, n, now, now);
+	queue_op_update(q, c, n, now, now, NULL);
 	talloc_free(c);
 	index_hold_account(q->ix, a, false, "");
 	queue_kick(q);
@@ -347,6 +366,14 @@ void queue_holds_synced(struct queue *q, const char *const *held, size_t n)
 	talloc_free(s.stale);
 }
 
+void queue_suspect_account(struct queue *q, const char *account, bool suspect)
+{
+	struct account *a = index_account(q->ix, account, suspect);
+
+	if (a)
+		index_suspect_account(q->ix, a, suspect);
+}
+
 /* --- outbox ------------------------------------------------------------------------------ */
 
 static bool offer_row(uint64_t seq, uint32_t n, const uint8_t *records, size_t len, void *arg)
@@ -368,7 +395,7 @@ static void offer_outbox(struct queue *q)
 	if (!q->h.outbox || q->outbox_blocked || after >= writer_stats(q->writer).outbox_last ||
 	    after - q->outbox_acked >= OUTBOX_OUTSTANDING)
 		return;
-	if (!spool_read_outbox(q->reader, after, offer_row, q))
+	if (!spool_read_outbox(q->spool, q->reader, after, offer_row, q))
 		log_event(LOG_ERR, "-", "queue", "outbox-unreadable", LI("after", after));
 }
 
@@ -386,15 +413,6 @@ void queue_outbox_acked(struct queue *q, uint64_t seq)
 	q->outbox_acked = seq;
 	queue_op_forget(q, seq);
 	queue_kick(q);
-}
-
-static bool add_row(uint64_t seq, uint32_t n, const uint8_t *records, size_t len, void *arg)
-{
-	(void)seq;
-	(void)n;
-	(void)records;
-	*(uint64_t *)arg += len;
-	return true;
 }
 
 /* --- the loop ---------------------------------------------------------------------------- */
@@ -416,13 +434,15 @@ void queue_apply_wish(struct queue *q, struct msg *m)
 /* With the smart host away for long, mail that never got an attempt grows too old as well. */
 static void expire(struct queue *q, int64_t now)
 {
-	int left = EXPIRE_AT_ONCE;
+	int left = EXPIRE_AT_ONCE, looks = EXPIRE_LOOKS;
 
 	if (!q->relay.host_down_ms || now - q->relay.host_down_ms < 60000)
 		return;
-	for (struct msg *m = index_first(q->ix), *next;
-	     m && left && now - m->received_ms >= q->cfg.lifetime_ms; m = next) {
+	struct msg *m = index_above(q->ix, q->expire_after), *next;
+	for (; m && left && looks && now - m->received_ms >= q->cfg.lifetime_ms; m = next) {
 		next = m->next;
+		looks--;
+		q->expire_after = m->key;
 		if (m->state != MSG_READY || index_is_held(m) ||
 		    now - m->life_from_ms < q->cfg.lifetime_ms)
 			continue;
@@ -431,6 +451,8 @@ static void expire(struct queue *q, int64_t now)
 		    "given up after too long: the next mail server could not be reached", false);
 		left--;
 	}
+	if (left && looks) /* through: from the oldest on again */
+		q->expire_after = -1;
 }
 
 static void housekeeping(struct queue *q, int64_t now)
@@ -440,9 +462,8 @@ static void housekeeping(struct queue *q, int64_t now)
 	if (q->housekept_mono_ms && mono - q->housekept_mono_ms < HOUSEKEEPING_MS)
 		return;
 	q->housekept_mono_ms = mono;
-	q->outbox_bytes = 0;
-	if (writer_stats(q->writer).outbox_last > q->outbox_acked)
-		(void)spool_read_outbox(q->reader, q->outbox_acked, add_row, &q->outbox_bytes);
+	q->outbox_bytes = spool_outbox_bytes(q->spool);
+	queue_op_clean(q);
 	expire(q, now);
 	offer_outbox(q);
 }
@@ -496,15 +517,16 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 static void load_message(const struct spool_row *r, void *arg)
 {
 	struct queue *q = arg;
-	struct msg *m = index_add(q->ix, r->id, r->key, r->account, r->size, r->received_ms);
+	struct msg *m = index_add(q->ix, r->id, r->account, r->size, r->received_ms);
 
+	m->place = r->place;
+	m->routed = r->routed;
+	index_set_dest(q->ix, m, r->dests);
 	m->life_from_ms = r->life_from_ms;
 	m->next_ms = r->next_ms;
 	m->attempts = r->attempts;
 	m->hold = r->hold;
 	index_set_state(q->ix, m, MSG_READY);
-	if (r->key > q->last_key)
-		q->last_key = r->key;
 	if (id_time(r->id) > q->id_ms)
 		q->id_ms = id_time(r->id);
 }
@@ -539,6 +561,8 @@ static void make_metrics(struct queue *q)
 	M(deferred, METRIC_COUNTER, "deferred_total",
 	  "Attempts on a recipient that failed for now.");
 	M(notices, METRIC_COUNTER, "notices_total", "Failure notices made.");
+	M(damaged, METRIC_COUNTER, "damaged_total",
+	  "Messages that could not be read from the spool and were put aside.");
 	M(double_bounces, METRIC_COUNTER, "double_bounces_total",
 	  "Failures of mail from the null sender, told to nobody.");
 	M(relay_starts, METRIC_COUNTER, "relay_starts_total", "Starts of the relay role.");
@@ -556,10 +580,16 @@ static void copy_config(struct queue *q, const struct queue_config *c)
 	q->cfg.postmaster = talloc_strdup(q, c->postmaster);
 	q->cfg.smarthost_name = talloc_strdup(q, c->smarthost_name ? c->smarthost_name : "");
 	q->cfg.smarthost_ca = talloc_strdup(q, c->smarthost_ca ? c->smarthost_ca : "");
+	q->cfg.dns_server = talloc_strdup(q, c->dns_server ? c->dns_server : "");
+	q->cfg.dns_anchor = talloc_strdup(q, c->dns_anchor ? c->dns_anchor : "");
+	q->cfg.self = talloc_strdup(q, c->self ? c->self : "");
+	q->cfg.relay_ca = talloc_strdup(q, c->relay_ca ? c->relay_ca : "");
+	q->routes = c->routes;
 	q->cfg.exe = talloc_strdup(q, c->exe ? c->exe : "/proc/self/exe");
 	q->dir = talloc_asprintf(q, "%s/msa", c->state_dir);
-	q->spool_path = talloc_asprintf(q, "%s/spool.db", q->dir);
+	q->spool_path = talloc_asprintf(q, "%s/spool", q->dir);
 	if (!q->cfg.state_dir || !q->cfg.hostname || !q->cfg.smarthost || !q->cfg.postmaster ||
+	    !q->cfg.dns_server || !q->cfg.dns_anchor || !q->cfg.self || !q->cfg.relay_ca ||
 	    !q->cfg.smarthost_name || !q->cfg.smarthost_ca || !q->cfg.exe || !q->dir ||
 	    !q->spool_path)
 		fatal("out of memory");
@@ -591,6 +621,7 @@ struct queue *queue_open(struct event_base *base, const struct queue_config *cfg
 	q->arg = arg;
 	copy_config(q, cfg);
 	q->ix = index_new();
+	q->expire_after = -1;
 	if (!open_spool(q, err)) {
 		spool_reader_close(q->reader);
 		spool_close(q->spool);

@@ -1,7 +1,7 @@
 /*
  * queue - accepted mail: durable before 250, held or due, handed to delivery, gone when done.
  *
- * Owner of the spool (<state_dir>/msa/spool.db), of its one writer thread (group commit: every
+ * Owner of the spool (<state_dir>/msa/spool), of its one writer thread (group commit: every
  * session waiting shares one fsync), of the event outbox, of the schedule, and of the relay role,
  * the process that delivers. The session side sees only this header. All calls and callbacks are on
  * the main loop's thread.
@@ -28,6 +28,7 @@
 #define QUEUE_ID_LEN 16 /* [0-9a-z], rises with time */
 
 struct queue;
+struct route_table;
 
 struct queue_rcpt {
 	const char *address; /* without <>, as given, domain in lower case */
@@ -64,7 +65,14 @@ struct queue_config {
 	const char *smarthost;	    /* "ADDRESS:PORT", "[v6]:PORT" */
 	const char *smarthost_name; /* in its certificate; "" or NULL: its address is */
 	const char *smarthost_ca;   /* who may have signed it, PEM; "" or NULL: the system's */
-	const char *postmaster;	    /* From: of our notifications */
+	const char *dns_server, *dns_anchor; /* as dns_new() takes them; NULL: "" */
+	const char *self;     /* names and addresses that are us beside hostname, blank-separated */
+	const char *relay_ca; /* authorities for mail servers, PEM; "" or NULL: the system's */
+	bool mta_sts;
+	int64_t pause_min_ms,
+	    pause_max_ms; /* back-off of destinations that are down; 0: as built in */
+	const struct route_table *routes; /* the caller's, as long as the queue; NULL: smarthost */
+	const char *postmaster;		  /* From: of our notifications */
 	int64_t retry_min_ms, retry_max_ms; /* back-off doubles from min to max, with jitter */
 	int64_t lifetime_ms;		    /* then a failure notice */
 	int64_t delay_notice_ms; /* then one of the delay, to who has asked (NOTIFY=DELAY); 0 never
@@ -89,6 +97,10 @@ struct queue *queue_open(struct event_base *base, const struct queue_config *cfg
 			 const struct queue_handlers *h, void *arg, char **err);
 /* Start the relay role (no-op when cfg.start_relay is false); it is started again when it dies. */
 bool queue_start(struct queue *q, char **err);
+/* Other routes from now on; the caller's, as long as the queue or until the next call. */
+void queue_set_routes(struct queue *q, const struct route_table *routes);
+/* Mail of the account goes by the suspect route, or does no more. */
+void queue_suspect_account(struct queue *q, const char *account, bool suspect);
 /* A name for the life of this spool's outbox numbering, for feed_new(). */
 const char *queue_instance(const struct queue *q);
 void queue_new_id(struct queue *q, int64_t now_ms, char out[static QUEUE_ID_LEN + 1]);

@@ -46,13 +46,15 @@ struct queue {
 	struct writer *writer;
 	struct index *ix;
 	struct relay_child relay;
+	const struct route_table *routes;
 	struct event *kick;  /* activated after changes: dispatch, commits told, outbox */
 	struct event *timer; /* next due message, housekeeping */
 	int64_t housekept_mono_ms;
 	bool closing;
 
-	int64_t last_key;
-	int64_t id_ms; /* of the last id */
+	bool cleaning;
+	int64_t expire_after; /* key */
+	int64_t id_ms;	      /* of the last id */
 	uint32_t id_n;
 
 	uint64_t outbox_offered, outbox_acked;
@@ -65,7 +67,7 @@ struct queue {
 	struct {
 		struct metric *queued, *held, *active, *bytes, *oldest, *commits, *operations,
 		    *failures, *outbox, *accepted, *delivered, *bounced, *deferred, *notices,
-		    *double_bounces, *relay_starts, *events_lost, *host_up;
+		    *damaged, *double_bounces, *relay_starts, *events_lost, *host_up;
 	} metric;
 };
 
@@ -86,10 +88,16 @@ void queue_op_hold_account(struct queue *q, const char *account,
 struct queue_change {
 	int64_t key;
 	uint8_t hold;
+	int64_t place; /* out */
 };
-/* next_ms -1: only the hold bits; life_from_ms -1: it stays. */
+/* next_ms -1: only the hold bits; life_from_ms -1: it stays; route NULL: it stays. */
 void queue_op_update(struct queue *q, const struct queue_change *changes, size_t n, int64_t next_ms,
-		     int64_t life_from_ms);
+		     int64_t life_from_ms, const char *route);
+/* Moves what keeps a nearly empty segment of the spool, some of it at a time. */
+void queue_op_clean(struct queue *q);
+/* A message that could not be read: is it damaged? Then it is put aside. Not while it is with the
+ * relay. */
+void queue_op_check(struct queue *q, struct msg *m);
 void queue_op_forget(struct queue *q, uint64_t seq);
 void queue_op_record(struct queue *q, const struct event *e);
 

@@ -6,6 +6,7 @@
  * the main loop. Trusted with: nothing of its own. Diagnostics: log lines of final outcomes. Known
  * gaps: none.
  */
+#include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
 
@@ -44,11 +45,20 @@ struct settle_op {
 	char account[EVENT_ACCOUNT_MAX + 1];
 	uint64_t seq; /* of the relay's journal; 0: not from there */
 	bool known;
+	char via[RELAY_VIA_MAX];
 };
 
 static enum queue_result settle_apply(struct spool *s, struct op *op)
 {
 	return spool_settle(s, &((struct settle_op *)op)->t);
+}
+
+/* The spool's own allocations; talloc calls it. */
+static int settle_free(struct settle_op *o)
+{
+	free(o->t.dests);
+	free(o->t.dsn_dests);
+	return 0;
 }
 
 static void count_outcomes(struct queue *q, const struct settle_op *o)
@@ -62,7 +72,7 @@ static void count_outcomes(struct queue *q, const struct settle_op *o)
 		static const char *const names[] = {"", "delivered", "bounced", "deferred"};
 		log_event(LOG_INFO, o->id, "queue", names[o->rcpts[i].result],
 			  LI("recipient", o->rcpts[i].idx), LS("status", o->rcpts[i].status),
-			  LS("reply", o->rcpts[i].reply));
+			  LS("reply", o->rcpts[i].reply), LS("via", o->via));
 	}
 	if (o->t.double_bounce)
 		log_event(LOG_WARNING, o->id, "queue", "double-bounce",
@@ -72,8 +82,10 @@ static void count_outcomes(struct queue *q, const struct settle_op *o)
 
 static void add_notice(struct queue *q, const struct settle_op *o)
 {
-	struct msg *m = index_add(q->ix, o->t.dsn_id, o->t.dsn_key, "", o->t.dsn_size, o->t.now_ms);
+	struct msg *m = index_add(q->ix, o->t.dsn_id, "", o->t.dsn_size, o->t.now_ms);
 
+	m->place = o->t.dsn_place;
+	index_set_dest(q->ix, m, o->t.dsn_dests);
 	index_set_state(q->ix, m, MSG_READY);
 	log_event(LOG_INFO, o->t.dsn_id, "queue", "notice", LS("about", o->id),
 		  LI("size", o->t.dsn_size));
@@ -99,18 +111,24 @@ static void settle_done(struct queue *q, struct qop *qo)
 	} else if (m && o->known) {
 		m->next_ms = o->t.next_ms;
 		m->attempts = o->t.attempts;
-		if (!m->settling)
+		m->place = o->t.place;
+		index_set_dest(q->ix, m, o->t.dests);
+		if (!m->settling && m->state == MSG_SETTLING)
 			index_set_state(q->ix, m, MSG_READY);
 		queue_apply_wish(q, m);
 	}
 	queue_kick(q);
 }
 
+/* more: the relay role still has recipients of it. */
 static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct relay_rcpt *rcpts,
-				    uint32_t n)
+				    uint32_t n, bool more)
 {
 	struct settle_op *o = new_op(sizeof(*o), settle_apply, settle_done, LINGER_RESULT_MS);
 	int64_t now = clock_utc_ms();
+
+	talloc_set_type(o, struct settle_op);
+	talloc_set_destructor(o, settle_free);
 
 	o->rcpts = talloc_memdup(o, rcpts, sizeof(*rcpts) * (n ? n : 1));
 	if (!o->rcpts)
@@ -119,9 +137,9 @@ static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct
 				     .n = n,
 				     .now_ms = now,
 				     .lifetime_ms = q->cfg.lifetime_ms,
-				     .delay_ms = q->cfg.delay_notice_ms,
-				     .dsn_key = ++q->last_key};
+				     .delay_ms = q->cfg.delay_notice_ms};
 	queue_new_id(q, now, o->t.dsn_id);
+	o->t.dsn_key = queue_id_key(o->t.dsn_id);
 	if (m) {
 		memcpy(o->id, m->id, sizeof(o->id));
 		o->known = true;
@@ -130,18 +148,22 @@ static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct
 		o->t.retry_at_ms = now + schedule_delay(q->cfg.retry_min_ms, q->cfg.retry_max_ms,
 							m->attempts + 1, queue_random());
 		m->settling++;
-		index_set_state(q->ix, m, MSG_SETTLING);
+		if (!more) {
+			m->elsewhere = false;
+			index_set_state(q->ix, m, MSG_SETTLING);
+		}
 	}
 	return o;
 }
 
 void queue_op_settle(struct queue *q, struct msg *m, const struct relay_outcome *r)
 {
-	struct settle_op *o = new_settle(q, m, r->rcpts, r->n);
+	struct settle_op *o = new_settle(q, m, r->rcpts, r->n, r->more);
 
 	memcpy(o->id, r->id, sizeof(o->id));
 	o->t.attempt = r->attempt;
 	o->seq = r->seq;
+	memcpy(o->via, r->via, sizeof(o->via));
 	writer_put(q->writer, &o->q.op);
 }
 
@@ -152,7 +174,7 @@ void queue_op_settle_all(struct queue *q, struct msg *m, const char *status, con
 
 	strncat(all.status, status, sizeof(all.status) - 1);
 	strncat(all.reply, reply, sizeof(all.reply) - 1);
-	struct settle_op *o = new_settle(q, m, &all, 1);
+	struct settle_op *o = new_settle(q, m, &all, 1, false);
 	o->t.all = true;
 	o->t.quiet = quiet;
 	writer_put(q->writer, &o->q.op);
@@ -190,13 +212,12 @@ void queue_op_hold_account(struct queue *q, const char *account, const char *why
 	writer_put(q->writer, &o->q.op);
 }
 
-#define CHANGES_AT_ONCE 1000
-
 struct update_op {
 	struct qop q;
 	struct queue_change *changes;
 	size_t n;
 	int64_t next_ms, life_from_ms;
+	const char *route;
 };
 
 static enum queue_result update_apply(struct spool *s, struct op *op)
@@ -204,25 +225,186 @@ static enum queue_result update_apply(struct spool *s, struct op *op)
 	struct update_op *o = (struct update_op *)op;
 	enum queue_result r = QUEUE_OK;
 
-	for (size_t i = 0; r == QUEUE_OK && i < o->n; i++)
-		r = spool_update(s, o->changes[i].key, o->changes[i].hold, o->next_ms,
-				 o->life_from_ms);
+	for (size_t i = 0; r == QUEUE_OK && i < o->n; i++) {
+		struct spool_change c = {.hold = o->changes[i].hold,
+					 .next_ms = o->next_ms,
+					 .life_from_ms = o->life_from_ms,
+					 .route = o->route};
+		r = spool_update(s, o->changes[i].key, &c);
+		o->changes[i].place = spool_place(s, o->changes[i].key);
+	}
 	return r;
 }
 
+/* A later change of the same message may be on its way: its place is newer, and comes later. */
+static void take_places(struct queue *q, const struct queue_change *c, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct msg *m = index_above(q->ix, c[i].key - 1);
+		if (m && m->key == c[i].key && c[i].place)
+			m->place = c[i].place;
+	}
+}
+
+static void update_done(struct queue *q, struct qop *qo)
+{
+	struct update_op *o = (struct update_op *)qo;
+
+	if (qo->op.result == QUEUE_OK)
+		take_places(q, o->changes, o->n);
+}
+
+#define CHANGES_AT_ONCE 1000
+
 void queue_op_update(struct queue *q, const struct queue_change *changes, size_t n, int64_t next_ms,
-		     int64_t life_from_ms)
+		     int64_t life_from_ms, const char *route)
 {
 	for (size_t i = 0; i < n; i += CHANGES_AT_ONCE) {
-		struct update_op *o = new_op(sizeof(*o), update_apply, nothing_done, 0);
+		struct update_op *o = new_op(sizeof(*o), update_apply, update_done, 0);
 		o->n = n - i < CHANGES_AT_ONCE ? n - i : CHANGES_AT_ONCE;
 		o->next_ms = next_ms;
 		o->life_from_ms = life_from_ms;
+		o->route = route ? talloc_strdup(o, route) : NULL;
 		o->changes = talloc_memdup(o, changes + i, o->n * sizeof(*changes));
-		if (!o->changes)
+		if (!o->changes || (route && !o->route))
 			fatal("out of memory");
 		writer_put(q->writer, &o->q.op);
 	}
+}
+
+/* --- keeping house ------------------------------------------------------------------------- */
+
+#define STRAGGLERS_AT_ONCE 100
+
+struct find_op {
+	struct qop q;
+	int64_t *keys; /* malloc'd */
+	size_t n;
+	uint32_t seg;
+};
+
+static enum queue_result find_apply(struct spool *s, struct op *op)
+{
+	struct find_op *o = (struct find_op *)op;
+
+	free(o->keys);
+	o->keys = spool_stragglers(s, STRAGGLERS_AT_ONCE, &o->n, &o->seg);
+	return QUEUE_OK;
+}
+
+struct move_op {
+	struct qop q;
+	uint32_t seg;
+	size_t n;
+	struct queue_change c[STRAGGLERS_AT_ONCE];
+};
+
+static enum queue_result move_apply(struct spool *s, struct op *op)
+{
+	struct move_op *o = (struct move_op *)op;
+	enum queue_result r = spool_move_rows(s, o->seg);
+
+	for (size_t i = 0; r == QUEUE_OK && i < o->n; i++) {
+		r = spool_move(s, o->c[i].key);
+		o->c[i].place = spool_place(s, o->c[i].key);
+	}
+	return r;
+}
+
+static void move_done(struct queue *q, struct qop *qo)
+{
+	struct move_op *o = (struct move_op *)qo;
+
+	if (qo->op.result == QUEUE_OK)
+		take_places(q, o->c, o->n);
+	for (size_t i = 0; i < o->n; i++) {
+		struct msg *m = index_above(q->ix, o->c[i].key - 1);
+		if (!m || m->key != o->c[i].key)
+			continue;
+		if (--m->settling == 0 && m->state == MSG_SETTLING)
+			index_set_state(q->ix, m, MSG_READY);
+		queue_apply_wish(q, m);
+	}
+	q->cleaning = false;
+	queue_kick(q);
+}
+
+/* What is with the relay is being read: it stays. The rest is out of delivery while it moves. */
+static void find_done(struct queue *q, struct qop *qo)
+{
+	struct find_op *f = (struct find_op *)qo;
+	struct move_op *o = new_op(sizeof(*o), move_apply, move_done, LINGER_FORGET_MS);
+
+	o->q.op.must = false;
+	o->seg = f->seg;
+	for (size_t i = 0; f->keys && i < f->n; i++) {
+		struct msg *m = index_above(q->ix, f->keys[i] - 1);
+		if (!m || m->key != f->keys[i] || m->state != MSG_READY)
+			continue;
+		m->settling++;
+		index_set_state(q->ix, m, MSG_SETTLING);
+		o->c[o->n++].key = m->key;
+	}
+	free(f->keys);
+	if (f->seg && !q->closing) {
+		writer_put(q->writer, &o->q.op);
+		return;
+	}
+	q->cleaning = false;
+	talloc_free(o);
+}
+
+void queue_op_clean(struct queue *q)
+{
+	if (q->cleaning)
+		return;
+	q->cleaning = true;
+	struct find_op *o = new_op(sizeof(*o), find_apply, find_done, LINGER_FORGET_MS);
+	o->q.op.must = false;
+	writer_put(q->writer, &o->q.op);
+}
+
+struct check_op {
+	struct qop q;
+	int64_t key;
+	bool damaged;
+};
+
+static enum queue_result check_apply(struct spool *s, struct op *op)
+{
+	struct check_op *o = (struct check_op *)op;
+
+	return spool_check(s, o->key, &o->damaged);
+}
+
+static void check_done(struct queue *q, struct qop *qo)
+{
+	struct check_op *o = (struct check_op *)qo;
+	struct msg *m = index_above(q->ix, o->key - 1);
+
+	if (!m || m->key != o->key)
+		return;
+	m->settling--;
+	if (qo->op.result == QUEUE_OK && o->damaged) {
+		log_event(
+		    LOG_CRIT, m->id, "queue", "damaged", LS("account", m->account->name),
+		    LS("action", "the message was put aside in damaged/; it is not delivered"));
+		metric_add(q->metric.damaged, 1);
+		index_remove(q->ix, m);
+	} else if (!m->settling && m->state == MSG_SETTLING) {
+		index_set_state(q->ix, m, MSG_READY);
+	}
+	queue_kick(q);
+}
+
+void queue_op_check(struct queue *q, struct msg *m)
+{
+	struct check_op *o = new_op(sizeof(*o), check_apply, check_done, 0);
+
+	o->key = m->key;
+	m->settling++;
+	index_set_state(q->ix, m, MSG_SETTLING);
+	writer_put(q->writer, &o->q.op);
 }
 
 /* --- outbox ------------------------------------------------------------------------------ */

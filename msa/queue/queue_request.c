@@ -2,11 +2,13 @@
  * queue_request - what operators ask of the queue: docs/protocols/control.md, queue.*.
  *
  * Purpose: select messages, show them, change them. A change is in the spool before it is answered.
- * Trusted with: nothing of its own; args are foreign and checked. Diagnostics: the error text says
- * what to change. Known gaps: a list reads the disk on the main loop, at most 2 s; bounce and
- * delete of a message under delivery wait for its outcome and are forgotten when msad ends before
- * it.
+ * However many are queued, one request looks at a bounded number: what it did not come to is for
+ * the next one, which begins after the id that the answer's "next" names. Trusted with: nothing of
+ * its own; args are foreign and checked. Diagnostics: the error text says what to change. Known
+ * gaps: bounce and delete of a message under delivery wait for its outcome and are forgotten when
+ * msad ends before it.
  */
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
@@ -19,7 +21,11 @@
 
 #define LIST_DEFAULT 100
 #define LIST_MAX     1000
-#define IDS_MAX	     10000
+#define IDS_MAX	     1000
+#define CHANGE_MAX   1000  /* messages changed in one request */
+#define LOOK_MAX     20000 /* messages looked at in one request: a few milliseconds */
+#define READ_MAX     2000  /* of them, read from the disk */
+#define ROUTE_MAX    200
 #define SYNC_MS	     2000
 
 struct ask {
@@ -29,11 +35,16 @@ struct ask {
 	/* the selection */
 	bool everything, any; /* "all" was said; some criterion was */
 	const json_t *ids;
-	const char *account, *domain, *state;
+	const char *account, *domain, *state, *reason;
+	int64_t older_ms, younger_ms; /* -1: not said */
+	int64_t after;		      /* key; -1: from the beginning */
 	bool dry_run;
+	const char *route;
 	int64_t limit;
 	struct msg **found; /* talloc'd under the ask */
-	size_t n;
+	size_t n, looked, reads;
+	uint64_t bytes;
+	int64_t next; /* key of the last one looked at, when there are more; -1: that was all */
 	const char *err;
 };
 
@@ -94,8 +105,54 @@ static bool take_ids(struct ask *a, const json_t *v)
 	return true;
 }
 
-static bool take_arg(struct ask *a, const char *key, const json_t *v, bool list)
+static bool take_ms(struct ask *a, const char *key, const json_t *v, int64_t *out)
 {
+	*out = json_integer_value(v);
+	if (!json_is_integer(v) || *out < 0)
+		a->err = talloc_asprintf(a, "%s must be a number of milliseconds", key);
+	a->any = true;
+	return !a->err;
+}
+
+static bool take_after(struct ask *a, const json_t *v)
+{
+	const char *id = json_string_value(v);
+
+	if (!id || !queue_id_valid(id))
+		a->err = "after must be the id that the last answer gave as next";
+	else
+		a->after = queue_id_key(id);
+	return !a->err;
+}
+
+/* A word for the routes of the configuration; "" takes it back. */
+static bool take_route(struct ask *a, const json_t *v)
+{
+	a->route = json_string_value(v);
+	if (!a->route || strlen(a->route) > ROUTE_MAX ||
+	    a->route[strspn(a->route,
+			    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+			    "._:[]-")])
+		a->err = "route must be the name of a route: letters, digits, . _ : - [ ]";
+	return !a->err;
+}
+
+enum asked { ASK_LOOK, ASK_CHANGE, ASK_MOVE };
+
+static bool take_arg(struct ask *a, const char *key, const json_t *v, enum asked what)
+{
+	bool list = what == ASK_LOOK;
+
+	if (strcmp(key, "after") == 0)
+		return take_after(a, v);
+	if (strcmp(key, "older_ms") == 0)
+		return take_ms(a, key, v, &a->older_ms);
+	if (strcmp(key, "younger_ms") == 0)
+		return take_ms(a, key, v, &a->younger_ms);
+	if (strcmp(key, "reason") == 0)
+		return take_text(a, key, v, &a->reason);
+	if (what == ASK_MOVE && strcmp(key, "route") == 0)
+		return take_route(a, v);
 	if (strcmp(key, "ids") == 0)
 		return take_ids(a, v);
 	if (strcmp(key, "account") == 0)
@@ -121,51 +178,70 @@ static bool take_arg(struct ask *a, const char *key, const json_t *v, bool list)
 	return false;
 }
 
-static bool take_args(struct ask *a, bool list)
+static bool take_args(struct ask *a, enum asked what)
 {
 	const char *key;
 	json_t *v;
 
 	json_object_foreach ((json_t *)(uintptr_t)a->args, key, v)
-		if (!take_arg(a, key, v, list))
+		if (!take_arg(a, key, v, what))
 			return false;
-	if (!list && !a->any && !a->everything)
-		a->err = "say which: ids, account, domain, state, or all";
+	if (what != ASK_LOOK && !a->any && !a->everything)
+		a->err = "say which: ids, account, domain, state, older_ms, younger_ms, reason, or "
+			 "all";
+	if (what == ASK_MOVE && !a->route && !a->err)
+		a->err = "say which route; \"\" goes by the rules again";
 	return !a->err;
 }
 
-static int by_key(const void *x, const void *y)
+/* The domain is among those that still wait. */
+static bool goes_to(const struct msg *m, const char *domain)
 {
-	int64_t a = *(const int64_t *)x, b = *(const int64_t *)y;
+	size_t n = strlen(domain);
 
-	return a < b ? -1 : a > b;
-}
-
-struct keys {
-	int64_t *v;
-	size_t n, cap;
-};
-
-static void add_key(int64_t key, void *arg)
-{
-	struct keys *k = arg;
-
-	if (k->n == k->cap) {
-		k->cap = k->cap ? k->cap * 2 : 256;
-		k->v = talloc_realloc(NULL, k->v, int64_t, k->cap);
-		if (!k->v)
-			fatal("out of memory");
+	for (const char *p = m->dest->text; *p;) {
+		size_t k = strcspn(p, " ");
+		if (k == n && strncasecmp(p, domain, n) == 0)
+			return true;
+		p += k + (p[k] == ' ');
+		p += strcspn(p, " ");
+		p += *p == ' ';
 	}
-	k->v[k->n++] = key;
+	return false;
 }
 
-static bool wanted(const struct ask *a, const struct msg *m, const struct keys *domain)
+static const char *why(const struct msg *m, const char *last_reply)
 {
+	if (m->account->held)
+		return m->account->why;
+	if (m->hold & HOLD_PENALTY)
+		return "held when it was accepted";
+	return m->hold & HOLD_OPERATOR ? "held by the operator" : last_reply;
+}
+
+/* What is said of it holds the text, whatever the case. Without an attempt there is no reply. */
+static bool has_reason(struct ask *a, const struct msg *m)
+{
+	struct spool_detail d = {.last_reply = ""};
+
+	if (!index_is_held(m) && m->attempts) {
+		a->reads++;
+		if (spool_read_detail(a->q->reader, m->place, &d) != SPOOL_FOUND)
+			return false;
+	}
+	return strcasestr(why(m, d.last_reply), a->reason) != NULL;
+}
+
+static bool wanted(struct ask *a, const struct msg *m)
+{
+	int64_t age = a->now - m->received_ms;
+
 	return m->state != MSG_COMMITTING &&
 	       (!a->account || strcmp(a->account, m->account->name) == 0) &&
 	       (!a->state || strcmp(a->state, state_name(a, m)) == 0) &&
-	       (!a->domain ||
-		(domain->n && bsearch(&m->key, domain->v, domain->n, sizeof(int64_t), by_key)));
+	       (a->older_ms < 0 || age >= a->older_ms) &&
+	       (a->younger_ms < 0 || age < a->younger_ms) &&
+	       (!a->domain || goes_to(m, a->domain)) && (!a->reason || has_reason(a, m));
 }
 
 static void add_found(struct ask *a, struct msg *m)
@@ -175,57 +251,64 @@ static void add_found(struct ask *a, struct msg *m)
 	if (!a->found)
 		fatal("out of memory");
 	a->found[a->n++] = m;
+	a->bytes += m->size;
 }
 
 static int by_arrival(const void *x, const void *y)
 {
 	const struct msg *const *a = x, *const *b = y;
 
-	return by_key(&(*a)->key, &(*b)->key);
+	return (*a)->key < (*b)->key ? -1 : (*a)->key > (*b)->key;
 }
 
 /* Ids as they were given may come in any order, and twice. */
-static void look_up(struct ask *a, const struct keys *domain)
+static void look_up(struct ask *a)
 {
 	size_t i, kept = 0;
 	const json_t *id;
 
 	json_array_foreach (a->ids, i, id) {
 		struct msg *m = index_find(a->q->ix, json_string_value(id));
-		if (m && wanted(a, m, domain))
+		if (m && wanted(a, m))
 			add_found(a, m);
 	}
 	if (a->n)
 		qsort(a->found, a->n, sizeof(void *), by_arrival);
+	a->bytes = 0;
 	for (i = 0; i < a->n; i++)
-		if (kept == 0 || a->found[kept - 1] != a->found[i])
+		if (kept == 0 || a->found[kept - 1] != a->found[i]) {
+			a->bytes += a->found[i]->size;
 			a->found[kept++] = a->found[i];
+		}
 	a->n = kept;
 }
 
-/* Oldest first. */
-static void walk(struct ask *a, const struct keys *domain)
+/* Oldest first, at most max of them, and no longer than a request may take. */
+static void find(struct ask *a, size_t max)
 {
+	struct msg *m = a->after < 0 ? index_first(a->q->ix) : index_above(a->q->ix, a->after);
+
+	a->next = -1;
 	if (a->ids) {
-		look_up(a, domain);
+		look_up(a);
 		return;
 	}
-	for (struct msg *m = index_first(a->q->ix); m; m = m->next)
-		if (wanted(a, m, domain))
+	for (; m; m = m->next) {
+		if (a->n == max || a->looked == LOOK_MAX || a->reads >= READ_MAX) {
+			a->next = m->prev ? m->prev->key : -1;
+			return;
+		}
+		a->looked++;
+		if (wanted(a, m))
 			add_found(a, m);
+	}
 }
 
-static bool find(struct ask *a)
+static void put_next(struct ask *a, json_t *o)
 {
-	struct keys domain = {.n = 0};
-	bool ok = !a->domain || spool_read_domain(a->q->reader, a->domain, add_key, &domain);
+	const struct msg *m = a->next < 0 ? NULL : index_above(a->q->ix, a->next - 1);
 
-	if (ok)
-		walk(a, &domain);
-	else
-		a->err = "the spool could not be read in time: ask for less, or again";
-	talloc_free(domain.v);
-	return ok;
+	json_object_set_new(o, "next", m && m->key == a->next ? json_string(m->id) : json_null());
 }
 
 /* --- list and show ------------------------------------------------------------------------- */
@@ -249,23 +332,14 @@ static json_t *text(const char *s)
 	return v;
 }
 
-static const char *why(const struct msg *m, const char *last_reply)
-{
-	if (m->account->held)
-		return m->account->why;
-	if (m->hold & HOLD_PENALTY)
-		return "held when it was accepted";
-	return m->hold & HOLD_OPERATOR ? "held by the operator" : last_reply;
-}
-
 /* NULL: not in the spool any more, or not readable (then a->err). */
 static json_t *describe(struct ask *a, const struct msg *m)
 {
 	struct spool_detail d;
-	enum spool_found f = spool_read_detail(a->q->reader, m->key, &d);
+	enum spool_found f = spool_read_detail(a->q->reader, m->place, &d);
 
 	if (f == SPOOL_FAILED)
-		a->err = "the spool could not be read in time: ask for less, or again";
+		a->err = "the spool could not be read: ask again";
 	if (f != SPOOL_FOUND)
 		return NULL;
 	json_t *o = json_object();
@@ -280,23 +354,48 @@ static json_t *describe(struct ask *a, const struct msg *m)
 	json_object_set_new(o, "received_ms", json_integer(m->received_ms));
 	json_object_set_new(o, "next_ms", json_integer(m->next_ms));
 	json_object_set_new(o, "attempts", json_integer(m->attempts));
+	json_object_set_new(o, "route", text(d.route));
 	json_object_set_new(o, "last_reply", text(d.last_reply));
 	return o;
 }
 
+/* How many there are in all, when that is known without looking at each; -1 else. */
+static int64_t known_total(const struct ask *a)
+{
+	const struct index_counts c = index_counts(a->q->ix);
+	const struct account *of = a->account ? index_account(a->q->ix, a->account, false) : NULL;
+	bool held = a->state && strcmp(a->state, "held") == 0;
+
+	if (a->ids || a->domain || a->reason || a->older_ms >= 0 || a->younger_ms >= 0 ||
+	    (a->state && !held))
+		return -1;
+	if (a->account)
+		return !of ? 0 : (int64_t)(held ? of->n_held : of->n);
+	return (int64_t)(held ? c.held : c.queued);
+}
+
+static void put_total(struct ask *a, json_t *o, bool from_start)
+{
+	int64_t total = known_total(a);
+
+	if (total < 0 && from_start && a->next < 0)
+		total = (int64_t)a->n;
+	json_object_set_new(o, "total", total < 0 ? json_null() : json_integer(total));
+}
+
 static json_t *list(struct ask *a)
 {
-	json_t *rows = json_array(), *o;
+	json_t *rows = json_array(), *o = json_object();
 
 	a->limit = LIST_DEFAULT;
-	if (take_args(a, true) && find(a))
-		for (size_t i = 0; i < a->n && !a->err && (int64_t)json_array_size(rows) < a->limit;
-		     i++)
-			if ((o = describe(a, a->found[i])))
-				json_array_append_new(rows, o);
-	o = json_object();
-	json_object_set_new(o, "total", json_integer((json_int_t)a->n));
 	json_object_set_new(o, "messages", rows);
+	if (!take_args(a, ASK_LOOK))
+		return o;
+	find(a, a->ids ? SIZE_MAX : (size_t)a->limit);
+	for (size_t i = 0; i < a->n && !a->err && i < (size_t)a->limit; i++)
+		json_array_append_new(rows, describe(a, a->found[i]));
+	put_next(a, o);
+	put_total(a, o, a->after < 0);
 	return o;
 }
 
@@ -323,8 +422,8 @@ static json_t *show(struct ask *a)
 		a->err = "no such message";
 	else if (!(o = describe(a, m)) && !a->err)
 		a->err = "no such message";
-	char *headers = o ? spool_read_headers(a->q->reader, a, m->key) : NULL;
-	if (o && (!headers || !spool_read_recipients(a->q->reader, m->key, add_recipient, rcpts)))
+	char *headers = o ? spool_read_headers(a->q->reader, a, m->place) : NULL;
+	if (o && (!headers || !spool_read_recipients(a->q->reader, m->place, add_recipient, rcpts)))
 		a->err = "the spool could not be read";
 	json_object_set_new(o, "recipients", rcpts);
 	json_object_set_new(o, "headers", text(headers ? headers : ""));
@@ -392,34 +491,59 @@ static bool delete_one(struct ask *a, struct msg *m)
 	return wish(a, m, WISH_DELETE);
 }
 
+static bool move_one(struct ask *a, struct msg *m)
+{
+	if (m->state != MSG_READY)
+		return false;
+	if (a->dry_run)
+		return true;
+	m->routed = a->route[0] != '\0';
+	m->next_ms = a->now;
+	index_update(a->q->ix, m);
+	return true;
+}
+
 enum persist { SETTLED_BY_ITSELF, HOLD_ONLY, TIME_TOO, NEW_LIFE };
+
+static void persist(struct ask *a, const struct queue_change *c, size_t n, enum persist p)
+{
+	if (p != SETTLED_BY_ITSELF)
+		queue_op_update(a->q, c, n, p == HOLD_ONLY ? -1 : a->now,
+				p == NEW_LIFE ? a->now : -1, a->route);
+	queue_kick(a->q);
+	if (!writer_sync(a->q->writer, SYNC_MS))
+		a->err = "taken, but the spool cannot be written now (is the disk full?); "
+			 "it is tried again until it can";
+}
 
 static json_t *change(struct ask *a, bool (*one)(struct ask *a, struct msg *m), enum persist p)
 {
 	struct queue_change *c;
 	size_t changed = 0;
 
-	if (!take_args(a, false) || !find(a))
+	if (!take_args(a, one == move_one ? ASK_MOVE : ASK_CHANGE))
 		return NULL;
+	find(a, a->dry_run ? SIZE_MAX : CHANGE_MAX);
+	json_t *o = json_object();
+	put_next(a, o); /* before the messages may be gone */
 	c = talloc_array(a, struct queue_change, a->n + 1);
 	if (!c)
 		fatal("out of memory");
 	for (size_t i = 0; i < a->n; i++)
 		if (one(a, a->found[i]))
-			c[changed++] = (struct queue_change){a->found[i]->key, a->found[i]->hold};
-	if (!a->dry_run && changed) {
-		if (p != SETTLED_BY_ITSELF)
-			queue_op_update(a->q, c, changed, p == HOLD_ONLY ? -1 : a->now,
-					p == NEW_LIFE ? a->now : -1);
-		queue_kick(a->q);
-		if (!writer_sync(a->q->writer, SYNC_MS))
-			a->err = "taken, but the spool cannot be written now (is the disk full?); "
-				 "it is tried again until it can";
-	}
-	json_t *o = json_object();
+			c[changed++] = (struct queue_change){.key = a->found[i]->key,
+							     .hold = a->found[i]->hold};
+	if (!a->dry_run && changed)
+		persist(a, c, changed, p);
 	json_object_set_new(o, "matched", json_integer((json_int_t)a->n));
 	json_object_set_new(o, "changed", json_integer((json_int_t)changed));
+	json_object_set_new(o, "bytes", json_integer((json_int_t)a->bytes));
 	return o;
+}
+
+static json_t *move(struct ask *a)
+{
+	return change(a, move_one, TIME_TOO);
 }
 
 static json_t *hold(struct ask *a)
@@ -462,7 +586,6 @@ static const struct {
 
 struct grid {
 	const struct ask *a;
-	struct keys only; /* the selection, when there is one */
 	struct grid_row {
 		char *domain;
 		int64_t total, counts[BUCKETS];
@@ -471,27 +594,35 @@ struct grid {
 	json_t *by_name; /* domain -> number of its row */
 };
 
-static void grid_row(int64_t key, const char *domain, int64_t received_ms, uint32_t rcpts,
-		     void *arg)
+static struct grid_row *grid_row(struct grid *g, const char *domain, size_t len)
 {
-	struct grid *g = arg;
+	const json_t *at = json_object_getn(g->by_name, domain, len);
 
-	if (g->a->any && (!g->only.n || !bsearch(&key, g->only.v, g->only.n, sizeof(key), by_key)))
-		return;
-	const json_t *at = json_object_get(g->by_name, domain);
-	size_t i = at ? (size_t)json_integer_value(at) : g->n, b = 0;
+	if (at)
+		return &g->rows[json_integer_value(at)];
+	g->rows = talloc_realloc(NULL, g->rows, struct grid_row, g->n + 1);
+	if (!g->rows)
+		fatal("out of memory");
+	g->rows[g->n] = (struct grid_row){.domain = talloc_strndup(g->rows, domain, len)};
+	json_object_set_new(g->by_name, g->rows[g->n].domain, json_integer((json_int_t)g->n));
+	return &g->rows[g->n++];
+}
 
-	if (!at) {
-		g->rows = talloc_realloc(NULL, g->rows, struct grid_row, g->n + 1);
-		if (!g->rows)
-			fatal("out of memory");
-		g->rows[g->n++] = (struct grid_row){.domain = talloc_strdup(g->rows, domain)};
-		json_object_set_new(g->by_name, domain, json_integer((json_int_t)i));
-	}
-	while (g->a->now - received_ms >= buckets[b].below_ms)
+static void grid_add(struct grid *g, const struct msg *m)
+{
+	size_t b = 0;
+
+	while (g->a->now - m->received_ms >= buckets[b].below_ms)
 		b++;
-	g->rows[i].counts[b] += rcpts;
-	g->rows[i].total += rcpts;
+	for (const char *p = m->dest->text; *p;) {
+		size_t k = strcspn(p, " ");
+		char *end;
+		struct grid_row *row = grid_row(g, p, k);
+		long n = strtol(p + k, &end, 10);
+		row->counts[b] += n;
+		row->total += n;
+		p = *end ? end + 1 : end;
+	}
 }
 
 static int by_total(const void *x, const void *y)
@@ -521,22 +652,22 @@ static json_t *grid_json(const struct grid *g)
 	return o;
 }
 
-/* Recipients still waiting, by domain and age, the fullest domain first. */
+/* Recipients still waiting, by domain and age, the fullest domain first: of as many messages as one
+ * request may look at. */
 static json_t *grid(struct ask *a)
 {
-	if (!take_args(a, true) || !find(a))
+	if (!take_args(a, ASK_LOOK))
 		return NULL;
+	find(a, SIZE_MAX);
 	struct grid g = {.a = a, .by_name = json_object()};
 	for (size_t i = 0; i < a->n; i++)
-		add_key(a->found[i]->key, &g.only);
-	if (!spool_read_grid(a->q->reader, grid_row, &g))
-		a->err = "the spool could not be read in time: try again";
+		grid_add(&g, a->found[i]);
 	if (g.n)
 		qsort(g.rows, g.n, sizeof(*g.rows), by_total);
 	json_t *o = grid_json(&g);
+	put_next(a, o);
 	json_decref(g.by_name);
 	talloc_free(g.rows);
-	talloc_free(g.only.v);
 	return o;
 }
 
@@ -544,16 +675,13 @@ static json_t *stats(struct ask *a)
 {
 	struct index_counts c = index_counts(a->q->ix);
 	const struct msg *oldest = index_first(a->q->ix);
-	int64_t deferred = 0;
 	json_t *o = json_object();
 
 	if (json_object_size(a->args))
 		a->err = "queue.stats takes no arguments";
-	for (const struct msg *m = oldest; m; m = m->next)
-		deferred += strcmp(state_name(a, m), "deferred") == 0;
 	json_object_set_new(o, "queued", json_integer((json_int_t)c.queued));
 	json_object_set_new(o, "held", json_integer((json_int_t)c.held));
-	json_object_set_new(o, "deferred", json_integer(deferred));
+	json_object_set_new(o, "deferred", json_integer((json_int_t)c.deferred));
 	json_object_set_new(o, "active", json_integer((json_int_t)c.active));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)c.bytes));
 	json_object_set_new(o, "oldest_ms", json_integer(oldest ? oldest->received_ms : 0));
@@ -569,6 +697,7 @@ static const struct {
     {"queue.list", list},	{"queue.show", show},	{"queue.hold", hold},
     {"queue.release", release}, {"queue.retry", retry}, {"queue.bounce", bounce},
     {"queue.delete", delete_},	{"queue.grid", grid},	{"queue.stats", stats},
+    {"queue.move", move},
 };
 
 json_t *queue_request(struct queue *q, const char *op, const json_t *args, bool *ok)
@@ -581,6 +710,7 @@ json_t *queue_request(struct queue *q, const char *op, const json_t *args, bool 
 	a->q = q;
 	a->args = args ? args : none;
 	a->now = clock_utc_ms();
+	a->older_ms = a->younger_ms = a->after = a->next = -1;
 	a->err = json_is_object(a->args) ? "there is no such request" : "args must be an object";
 	for (size_t i = 0; json_is_object(a->args) && i < sizeof(table) / sizeof(table[0]); i++) {
 		if (strcmp(table[i].op, op) != 0)

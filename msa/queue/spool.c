@@ -1,10 +1,9 @@
 /*
- * spool - the writing side of the queue on disk.
+ * spool - the writing side of the queue on disk: transactions at the end of a log.
  *
- * Purpose: messages, recipients, holds and the event outbox change together, in transactions that
- * are synced before anybody is told. Trusted with: <state_dir>/msa/spool.db. Diagnostics: enum
- * queue_result and spool_why(). Known gaps: none of the body is compressed; freed pages are reused
- * but the file does not shrink.
+ * Purpose: messages, results, holds and the event outbox change together: one write, one
+ * fdatasync(2), and only then is anybody told. Trusted with: <state_dir>/msa/spool. Diagnostics:
+ * enum queue_result and spool_why(). Known gaps: bodies are neither compressed nor encrypted.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,106 +11,35 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <talloc.h>
 #include <unistd.h>
 
+#include "lib/log.h"
 #include "lib/proc.h"
 
+#include "msa/queue/crc32c.h"
 #include "msa/queue/spool_int.h"
 
-#define CHECKPOINT_PAGES 2000	    /* of 8 KB in the WAL */
-#define RESERVE_MAX	 (24 << 20) /* more than the WAL between two checkpoints */
-#define RESERVE_MIN	 (256 << 10)
-#define SPARE_PAGES	 2048 /* 16 MB: kept for the next messages */
-#define SHRINK_PAGES	 512  /* at a time */
+#define RESERVE_MAX (24u << 20)
+#define RESERVE_MIN (256u << 10)
+#define FLUSH_BYTES (4u << 20) /* of a transaction, before its end */
 
-/* Each step once; a change of the schema is a new step at the end. */
-static const char step_1[] =
-    "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
-    "CREATE TABLE message("
-    " key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, mail_from TEXT NOT "
-    "NULL, mail_from_out TEXT NOT NULL,"
-    " size INTEGER NOT NULL, body_8bit INTEGER NOT NULL, received_ms INTEGER NOT NULL, "
-    "life_from_ms INTEGER NOT NULL,"
-    " next_ms INTEGER NOT NULL, attempts INTEGER NOT NULL, hold INTEGER NOT NULL, last_reply TEXT "
-    "NOT NULL,"
-    " src BLOB NOT NULL, src_port INTEGER NOT NULL) STRICT;"
-    "CREATE TABLE recipient("
-    " message INTEGER NOT NULL, idx INTEGER NOT NULL, address TEXT NOT NULL, state INTEGER NOT "
-    "NULL, status TEXT NOT NULL,"
-    " reply TEXT NOT NULL, PRIMARY KEY(message, idx)) STRICT, WITHOUT ROWID;"
-    "CREATE TABLE body(message INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;"
-    "CREATE TABLE outbox(seq INTEGER PRIMARY KEY AUTOINCREMENT, n INTEGER NOT NULL, records BLOB "
-    "NOT NULL) STRICT;"
-    "CREATE TABLE account_hold(account TEXT PRIMARY KEY, why TEXT NOT NULL) STRICT, WITHOUT ROWID;";
-/* What MAIL and RCPT said; flags: FLAG_*. */
-static const char step_2[] = "ALTER TABLE message RENAME COLUMN body_8bit TO body;"
-			     "ALTER TABLE message ADD COLUMN flags INTEGER NOT NULL DEFAULT 0;"
-			     "ALTER TABLE message ADD COLUMN ret INTEGER NOT NULL DEFAULT 0;"
-			     "ALTER TABLE message ADD COLUMN envid TEXT NOT NULL DEFAULT '';"
-			     "ALTER TABLE recipient ADD COLUMN notify INTEGER NOT NULL DEFAULT 0;"
-			     "ALTER TABLE recipient ADD COLUMN orcpt TEXT NOT NULL DEFAULT '';";
-static const char *const migrations[] = {step_1, step_2};
-#define VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
+/* --- results ------------------------------------------------------------------------------- */
 
-static const char *const sql[Q_N] = {
-    [Q_BEGIN] = "BEGIN IMMEDIATE",
-    [Q_COMMIT] = "COMMIT",
-    [Q_ROLLBACK] = "ROLLBACK",
-    [Q_ADD_MESSAGE] = ("INSERT INTO "
-		       "message(key,id,account,mail_from,mail_from_out,size,body,received_ms,"
-		       "life_from_ms,next_ms,"
-		       "hold,src,src_port,attempts,last_reply,flags,ret,envid) "
-		       "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?8,?8,?9,?10,?11,0,'',?12,?13,?14)"),
-    [Q_ADD_RECIPIENT] = "INSERT INTO recipient(message,idx,address,state,status,reply,notify,"
-			"orcpt) VALUES(?,?,?,0,'','',?,?)",
-    [Q_ADD_BODY] = "INSERT INTO body(message,data) VALUES(?,?)",
-    [Q_ADD_OUTBOX] = "INSERT INTO outbox(n,records) VALUES(?,?)",
-    [Q_GET_MESSAGE] =
-	"SELECT id,account,mail_from,attempts,next_ms,received_ms,life_from_ms,src,src_port,"
-	"size,body,flags,ret,envid FROM message WHERE key=?",
-    [Q_DONE_RECIPIENT] = "UPDATE recipient SET state=?3,status=?4,reply=?5 WHERE message=?1 AND "
-			 "idx=?2 AND state<2 RETURNING address,notify,orcpt",
-    [Q_DEFER_RECIPIENT] = "UPDATE recipient SET state=?3,status=?4,reply=?5 WHERE message=?1 AND "
-			  "idx=?2 AND state=0 RETURNING address,notify,orcpt",
-    [Q_WAITING] =
-	"SELECT idx FROM recipient WHERE message=? AND state<2 AND idx>=? ORDER BY idx LIMIT 1",
-    [Q_COUNT] = "SELECT count(*) FILTER (WHERE state=0), count(*) FILTER (WHERE state=1) FROM "
-		"recipient WHERE message=?",
-    [Q_NEW_ROUND] = "UPDATE recipient SET state=0 WHERE message=? AND state=1",
-    [Q_DELAY_TOLD] = "UPDATE recipient SET notify=?3 WHERE message=?1 AND idx=?2",
-    [Q_SET_MESSAGE] = "UPDATE message SET next_ms=?2,attempts=?3,last_reply=CASE WHEN ?4='' THEN "
-		      "last_reply ELSE ?4 END WHERE key=?1",
-    [Q_HEADERS] = "SELECT substr(data,1,?2) FROM body WHERE message=?1",
-    [Q_DEL_MESSAGE] = "DELETE FROM message WHERE key=?",
-    [Q_DEL_RECIPIENTS] = "DELETE FROM recipient WHERE message=?",
-    [Q_DEL_BODY] = "DELETE FROM body WHERE message=?",
-    [Q_HOLD] = "INSERT INTO account_hold(account,why) VALUES(?,?) ON CONFLICT(account) DO UPDATE "
-	       "SET why=excluded.why",
-    [Q_RELEASE] = "DELETE FROM account_hold WHERE account=?",
-    [Q_UPDATE_HOLD] = "UPDATE message SET hold=?2 WHERE key=?1",
-    [Q_UPDATE_TIMES] = "UPDATE message SET hold=?2,next_ms=?3,life_from_ms=CASE WHEN ?4<0 THEN "
-		       "life_from_ms ELSE ?4 END WHERE key=?1",
-    [Q_FORGET] = "DELETE FROM outbox WHERE seq<=?",
-    [Q_LOAD] = "SELECT key,id,account,size,received_ms,life_from_ms,next_ms,attempts,hold FROM "
-	       "message ORDER BY key",
-    [Q_LOAD_HOLDS] = "SELECT account,why FROM account_hold ORDER BY account",
-};
-
-/* --- results --------------------------------------------------------------------------- */
-
-enum queue_result spool_failed(struct spool *s, int rc)
+enum queue_result spool_errno(struct spool *s, const char *what)
 {
-	snprintf(s->why, sizeof(s->why), "%s", sqlite3_errmsg(s->db));
-	/* A quota and a file size limit come as a write that failed. */
-	return rc == SQLITE_FULL || rc == SQLITE_IOERR_WRITE ? QUEUE_FULL : QUEUE_ERROR;
+	int e = errno;
+
+	snprintf(s->why, sizeof(s->why), "%s: %s", what, e ? strerror(e) : "it ends too early");
+	return e == ENOSPC || e == EDQUOT || e == EFBIG ? QUEUE_FULL : QUEUE_ERROR;
 }
 
-enum queue_result spool_run(struct spool *s, int q)
+static enum queue_result no_memory(struct spool *s)
 {
-	int rc = sql_run(s->st[q]);
-
-	return rc == SQLITE_DONE ? QUEUE_OK : spool_failed(s, rc);
+	snprintf(s->why, sizeof(s->why), "out of memory");
+	return QUEUE_ERROR;
 }
 
 const char *spool_why(const struct spool *s)
@@ -129,268 +57,563 @@ uint64_t spool_outbox_last(const struct spool *s)
 	return s->outbox_last;
 }
 
-/* --- opening --------------------------------------------------------------------------- */
-
-static int64_t one_int(sqlite3 *db, const char *q)
+int64_t spool_place(const struct spool *s, int64_t key)
 {
-	sqlite3_stmt *st = NULL;
-	int64_t v = -1;
+	const struct entry *e = table_find(&s->table, key);
 
-	if (sqlite3_prepare_v2(db, q, -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
-		v = sqlite3_column_int64(st, 0);
-	sqlite3_finalize(st);
-	return v;
+	return e ? e->env : 0;
 }
 
-static bool migrate(sqlite3 *db, const char *path, char **err)
+/* Room for n things of size in p, which has *cap; ends the process when there is none. */
+void *spool_grow(void *p, size_t n, size_t *cap, size_t size)
 {
-	int64_t v = one_int(db, "PRAGMA user_version");
+	if (n <= *cap)
+		return p;
+	size_t want = *cap ? *cap : 16;
+	while (want < n)
+		want *= 2;
+	void *q = realloc(p, want * size);
+	if (!q)
+		fatal("out of memory: the spool needs %zu bytes", want * size);
+	*cap = want;
+	return q;
+}
 
-	if (v < 0 || v > VERSION) {
-		if (asprintf(err,
-			     "%s was made by a newer version of sekisho-msad: install that version "
-			     "again",
-			     path) < 0)
-			*err = NULL;
+/* --- outbox rows in memory ----------------------------------------------------------------- */
+
+void rows_add(struct spool *s, uint64_t seq, const struct row *r)
+{
+	struct rows *t = &s->rows;
+
+	pthread_mutex_lock(&t->lock);
+	if (t->n == 0) {
+		t->first = seq;
+		t->start = 0;
+	}
+	if (seq >= t->first && seq < t->first + t->n) { /* told again at a start */
+		t->bytes -= t->row[t->start + (size_t)(seq - t->first)].len;
+	} else {
+		if (t->start && t->start + t->n == t->cap) {
+			memmove(t->row, t->row + t->start, t->n * sizeof(*t->row));
+			memset(t->row + t->n, 0, t->start * sizeof(*t->row));
+			t->start = 0;
+		}
+		t->n = (size_t)(seq - t->first) + 1; /* a row that was lost stays a hole */
+		size_t had = t->cap;
+		t->row = spool_grow(t->row, t->start + t->n, &t->cap, sizeof(*t->row));
+		memset(t->row + had, 0, (t->cap - had) * sizeof(*t->row));
+	}
+	t->row[t->start + (size_t)(seq - t->first)] = *r;
+	t->bytes += r->len;
+	pthread_mutex_unlock(&t->lock);
+}
+
+void rows_forget(struct spool *s, uint64_t upto)
+{
+	struct rows *t = &s->rows;
+
+	pthread_mutex_lock(&t->lock);
+	while (t->n && t->first <= upto) {
+		struct row *r = &t->row[t->start];
+		if (r->place)
+			table_live(&s->table, r->place, -1);
+		t->bytes -= r->len;
+		*r = (struct row){.place = 0};
+		t->start++;
+		t->first++;
+		t->n--;
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+bool rows_get(struct spool *s, uint64_t after, uint64_t *seq, struct row *r)
+{
+	struct rows *t = &s->rows;
+	bool found = false;
+
+	pthread_mutex_lock(&t->lock);
+	for (uint64_t i = after < t->first ? t->first : after + 1; i < t->first + t->n && !found;
+	     i++) {
+		*r = t->row[t->start + (size_t)(i - t->first)];
+		*seq = i;
+		found = r->place != 0;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return found;
+}
+
+void rows_moved(struct spool *s, uint64_t seq, int64_t place)
+{
+	struct rows *t = &s->rows;
+
+	pthread_mutex_lock(&t->lock);
+	if (seq >= t->first && seq < t->first + t->n) {
+		struct row *r = &t->row[t->start + (size_t)(seq - t->first)];
+		table_live(&s->table, r->place, -1);
+		table_live(&s->table, place, 1);
+		r->place = place;
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+uint64_t spool_outbox_bytes(struct spool *s)
+{
+	pthread_mutex_lock(&s->rows.lock);
+	uint64_t n = s->rows.bytes;
+	pthread_mutex_unlock(&s->rows.lock);
+	return n;
+}
+
+/* --- segments ------------------------------------------------------------------------------ */
+
+/* What holds now, malloc'd: with it, what is older need not be kept. before: the segment that ended
+ * before this one. */
+uint8_t *spool_state(struct spool *s, const struct segment *before, size_t *len)
+{
+	uint32_t n = 0;
+	size_t cap = 100;
+
+	for (const struct hold *h = s->holds; h; h = h->next, n++)
+		cap += 10 + strlen(h->account) + strlen(h->why);
+	uint8_t *buf = malloc(cap);
+	struct wire_out w;
+	if (!buf)
+		return NULL;
+	wire_out_init(&w, buf, cap);
+	wire_u32(&w, SPOOL_FORMAT);
+	wire_str(&w, s->instance);
+	wire_u64(&w, s->outbox_last);
+	wire_u64(&w, s->acked);
+	wire_u32(&w, before ? before->no : 0);
+	wire_u64(&w, before ? before->end : 0);
+	wire_u32(&w, n);
+	for (const struct hold *h = s->holds; h; h = h->next) {
+		wire_str(&w, h->account);
+		wire_str(&w, h->why);
+	}
+	bug_on(w.bad);
+	*len = w.len;
+	return buf;
+}
+
+static enum queue_result put_start(struct spool *s)
+{
+	size_t n;
+	uint8_t *buf =
+	    spool_state(s, s->table.n_segs > 1 ? &s->table.segs[s->table.n_segs - 2] : NULL, &n);
+	enum queue_result r = buf ? spool_put(s, REC_START, buf, n, NULL, 0, NULL) : no_memory(s);
+
+	free(buf);
+	return r;
+}
+
+static void close_segment(struct spool *s)
+{
+	const struct segment *g = s->cur.no ? table_segment(&s->table, s->cur.no) : NULL;
+
+	/* What a failed commit left, and room that was the reserve's. */
+	if (g && ftruncate(s->cur.fd, (off_t)g->end) != 0)
+		log_event(LOG_ERR, "-", "queue", "segment-not-cut", LI("segment", g->no),
+			  LS("why", strerror(errno)));
+	if (s->cur.fd >= 0)
+		close(s->cur.fd);
+	if (g && g->end)
+		spool_write_index(s, g);
+	s->cur.no = 0;
+	s->cur.fd = -1;
+	s->cur.broken = false;
+	s->shadow_len = 0;
+}
+
+bool spool_new_segment(struct spool *s)
+{
+	char name[SEG_NAME_MAX];
+	uint32_t no = s->next_seg;
+
+	bug_on(no > SEG_NUMBER_MAX);
+	spool_file_name(no, "seg", name);
+	int fd =
+	    openat(s->files.dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return false;
+	if (fsync(s->files.dir) != 0) {
+		int e = errno;
+		close(fd);
+		unlinkat(s->files.dir, name, 0);
+		errno = e;
 		return false;
 	}
-	for (; v < VERSION; v++) {
-		char *script =
-		    sqlite3_mprintf("BEGIN IMMEDIATE; %s PRAGMA user_version=%d; COMMIT;",
-				    migrations[v], (int)v + 1);
-		int rc = script ? sqlite3_exec(db, script, NULL, NULL, NULL) : SQLITE_NOMEM;
-		sqlite3_free(script);
-		if (rc != SQLITE_OK) {
-			*err = sql_error(db, path);
-			return false;
-		}
-	}
+	close_segment(s);
+	s->next_seg = no + 1;
+	s->cur.no = no;
+	s->cur.fd = fd;
+	table_add_segment(&s->table, no);
 	return true;
 }
 
-/* The life of the outbox numbering: made once with the file. */
-static bool instance(struct spool *s, const char *path, char **err)
+static void unlink_segment(struct spool *s, uint32_t no)
 {
-	uint8_t b[8];
-	char hex[17], *q;
-	sqlite3_stmt *st = NULL;
+	char name[SEG_NAME_MAX];
 
-	if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
-		bug("getrandom failed");
-	for (size_t i = 0; i < sizeof(b); i++)
-		snprintf(hex + 2 * i, 3, "%02x", b[i]);
-	q = sqlite3_mprintf(
-	    "INSERT INTO meta(key,value) VALUES('instance','%s') ON CONFLICT DO NOTHING", hex);
-	bool ok = q && sqlite3_exec(s->db, q, NULL, NULL, NULL) == SQLITE_OK &&
-		  sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key='instance'", -1, &st,
-				     NULL) == SQLITE_OK &&
-		  sqlite3_step(st) == SQLITE_ROW;
-	if (ok)
-		snprintf(s->instance, sizeof(s->instance), "%s", sql_text(st, 0));
-	else
-		*err = sql_error(s->db, path);
-	sqlite3_finalize(st);
-	sqlite3_free(q);
-	return ok;
+	spool_files_forget(&s->files, no);
+	table_drop_segment(&s->table, no);
+	spool_file_name(no, "idx", name);
+	(void)unlinkat(s->files.dir, name, 0);
+	spool_file_name(no, "seg", name);
+	if (unlinkat(s->files.dir, name, 0) != 0)
+		log_event(LOG_ERR, "-", "queue", "segment-not-removed", LS("file", name),
+			  LS("why", strerror(errno)));
 }
 
-static int count_wal(void *arg, sqlite3 *db, const char *name, int pages)
+static bool still_needed(const struct spool *s, const struct segment *g, const struct tomb *t)
 {
-	(void)db;
-	(void)name;
-	((struct spool *)arg)->wal_pages = pages;
-	return SQLITE_OK;
+	return !table_find(&s->table, t->key) && table_any_between(&s->table, t->origin, g->no);
 }
 
-static bool attach(struct spool *s, const char *path, char **err)
+/* Segments in which nothing lives. What they say of messages done is said again in this commit,
+ * where an older segment still tells of those. */
+static void carry_tombs(struct spool *s)
 {
-	s->db = sql_open(path, true, err);
-	return s->db && migrate(s->db, path, err) && instance(s, path, err);
-}
-
-struct spool *spool_open(const char *path, const struct dsn_host *host, char **err)
-{
-	struct spool *s = talloc_zero(NULL, struct spool);
-
-	if (!s)
-		fatal("out of memory");
-	s->host.hostname = s->own.hostname = talloc_strdup(s, host->hostname);
-	s->host.postmaster = s->own.postmaster = talloc_strdup(s, host->postmaster);
-	s->host.smarthost = s->own.smarthost = talloc_strdup(s, host->smarthost);
-	s->reserve = talloc_asprintf(s, "%s.reserve", path);
-	if (!s->reserve)
-		fatal("out of memory");
-	/* SQLite's own files need some room: on a full disk, that of the reserve. */
-	bool ok = attach(s, path, err);
-	if (!ok && unlink(s->reserve) == 0) {
-		sqlite3_close(s->db);
-		free(*err);
-		ok = attach(s, path, err);
+	for (size_t i = 0; i < s->table.n_segs; i++) {
+		struct segment *g = &s->table.segs[i];
+		g->carried = !g->live && g->no != s->cur.no;
+		for (size_t k = 0; g->carried && k < g->n_tombs; k++)
+			if (still_needed(s, g, &g->tombs[k])) {
+				s->gone = spool_grow(s->gone, s->n_gone + 1, &s->gone_cap,
+						     sizeof(*s->gone));
+				s->gone[s->n_gone++] = g->tombs[k];
+			}
 	}
-	if (!ok || !sql_prepare(s->db, sql, Q_N, s->st, err)) {
-		spool_close(s);
-		return NULL;
+}
+
+static bool may_go(const struct spool *s, const struct segment *g)
+{
+	bool needed = false;
+
+	for (size_t k = 0; k < g->n_tombs && !g->carried && !needed; k++)
+		needed = still_needed(s, g, &g->tombs[k]);
+	return !needed;
+}
+
+/* Oldest first: what one tells of an older one is then needed no more. */
+static void remove_dead(struct spool *s)
+{
+	for (size_t i = 0; i < s->table.n_segs;) {
+		const struct segment *g = &s->table.segs[i];
+		if (!g->live && g->no != s->cur.no && may_go(s, g))
+			unlink_segment(s, g->no);
+		else
+			i++;
 	}
-	sqlite3_wal_hook(s->db, count_wal, s);
-	int64_t last = one_int(s->db, "SELECT ifnull(max(seq),0) FROM outbox");
-	s->outbox_last = last > 0 ? (uint64_t)last : 0;
-	(void)spool_reserve_keep(s);
-	return s;
 }
 
-void spool_close(struct spool *s)
-{
-	if (!s)
-		return;
-	sql_finalize(s->st, Q_N);
-	if (s->db && sqlite3_close(s->db) != SQLITE_OK)
-		bug("the spool is closed with a statement left: %s", sqlite3_errmsg(s->db));
-	talloc_free(s);
-}
+/* --- the transaction ----------------------------------------------------------------------- */
 
-static void load_row(sqlite3_stmt *st, struct spool_row *r)
-{
-	*r = (struct spool_row){
-	    .key = sqlite3_column_int64(st, 0),
-	    .account = sql_text(st, 2),
-	    .size = (uint64_t)sqlite3_column_int64(st, 3),
-	    .received_ms = sqlite3_column_int64(st, 4),
-	    .life_from_ms = sqlite3_column_int64(st, 5),
-	    .next_ms = sqlite3_column_int64(st, 6),
-	    .attempts = (uint32_t)sqlite3_column_int64(st, 7),
-	    .hold = (uint8_t)sqlite3_column_int64(st, 8),
-	};
-	snprintf(r->id, sizeof(r->id), "%s", sql_text(st, 1));
-}
-
-bool spool_load(struct spool *s, void (*message)(const struct spool_row *r, void *arg),
-		void (*hold)(const char *account, const char *why, void *arg), void *arg,
-		char **err)
-{
-	struct spool_row r;
-	int rc;
-
-	while ((rc = sqlite3_step(s->st[Q_LOAD])) == SQLITE_ROW) {
-		load_row(s->st[Q_LOAD], &r);
-		if (!queue_id_valid(r.id))
-			bug("the spool holds a message without a proper id");
-		message(&r, arg);
-	}
-	if (rc == SQLITE_DONE)
-		while ((rc = sqlite3_step(s->st[Q_LOAD_HOLDS])) == SQLITE_ROW)
-			hold(sql_text(s->st[Q_LOAD_HOLDS], 0), sql_text(s->st[Q_LOAD_HOLDS], 1),
-			     arg);
-	if (rc != SQLITE_DONE)
-		*err = sql_error(s->db, "reading the spool");
-	sqlite3_reset(s->st[Q_LOAD]);
-	sqlite3_reset(s->st[Q_LOAD_HOLDS]);
-	return rc == SQLITE_DONE;
-}
-
-/* --- transactions ---------------------------------------------------------------------- */
-
+/* What fits no more begins a new segment. */
 enum queue_result spool_begin(struct spool *s)
 {
+	struct segment *g = s->cur.no ? table_segment(&s->table, s->cur.no) : NULL;
+
+	s->batch++;
+	s->buf_len = 0;
+	s->n_undo = s->n_gone = s->n_new_rows = s->n_moved = 0;
+	s->messages = 0;
 	s->records_len = 0;
 	s->records_n = 0;
-	s->outbox_row = s->outbox_last;
-	return spool_run(s, Q_BEGIN);
+	s->new_acked = s->acked;
+	s->new_outbox = s->outbox_last;
+	if (!g || g->end >= s->segment_bytes || s->cur.broken) {
+		if (!spool_new_segment(s))
+			return spool_errno(s, "cannot begin a segment of the spool");
+		g = table_segment(&s->table, s->cur.no);
+	}
+	s->buf_at = g->end;
+	s->shadow_was = s->shadow_len;
+	return g->end == 0 ? put_start(s) : QUEUE_OK;
+}
+
+static enum queue_result flush(struct spool *s)
+{
+	for (size_t done = 0; done < s->buf_len;) {
+		ssize_t k =
+		    pwrite(s->cur.fd, s->buf + done, s->buf_len - done, (off_t)(s->buf_at + done));
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			return spool_errno(s, "writing the spool");
+		done += (size_t)k;
+	}
+	s->buf_at += s->buf_len;
+	s->buf_len = 0;
+	return QUEUE_OK;
+}
+
+static void add_shadow(struct spool *s, const struct record *r, uint64_t at, const uint8_t *raw)
+{
+	size_t n = 8 + RECORD_HEADER + r->head_len;
+	struct wire_out w;
+
+	s->shadow = spool_grow(s->shadow, s->shadow_len + n, &s->shadow_cap, 1);
+	wire_out_init(&w, s->shadow + s->shadow_len, 8);
+	wire_u64(&w, at);
+	memcpy(s->shadow + s->shadow_len + 8, raw, n - 8);
+	s->shadow_len += n;
+}
+
+enum queue_result spool_put(struct spool *s, enum record_type type, const uint8_t *head,
+			    size_t head_len, const uint8_t *body, size_t body_len, int64_t *place)
+{
+	struct record r = {.type = type,
+			   .seg = s->cur.no,
+			   .batch = s->batch,
+			   .head_len = (uint32_t)head_len,
+			   .body_len = (uint32_t)body_len,
+			   .body_crc = body_len ? crc32c(0, body, body_len) : 0};
+	uint64_t size = record_size(&r), body_from = size - record_align(body_len);
+
+	if (head_len > RECORD_HEAD_MAX || body_len > UINT32_MAX) {
+		errno = EFBIG;
+		return spool_errno(s, "a message is too large");
+	}
+	enum queue_result q = s->buf_len > FLUSH_BYTES ? flush(s) : QUEUE_OK;
+	if (q != QUEUE_OK)
+		return q;
+	s->buf = spool_grow(s->buf, s->buf_len + (size_t)size, &s->buf_cap, 1);
+	uint8_t *to = s->buf + s->buf_len;
+	memset(to + RECORD_HEADER + head_len, 0, (size_t)body_from - RECORD_HEADER - head_len);
+	if (head_len)
+		memcpy(to + RECORD_HEADER, head, head_len);
+	record_seal(to, &r, to + RECORD_HEADER);
+	if (body_len) {
+		memcpy(to + body_from, body, body_len);
+		memset(to + body_from + body_len, 0, (size_t)(size - body_from) - body_len);
+	}
+	uint64_t at = s->buf_at + s->buf_len;
+	if (place)
+		*place = place_of(s->cur.no, at);
+	if (type == REC_MESSAGE || type == REC_ENVELOPE)
+		add_shadow(s, &r, at, to);
+	s->buf_len += (size_t)size;
+	return QUEUE_OK;
+}
+
+static void set_entry(struct spool *s, struct entry e)
+{
+	s->undo = spool_grow(s->undo, s->n_undo + 1, &s->undo_cap, sizeof(*s->undo));
+	s->undo[s->n_undo++] = table_set(&s->table, e);
+}
+
+enum queue_result spool_put_envelope(struct spool *s, struct envelope *e, const uint8_t *body)
+{
+	size_t cap = envelope_bound(e);
+	uint8_t *head = malloc(cap);
+	int64_t place;
+
+	if (!head)
+		return no_memory(s);
+	if (body)
+		e->body = 0;
+	size_t n = envelope_encode(e, head, cap);
+	enum queue_result r = spool_put(s, body ? REC_MESSAGE : REC_ENVELOPE, head, n, body,
+					body ? e->size : 0, &place);
+	free(head);
+	if (r != QUEUE_OK)
+		return r;
+	set_entry(s, (struct entry){.key = e->key, .env = place, .body = body ? place : e->body});
+	s->messages += body != NULL;
+	return QUEUE_OK;
+}
+
+void spool_gone(struct spool *s, const struct envelope *e)
+{
+	s->gone = spool_grow(s->gone, s->n_gone + 1, &s->gone_cap, sizeof(*s->gone));
+	s->gone[s->n_gone++] = (struct tomb){e->key, e->origin};
+	set_entry(s, (struct entry){.key = e->key});
+}
+
+/* With the outbox's rows and what became of messages, the commit is complete. */
+static enum queue_result put_commit(struct spool *s)
+{
+	size_t cap = 4 + s->n_gone * 12;
+	uint8_t *buf = malloc(cap);
+	struct wire_out w;
+
+	if (!buf)
+		return no_memory(s);
+	wire_out_init(&w, buf, cap);
+	wire_u32(&w, (uint32_t)s->n_gone);
+	for (size_t i = 0; i < s->n_gone; i++) {
+		wire_i64(&w, s->gone[i].key);
+		wire_u32(&w, s->gone[i].origin);
+	}
+	bug_on(w.bad);
+	enum queue_result r = spool_put(s, REC_COMMIT, buf, w.len, NULL, 0, NULL);
+	free(buf);
+	return r;
 }
 
 static enum queue_result flush_records(struct spool *s)
 {
+	struct wire_out w;
+	int64_t place;
+
 	if (!s->records_n)
 		return QUEUE_OK;
-	sql_bind(s->st[Q_ADD_OUTBOX], "ib", (int64_t)s->records_n, s->records, s->records_len);
-	enum queue_result r = spool_run(s, Q_ADD_OUTBOX);
-	s->outbox_row = (uint64_t)sqlite3_last_insert_rowid(s->db);
+	wire_out_init(&w, s->records, 12); /* kept free for it */
+	wire_u64(&w, s->new_outbox + 1);
+	wire_u32(&w, s->records_n);
+	enum queue_result r = spool_put(s, REC_OUTBOX, s->records, s->records_len, NULL, 0, &place);
+	if (r != QUEUE_OK)
+		return r;
+	struct row *rows = realloc(s->new_rows, (s->n_new_rows + 1) * sizeof(*rows));
+	if (!rows)
+		return no_memory(s);
+	s->new_rows = rows;
+	rows[s->n_new_rows++] = (struct row){place, s->records_n, (uint32_t)(s->records_len - 12)};
+	s->new_outbox++;
 	s->records_len = 0;
 	s->records_n = 0;
-	return r;
+	return QUEUE_OK;
+}
+
+static void take_holds(struct spool *s)
+{
+	for (struct hold *h = s->new_holds, *next; h; h = next) {
+		next = h->next;
+		spool_set_hold(s, h->account, h->why);
+		talloc_free(h);
+	}
+	s->new_holds = NULL;
+	s->new_holds_end = &s->new_holds;
+}
+
+static void drop_holds(struct spool *s)
+{
+	for (struct hold *h = s->new_holds, *next; h; h = next) {
+		next = h->next;
+		talloc_free(h);
+	}
+	s->new_holds = NULL;
+	s->new_holds_end = &s->new_holds;
+}
+
+/* It is on the disk: what is in memory follows. */
+static void committed(struct spool *s)
+{
+	struct segment *g = table_segment(&s->table, s->cur.no);
+
+	g->end = s->buf_at;
+	g->messages += s->messages;
+	for (size_t i = 0; i < s->n_gone; i++)
+		if (s->gone[i].origin != g->no)
+			table_tomb(g, s->gone[i].key, s->gone[i].origin);
+	for (size_t i = 0; i < s->n_new_rows; i++) {
+		rows_add(s, s->outbox_last + 1 + i, &s->new_rows[i]);
+		table_live(&s->table, s->new_rows[i].place, 1);
+	}
+	for (size_t i = 0; i < s->n_moved; i++)
+		rows_moved(s, s->moved[i].seq, s->moved[i].place);
+	s->outbox_last = s->new_outbox;
+	if (s->new_acked > s->acked) {
+		s->acked = s->new_acked;
+		rows_forget(s, s->acked);
+	}
+	take_holds(s);
+	s->n_undo = 0;
+}
+
+/* Nobody waits for an empty one. */
+static bool is_empty(const struct spool *s)
+{
+	return s->buf_at == table_segment(&s->table, s->cur.no)->end && s->buf_len == 0 &&
+	       s->n_gone == 0;
 }
 
 enum queue_result spool_commit(struct spool *s)
 {
 	enum queue_result r = flush_records(s);
 
+	if (r != QUEUE_OK)
+		return r;
+	carry_tombs(s);
+	if (is_empty(s))
+		return QUEUE_OK;
+	r = put_commit(s);
 	if (r == QUEUE_OK)
-		r = spool_run(s, Q_COMMIT);
-	if (r == QUEUE_OK)
-		s->outbox_last = s->outbox_row;
-	return r;
+		r = flush(s);
+	if (r == QUEUE_OK && fdatasync(s->cur.fd) != 0) {
+		r = spool_errno(s, "syncing the spool");
+		/* What the kernel has dropped of it is not known: never append to it again. */
+		s->cur.broken = true;
+	}
+	if (r != QUEUE_OK)
+		return r;
+	committed(s);
+	remove_dead(s);
+	return QUEUE_OK;
 }
 
 void spool_rollback(struct spool *s)
 {
-	/* Some errors have rolled back already (sqlite3_get_autocommit). */
-	if (!sqlite3_get_autocommit(s->db))
-		(void)sql_run(s->st[Q_ROLLBACK]);
-}
-
-void spool_checkpoint(struct spool *s, bool anyway)
-{
-	if (s->wal_pages < CHECKPOINT_PAGES && !anyway)
-		return;
-	/* A failure leaves everything in the WAL, where it is safe; the next commit tries again. */
-	if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) ==
-	    SQLITE_OK)
-		s->wal_pages = 0;
-}
-
-/* The WAL keeps its size otherwise. Not while somebody reads: nobody shall wait for this. */
-static void truncate_wal(struct spool *s)
-{
-	(void)sqlite3_busy_timeout(s->db, 0);
-	(void)sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-	(void)sqlite3_busy_timeout(s->db, SQL_BUSY_MS);
-}
-
-bool spool_shrink(struct spool *s, bool tight)
-{
-	char *q;
-	int64_t spare = one_int(s->db, "PRAGMA freelist_count") - (tight ? 0 : SPARE_PAGES);
-
-	if (spare <= 0) {
-		if (tight)
-			truncate_wal(s);
-		return false;
+	while (s->n_undo) {
+		struct entry e = s->undo[--s->n_undo];
+		(void)table_set(&s->table, e);
 	}
-	q = sqlite3_mprintf("PRAGMA incremental_vacuum(%d)",
-			    spare < SHRINK_PAGES ? (int)spare : SHRINK_PAGES);
-	bool ok = q && sqlite3_exec(s->db, q, NULL, NULL, NULL) == SQLITE_OK;
-	sqlite3_free(q);
-	spool_checkpoint(s, true); /* this is what makes the file shorter */
-	return ok;
+	drop_holds(s);
+	s->shadow_len = s->shadow_was;
+	s->buf_len = 0;
+	s->n_gone = s->n_new_rows = 0;
+	for (size_t i = 0; i < s->table.n_segs; i++)
+		s->table.segs[i].carried = false;
 }
+
+/* --- the reserve ----------------------------------------------------------------------------- */
 
 /* A small disk gets a small reserve. */
 bool spool_reserve_keep(struct spool *s)
 {
-	int fd;
-	off_t size = RESERVE_MAX;
+	off_t size = (off_t)s->reserve_bytes;
 
-	if (s->reserve_size)
+	if (s->reserved)
 		return true;
-	fd = open(s->reserve, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd = openat(s->files.dir, "reserve", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return false;
-	while (size >= RESERVE_MIN && posix_fallocate(fd, 0, size) != 0)
+	while (size >= (off_t)RESERVE_MIN && posix_fallocate(fd, 0, size) != 0)
 		size /= 2;
-	if (size >= RESERVE_MIN)
-		s->reserve_size = size;
-	else
-		(void)unlink(s->reserve);
+	s->reserved = size >= (off_t)RESERVE_MIN;
+	if (!s->reserved)
+		(void)unlinkat(s->files.dir, "reserve", 0);
 	close(fd);
-	return s->reserve_size > 0;
+	return s->reserved;
 }
 
+/* It becomes the segment that is written next: nobody else can have its room. */
 bool spool_reserve_use(struct spool *s)
 {
-	if (!s->reserve_size || unlink(s->reserve) != 0)
+	char name[SEG_NAME_MAX];
+	uint32_t no = s->next_seg;
+
+	if (!s->reserved)
 		return false;
-	s->reserve_size = 0;
+	spool_file_name(no, "seg", name);
+	int fd = openat(s->files.dir, "reserve", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || renameat(s->files.dir, "reserve", s->files.dir, name) != 0 ||
+	    fsync(s->files.dir) != 0) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	s->reserved = false;
+	close_segment(s);
+	s->next_seg = no + 1;
+	s->cur.no = no;
+	s->cur.fd = fd;
+	table_add_segment(&s->table, no);
 	return true;
 }
+
+/* --- operations ------------------------------------------------------------------------------ */
 
 enum queue_result spool_record(struct spool *s, const uint8_t *record, size_t len)
 {
@@ -400,16 +623,9 @@ enum queue_result spool_record(struct spool *s, const uint8_t *record, size_t le
 		if (r != QUEUE_OK)
 			return r;
 	}
-	if (s->records_len + len > s->records_cap) {
-		size_t cap = s->records_cap ? s->records_cap * 2 : 16384;
-		uint8_t *bigger = talloc_realloc(s, s->records, uint8_t, cap);
-		if (!bigger) {
-			snprintf(s->why, sizeof(s->why), "out of memory");
-			return QUEUE_ERROR;
-		}
-		s->records = bigger;
-		s->records_cap = cap;
-	}
+	if (s->records_len == 0)
+		s->records_len = 12; /* number and count */
+	s->records = spool_grow(s->records, s->records_len + len, &s->records_cap, 1);
 	memcpy(s->records + s->records_len, record, len);
 	s->records_len += len;
 	s->records_n++;
@@ -418,51 +634,292 @@ enum queue_result spool_record(struct spool *s, const uint8_t *record, size_t le
 
 enum queue_result spool_add(struct spool *s, const struct spool_message *m)
 {
-	enum queue_result r;
+	struct envelope e = {.key = m->key,
+			     .origin = s->cur.no,
+			     .size = (uint32_t)m->len,
+			     .account = m->account,
+			     .mail_from = m->mail_from,
+			     .mail_from_out = m->mail_from_out,
+			     .route = m->route,
+			     .esmtp = m->esmtp,
+			     .received_ms = m->received_ms,
+			     .life_from_ms = m->received_ms,
+			     .next_ms = m->received_ms,
+			     .hold = m->hold,
+			     .src = m->src,
+			     .src_port = m->src_port,
+			     .n = m->n_rcpts};
 
-	sql_bind(s->st[Q_ADD_MESSAGE], "issssiiiibiiis", m->key, m->id, m->account, m->mail_from,
-		 m->mail_from_out, (int64_t)m->len, (int64_t)m->esmtp.body, m->received_ms,
-		 (int64_t)m->hold, m->src.b, sizeof(m->src.b), (int64_t)m->src_port,
-		 spool_flags(&m->esmtp), (int64_t)m->esmtp.ret, m->esmtp.envid);
-	r = spool_run(s, Q_ADD_MESSAGE);
-	if (r == QUEUE_OK) {
-		sql_bind(s->st[Q_ADD_BODY], "ib", m->key, m->data, m->len);
-		r = spool_run(s, Q_ADD_BODY);
+	if (table_find(&s->table, m->key)) {
+		snprintf(s->why, sizeof(s->why), "there is a message %s already", m->id);
+		return QUEUE_ERROR;
 	}
-	for (uint32_t i = 0; r == QUEUE_OK && i < m->n_rcpts; i++) {
-		const struct queue_rcpt *t = &m->rcpts[i];
-		sql_bind(s->st[Q_ADD_RECIPIENT], "iisis", m->key, (int64_t)i, t->address,
-			 (int64_t)t->esmtp.notify, t->esmtp.orcpt);
-		r = spool_run(s, Q_ADD_RECIPIENT);
+	if (m->len > UINT32_MAX - RECORD_ALIGN) {
+		errno = EFBIG;
+		return spool_errno(s, "the message");
 	}
+	snprintf(e.id, sizeof(e.id), "%s", m->id);
+	e.rcpts = calloc(m->n_rcpts, sizeof(*e.rcpts));
+	if (!e.rcpts)
+		return no_memory(s);
+	for (uint32_t i = 0; i < m->n_rcpts; i++)
+		e.rcpts[i] = (struct env_rcpt){.address = m->rcpts[i].address,
+					       .orcpt = m->rcpts[i].esmtp.orcpt,
+					       .notify = m->rcpts[i].esmtp.notify};
+	enum queue_result r = spool_put_envelope(s, &e, m->data);
+	free(e.rcpts);
 	return r;
 }
 
-/* --- holds, times, outbox ---------------------------------------------------------------- */
+/* A record of this transaction that is not in the file yet. */
+static bool in_buffer(const struct spool *s, int64_t place)
+{
+	return place_seg(place) == s->cur.no && place_at(place) >= s->buf_at;
+}
+
+enum queue_result spool_get(struct spool *s, void *ctx, int64_t key, struct record *r,
+			    struct envelope *e, bool *found)
+{
+	const struct entry *t = table_find(&s->table, key);
+
+	*found = t != NULL;
+	if (!t)
+		return QUEUE_OK;
+	if (in_buffer(s, t->env)) {
+		enum queue_result q = flush(s); /* rare: two changes of one message in a commit */
+		if (q != QUEUE_OK)
+			return q;
+	}
+	if (spool_envelope_at(&s->files, ctx, t->env, r, e) != SPOOL_FOUND || e->key != key) {
+		snprintf(s->why, sizeof(s->why), "a message cannot be read at %08x-%llx",
+			 place_seg(t->env), (unsigned long long)place_at(t->env));
+		return QUEUE_ERROR;
+	}
+	e->body = t->body;
+	return QUEUE_OK;
+}
+
+uint8_t *spool_get_body(struct spool *s, void *ctx, int64_t body, size_t cap, size_t *len,
+			bool whole, enum queue_result *q)
+{
+	struct record r;
+	uint8_t *raw, *data = NULL;
+
+	*q = in_buffer(s, body) ? flush(s) : QUEUE_OK;
+	if (*q != QUEUE_OK)
+		return NULL;
+	enum spool_found f = spool_record_at(&s->files, ctx, body, &r, &raw);
+	if (f == SPOOL_FOUND) {
+		*len = r.body_len < cap ? r.body_len : cap;
+		data = talloc_size(ctx, *len + 1);
+		int fd = spool_files_get(&s->files, place_seg(body));
+		if (!data || fd < 0 || !spool_pread(fd, data, *len, spool_body_at(&r, body)) ||
+		    (whole && (*len != r.body_len || crc32c(0, data, *len) != r.body_crc))) {
+			talloc_free(data);
+			data = NULL;
+		}
+	}
+	if (!data) {
+		snprintf(s->why, sizeof(s->why), "a body cannot be read at %08x-%llx",
+			 place_seg(body), (unsigned long long)place_at(body));
+		*q = QUEUE_ERROR;
+	}
+	return data;
+}
+
+enum queue_result spool_update(struct spool *s, int64_t key, const struct spool_change *c)
+{
+	void *ctx = talloc_new(s);
+	struct record r;
+	struct envelope e;
+	bool found;
+	enum queue_result q = ctx ? spool_get_sound(s, ctx, key, &r, &e, &found) : no_memory(s);
+
+	if (q == QUEUE_OK && found) {
+		e.hold = c->hold;
+		e.next_ms = c->next_ms < 0 ? e.next_ms : c->next_ms;
+		e.life_from_ms = c->life_from_ms < 0 ? e.life_from_ms : c->life_from_ms;
+		e.route = c->route ? c->route : e.route;
+		q = spool_put_envelope(s, &e, NULL);
+	}
+	talloc_free(ctx);
+	return q;
+}
+
+enum queue_result spool_move(struct spool *s, int64_t key)
+{
+	void *ctx = talloc_new(s);
+	struct record r;
+	struct envelope e;
+	bool found;
+	size_t len;
+	enum queue_result q = ctx ? spool_get_sound(s, ctx, key, &r, &e, &found) : no_memory(s);
+
+	if (q == QUEUE_OK && found) {
+		const uint8_t *body = spool_get_body(s, ctx, e.body, SIZE_MAX, &len, true, &q);
+		bool damaged;
+		if (body)
+			q = spool_put_envelope(s, &e, body);
+		else if (q == QUEUE_ERROR)
+			q = spool_check(s, key, &damaged);
+	}
+	talloc_free(ctx);
+	return q;
+}
+
+/* --- holds, outbox ------------------------------------------------------------------------- */
+
+void spool_set_hold(struct spool *s, const char *account, const char *why)
+{
+	struct hold **p = &s->holds;
+
+	while (*p && strcmp((*p)->account, account) != 0)
+		p = &(*p)->next;
+	struct hold *old = *p, *h;
+	if (old) {
+		*p = old->next;
+		talloc_free(old);
+	}
+	if (!why)
+		return;
+	h = talloc_zero(s, struct hold);
+	if (!h || !(h->account = talloc_strdup(h, account)) || !(h->why = talloc_strdup(h, why)))
+		fatal("out of memory");
+	h->next = *p;
+	*p = h;
+}
+
+static enum queue_result change_hold(struct spool *s, const char *account, const char *why)
+{
+	struct hold *h = talloc_zero(s, struct hold);
+	size_t cap = 20 + strlen(account) + (why ? strlen(why) : 0);
+	uint8_t *buf = talloc_size(h, cap);
+	struct wire_out w;
+
+	if (!h || !buf)
+		return no_memory(s);
+	h->account = talloc_strdup(h, account);
+	h->why = why ? talloc_strdup(h, why) : NULL;
+	wire_out_init(&w, buf, cap);
+	wire_str(&w, account);
+	wire_u8(&w, why != NULL);
+	wire_str(&w, why ? why : "");
+	*s->new_holds_end = h;
+	s->new_holds_end = &h->next;
+	return h->account && (!why || h->why) ? spool_put(s, REC_HOLD, buf, w.len, NULL, 0, NULL)
+					      : no_memory(s);
+}
 
 enum queue_result spool_hold_account(struct spool *s, const char *account, const char *why)
 {
-	sql_bind(s->st[Q_HOLD], "ss", account, why);
-	return spool_run(s, Q_HOLD);
+	return change_hold(s, account, why);
 }
 
 enum queue_result spool_release_account(struct spool *s, const char *account)
 {
-	sql_bind(s->st[Q_RELEASE], "s", account);
-	return spool_run(s, Q_RELEASE);
-}
-
-enum queue_result spool_update(struct spool *s, int64_t key, uint8_t hold, int64_t next_ms,
-			       int64_t life_from_ms)
-{
-	int q = next_ms < 0 ? Q_UPDATE_HOLD : Q_UPDATE_TIMES;
-
-	sql_bind(s->st[q], next_ms < 0 ? "ii" : "iiii", key, (int64_t)hold, next_ms, life_from_ms);
-	return spool_run(s, q);
+	return change_hold(s, account, NULL);
 }
 
 enum queue_result spool_outbox_forget(struct spool *s, uint64_t seq)
 {
-	sql_bind(s->st[Q_FORGET], "i", (int64_t)seq);
-	return spool_run(s, Q_FORGET);
+	uint8_t buf[8];
+	struct wire_out w;
+
+	wire_out_init(&w, buf, sizeof(buf));
+	wire_u64(&w, seq);
+	if (seq > s->new_acked)
+		s->new_acked = seq;
+	return spool_put(s, REC_ACK, buf, w.len, NULL, 0, NULL);
+}
+
+/* --- opening --------------------------------------------------------------------------------- */
+
+static void new_instance(struct spool *s)
+{
+	uint8_t b[8];
+
+	if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
+		bug("getrandom failed");
+	for (size_t i = 0; i < sizeof(b); i++)
+		snprintf(s->instance + 2 * i, 3, "%02x", b[i]);
+}
+
+/* A segment, and the reserve, is at most a sixteenth of the disk. */
+static void choose_sizes(struct spool *s)
+{
+	struct statvfs v;
+
+	s->segment_bytes = SPOOL_SEGMENT;
+	s->reserve_bytes = RESERVE_MAX;
+	if (fstatvfs(s->files.dir, &v) != 0 || !v.f_blocks)
+		return;
+	uint64_t part = (uint64_t)v.f_blocks * v.f_frsize / 16;
+	part = part < RESERVE_MIN ? RESERVE_MIN : part;
+	if (part < s->segment_bytes)
+		s->segment_bytes = part;
+	if (part < s->reserve_bytes)
+		s->reserve_bytes = part;
+}
+
+static bool open_dir(struct spool *s, char **err)
+{
+	if ((mkdir(s->path, 0700) != 0 && errno != EEXIST) ||
+	    spool_files_open(&s->files, s->path) < 0) {
+		if (asprintf(err, "%s: %s", s->path, strerror(errno)) < 0)
+			*err = NULL;
+		return false;
+	}
+	return true;
+}
+
+struct spool *spool_open(const char *dir, const struct dsn_host *host, char **err)
+{
+	struct spool *s = talloc_zero(NULL, struct spool);
+
+	if (!s)
+		fatal("out of memory");
+	s->host.hostname = s->own.hostname = talloc_strdup(s, host->hostname);
+	s->host.postmaster = s->own.postmaster = talloc_strdup(s, host->postmaster);
+	s->host.smarthost = s->own.smarthost = talloc_strdup(s, host->smarthost);
+	s->path = talloc_strdup(s, dir);
+	if (!s->path || !s->own.hostname || !s->own.postmaster || !s->own.smarthost)
+		fatal("out of memory");
+	s->cur.fd = s->files.dir = -1;
+	s->new_holds_end = &s->new_holds;
+	s->next_seg = 1;
+	pthread_mutex_init(&s->rows.lock, NULL);
+	table_init(&s->table);
+	if (!open_dir(s, err) || !spool_recover(s, err)) {
+		spool_close(s);
+		return NULL;
+	}
+	choose_sizes(s);
+	if (!s->instance[0])
+		new_instance(s);
+	(void)spool_reserve_keep(s);
+	if (!spool_take_over(s, err)) {
+		spool_close(s);
+		return NULL;
+	}
+	remove_dead(s);
+	return s;
+}
+
+void spool_close(struct spool *s)
+{
+	if (!s)
+		return;
+	close_segment(s);
+	spool_files_close(&s->files);
+	table_free(&s->table);
+	pthread_mutex_destroy(&s->rows.lock);
+	free(s->rows.row);
+	free(s->new_rows);
+	free(s->moved);
+	free(s->records);
+	free(s->shadow);
+	free(s->buf);
+	free(s->undo);
+	free(s->gone);
+	talloc_free(s);
 }

@@ -1,11 +1,12 @@
 /*
- * spool - the queue on disk: <state_dir>/msa/spool.db (SQLite, WAL, synchronous=FULL).
- * docs/decisions/0004-spool.md says why.
+ * spool - the queue on disk: a log of segments in <state_dir>/msa/spool/.
+ * docs/decisions/0013-segments.md says why, record.h what the bytes are.
  *
- * struct spool writes; one thread at a time, in practice the writer's. struct spool_reader only
- * reads, one a thread or process. Nothing here reads a clock. Results are enum queue_result:
- * QUEUE_FULL when the disk (or a file size limit) is, QUEUE_ERROR for anything else; the reason is
- * in spool_why(). After any failure the transaction must be rolled back.
+ * struct spool writes; one thread at a time, in practice the writer's (the two calls about the
+ * outbox that say so are for any). struct spool_reader only reads, one a thread or process.
+ * Nothing here reads a clock. Results are enum queue_result: QUEUE_FULL when the disk (or a file
+ * size limit) is, QUEUE_ERROR for anything else; the reason is in spool_why(). After any failure
+ * the transaction must be rolled back.
  */
 #ifndef MSA_QUEUE_SPOOL_H
 #define MSA_QUEUE_SPOOL_H
@@ -23,44 +24,47 @@
 
 struct spool;
 
+enum spool_found { SPOOL_FOUND, SPOOL_GONE, SPOOL_FAILED };
+
 #define SPOOL_INSTANCE_MAX 33
 #define SPOOL_OUTBOX_ROW   (256u << 10) /* bytes; a commit with more makes several rows */
+#define SPOOL_SEGMENT	   (32u << 20)	/* bytes of a segment; less on a small disk */
 
-/* Creates or migrates. NULL with *err (malloc'd, says what to do). host fills Reporting-MTA and
- * From: of notifications; both are copied. */
-struct spool *spool_open(const char *path, const struct dsn_host *host, char **err);
+/*
+ * dir: is made when it is not there; a spool of older versions in <dir>.db is taken over. Recovers:
+ * a commit that was cut short is undone, what is damaged is put aside and reported. NULL with *err
+ * (malloc'd, says what to do). host fills Reporting-MTA and From: of notifications; both are
+ * copied.
+ */
+struct spool *spool_open(const char *dir, const struct dsn_host *host, char **err);
 void spool_close(struct spool *s);
 const char *spool_instance(const struct spool *s);
 /* In words, of the last failure; until the next call. */
 const char *spool_why(const struct spool *s);
 
 enum queue_result spool_begin(struct spool *s);
-/* Stores the records gathered since spool_begin() in the outbox and syncs. */
+/* Stores the records gathered since spool_begin() in the outbox, syncs, and removes segments that
+ * nobody needs any more. */
 enum queue_result spool_commit(struct spool *s);
 void spool_rollback(struct spool *s);
-/* Moves the WAL into the database when it has grown enough, or anyway; outside a transaction,
- * between commits. */
-void spool_checkpoint(struct spool *s, bool anyway);
 /*
- * Give the disk back what deleted mail has left in the file, a slice at a time; some of it stays
- * for the next messages, nothing when the disk is tight. True: there is more, call again.
- */
-bool spool_shrink(struct spool *s, bool tight);
-/*
- * Disk space kept back in <path>.reserve, so that mail can leave when the disk is full: a delete
- * needs room before it makes any. keep(): take it (again), false when the disk has not got it.
- * use(): give it to the spool, false when it was given before.
+ * Disk space kept back in <dir>/reserve, so that mail can leave when the disk is full: to write
+ * down what is done needs room before it makes any. keep(): take it (again), false when the disk
+ * has not got it. use(): give it to the spool, false when it was given before.
  */
 bool spool_reserve_keep(struct spool *s);
 bool spool_reserve_use(struct spool *s);
-/* Number of the newest outbox row that was committed; 0: none since spool_open() found none. */
+/* Number of the newest outbox row that was committed; 0: none ever. */
 uint64_t spool_outbox_last(const struct spool *s);
+/* Octets of the rows that accounting has not acknowledged. From any thread. */
+uint64_t spool_outbox_bytes(struct spool *s);
 
 /* --- in a transaction ------------------------------------------------------------------ */
 
 struct spool_message {
 	int64_t key;
 	const char *id, *account, *mail_from, *mail_from_out;
+	const char *route; /* an operator's word for it; NULL or "": by the rules */
 	const struct queue_rcpt *rcpts;
 	uint32_t n_rcpts;
 	const uint8_t *data;
@@ -96,16 +100,37 @@ struct spool_settle {
 	uint32_t delivered, bounced, deferred;
 	bool notified; /* dsn_id is in the spool, dsn_size bytes */
 	uint64_t dsn_size;
-	bool double_bounce; /* there was nobody to tell */
+	bool double_bounce;	  /* there was nobody to tell */
+	int64_t place, dsn_place; /* where they are now, when not gone, when notified */
+	char *dests;		  /* spool_dests() of who still waits; malloc'd, NULL when gone */
+	char *dsn_dests;	  /* of the notification, when there is one; malloc'd */
 };
 enum queue_result spool_settle(struct spool *s, struct spool_settle *t);
 
 enum queue_result spool_hold_account(struct spool *s, const char *account, const char *why);
 enum queue_result spool_release_account(struct spool *s, const char *account);
-/* Set hold bits; next_ms when it is not -1, and with it life_from_ms when that is not -1. A key
- * that is not there is no error. */
-enum queue_result spool_update(struct spool *s, int64_t key, uint8_t hold, int64_t next_ms,
-			       int64_t life_from_ms);
+struct spool_change {
+	uint8_t hold;
+	int64_t next_ms, life_from_ms; /* -1: as they are */
+	const char *route;	       /* NULL: as it is */
+};
+/* A key that is not there is no error. */
+enum queue_result spool_update(struct spool *s, int64_t key, const struct spool_change *c);
+/* Copies a message to the end of the log, so that its segment can go. A key that is not there is no
+ * error. */
+enum queue_result spool_move(struct spool *s, int64_t key);
+/* Looks at a message that could not be read: *damaged when it is not what was written; then it is
+ * put aside and gone. */
+enum queue_result spool_check(struct spool *s, int64_t key, bool *damaged);
+/* Where the message is now, for readers; 0: not there. */
+int64_t spool_place(const struct spool *s, int64_t key);
+/* The outbox rows of a segment are moved to the end of the log, too. */
+enum queue_result spool_move_rows(struct spool *s, uint32_t seg);
+/*
+ * Keys of messages that keep a segment from being removed which is nearly empty; malloc'd, *n of
+ * them at most max, NULL when there is no such segment. Move them, and the rows of that segment.
+ */
+int64_t *spool_stragglers(struct spool *s, size_t max, size_t *n, uint32_t *seg);
 enum queue_result spool_outbox_forget(struct spool *s, uint64_t seq);
 
 /* --- at start ---------------------------------------------------------------------------- */
@@ -113,27 +138,34 @@ enum queue_result spool_outbox_forget(struct spool *s, uint64_t seq);
 struct spool_row {
 	char id[QUEUE_ID_LEN + 1];
 	int64_t key, received_ms, life_from_ms, next_ms;
+	int64_t place;
 	const char *account;
+	const char *dests; /* spool_dests() of who still waits */
 	uint64_t size;
 	uint32_t attempts;
 	uint8_t hold;
+	bool routed; /* an operator gave it a route */
 };
-/* Every message in order of key, then every account hold. False: *err as in spool_open(). */
+/* Every message in any order, then every account hold. False: *err as in spool_open(). */
 bool spool_load(struct spool *s, void (*message)(const struct spool_row *r, void *arg),
 		void (*hold)(const char *account, const char *why, void *arg), void *arg,
 		char **err);
 
 /* --- reading (spool_read.c) --------------------------------------------------------------- */
 
+/*
+ * A message is read by its place, which spool_place() gave: it changes with the message's state and
+ * when it is moved. A place that was left may be GONE, or FAILED, when it is asked for again.
+ */
 struct spool_reader;
 
-/* Text of failures is malloc'd. A call that takes longer than 2 s is broken off and fails. */
-struct spool_reader *spool_reader_open(const char *path, char **err);
+/* Text of failures is malloc'd. */
+struct spool_reader *spool_reader_open(const char *dir, char **err);
 void spool_reader_close(struct spool_reader *r);
 
 struct spool_envelope {
 	char id[QUEUE_ID_LEN + 1];
-	char *mail_from_out;
+	char *mail_from_out, *route;
 	uint64_t size;
 	struct esmtp_mail esmtp;
 	uint32_t n;
@@ -143,43 +175,38 @@ struct spool_envelope {
 		struct esmtp_rcpt esmtp;
 	} * rcpts; /* those to be tried in this round, at most max */
 };
-enum spool_found { SPOOL_FOUND, SPOOL_GONE, SPOOL_FAILED };
-/* *e is talloc'd under ctx. */
-enum spool_found spool_read_envelope(struct spool_reader *r, void *ctx, int64_t key, uint32_t max,
+/* *e is talloc'd under ctx. The body was looked at too: FAILED when it is damaged. */
+enum spool_found spool_read_envelope(struct spool_reader *r, void *ctx, int64_t place, uint32_t max,
 				     struct spool_envelope **e);
 /* Up to cap octets of the body from off on; fewer only at its end. False: not readable. */
-bool spool_read_body(struct spool_reader *r, int64_t key, uint64_t off, uint8_t *buf, size_t cap,
+bool spool_read_body(struct spool_reader *r, int64_t place, uint64_t off, uint8_t *buf, size_t cap,
 		     size_t *got);
 
-/* Outbox rows after seq, oldest first, until fn says false. False: not readable. */
-bool spool_read_outbox(struct spool_reader *r, uint64_t after,
+/* Outbox rows after seq, oldest first, until fn says false. From the reader's thread, which may be
+ * another than the writer's. False: not readable. */
+bool spool_read_outbox(struct spool *s, struct spool_reader *r, uint64_t after,
 		       bool (*fn)(uint64_t seq, uint32_t n, const uint8_t *records, size_t len,
 				  void *arg),
 		       void *arg);
 
 struct spool_detail {
-	const char *mail_from;
+	const char *mail_from, *route;
 	uint32_t rcpts;		  /* still waiting */
 	const char *rcpt_domains; /* distinct, blank-separated, at most 512 octets */
 	const char *last_reply;
 };
 /* Valid until the next call on r. */
-enum spool_found spool_read_detail(struct spool_reader *r, int64_t key, struct spool_detail *d);
+enum spool_found spool_read_detail(struct spool_reader *r, int64_t place, struct spool_detail *d);
 struct spool_recipient {
 	const char *address, *state, *status, *reply;
 };
-bool spool_read_recipients(struct spool_reader *r, int64_t key,
+bool spool_read_recipients(struct spool_reader *r, int64_t place,
 			   void (*fn)(const struct spool_recipient *t, void *arg), void *arg);
 /* Header section of the body, at most 64 KB, talloc'd under ctx and NUL-terminated; NULL when not
  * readable. */
-char *spool_read_headers(struct spool_reader *r, void *ctx, int64_t key);
-/* Keys of messages that still have a recipient in domain, ascending. */
-bool spool_read_domain(struct spool_reader *r, const char *domain,
-		       void (*fn)(int64_t key, void *arg), void *arg);
-/* One row a domain and message still waiting. */
-bool spool_read_grid(struct spool_reader *r,
-		     void (*fn)(int64_t key, const char *domain, int64_t received_ms,
-				uint32_t rcpts, void *arg),
-		     void *arg);
+char *spool_read_headers(struct spool_reader *r, void *ctx, int64_t place);
+
+/* "DOMAIN COUNT DOMAIN COUNT" of n addresses in order of domain; malloc'd, "" when n is 0. */
+char *spool_dests(const char *const *addresses, size_t n);
 
 #endif

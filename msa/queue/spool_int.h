@@ -1,70 +1,129 @@
 /*
- * spool_int - what spool.c and spool_settle.c share: the writing handle. Includes sqlite3.h, so
- * only spool*.c may include it.
+ * spool_int - what the files of the writing side share: the handle and its transaction.
  */
 #ifndef MSA_QUEUE_SPOOL_INT_H
 #define MSA_QUEUE_SPOOL_INT_H
 
+#include <pthread.h>
 #include <sys/types.h>
 
 #include "msa/queue/spool.h"
-#include "msa/queue/spool_sql.h"
+#include "msa/queue/spool_file.h"
+#include "msa/queue/spool_table.h"
 
-/* Recipient states. WAITING: to be tried in the coming or current round; DEFERRED: tried in the
- * current round. */
-enum { R_WAITING = 0, R_DEFERRED = 1, R_DELIVERED = 2, R_BOUNCED = 3 };
+#define SPOOL_FORMAT 1 /* of the segments; one that is newer is refused */
 
-enum {
-	Q_BEGIN,
-	Q_COMMIT,
-	Q_ROLLBACK,
-	Q_ADD_MESSAGE,
-	Q_ADD_RECIPIENT,
-	Q_ADD_BODY,
-	Q_ADD_OUTBOX,
-	Q_GET_MESSAGE,
-	Q_DONE_RECIPIENT,
-	Q_DEFER_RECIPIENT,
-	Q_WAITING,
-	Q_COUNT,
-	Q_NEW_ROUND,
-	Q_DELAY_TOLD,
-	Q_SET_MESSAGE,
-	Q_HEADERS,
-	Q_DEL_MESSAGE,
-	Q_DEL_RECIPIENTS,
-	Q_DEL_BODY,
-	Q_HOLD,
-	Q_RELEASE,
-	Q_UPDATE_HOLD,
-	Q_UPDATE_TIMES,
-	Q_FORGET,
-	Q_LOAD,
-	Q_LOAD_HOLDS,
-	Q_N
+struct hold {
+	char *account, *why; /* talloc'd under the hold */
+	struct hold *next;
+};
+
+/* A row of the outbox that accounting has not acknowledged. Numbers follow each other. */
+struct row {
+	int64_t place;
+	uint32_t n, len;
+};
+
+struct rows {
+	pthread_mutex_t lock; /* of all of it */
+	uint64_t first;	      /* number of row[0] */
+	size_t start, n, cap; /* row[start .. start + n) are kept */
+	struct row *row;
+	uint64_t bytes;
 };
 
 struct spool {
-	sqlite3 *db;
-	sqlite3_stmt *st[Q_N];
+	char *path;
+	struct spool_files files;
+	struct table table;
+	struct hold *holds;
+	struct rows rows;
 	char instance[SPOOL_INSTANCE_MAX];
 	char why[256];
 	struct {
 		char *hostname, *postmaster, *smarthost;
 	} own;
 	struct dsn_host host;
-	uint8_t *records; /* for the outbox, of the transaction under way */
+	uint64_t acked, outbox_last; /* committed */
+	uint64_t segment_bytes, reserve_bytes;
+	bool reserved;
+	uint32_t next_seg;
+	uint64_t batch;
+
+	/* the segment being written */
+	struct {
+		uint32_t no; /* 0: none yet */
+		int fd;
+		bool broken; /* what follows its end on the disk is not known: go on in another */
+	} cur;
+	/* its records with their heads, for the index file it gets at its end */
+	uint8_t *shadow;
+	size_t shadow_len, shadow_cap;
+
+	/* the transaction */
+	uint8_t *buf; /* of what is not written yet, from buf_at on */
+	size_t buf_len, buf_cap;
+	uint64_t buf_at;
+	size_t shadow_was;
+	struct entry *undo;
+	size_t n_undo, undo_cap;
+	struct tomb *gone;
+	size_t n_gone, gone_cap;
+	uint32_t messages;			 /* new in it */
+	struct hold *new_holds, **new_holds_end; /* why NULL: released */
+	uint64_t new_acked, new_outbox;
+	struct row *new_rows;
+	size_t n_new_rows;
+	struct {
+		uint64_t seq;
+		int64_t place;
+	} * moved; /* rows of the outbox */
+	size_t n_moved, moved_cap;
+	uint8_t *records; /* events for the outbox */
 	size_t records_len, records_cap;
 	uint32_t records_n;
-	uint64_t outbox_row, outbox_last; /* newest in the transaction, newest committed */
-	int wal_pages;
-	char *reserve;	    /* path */
-	off_t reserve_size; /* 0: not kept now */
 };
 
-/* The result that rc stands for; keeps the database's words for spool_why(). */
-enum queue_result spool_failed(struct spool *s, int rc);
-/* Run the bound statement q, which returns no rows. */
-enum queue_result spool_run(struct spool *s, int q);
+/* spool.c */
+enum queue_result spool_errno(struct spool *s, const char *what);
+/* Append a record to the transaction; *place when not NULL. */
+enum queue_result spool_put(struct spool *s, enum record_type type, const uint8_t *head,
+			    size_t head_len, const uint8_t *body, size_t body_len, int64_t *place);
+/* The same of an envelope: a message with its body, or (body NULL) a newer envelope of one. Sets
+ * the entry. */
+enum queue_result spool_put_envelope(struct spool *s, struct envelope *e, const uint8_t *body);
+/* The message is done with: at the commit. */
+void spool_gone(struct spool *s, const struct envelope *e);
+/* The newest envelope, views into memory under ctx, what this transaction wrote included. */
+enum queue_result spool_get(struct spool *s, void *ctx, int64_t key, struct record *r,
+			    struct envelope *e, bool *found);
+/* The same; one that is damaged is put aside and then not found. */
+enum queue_result spool_get_sound(struct spool *s, void *ctx, int64_t key, struct record *r,
+				  struct envelope *e, bool *found);
+/* Up to cap octets of a body; NULL with *r. talloc'd under ctx. */
+uint8_t *spool_get_body(struct spool *s, void *ctx, int64_t body, size_t cap, size_t *len,
+			bool whole, enum queue_result *r);
+void *spool_grow(void *p, size_t n, size_t *cap, size_t size);
+void spool_set_hold(struct spool *s, const char *account, const char *why);
+uint8_t *spool_state(struct spool *s, const struct segment *before, size_t *len);
+/* Begin a segment; false with errno. */
+bool spool_new_segment(struct spool *s);
+
+/* The outbox rows in memory, by number; each locks. */
+void rows_add(struct spool *s, uint64_t seq, const struct row *r);
+void rows_forget(struct spool *s, uint64_t upto);
+bool rows_get(struct spool *s, uint64_t after, uint64_t *seq, struct row *r);
+void rows_moved(struct spool *s, uint64_t seq, int64_t place);
+
+/* spool_load.c */
+bool spool_recover(struct spool *s, char **err);
+/* The index file of a finished segment: what of it would be needed at a start. */
+void spool_write_index(struct spool *s, const struct segment *g);
+
+/* spool_dests() of the recipients who still wait. */
+char *spool_envelope_dests(const struct envelope *e);
+
+/* spool_old.c: takes <dir>.db over, when it is there. */
+bool spool_take_over(struct spool *s, char **err);
 
 #endif

