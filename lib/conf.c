@@ -32,7 +32,7 @@ const char *const conf_sections[] = {
     "common", "kernel-rules", "nfq",	    "notice", "msa",
     "milter", "ratelimit",    "detector",   "accounting", "webui",  NULL,
 };
-const char *const conf_groups[] = {"class", "pool", "route", NULL};
+const char *const conf_groups[] = {"class", "pool", "route", "limit", "account-class", NULL};
 #define N_SECTIONS (sizeof conf_sections / sizeof *conf_sections - 1)
 #define N_GROUPS   (sizeof conf_groups / sizeof *conf_groups - 1)
 
@@ -150,7 +150,7 @@ static void unknown_name(struct parse *p, const cfg_t *cfg, const char *name)
 	if (!known_section(cfg->name)) {
 		fail(p, cfg->line,
 		     "unknown section '%s'; known are common, kernel-rules, nfq, msa, ratelimit, detector, "
-		     "accounting, webui, class NAME, pool NAME, and include(\"FILE\")",
+		     "accounting, webui, class NAME, pool NAME, limit NAME, account-class NAME, and include(\"FILE\")",
 		     shown);
 		return;
 	}

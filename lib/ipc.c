@@ -13,6 +13,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -343,6 +344,11 @@ void ipc_accept(struct ipc_conn *c, const struct ipc_handlers *h, void *arg)
 {
 	c->h = *h;
 	c->arg = arg;
+}
+
+int ipc_take_fd(struct ipc_conn *c)
+{
+	return fcntl(bufferevent_getfd(c->bev), F_DUPFD_CLOEXEC, 0);
 }
 
 static void on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len,

@@ -50,6 +50,9 @@ struct ipc_listener *ipc_listen(struct event_base *base, const char *path, mode_
 				void *arg, char **err);
 /* Inside accepted(): who handles this connection. */
 void ipc_accept(struct ipc_conn *c, const struct ipc_handlers *h, void *arg);
+/* Inside accepted(): the connection's descriptor, now the caller's, for who reads it himself; then
+ * return false. -1 with errno. */
+int ipc_take_fd(struct ipc_conn *c);
 /* Hand the socket file to uid/gid before privileges are dropped; false with errno. */
 bool ipc_listener_chown(struct ipc_listener *l, uid_t uid, gid_t gid);
 void ipc_listener_free(struct ipc_listener *l); /* closes and unlinks; connections live on */

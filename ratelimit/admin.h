@@ -1,6 +1,6 @@
 /*
- * admin - ratelimitd's JSON requests (limit.show, limit.set, limit.reset, stats) on a limiter.
- * Pure. docs/protocols/ratelimit.md
+ * admin - ratelimitd's JSON requests (limit.show, limit.set, limit.reset, limit.class, limit.list,
+ * limit.selftest, stats) on a limiter. Pure. docs/protocols/ratelimit.md
  */
 #ifndef RATELIMIT_ADMIN_H
 #define RATELIMIT_ADMIN_H
@@ -14,9 +14,10 @@
 struct admin_result {
 	bool ok;
 	json_t *value;	       /* a new reference: the result, or the error in words (a string) */
-	bool standing_changed; /* an override changed: make it durable before answering */
+	bool standing_changed; /* make it durable before answering */
+	bool changed;	       /* something changed: log it */
 	const char *op;	       /* static; NULL when it is none of ours */
-	char account[RL_ACCOUNT_MAX + 1];
+	char name[RL_ACCOUNT_MAX + 1]; /* whom it is about; "" */
 };
 
 /* text: len bytes of {"op":…,"args":{…}}. */

@@ -115,7 +115,7 @@ static void load(struct disk *d, struct limiter *l, enum snapshot_kind kind,
 		set_aside(d, path, err);
 	else
 		log_event(LOG_INFO, "-", "ratelimit", "snapshot-read", LS("file", path),
-			  LI("bytes", len), LI("accounts", limiter_accounts(l)),
+			  LI("bytes", len), LI("accounts", subjects_count(limiter_subjects(l))),
 			  LI("left_out", left_out));
 	free(data);
 }

@@ -2,634 +2,631 @@
  * limiter - what ratelimitd knows and decides. Pure: times are passed in, results passed out.
  *
  * Order of a decision: a penalty in force answers alone (suspended: refuse; held: accept on hold up
- * to a ceiling a day); then the limits, all or nothing; then, for what was counted or refused, the
- * detector. So the message that trips the detector is itself held. In mode observe limits and
- * detector only report; penalties somebody set are answered all the same.
+ * to a ceiling a day); then the declared size of the account's class; then every limit, all or
+ * nothing; then, for what was counted or refused, the detector. So the message that trips the
+ * detector is itself held. In mode observe limits and detector only report; penalties somebody set
+ * are answered all the same.
+ *
+ * What an ask does not bring (sessions, failed logins, rejected recipients) it does not add: such a
+ * limit refuses mail while it is exceeded, so that max are let through and what follows the next
+ * one is not.
  *
  * Trusted with account names and hashes of recipients. Diagnostics: struct limiter_outcome and
- * limiter_stats(), which the server logs and exports. Known gaps: when `accounts` are all in use,
- * an account idle for an hour is forgotten before its day is over; when none is that idle, a new
- * account is answered RL_DOWN.
+ * limiter_stats(), which the server logs and exports. Known gaps: when room runs out, who has been
+ * idle for an hour is forgotten before its day is over; when none is that idle, a new account is
+ * answered RL_DOWN.
  */
 #include "ratelimit/limiter.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/proc.h"
+#include "ratelimit/limiter_int.h"
 
-#define MINUTE_MS	 60000
-#define HOUR_MS		 (60 * MINUTE_MS)
-#define IDLE_MS		 HOUR_MS	/* may be evicted when there is no room */
-#define AGED_MS		 (25 * HOUR_MS) /* every counter is empty by then */
-#define REFUSED_SLOT_MS	 10000
 #define REFUSAL_EVERY_MS 1000
-
-const char *const unit_names[N_UNITS] = {"messages", "recipients"};
-const char *const window_names[N_WINDOWS] = {"1m", "1h", "1d"};
-const char *const window_words[N_WINDOWS] = {"minute", "hour", "day"};
-
-static const struct bucket_shape shapes[N_WINDOWS] = {
-    [WINDOW_MINUTE] = {.slot_ms = 1000, .slots = 60},
-    [WINDOW_HOUR] = {.slot_ms = 60000, .slots = 60},
-    [WINDOW_DAY] = {.slot_ms = 900000, .slots = 96},
-};
-
-struct limiter {
-	struct limiter_conf conf;
-	struct table table;
-	struct limiter_stats stats;
-};
+#define REFUND_MAX_MS	 600000
 
 /* A limit that an ask would break. */
 struct hit {
 	int64_t retry_ms; /* 0: none */
-	enum unit unit;
-	enum window window;
+	const struct limit *row;
 	uint64_t would_be;
-	int64_t limit;
+	int64_t max;
 };
 
-struct limiter *limiter_new(const struct limiter_conf *conf, uint64_t seed)
+/* --- who -------------------------------------------------------------------------------------- */
+
+static void ref(struct asking *q, enum limit_key key, const char *name, size_t len)
 {
-	struct limiter *l = calloc(1, sizeof *l);
-	if (!l)
-		fatal("out of memory");
-	l->conf = *conf;
-	table_init(&l->table, (size_t)conf->accounts, seed);
-	return l;
+	q->ref[key].name = name;
+	q->ref[key].len = len > SUBJECT_NAME_MAX ? 0 : len;
 }
 
-static void account_free(struct account *a)
+static void ref_address(struct asking *q, const struct addr *a)
 {
-	for (int u = 0; u < N_UNITS; u++)
-		for (int w = 0; w < N_WINDOWS; w++)
-			bucket_clear(&a->used[u][w]);
-	bucket_clear(&a->held);
-	bucket_clear(&a->refused);
-	distinct_clear(&a->seen);
-	free(a->penalty);
-	free(a->over);
-	free(a);
+	static const struct addr none;
+	const struct limiter_conf *c = &q->l->conf;
+	struct prefix p;
+	if (!a || addr_eq(a, &none))
+		return;
+	p.len = (uint8_t)(addr_is4(a) ? c->prefix4 : c->prefix6);
+	addr_mask(a, p.len, &p.a);
+	prefix_format(&p, q->address);
+	ref(q, KEY_ADDRESS, q->address, strlen(q->address));
+	if (q->ref[KEY_ACCOUNT].len == 0)
+		return;
+	int n = snprintf(q->both, sizeof q->both, "%s %s", q->ref[KEY_ACCOUNT].name, q->address);
+	ref(q, KEY_ACCOUNT_ADDRESS, q->both, n < 0 ? 0 : (size_t)n);
 }
 
-static void free_list(struct table_node *n)
+static bool addresses_matter(const struct limiter *l)
 {
-	while (n) {
-		struct table_node *next = n->newer;
-		account_free((struct account *)n);
-		n = next;
+	return l->conf.limits.key_used[KEY_ADDRESS] || l->conf.limits.key_used[KEY_ACCOUNT_ADDRESS];
+}
+
+static void find_class(struct asking *q)
+{
+	const struct limits *ls = &q->l->conf.limits;
+	const char *name = standing_class(q->st[TARGET_ACCOUNT], q->now->utc_ms);
+	if (!name)
+		name = standing_class(q->st[TARGET_DOMAIN], q->now->utc_ms);
+	q->class = q->declared = CLASS_ALL;
+	if (!name)
+		return;
+	q->declared = limits_class(ls, name);
+	if (q->declared != CLASS_ALL && class_open(&ls->class[q->declared], q -> now -> minute))
+		q->class = q->declared;
+	q->st[TARGET_CLASS] = standing_find(q->l->standings, TARGET_CLASS, name);
+}
+
+void asking_init(struct asking *q, struct limiter *l, const struct limiter_who *who,
+		 const struct moment *now)
+{
+	const char *account = who->account ? who->account : "", *at = strrchr(account, '@');
+	const char *realm = at ? at + 1 : "", *domain = who->domain ? who->domain : "";
+	memset(q->ref, 0, sizeof q->ref);
+	memset(q->st, 0, sizeof q->st);
+	q->l = l;
+	q->now = now;
+	ref(q, KEY_ACCOUNT, account, strlen(account));
+	ref(q, KEY_REALM, realm, strlen(realm));
+	ref(q, KEY_DOMAIN, *domain ? domain : realm, strlen(*domain ? domain : realm));
+	if (addresses_matter(l))
+		ref_address(q, who->address);
+	q->st[TARGET_ACCOUNT] = standing_find(l->standings, TARGET_ACCOUNT, account);
+	q->st[TARGET_DOMAIN] = standing_find(l->standings, TARGET_DOMAIN, *realm ? realm : domain);
+	if (q->ref[KEY_ADDRESS].len)
+		q->st[TARGET_ADDRESS] = standing_find(l->standings, TARGET_ADDRESS, q->address);
+	find_class(q);
+}
+
+struct subject *asking_subject(struct asking *q, enum limit_key key)
+{
+	struct subject_ref *r = &q->ref[key];
+	if (r->len > 0 && r->handle == 0)
+		r->handle = subjects_find(q->l->subjects, key, r->name, r->len);
+	return r->handle ? subject_at(q->l->subjects, r->handle) : NULL;
+}
+
+/* Found or made; NULL: no room, or no such name. */
+static struct subject *need_subject(struct asking *q, enum limit_key key)
+{
+	struct subject_ref *r = &q->ref[key];
+	if (r->handle)
+		subjects_touch(q->l->subjects, r->handle, q->now->mono_ms);
+	else if (r->len > 0)
+		r->handle =
+		    subjects_get(q->l->subjects, key, r->name, r->len, q->now->mono_ms, IDLE_MS);
+	return r->handle ? subject_at(q->l->subjects, r->handle) : NULL;
+}
+
+/* --- what holds ------------------------------------------------------------------------------- */
+
+static bool about_addresses(const struct limit *r)
+{
+	return r->key == KEY_ADDRESS || r->key == KEY_ACCOUNT_ADDRESS;
+}
+
+void asking_effective(const struct asking *q, const struct limit *r, struct limiter_row *out)
+{
+	out->limit = r;
+	out->max = r->max;
+	out->observe = r->observe;
+	out->over = NULL;
+	for (int t = 0; t < N_TARGETS && !out->over; t++) {
+		if (!q->st[t] || (t == TARGET_ADDRESS && !about_addresses(r)))
+			continue;
+		out->over = standing_override(q->st[t], r->name, q->now->utc_ms);
+		out->over_of = (enum target)t;
+	}
+	if (out->over && out->over->max >= 0)
+		out->max = out->over->max;
+	if (out->over && out->over->mode != OVERRIDE_SAME)
+		out->observe = out->over->mode == OVERRIDE_OBSERVE;
+	out->observe |= q->l->conf.mode == MODE_OBSERVE;
+}
+
+static uint32_t amount(const struct rl_ask *ask, enum unit u)
+{
+	uint64_t kib = ask->bytes / 1024 + (ask->bytes % 1024 != 0);
+	switch (u) {
+	case UNIT_MESSAGES:
+		return ask->messages;
+	case UNIT_RECIPIENTS:
+		return ask->rcpts;
+	case UNIT_BYTES:
+		return kib > UINT32_MAX ? UINT32_MAX : (uint32_t)kib;
+	default:
+		return 0;
 	}
 }
 
-void limiter_free(struct limiter *l)
+/* The hashes of what is to be different. */
+static const uint64_t *hashes(const struct rl_ask *ask, enum unit u, uint32_t *n)
 {
-	if (!l)
-		return;
-	free_list(l->table.free_list.oldest);
-	free_list(l->table.pinned_list.oldest);
-	table_done(&l->table);
-	free(l);
+	*n = ask->n_hash;
+	if (u == UNIT_DISTINCT_RCPTS)
+		return ask->rcpt_hash;
+	if (u == UNIT_DISTINCT_DOMAINS) {
+		*n = ask->domain_hash ? ask->n_hash : 0;
+		return ask->domain_hash;
+	}
+	*n = ask->sender_hash != 0;
+	return &ask->sender_hash;
 }
 
-void limiter_configure(struct limiter *l, const struct limiter_conf *conf)
+struct series asking_series(const struct asking *q, struct subject *s, int which)
 {
-	int64_t accounts = l->conf.accounts;
-	l->conf = *conf;
-	l->conf.accounts = accounts;
+	const struct extra *x = which > 0 ? subject_extra(q->l->subjects, s) : NULL;
+	if (which == 0)
+		return subject_series(s);
+	return x ? more_series(q->l->subjects, &x->more[which - 1]) : (struct series){0};
 }
 
-const struct limiter_conf *limiter_config(const struct limiter *l)
+const struct uniq *asking_set(const struct asking *q, const struct subject *s, int place)
 {
-	return &l->conf;
+	const struct extra *x = s ? subject_extra(q->l->subjects, s) : NULL;
+	return x ? subjects_set(q->l->subjects, x->set[place]) : NULL;
 }
 
-const struct bucket_shape *limiter_shape(enum window w)
+static int64_t retry_distinct(struct asking *q, const struct limiter_row *r,
+			      const struct subject *s, uint64_t *would_be)
 {
-	return &shapes[w];
+	uint32_t n;
+	int64_t now = q->now->mono_ms, w = r->limit->window_ms;
+	const uint64_t *h = hashes(q->ask, r->limit->unit, &n);
+	const struct uniq *u = asking_set(q, s, r->limit->set);
+	if (n == 0)
+		return 0;
+	*would_be = uniq_count(u, now, w, h, n, &q->l->scratch);
+	if (*would_be <= (uint64_t)r->max)
+		return 0;
+	return uniq_retry(u, now, w, (uint64_t)r->max, h, n, &q->l->scratch);
 }
 
-struct bucket_shape limiter_refused_shape(const struct limiter *l)
+static int64_t retry_sum(struct asking *q, const struct limiter_row *r, struct subject *s,
+			 uint64_t *would_be)
 {
-	int64_t slots = (l->conf.detect.window_ms + REFUSED_SLOT_MS - 1) / REFUSED_SLOT_MS;
-	return (struct bucket_shape){.slot_ms = REFUSED_SLOT_MS, .slots = (uint32_t)slots};
+	const struct unit_home home = unit_homes[r->limit->unit];
+	struct series v = s ? asking_series(q, s, home.series) : (struct series){0};
+	uint32_t now = (uint32_t)q->now->mono_ms, w = (uint32_t)r->limit->window_ms,
+		 n = amount(q->ask, r->limit->unit);
+	int64_t retry = series_retry(&v, home.which, w, now, (uint64_t)r->max, n);
+	if (retry > 0)
+		*would_be = series_used(&v, home.which, w, now) + n;
+	return retry;
 }
 
-uint16_t limiter_distinct_max(const struct limiter *l)
-{
-	int64_t max = l->conf.detect.recipients * 2;
-	return (uint16_t)(max < 64 ? 64 : max > UINT16_MAX ? UINT16_MAX : max);
-}
+/* --- speaking once a window ------------------------------------------------------------------- */
 
-/* --- accounts ------------------------------------------------------------------------------- */
-
-static struct account *find(const struct limiter *l, const char *name)
+/* True when nothing was said of that limit in its window, which it now is. */
+static bool speak(struct asking *q, const struct limit *row)
 {
-	return (struct account *)table_find(&l->table, name);
-}
-
-static void forget(struct limiter *l, struct account *a)
-{
-	table_remove(&l->table, &a->node);
-	account_free(a);
-}
-
-static bool make_room(struct limiter *l, const struct moment *now, bool force)
-{
-	if (l->table.n < l->table.max)
-		return true;
-	struct table_node *n = table_oldest(&l->table);
-	if (!n || (!force && now->mono_ms - n->used_ms < IDLE_MS))
+	struct subject *s = need_subject(q, row->key);
+	struct extra *x = s ? subjects_need_extra(q->l->subjects, s) : NULL;
+	uint32_t id = (uint32_t)(row - q->l->conf.limits.row) + 1, now = (uint32_t)q->now->mono_ms;
+	int oldest = 0;
+	if (!x)
 		return false;
-	l->stats.evicted++;
-	forget(l, (struct account *)n);
+	for (int i = 0; i < N_SAID; i++) {
+		if (x->said[i].row == id && now - x->said[i].at < (uint64_t)row->window_ms)
+			return false;
+		if (x->said[i].row == 0 || x->said[i].row == id ||
+		    (x->said[oldest].row != 0 && x->said[oldest].row != id &&
+		     now - x->said[i].at > now - x->said[oldest].at))
+			oldest = i;
+	}
+	x->said[oldest] = (struct said){.row = id, .at = now};
 	return true;
 }
 
-struct account *limiter_account(struct limiter *l, const char *name, const struct moment *now,
-				bool force)
+static void observed(struct asking *q, const struct limit *row, uint64_t would_be,
+		     struct limiter_outcome *o)
 {
-	size_t len = strlen(name);
-	struct account *a = find(l, name);
-	if (a || len == 0 || len > RL_ACCOUNT_MAX || !make_room(l, now, force))
-		return a;
-	a = calloc(1, sizeof *a + len + 1);
-	if (!a)
-		fatal("out of memory");
-	memcpy(a->name, name, len + 1);
-	a->node.name = a->name;
-	bug_on(!table_insert(&l->table, &a->node, now->mono_ms));
-	return a;
+	q->l->stats.would_by[row - q->l->conf.limits.row]++;
+	if (o->n_would == sizeof o->would / sizeof o->would[0] || !speak(q, row))
+		return;
+	o->would_be[o->n_would] = would_be;
+	o->would[o->n_would++] = row;
 }
 
-static bool override_holds(const struct override *o, int64_t utc_ms)
-{
-	return o->set && (o->expires_ms == 0 || o->expires_ms > utc_ms);
-}
+/* --- limits ----------------------------------------------------------------------------------- */
 
-static const struct override *override_of(const struct account *a, int u, int w,
-					  const struct moment *now)
+/* The enforced limit that would take longest to let it pass. */
+static struct hit find_hit(struct asking *q, struct limiter_outcome *o)
 {
-	const struct override *o = a->over ? &a->over[u * N_WINDOWS + w] : NULL;
-	return o && override_holds(o, now->utc_ms) ? o : NULL;
-}
-
-static int64_t limit_of(const struct limiter *l, const struct account *a, int u, int w,
-			const struct moment *now)
-{
-	const struct override *o = override_of(a, u, w, now);
-	return o ? o->limit : l->conf.limit[u][w];
-}
-
-void limiter_repin(struct limiter *l, struct account *a, const struct moment *now)
-{
-	bool any = false;
-	for (int i = 0; a->over && i < N_UNITS * N_WINDOWS; i++) {
-		a->over[i].set = override_holds(&a->over[i], now->utc_ms);
-		any |= a->over[i].set;
+	const struct limits *ls = &q->l->conf.limits;
+	unsigned at = q->class == CLASS_ALL ? LIMITS_MAX_CLASSES : (unsigned)q->class;
+	struct hit hit = {0};
+	bool any_observed = false;
+	for (unsigned i = 0; i < ls->n_applies[at]; i++) {
+		struct limiter_row r;
+		uint64_t would_be = 0;
+		asking_effective(q, &ls->row[ls->applies[at][i]], &r);
+		if (r.max == 0 || q->ref[r.limit->key].len == 0)
+			continue;
+		struct subject *s = asking_subject(q, r.limit->key);
+		int64_t retry = r.limit->set >= 0 ? retry_distinct(q, &r, s, &would_be)
+						  : retry_sum(q, &r, s, &would_be);
+		if (retry == 0)
+			continue;
+		if (r.observe) {
+			observed(q, r.limit, would_be, o);
+			any_observed = true;
+		} else if (retry > hit.retry_ms) {
+			hit = (struct hit){retry, r.limit, would_be, r.max};
+		}
 	}
-	if (!any) {
-		free(a->over);
-		a->over = NULL;
+	q->l->stats.would_limit += any_observed;
+	return hit;
+}
+
+/* Every subject that is to be counted, before anything is. */
+static bool need_all(struct asking *q)
+{
+	const struct limits *ls = &q->l->conf.limits;
+	for (int k = 0; k < N_KEYS; k++)
+		if (ls->key_used[k] && q->ref[k].len > 0 && !need_subject(q, (enum limit_key)k))
+			return false;
+	return q->ref[KEY_ACCOUNT].len > 0;
+}
+
+static void count(struct asking *q, enum limit_key key, int series, uint32_t a, uint32_t b)
+{
+	struct limiter *l = q->l;
+	const struct series_windows *ws = &l->conf.limits.windows[key][series];
+	struct subject_ref *r = &q->ref[key];
+	if (ws->n == 0 || r->len == 0 || (a == 0 && b == 0) || !need_subject(q, key))
+		return;
+	if (series == 0) {
+		r->handle = subjects_add(l->subjects, r->handle, ws, q->now->mono_ms, a, b);
+		return;
 	}
-	table_pin(&l->table, &a->node, any || a->penalty);
+	struct extra *x = subjects_need_extra(l->subjects, subject_at(l->subjects, r->handle));
+	if (x)
+		subjects_more_add(l->subjects, &x->more[series - 1], ws, q->now->mono_ms, a, b);
+}
+
+static void count_distinct(struct asking *q)
+{
+	struct limiter *l = q->l;
+	const struct limits *ls = &l->conf.limits;
+	for (unsigned i = 0; i < ls->n; i++) {
+		const struct limit *row = &ls->row[i];
+		uint32_t n;
+		if (row->set < 0 || q->ref[row->key].handle == 0)
+			continue;
+		const uint64_t *h = hashes(q->ask, row->unit, &n);
+		if (n > UNIQ_MAX_HASHES)
+			n = UNIQ_MAX_HASHES;
+		struct extra *x = subjects_need_extra(
+		    l->subjects, subject_at(l->subjects, q->ref[row->key].handle));
+		if (x && n > 0)
+			subjects_set_add(l->subjects, &x->set[row->set], q->now->mono_ms,
+					 row->window_ms, q->now->mono_ms, h, n);
+	}
+}
+
+static void charge(struct asking *q)
+{
+	for (int k = 0; k < N_KEYS; k++) {
+		count(q, (enum limit_key)k, 0, q->ask->messages, q->ask->rcpts);
+		count(q, (enum limit_key)k, 1, amount(q->ask, UNIT_BYTES), 0);
+	}
+	count_distinct(q);
 }
 
 /* --- the detector ----------------------------------------------------------------------------- */
 
-static void count_detect(struct limiter *l, struct account *a, const struct moment *now,
-			 struct detect_counts *n)
+static struct extra *watch_extra(struct asking *q)
 {
-	struct bucket_shape rs = limiter_refused_shape(l);
-	n->rate = bucket_used(&a->used[UNIT_MESSAGES][WINDOW_MINUTE], &shapes[WINDOW_MINUTE],
-			      now->mono_ms);
-	n->distinct = distinct_count(&a->seen, now->mono_ms, l->conf.detect.window_ms);
-	n->refused = bucket_used(&a->refused, &rs, now->mono_ms);
+	struct subject *s = need_subject(q, KEY_ACCOUNT);
+	return s ? subjects_need_extra(q->l->subjects, s) : NULL;
 }
 
-static void see_recipients(struct limiter *l, struct account *a, const struct rl_ask *ask,
-			   const struct moment *now)
+static void watch_count(struct asking *q, uint32_t refused, uint32_t held)
 {
-	uint32_t n = ask->n_hash < LIMITER_MAX_RCPTS ? ask->n_hash : LIMITER_MAX_RCPTS;
-	if (l->conf.detect.recipients > 0)
-		distinct_add(&a->seen, now->mono_ms, l->conf.detect.window_ms,
-			     limiter_distinct_max(l), ask->rcpt_hash, n);
+	struct extra *x = watch_extra(q);
+	if (x)
+		subjects_more_add(q->l->subjects, &x->more[MORE_WATCH], &q->l->conf.limits.watch,
+				  q->now->mono_ms, refused, held);
 }
 
-static void put_penalty(struct limiter *l, struct account *a, const struct rl_penalty *p)
+static uint64_t watch_used(struct asking *q, int which, int64_t w_ms)
 {
-	if (!a->penalty)
-		a->penalty = malloc(sizeof *a->penalty);
-	else
-		l->stats.penalised[a->penalty->stage]--;
-	if (!a->penalty)
-		fatal("out of memory");
-	*a->penalty = *p;
-	l->stats.penalised[p->stage]++;
+	struct subject *s = asking_subject(q, KEY_ACCOUNT);
+	struct series v = s ? asking_series(q, s, MORE_WATCH + 1) : (struct series){0};
+	return series_used(&v, which, (uint32_t)w_ms, (uint32_t)q->now->mono_ms);
 }
 
-static void open_hold(struct limiter *l, struct account *a, const struct moment *now,
-		      const struct limiter_outcome *o)
+void asking_detect_counts(struct asking *q, struct detect_counts *n)
 {
-	struct rl_penalty p = {.stage = RL_HOLD, .since_ms = now->utc_ms, .actor = "detector"};
-	snprintf(p.account, sizeof p.account, "%s", a->name);
+	int64_t window = q->l->conf.detect.window_ms, now = q->now->mono_ms;
+	struct subject *s = asking_subject(q, KEY_ACCOUNT);
+	const struct extra *x = s ? subject_extra(q->l->subjects, s) : NULL;
+	struct series v = s ? subject_series(s) : (struct series){0};
+	n->rate = series_used(&v, 0, MINUTE_MS, (uint32_t)now);
+	n->distinct = x ? uniq_count(subjects_set(q->l->subjects, x->seen), now, window, NULL, 0,
+				     &q->l->scratch)
+			: 0;
+	n->refused = watch_used(q, 0, window);
+}
+
+static void see_recipients(struct asking *q)
+{
+	uint32_t n = q->ask->n_hash < UNIQ_MAX_HASHES ? q->ask->n_hash : UNIQ_MAX_HASHES;
+	struct extra *x = q->l->conf.detect.recipients > 0 && n > 0 ? watch_extra(q) : NULL;
+	if (x)
+		subjects_set_add(q->l->subjects, &x->seen, q->now->mono_ms,
+				 q->l->conf.detect.window_ms, q->now->mono_ms, q->ask->rcpt_hash,
+				 n);
+}
+
+/* False: too many penalties already. */
+static bool open_hold(struct asking *q, const struct limiter_outcome *o)
+{
+	struct rl_penalty p = {.stage = RL_HOLD, .since_ms = q->now->utc_ms, .actor = "detector"};
+	snprintf(p.account, sizeof p.account, "%s", q->ask->account);
 	snprintf(p.rule, sizeof p.rule, "%s", o->rule);
 	snprintf(p.why, sizeof p.why, "%s", o->why);
-	put_penalty(l, a, &p);
-	limiter_repin(l, a, now);
-	l->stats.detections++;
+	if (!limiter_put_penalty(q->l, &p))
+		return false;
+	q->l->stats.detections++;
+	q->st[TARGET_ACCOUNT] = standing_find(q->l->standings, TARGET_ACCOUNT, p.account);
+	return true;
+}
+
+static void would_hold(struct asking *q, struct limiter_outcome *o)
+{
+	struct extra *x = watch_extra(q);
+	uint32_t now = (uint32_t)q->now->mono_ms | 1; /* 0 is never */
+	if (!x || (x->quiet_hold && now - x->quiet_hold < q->l->conf.detect.window_ms))
+		return;
+	x->quiet_hold = now;
+	o->would_hold = true;
+	q->l->stats.would_hold++;
 }
 
 /* True when the account is on hold from now. */
-static bool run_detector(struct limiter *l, struct account *a, const struct moment *now,
-			 struct limiter_outcome *o)
+static bool run_detector(struct asking *q, struct limiter_outcome *o)
 {
+	const struct standing *st = q->st[TARGET_ACCOUNT];
 	struct detect_counts n;
-	if (now->mono_ms < a->grace_until_ms)
+	if (st && q->now->mono_ms < st->grace_until_ms)
 		return false;
-	count_detect(l, a, now, &n);
-	const char *rule = detect(&l->conf.detect, &n, o->why, sizeof o->why);
-	if (!rule)
+	asking_detect_counts(q, &n);
+	o->rule = detect(&q->l->conf.detect, &n, o->why, sizeof o->why);
+	if (!o->rule)
 		return false;
-	o->rule = rule;
-	if (l->conf.mode == MODE_ENFORCE) {
-		o->opened = true;
-		open_hold(l, a, now, o);
-		return true;
+	if (q->l->conf.mode == MODE_ENFORCE) {
+		o->opened = open_hold(q, o);
+		return o->opened;
 	}
-	if (now->mono_ms >= a->quiet_hold_ms) {
-		a->quiet_hold_ms = now->mono_ms + l->conf.detect.window_ms;
-		o->would_hold = true;
-		l->stats.would_hold++;
-	}
+	would_hold(q, o);
 	return false;
 }
 
-/* --- asking ----------------------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
-static uint32_t amount(const struct rl_ask *ask, int u)
+static void answer_held(struct asking *q, struct rl_verdict *v)
 {
-	return u == UNIT_MESSAGES ? ask->messages : ask->rcpts;
-}
-
-/* The limit that would take longest to let it pass. */
-static struct hit find_hit(const struct limiter *l, struct account *a, const struct rl_ask *ask,
-			   const struct moment *now)
-{
-	struct hit hit = {0};
-	for (int i = 0; i < N_UNITS * N_WINDOWS; i++) {
-		int u = i / N_WINDOWS, w = i % N_WINDOWS;
-		int64_t limit = limit_of(l, a, u, w, now);
-		if (limit == 0 || amount(ask, u) == 0)
-			continue;
-		struct bucket *b = &a->used[u][w];
-		int64_t retry =
-		    bucket_retry(b, &shapes[w], now->mono_ms, (uint64_t)limit, amount(ask, u));
-		if (retry > hit.retry_ms)
-			hit = (struct hit){.retry_ms = retry,
-					   .unit = u,
-					   .window = w,
-					   .would_be = b->total + amount(ask, u),
-					   .limit = limit};
-	}
-	return hit;
-}
-
-static void charge(struct account *a, const struct rl_ask *ask, const struct moment *now)
-{
-	for (int u = 0; u < N_UNITS; u++)
-		for (int w = 0; w < N_WINDOWS; w++)
-			bucket_add(&a->used[u][w], &shapes[w], now->mono_ms, amount(ask, u));
-}
-
-static void answer_held(struct limiter *l, struct account *a, const struct rl_ask *ask,
-			const struct moment *now, struct rl_verdict *v)
-{
-	const struct bucket_shape *day = &shapes[WINDOW_DAY];
-	int64_t ceiling = l->conf.held_per_day;
-	int64_t retry =
-	    ceiling ? bucket_retry(&a->held, day, now->mono_ms, (uint64_t)ceiling, ask->messages)
-		    : 0;
+	const struct limiter_conf *c = &q->l->conf;
+	struct subject *s = asking_subject(q, KEY_ACCOUNT);
+	struct series held = s ? asking_series(q, s, MORE_WATCH + 1) : (struct series){0};
+	int64_t retry = c->held_per_day ? series_retry(&held, 1, DAY_MS, (uint32_t)q->now->mono_ms,
+						       (uint64_t)c->held_per_day, q->ask->messages)
+					: 0;
 	if (retry > 0) {
 		v->answer = RL_LIMIT;
 		v->retry_ms = retry;
 		snprintf(v->why, sizeof v->why,
 			 "%" PRIu64 " messages on hold in 1d, limit %" PRId64,
-			 a->held.total + ask->messages, ceiling);
+			 watch_used(q, 1, DAY_MS) + q->ask->messages, c->held_per_day);
 		return;
 	}
-	if (ask->charge)
-		bucket_add(&a->held, day, now->mono_ms, ask->messages);
+	if (q->ask->charge)
+		watch_count(q, 0, q->ask->messages);
 	v->answer = RL_HELD;
-	snprintf(v->why, sizeof v->why, "%s", a->penalty->why);
+	snprintf(v->why, sizeof v->why, "%s", q->st[TARGET_ACCOUNT]->penalty->why);
 }
 
-static void answer_penalised(struct limiter *l, struct account *a, const struct rl_ask *ask,
-			     const struct moment *now, struct rl_verdict *v)
+static void answer_penalised(struct asking *q, const struct rl_penalty *p, struct rl_verdict *v)
 {
-	if (a->penalty->stage == RL_HOLD) {
-		answer_held(l, a, ask, now, v);
+	if (p->stage == RL_HOLD) {
+		answer_held(q, v);
 		return;
 	}
 	v->answer = RL_REFUSE;
-	snprintf(v->why, sizeof v->why, "%s", a->penalty->why);
+	snprintf(v->why, sizeof v->why, "%s", p->why);
 }
 
-static void say_hit(struct account *a, const struct hit *hit, const struct moment *now,
-		    struct rl_verdict *v, struct limiter_outcome *o)
+void limiter_say(const struct limit *row, uint64_t would_be, int64_t max, char *buf, size_t cap)
 {
-	snprintf(v->why, sizeof v->why, "%" PRIu64 " %s in %s, limit %" PRId64, hit->would_be,
-		 unit_names[hit->unit], window_names[hit->window], hit->limit);
-	if (now->mono_ms < a->quiet_limit_ms)
-		return;
-	a->quiet_limit_ms = now->mono_ms + MINUTE_MS;
-	o->limited = true;
+	const char *unit = row->unit == UNIT_BYTES ? "KiB" : unit_names[row->unit];
+	const char *key = row->key == KEY_ACCOUNT ? "" : key_names[row->key];
+	snprintf(buf, cap, "%" PRIu64 " %s in %s, limit %" PRId64 "%s%s", would_be, unit,
+		 row->window, max, *key ? " for one " : "", key);
 }
 
 /*
  * One message to hundreds of recipients over a limit is refused recipient by recipient, in no time:
  * that is one refusal. Who goes on asking for a minute is counted.
  */
-static void count_refusal(struct limiter *l, struct account *a, const struct moment *now)
+static void count_refusal(struct asking *q)
 {
-	struct bucket_shape rs = limiter_refused_shape(l);
-	if (a->refused_ms != 0 && now->mono_ms - a->refused_ms < REFUSAL_EVERY_MS)
+	struct extra *x = watch_extra(q);
+	uint32_t now = (uint32_t)q->now->mono_ms | 1; /* 0 is never */
+	if (!x || (x->refused_at && now - x->refused_at < REFUSAL_EVERY_MS))
 		return;
-	a->refused_ms = now->mono_ms;
-	bucket_add(&a->refused, &rs, now->mono_ms, 1);
+	x->refused_at = now;
+	watch_count(q, 1, 0);
 }
 
 /* A limit refuses; that many refusals can be what trips the detector. */
-static void answer_limited(struct limiter *l, struct account *a, const struct rl_ask *ask,
-			   const struct hit *hit, const struct moment *now, struct rl_verdict *v,
+static void answer_limited(struct asking *q, const struct hit *hit, struct rl_verdict *v,
 			   struct limiter_outcome *o)
 {
-	count_refusal(l, a, now);
-	see_recipients(l, a, ask, now);
-	if (run_detector(l, a, now, o)) {
-		answer_held(l, a, ask, now, v);
+	q->l->stats.refused_by[hit->row - q->l->conf.limits.row]++;
+	count_refusal(q);
+	if (q->ask->charge)
+		see_recipients(q);
+	if (run_detector(q, o)) {
+		answer_held(q, v);
 		return;
 	}
 	v->answer = RL_LIMIT;
 	v->retry_ms = hit->retry_ms;
-	say_hit(a, hit, now, v, o);
+	limiter_say(hit->row, hit->would_be, hit->max, v->why, sizeof v->why);
+	o->limit = hit->row->name;
+	o->limited = speak(q, hit->row);
 }
 
-static void answer_normal(struct limiter *l, struct account *a, const struct rl_ask *ask,
-			  const struct moment *now, struct rl_verdict *v, struct limiter_outcome *o)
+/* More recipients than the class has declared. */
+static bool too_many(const struct asking *q, struct rl_verdict *v)
 {
-	struct hit hit = find_hit(l, a, ask, now);
-	if (hit.retry_ms > 0 && l->conf.mode == MODE_ENFORCE) {
-		answer_limited(l, a, ask, &hit, now, v, o);
+	const struct account_class *c =
+	    q->class == CLASS_ALL ? NULL : &q->l->conf.limits.class[q->class];
+	if (!c || c->max_recipients == 0 || q->ask->rcpts <= c->max_recipients ||
+	    q->l->conf.mode == MODE_OBSERVE)
+		return false;
+	v->answer = RL_LIMIT;
+	v->too_many = true;
+	snprintf(v->why, sizeof v->why,
+		 "%" PRIu32 " recipients in one message, class %s declares %" PRId64, q->ask->rcpts,
+		 c->name, c->max_recipients);
+	return true;
+}
+
+static void answer_normal(struct asking *q, struct rl_verdict *v, struct limiter_outcome *o)
+{
+	if (too_many(q, v))
 		return;
-	}
+	struct hit hit = find_hit(q, o);
 	if (hit.retry_ms > 0) {
-		l->stats.would_limit++;
-		say_hit(a, &hit, now, v, o);
+		answer_limited(q, &hit, v, o);
+		return;
 	}
 	v->answer = RL_OK;
-	if (!ask->charge)
+	if (!q->ask->charge)
 		return;
-	charge(a, ask, now);
-	see_recipients(l, a, ask, now);
-	if (run_detector(l, a, now, o))
-		answer_held(l, a, ask, now, v);
+	if (!need_all(q)) {
+		v->answer = RL_DOWN;
+		o->full = true;
+		snprintf(v->why, sizeof v->why, "no room for another account");
+		return;
+	}
+	charge(q);
+	see_recipients(q);
+	if (run_detector(q, o))
+		answer_held(q, v);
 }
 
 void limiter_ask(struct limiter *l, const struct rl_ask *ask, const struct moment *now,
 		 struct rl_verdict *v, struct limiter_outcome *o)
 {
-	*v = (struct rl_verdict){.answer = RL_DOWN};
-	*o = (struct limiter_outcome){0};
+	struct asking *q = &l->asking;
+	const struct limiter_who who = {ask->account, ask->sender_domain, &ask->client};
+	size_t len = strlen(ask->account);
+	v->answer = RL_DOWN;
+	v->too_many = false;
+	v->retry_ms = 0;
+	v->why[0] = '\0';
+	o->opened = o->would_hold = o->limited = o->full = false;
+	o->n_would = 0;
+	o->limit = o->rule = NULL;
 	*(ask->charge ? &l->stats.charges : &l->stats.checks) += 1;
-	struct account *a = limiter_account(l, ask->account, now, false);
-	if (!a) {
-		o->full = true;
-		snprintf(v->why, sizeof v->why, "no room for another account");
+	if (len == 0 || len > RL_ACCOUNT_MAX) {
+		snprintf(v->why, sizeof v->why, "not a possible account");
 	} else {
-		table_touch(&l->table, &a->node, now->mono_ms);
-		if (a->penalty)
-			answer_penalised(l, a, ask, now, v);
+		q->ask = ask;
+		asking_init(q, l, &who, now);
+		const struct standing *st = q->st[TARGET_ACCOUNT];
+		if (st && st->penalty)
+			answer_penalised(q, st->penalty, v);
 		else
-			answer_normal(l, a, ask, now, v, o);
+			answer_normal(q, v, o);
 	}
 	l->stats.answers[v->answer]++;
 }
 
+/* --- taking back, observing ------------------------------------------------------------------- */
+
+static void take_back(struct asking *q, enum limit_key key, int series, uint32_t then, uint32_t a,
+		      uint32_t b)
+{
+	const struct series_windows *ws = &q->l->conf.limits.windows[key][series];
+	struct subject *s = asking_subject(q, key);
+	if (!s || ws->n == 0)
+		return;
+	struct series v = asking_series(q, s, series);
+	series_sub(&v, (uint32_t)q->now->mono_ms, then, series_slot_ms(ws->w_ms[0]), a, b);
+}
+
 void limiter_refund(struct limiter *l, const struct rl_ask *ask, const struct moment *now)
 {
-	struct account *a = find(l, ask->account);
-	if (!a)
+	struct asking *q = &l->asking;
+	const struct limiter_who who = {ask->account, ask->sender_domain, &ask->client};
+	int64_t age = now->utc_ms > ask->t_ms ? now->utc_ms - ask->t_ms : 0;
+	uint32_t then = (uint32_t)(now->mono_ms - age);
+	if (age > REFUND_MAX_MS)
 		return;
-	int64_t age = now->utc_ms - ask->t_ms;
-	int64_t then = now->mono_ms - (age > 0 ? age : 0);
-	if (a->penalty) {
-		bucket_sub(&a->held, &shapes[WINDOW_DAY], now->mono_ms, then, ask->messages);
+	q->ask = ask;
+	asking_init(q, l, &who, now);
+	const struct standing *st = q->st[TARGET_ACCOUNT];
+	if (st && st->penalty) {
+		struct subject *s = asking_subject(q, KEY_ACCOUNT);
+		struct series held = s ? asking_series(q, s, MORE_WATCH + 1) : (struct series){0};
+		series_sub(&held, (uint32_t)now->mono_ms, then,
+			   series_slot_ms(l->conf.limits.watch.w_ms[0]), 0, ask->messages);
 		return;
 	}
-	for (int u = 0; u < N_UNITS; u++)
-		for (int w = 0; w < N_WINDOWS; w++)
-			bucket_sub(&a->used[u][w], &shapes[w], now->mono_ms, then, amount(ask, u));
-}
-
-/* --- penalties and overrides -------------------------------------------------------------------
- */
-
-const struct rl_penalty *limiter_penalty(const struct limiter *l, const char *account)
-{
-	const struct account *a = find(l, account);
-	return a ? a->penalty : NULL;
-}
-
-static bool same_penalty(const struct rl_penalty *x, const struct rl_penalty *y)
-{
-	return x->stage == y->stage && x->since_ms == y->since_ms &&
-	       strcmp(x->rule, y->rule) == 0 && strcmp(x->why, y->why) == 0 &&
-	       strcmp(x->actor, y->actor) == 0;
-}
-
-static enum limiter_set lift_penalty(struct limiter *l, struct account *a, const struct moment *now)
-{
-	if (!a || !a->penalty)
-		return LIMITER_SAME;
-	l->stats.penalised[a->penalty->stage]--;
-	free(a->penalty);
-	a->penalty = NULL;
-	distinct_clear(&a->seen);
-	bucket_clear(&a->refused);
-	a->released_ms = now->mono_ms;
-	a->grace_until_ms = now->mono_ms + l->conf.release_grace_ms;
-	limiter_repin(l, a, now);
-	return LIMITER_CHANGED;
-}
-
-enum limiter_set limiter_set_penalty(struct limiter *l, const struct rl_penalty *p,
-				     const struct moment *now)
-{
-	if (p->stage == RL_NORMAL)
-		return lift_penalty(l, find(l, p->account), now);
-	struct account *a = limiter_account(l, p->account, now, true);
-	if (!a)
-		return LIMITER_FULL;
-	if (a->penalty && same_penalty(a->penalty, p))
-		return LIMITER_SAME;
-	put_penalty(l, a, p);
-	limiter_repin(l, a, now);
-	return LIMITER_CHANGED;
-}
-
-void limiter_each_penalty(const struct limiter *l, void (*f)(const struct rl_penalty *p, void *arg),
-			  void *arg)
-{
-	const struct table_node *next;
-	for (const struct table_node *n = l->table.pinned_list.oldest; n; n = next) {
-		next = n->newer;
-		const struct account *a = (const struct account *)n;
-		if (a->penalty)
-			f(a->penalty, arg);
+	for (int k = 0; k < N_KEYS; k++) {
+		take_back(q, (enum limit_key)k, 0, then, ask->messages, ask->rcpts);
+		take_back(q, (enum limit_key)k, 1, then, amount(ask, UNIT_BYTES), 0);
 	}
 }
 
-static void make_overrides(struct account *a)
+void limiter_observe(struct limiter *l, const struct rl_observation *o, const struct moment *now)
 {
-	struct override *all = calloc((size_t)N_UNITS * N_WINDOWS, sizeof *all);
-	if (!all)
-		fatal("out of memory");
-	a->over = all;
-}
-
-static void drop_override(struct limiter *l, struct account *a, enum unit u, enum window w,
-			  const struct moment *now)
-{
-	if (!a || !a->over)
+	static const struct {
+		int series;
+		bool a, b;
+	} kept[RL_N_SEEN] = {
+	    [RL_SEEN_LOGIN] = {2, false, true},
+	    [RL_SEEN_LOGIN_FAILED] = {2, true, false},
+	    [RL_SEEN_REJECTED] = {1, false, true},
+	};
+	struct asking *q = &l->asking;
+	const struct limiter_who who = {o->account, NULL, &o->client};
+	uint32_t n = o->n ? o->n : 1;
+	l->stats.observations[o->what]++;
+	if (kept[o->what].series == 0)
 		return;
-	a->over[u * N_WINDOWS + w].set = false;
-	limiter_repin(l, a, now);
-}
-
-bool limiter_override(struct limiter *l, const char *account, enum unit u, enum window w,
-		      const struct override *over, const struct moment *now)
-{
-	if (!over) {
-		drop_override(l, find(l, account), u, w, now);
-		return true;
-	}
-	struct account *a = limiter_account(l, account, now, true);
-	if (!a)
-		return false;
-	if (!a->over)
-		make_overrides(a);
-	a->over[u * N_WINDOWS + w] = *over;
-	limiter_repin(l, a, now);
-	return true;
-}
-
-void limiter_reset(struct limiter *l, const char *account)
-{
-	struct account *a = find(l, account);
-	if (!a)
-		return;
-	for (int u = 0; u < N_UNITS; u++)
-		for (int w = 0; w < N_WINDOWS; w++)
-			bucket_clear(&a->used[u][w]);
-	bucket_clear(&a->held);
-	bucket_clear(&a->refused);
-	distinct_clear(&a->seen);
-	a->quiet_limit_ms = a->quiet_hold_ms = 0;
-}
-
-/* --- looking ------------------------------------------------------------------------------------
- */
-
-static void view_row(struct limiter *l, struct account *a, int u, int w, const struct moment *now,
-		     struct limiter_view *out)
-{
-	const struct override *o = override_of(a, u, w, now);
-	out->row[u][w].limit = limit_of(l, a, u, w, now);
-	out->row[u][w].used = bucket_used(&a->used[u][w], &shapes[w], now->mono_ms);
-	out->row[u][w].empty_in_ms = bucket_empty_in(&a->used[u][w], &shapes[w], now->mono_ms);
-	out->row[u][w].overridden = o != NULL;
-	if (o)
-		out->row[u][w].over = *o;
-}
-
-/* Nothing left, least left; of equals the one that takes longest to recover. */
-static int find_first(const struct limiter_view *v)
-{
-	int first = -1;
-	int64_t first_left = 0, first_empty = 0;
-	for (int i = 0; i < N_UNITS * N_WINDOWS; i++) {
-		int u = i / N_WINDOWS, w = i % N_WINDOWS;
-		int64_t limit = v->row[u][w].limit, left = limit - (int64_t)v->row[u][w].used,
-			empty = v->row[u][w].empty_in_ms;
-		if (limit == 0)
-			continue;
-		if (left < 0)
-			left = 0;
-		if (first >= 0 &&
-		    (left > first_left || (left == first_left && empty <= first_empty)))
-			continue;
-		first = i;
-		first_left = left;
-		first_empty = empty;
-	}
-	return first;
-}
-
-void limiter_view(struct limiter *l, const char *account, const struct moment *now,
-		  struct limiter_view *out)
-{
-	struct account none = {0}, *a = find(l, account);
-	if (!a)
-		a = &none;
-	*out = (struct limiter_view){.penalty = a->penalty};
-	for (int u = 0; u < N_UNITS; u++)
-		for (int w = 0; w < N_WINDOWS; w++)
-			view_row(l, a, u, w, now, out);
-	out->first = find_first(out);
-	out->held = bucket_used(&a->held, &shapes[WINDOW_DAY], now->mono_ms);
-	out->grace_left_ms =
-	    a->grace_until_ms > now->mono_ms ? a->grace_until_ms - now->mono_ms : 0;
-	count_detect(l, a, now, &out->detect);
-}
-
-const struct limiter_stats *limiter_stats(const struct limiter *l)
-{
-	return &l->stats;
-}
-
-size_t limiter_accounts(const struct limiter *l)
-{
-	return l->table.n;
-}
-
-/* --- housekeeping
- * --------------------------------------------------------------------------------- */
-
-void limiter_sweep(struct limiter *l, const struct moment *now, size_t max)
-{
-	struct table_node *next;
-	for (struct table_node *n = l->table.pinned_list.oldest; n; n = next) {
-		next = n->newer;
-		limiter_repin(l, (struct account *)n, now); /* overrides expire */
-	}
-	while (max-- > 0) {
-		struct table_node *n = table_oldest(&l->table);
-		if (!n || now->mono_ms - n->used_ms < AGED_MS)
-			return;
-		forget(l, (struct account *)n);
-	}
-}
-
-void limiter_each(struct limiter *l, void (*f)(struct account *a, void *arg), void *arg)
-{
-	struct table_node *lists[] = {l->table.free_list.oldest, l->table.pinned_list.oldest},
-			  *next;
-	for (size_t i = 0; i < 2; i++)
-		for (struct table_node *n = lists[i]; n; n = next) {
-			next = n->newer;
-			f((struct account *)n, arg);
-		}
+	q->ask = NULL;
+	asking_init(q, l, &who, now);
+	for (int k = 0; k < N_KEYS; k++)
+		count(q, (enum limit_key)k, kept[o->what].series, kept[o->what].a ? n : 0,
+		      kept[o->what].b ? n : 0);
 }

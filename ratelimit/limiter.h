@@ -1,6 +1,6 @@
 /*
- * limiter - every decision of ratelimitd: accounts, their counters, limits, overrides, penalties.
- * Pure: no socket, file or clock.
+ * limiter - every decision of ratelimitd: who has counted what, limits, penalties. Pure: no socket,
+ * file or clock.
  *
  * Two times are handed in: mono_ms never goes back and drives the windows; utc_ms is data (since
  * when, until when). The daemon starts mono_ms at the UTC time of its start, so that slots line up
@@ -13,94 +13,79 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ratelimit/bucket.h"
 #include "ratelimit/detect.h"
-#include "ratelimit/distinct.h"
+#include "ratelimit/limits.h"
 #include "ratelimit/rl.h"
-#include "ratelimit/table.h"
+#include "ratelimit/standing.h"
+#include "ratelimit/subjects.h"
 
-enum unit { UNIT_MESSAGES, UNIT_RECIPIENTS, N_UNITS };
-enum window { WINDOW_MINUTE, WINDOW_HOUR, WINDOW_DAY, N_WINDOWS };
 enum limiter_mode { MODE_ENFORCE, MODE_OBSERVE };
 
-extern const char *const unit_names[N_UNITS];	  /* "messages", "recipients" */
-extern const char *const window_names[N_WINDOWS]; /* "1m", "1h", "1d" */
-extern const char *const window_words[N_WINDOWS]; /* "minute", "hour", "day" */
-
-#define LIMITER_MAX_RCPTS 4096 /* hashes looked at of one message */
-#define LIMITER_REASON	  160
+/* The configuration says: this account, or "@" and this realm, is of that class. */
+struct class_member {
+	const char *name, *class;
+};
 
 struct limiter_conf {
-	int64_t limit[N_UNITS][N_WINDOWS]; /* 0: none */
+	struct limits limits;
+	const struct class_member *members;
+	size_t n_members;
 	struct detect_conf detect;
 	int64_t release_grace_ms;
-	int64_t held_per_day; /* 0: no ceiling */
-	int64_t accounts;     /* at most; fixed for the life of the limiter */
-	int mode;	      /* enum limiter_mode */
+	int64_t held_per_day;	  /* 0: no ceiling */
+	int64_t accounts;	  /* subjects at most; fixed for the life of the limiter */
+	int64_t memory;		  /* bytes for them; the same */
+	int64_t prefix4, prefix6; /* how many bits of an address are one key */
+	int mode;		  /* enum limiter_mode */
 };
 
 struct moment {
 	int64_t mono_ms, utc_ms;
-};
-
-/* A limit of one account that replaces the configured one. */
-struct override {
-	bool set;
-	int64_t limit;	    /* 0: none */
-	int64_t expires_ms; /* UTC, 0: never */
-	char reason[LIMITER_REASON];
-};
-
-struct account {
-	struct table_node node; /* first: a node is its account */
-	struct bucket used[N_UNITS][N_WINDOWS];
-	struct bucket held;	/* messages taken while on hold, a day */
-	struct bucket refused;	/* answers RL_LIMIT, for the detector; at most one a second */
-	int64_t refused_ms;	/* mono: when one was last counted */
-	struct distinct seen;	/* recipients, for the detector */
-	int64_t grace_until_ms; /* mono; 0: none */
-	int64_t released_ms;	/* mono: when the grace began */
-	int64_t quiet_limit_ms, quiet_hold_ms; /* mono: say nothing of that kind before */
-	struct rl_penalty *penalty;	       /* NULL: none */
-	struct override *over;		       /* NULL, or N_UNITS * N_WINDOWS */
-	char name[];
+	int minute; /* of the week where we are, Monday 00:00 is 0: for the hours of classes */
 };
 
 /* What of an answer the rim must act on. */
 struct limiter_outcome {
-	bool opened;	 /* a.penalty was just opened by the detector: make it durable and tell
+	bool opened;	 /* a penalty was just opened by the detector: make it durable and tell
 			    everybody */
 	bool would_hold; /* observe: the detector would have held; rule and why say so. Once a
 			    window. */
-	bool limited;	 /* a limit refused, or would have in mode observe; why says which. Once a
-			    minute. */
+	bool limited;	 /* a limit refused; v.why says which. Once a window of the limit. */
 	bool full;	 /* no room for another account: RL_DOWN */
+	const struct limit *would[4]; /* in mode observe they would have refused. Once a window. */
+	uint64_t would_be[4];
+	unsigned n_would;
+	const char *limit; /* name of the limit that refused, NULL: none */
 	const char *rule;
 	char why[RL_WHY_MAX];
 };
 
 struct limiter_stats {
 	uint64_t checks, charges, answers[RL_DOWN + 1];
-	uint64_t would_limit, would_hold, detections, evicted;
-	uint64_t penalised[RL_SUSPEND + 1]; /* by stage, now */
+	uint64_t would_limit, would_hold, detections;
+	uint64_t observations[RL_N_SEEN];
+	uint64_t refused_by[LIMITS_MAX], would_by[LIMITS_MAX]; /* by row, since the last reload */
+	uint64_t penalised[RL_SUSPEND + 1];		       /* by stage, now */
 };
 
 struct limiter;
 
-/* Ends the process when memory is out. conf is copied. */
+/* Ends the process when memory is out. conf->limits must be finished; all is copied. */
 struct limiter *limiter_new(const struct limiter_conf *conf, uint64_t seed);
 void limiter_free(struct limiter *l);
-/* New limits for everybody; counters stay. conf->accounts is ignored. */
+/* New limits for everybody; counters stay, accounts and memory too. */
 void limiter_configure(struct limiter *l, const struct limiter_conf *conf);
 const struct limiter_conf *limiter_config(const struct limiter *l);
 
 /* Answers, and charges when asked to and the answer is RL_OK or RL_HELD. */
 void limiter_ask(struct limiter *l, const struct rl_ask *ask, const struct moment *now,
 		 struct rl_verdict *v, struct limiter_outcome *o);
-/* Gives back what ask charged at ask->t_ms. */
+/* Gives back what ask charged at ask->t_ms. What it made distinct counts stays. */
 void limiter_refund(struct limiter *l, const struct rl_ask *ask, const struct moment *now);
+/* Counts sessions, failed logins and rejected recipients. */
+void limiter_observe(struct limiter *l, const struct rl_observation *o, const struct moment *now);
 
-/* NULL when the account is not known. */
+/* NULL when there is none. */
 const struct rl_penalty *limiter_penalty(const struct limiter *l, const char *account);
 enum limiter_set { LIMITER_SAME, LIMITER_CHANGED, LIMITER_FULL };
 /*
@@ -112,46 +97,63 @@ enum limiter_set limiter_set_penalty(struct limiter *l, const struct rl_penalty 
 void limiter_each_penalty(const struct limiter *l, void (*f)(const struct rl_penalty *p, void *arg),
 			  void *arg);
 
-/* over NULL removes. False when the table has no room. */
-bool limiter_override(struct limiter *l, const char *account, enum unit u, enum window w,
-		      const struct override *over, const struct moment *now);
-/* Counters to zero; penalties and overrides stay. */
-void limiter_reset(struct limiter *l, const char *account);
+/* Whose counts: what is not known is NULL. */
+struct limiter_who {
+	const char *account, *domain;
+	const struct addr *address;
+};
 
-/* The state of one account as people see it. */
+/* over->limit names the limit. False when there is no room. */
+bool limiter_override(struct limiter *l, enum target target, const char *name,
+		      const struct override *over);
+/* False: there was none. */
+bool limiter_drop_override(struct limiter *l, enum target target, const char *name,
+			   const char *limit, const struct moment *now);
+/* class "": none. False when there is no room. */
+bool limiter_give_class(struct limiter *l, enum target target, const char *name, const char *class,
+			const struct terms *terms, const struct moment *now);
+/* Counters to zero, of every kind that names them; penalties and overrides stay. */
+void limiter_reset(struct limiter *l, const struct limiter_who *who, const struct moment *now);
+
+struct limiter_row {
+	const struct limit *limit;
+	int64_t max; /* that holds; 0: none */
+	bool observe;
+	uint64_t used;
+	bool estimated; /* used is an estimate */
+	int64_t empty_in_ms;
+	const struct override *over; /* NULL: none; valid until something is set */
+	enum target over_of;
+};
+
+/* What people see of one account, address or domain. */
 struct limiter_view {
 	const struct rl_penalty *penalty; /* NULL: none */
-	struct {
-		int64_t limit; /* 0: none */
-		uint64_t used;
-		int64_t empty_in_ms;
-		bool overridden;
-		struct override over; /* when overridden */
-	} row[N_UNITS][N_WINDOWS];
-	int first; /* unit * N_WINDOWS + window of the limit with the least left, -1: no limit */
+	const struct account_class *class;
+	bool class_open;		 /* it is one of its hours */
+	const struct standing *standing; /* of the account or domain; NULL: none */
+	struct limiter_row row[LIMITS_MAX];
+	unsigned n;
+	int first; /* index of the row that bites first, -1: no limit */
 	uint64_t held;
 	int64_t grace_left_ms;
 	struct detect_counts detect;
 };
-void limiter_view(struct limiter *l, const char *account, const struct moment *now,
+void limiter_view(struct limiter *l, const struct limiter_who *who, const struct moment *now,
 		  struct limiter_view *out);
 
-/* Forget accounts all of whose counters have aged out; at most max of them a call. */
-void limiter_sweep(struct limiter *l, const struct moment *now, size_t max);
+/* "31 messages in 1m, limit 30". */
+void limiter_say(const struct limit *row, uint64_t would_be, int64_t max, char *buf, size_t cap);
+/* A little housekeeping: n places of the table. */
+void limiter_sweep(struct limiter *l, const struct moment *now, size_t n);
+/* Decisions that have expired; now and then. */
+void limiter_sweep_standing(struct limiter *l, const struct moment *now);
 const struct limiter_stats *limiter_stats(const struct limiter *l);
-size_t limiter_accounts(const struct limiter *l);
 
-/* For the snapshot: every account, longest unused first, then the pinned ones. */
-void limiter_each(struct limiter *l, void (*f)(struct account *a, void *arg), void *arg);
-/* The account, made when new, evicting another when full (even a fresh one if force). NULL: no
- * room, or not a possible name. */
-struct account *limiter_account(struct limiter *l, const char *name, const struct moment *now,
-				bool force);
-/* After changing a.penalty, a.over or a.grace_until_ms by hand. */
-void limiter_repin(struct limiter *l, struct account *a, const struct moment *now);
-const struct bucket_shape *limiter_shape(enum window w);
-struct bucket_shape limiter_refused_shape(const struct limiter *l);
-/* The most recipients the detector's set holds under the present configuration. */
-uint16_t limiter_distinct_max(const struct limiter *l);
+/* For the snapshot. */
+struct subjects *limiter_subjects(struct limiter *l);
+struct standings *limiter_standings(struct limiter *l);
+/* The detector begins anew with that account. */
+void limiter_forget_seen(struct limiter *l, const char *account, const struct moment *now);
 
 #endif

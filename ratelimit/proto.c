@@ -6,6 +6,8 @@
  */
 #include "ratelimit/proto.h"
 
+#include <string.h>
+
 void proto_put_ask(struct wire_out *w, uint32_t id, uint8_t flags, const struct rl_ask *ask)
 {
 	uint32_t n = ask->n_hash < PROTO_MAX_HASHES ? ask->n_hash : PROTO_MAX_HASHES;
@@ -16,14 +18,33 @@ void proto_put_ask(struct wire_out *w, uint32_t id, uint8_t flags, const struct 
 	wire_i64(w, ask->t_ms);
 	wire_u32(w, ask->messages);
 	wire_u32(w, ask->rcpts);
+	wire_u64(w, ask->bytes);
+	wire_u64(w, ask->sender_hash);
+	wire_str(w, ask->sender_domain);
+	wire_u64(w, ask->ehlo_hash);
+	wire_u64(w, ask->tls_hash);
+	wire_u64(w, ask->body);
 	wire_u32(w, n);
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
 		wire_u64(w, ask->rcpt_hash[i]);
+		wire_u64(w, ask->domain_hash ? ask->domain_hash[i] : 0);
+	}
 }
 
 static bool flags_known(uint8_t flags)
 {
 	return flags == 0 || flags == PROTO_CHARGE || flags == PROTO_REFUND;
+}
+
+static void get_facts(struct wire_in *r, struct proto_ask *out)
+{
+	out->ask.bytes = wire_get_u64(r);
+	out->ask.sender_hash = wire_get_u64(r);
+	wire_get_str(r, out->sender_domain, sizeof out->sender_domain);
+	out->ask.sender_domain = out->sender_domain;
+	out->ask.ehlo_hash = wire_get_u64(r);
+	out->ask.tls_hash = wire_get_u64(r);
+	out->ask.body = wire_get_u64(r);
 }
 
 bool proto_get_ask(const uint8_t *data, size_t len, struct proto_ask *out)
@@ -33,25 +54,65 @@ bool proto_get_ask(const uint8_t *data, size_t len, struct proto_ask *out)
 	out->id = wire_get_u32(&r);
 	out->flags = wire_get_u8(&r);
 	wire_get_str(&r, out->account, sizeof out->account);
-	out->ask = (struct rl_ask){
-	    .account = out->account, .rcpt_hash = out->hash, .charge = out->flags == PROTO_CHARGE};
+	out->ask = (struct rl_ask){.account = out->account,
+				   .rcpt_hash = out->hash,
+				   .domain_hash = out->domain,
+				   .charge = out->flags == PROTO_CHARGE};
 	wire_get_addr(&r, &out->ask.client);
 	out->ask.t_ms = wire_get_i64(&r);
 	out->ask.messages = wire_get_u32(&r);
 	out->ask.rcpts = wire_get_u32(&r);
+	get_facts(&r, out);
 	out->ask.n_hash = wire_get_u32(&r);
 	if (r.bad || out->ask.n_hash > PROTO_MAX_HASHES || !flags_known(out->flags) ||
 	    out->account[0] == '\0' || out->ask.t_ms < 0)
 		return false;
-	for (uint32_t i = 0; i < out->ask.n_hash; i++)
+	for (uint32_t i = 0; i < out->ask.n_hash; i++) {
 		out->hash[i] = wire_get_u64(&r);
+		out->domain[i] = wire_get_u64(&r);
+	}
 	return wire_done(&r);
+}
+
+void proto_put_observe(struct wire_out *w, const struct rl_observation *o)
+{
+	const char *text = o->text ? o->text : "";
+	wire_u8(w, (uint8_t)o->what);
+	wire_str(w, o->account);
+	wire_addr(w, &o->client);
+	wire_i64(w, o->t_ms);
+	wire_bytes(w, text, strnlen(text, RL_TEXT_MAX));
+	wire_u64(w, o->ehlo_hash);
+	wire_u64(w, o->tls_hash);
+	wire_u64(w, o->rcpt_hash);
+	wire_u32(w, o->n);
+	wire_u32(w, o->m);
+}
+
+bool proto_get_observe(const uint8_t *data, size_t len, struct proto_observe *out)
+{
+	struct wire_in r;
+	wire_in_init(&r, data, len);
+	uint8_t what = wire_get_u8(&r);
+	out->o = (struct rl_observation){
+	    .what = (enum rl_seen)what, .account = out->account, .text = out->text};
+	wire_get_str(&r, out->account, sizeof out->account);
+	wire_get_addr(&r, &out->o.client);
+	out->o.t_ms = wire_get_i64(&r);
+	wire_get_str(&r, out->text, sizeof out->text);
+	out->o.ehlo_hash = wire_get_u64(&r);
+	out->o.tls_hash = wire_get_u64(&r);
+	out->o.rcpt_hash = wire_get_u64(&r);
+	out->o.n = wire_get_u32(&r);
+	out->o.m = wire_get_u32(&r);
+	return wire_done(&r) && what < RL_N_SEEN && out->o.t_ms >= 0;
 }
 
 void proto_put_answer(struct wire_out *w, uint32_t id, const struct rl_verdict *v)
 {
 	wire_u32(w, id);
 	wire_u8(w, (uint8_t)v->answer);
+	wire_u8(w, v->too_many);
 	wire_i64(w, v->retry_ms);
 	wire_str(w, v->why);
 }
@@ -61,10 +122,12 @@ bool proto_get_answer(const uint8_t *data, size_t len, uint32_t *id, struct rl_v
 	struct wire_in r;
 	wire_in_init(&r, data, len);
 	*id = wire_get_u32(&r);
-	uint8_t answer = wire_get_u8(&r);
-	*v = (struct rl_verdict){.answer = (enum rl_answer)answer, .retry_ms = wire_get_i64(&r)};
+	uint8_t answer = wire_get_u8(&r), too_many = wire_get_u8(&r);
+	v->answer = (enum rl_answer)answer;
+	v->too_many = too_many == 1;
+	v->retry_ms = wire_get_i64(&r);
 	wire_get_str(&r, v->why, sizeof v->why);
-	return wire_done(&r) && answer <= RL_DOWN && v->retry_ms >= 0;
+	return wire_done(&r) && answer <= RL_DOWN && too_many <= 1 && v->retry_ms >= 0;
 }
 
 void proto_put_penalty(struct wire_out *w, const struct rl_penalty *p)

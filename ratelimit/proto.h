@@ -20,6 +20,7 @@ enum proto_frame { /* u16 type of lib/ipc */
 		   PROTO_SUBSCRIBE = 2,
 		   PROTO_SET = 3,
 		   PROTO_ADMIN = 4,
+		   PROTO_OBSERVE = 5,
 		   PROTO_ANSWER = 17,
 		   PROTO_PENALTY = 18,
 		   PROTO_SYNCED = 19,
@@ -29,7 +30,7 @@ enum proto_frame { /* u16 type of lib/ipc */
 enum { PROTO_CHARGE = 1, PROTO_REFUND = 2 }; /* flags of ASK */
 
 #define PROTO_MAX_HASHES 4096
-#define PROTO_ASK_MAX	 (64 + RL_ACCOUNT_MAX + 8 * PROTO_MAX_HASHES)
+#define PROTO_ASK_MAX	 (128 + RL_ACCOUNT_MAX + RL_TEXT_MAX + 16 * PROTO_MAX_HASHES)
 #define PROTO_SMALL_MAX	 2048 /* ANSWER, PENALTY, SET */
 #define PROTO_JSON_MAX	 65536
 #define PROTO_ADMIN_MAX	 (PROTO_JSON_MAX + 16)
@@ -38,13 +39,23 @@ struct proto_ask {
 	uint32_t id;
 	uint8_t flags;
 	char account[RL_ACCOUNT_MAX + 1];
-	struct rl_ask ask; /* .account and .rcpt_hash point into this struct and hash */
-	uint64_t hash[PROTO_MAX_HASHES];
+	char sender_domain[RL_TEXT_MAX + 1];
+	struct rl_ask ask; /* its texts and hashes point into this struct */
+	uint64_t hash[PROTO_MAX_HASHES], domain[PROTO_MAX_HASHES];
+};
+
+struct proto_observe {
+	char account[RL_ACCOUNT_MAX + 1], text[RL_TEXT_MAX + 1];
+	struct rl_observation o; /* its texts point into this struct */
 };
 
 /* Of more than PROTO_MAX_HASHES hashes the first are sent. */
 void proto_put_ask(struct wire_out *w, uint32_t id, uint8_t flags, const struct rl_ask *ask);
 bool proto_get_ask(const uint8_t *data, size_t len, struct proto_ask *out);
+
+/* A text longer than RL_TEXT_MAX is cut. */
+void proto_put_observe(struct wire_out *w, const struct rl_observation *o);
+bool proto_get_observe(const uint8_t *data, size_t len, struct proto_observe *out);
 
 void proto_put_answer(struct wire_out *w, uint32_t id, const struct rl_verdict *v);
 bool proto_get_answer(const uint8_t *data, size_t len, uint32_t *id, struct rl_verdict *v);

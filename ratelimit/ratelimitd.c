@@ -3,9 +3,10 @@
  *
  * msad asks it before it accepts a recipient and a message; the answer comes from memory. It
  * notices accounts that behave like a zombie, puts them on hold and tells msad and acctd at once.
- * The parts: limiter (all decisions, pure) over bucket, distinct, table, detect; snapshot and disk
- * (what survives a restart); proto, server (the socket), admin (JSON requests), config; rl (the
- * client others link).
+ * The parts: limiter (all decisions, pure) over limits (rows), standing (what people decided) and
+ * subjects (counters: pool, series, uniq); detect; snapshot and disk (what survives a restart);
+ * proto, link, server (the socket), admin (JSON requests), policy and policy_front (Postfix's
+ * protocol), config; rl (the client others link).
  *
  * Trusted with the counters: one socket, one folder, no network but the metrics port. Diagnostics:
  * log lines and metrics of server.c. Known gaps: one process for all accounts, no sharing between
@@ -27,23 +28,10 @@ struct daemon {
 	struct ratelimit_conf *conf; /* its own talloc context */
 };
 
-static struct ratelimit_conf *load_conf(const char *file, char **err)
-{
-	struct ratelimit_conf *conf = talloc_zero(NULL, struct ratelimit_conf);
-	if (!conf)
-		fatal("out of memory");
-	if (conf_load(conf, file, ratelimit_keys, ratelimit_n_keys, conf, err))
-		return conf;
-	*err = talloc_steal(NULL, *err);
-	talloc_free(conf);
-	return NULL;
-}
-
 /* Legal, but not what one wants: the limit then defers a burst before the detector sees it. */
 static void advise(const struct ratelimit_conf *conf)
 {
-	int64_t limit = conf->limiter.limit[UNIT_MESSAGES][WINDOW_MINUTE],
-		rate = conf->limiter.detect.rate;
+	int64_t limit = conf->simple[0][0], rate = conf->limiter.detect.rate;
 	if (limit > 0 && rate > limit)
 		log_event(LOG_WARNING, "-", "ratelimit", "burst-rate-above-limit",
 			  LI("burst_rate", rate), LI("messages_per_minute", limit),
@@ -62,7 +50,7 @@ static void reload(void *arg)
 	struct daemon *d = arg;
 	char *err = NULL;
 	proc_reloading();
-	struct ratelimit_conf *fresh = load_conf(d->conf_file, &err);
+	struct ratelimit_conf *fresh = config_load(d->conf_file, &err);
 	if (fresh &&
 	    conf_may_reload(fresh, ratelimit_keys, ratelimit_n_keys, d->conf, fresh, &err)) {
 		server_reload(d->server, fresh);
@@ -106,7 +94,7 @@ int main(int argc, char **argv)
 	proc_args(argc, argv, "sekisho-ratelimitd",
 		  "counts what each account sends and holds zombies", &args);
 	log_open("sekisho-ratelimitd", args.log_priority);
-	struct daemon d = {.conf_file = args.conf_file, .conf = load_conf(args.conf_file, &err)};
+	struct daemon d = {.conf_file = args.conf_file, .conf = config_load(args.conf_file, &err)};
 	if (!d.conf)
 		fatal_config("%s", err);
 	advise(d.conf);

@@ -393,6 +393,15 @@ void rl_refund(struct rl *r, const struct rl_ask *ask)
 	(void)send_ask(r, 0, PROTO_REFUND, ask);
 }
 
+bool rl_observe(struct rl *r, const struct rl_observation *o)
+{
+	uint8_t buf[PROTO_SMALL_MAX];
+	struct wire_out w;
+	wire_out_init(&w, buf, sizeof buf);
+	proto_put_observe(&w, o);
+	return !w.bad && r->up && ipc_send(r->c, PROTO_OBSERVE, w.buf, w.len);
+}
+
 bool rl_set(struct rl *r, const struct rl_penalty *p)
 {
 	uint8_t buf[PROTO_SMALL_MAX];

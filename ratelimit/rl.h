@@ -30,7 +30,8 @@ enum rl_answer {
 
 struct rl_verdict {
 	enum rl_answer answer;
-	int64_t retry_ms;     /* RL_LIMIT: when it may pass again */
+	bool too_many;	      /* RL_LIMIT: one message has too many recipients (452 4.5.3) */
+	int64_t retry_ms;     /* RL_LIMIT: when it may pass again; 0: with fewer recipients */
 	char why[RL_WHY_MAX]; /* RL_LIMIT: "31 messages in 1m, limit 30"; RL_HELD/RL_REFUSE: the
 				 penalty's reason */
 };
@@ -44,8 +45,39 @@ struct rl_ask {
 	bool charge;		   /* false: RCPT, would it pass? true: end of DATA */
 	uint32_t messages;	   /* 1 */
 	uint32_t rcpts;		   /* of this message so far, this one included */
-	const uint64_t *rcpt_hash; /* rl_hash() of each recipient (charge), for distinct counts */
+	uint64_t bytes;		   /* of the message; at a check what was declared, 0: not known */
+	uint64_t sender_hash;	   /* rl_hash() of the envelope sender; 0: none */
+	const char *sender_domain; /* of the envelope sender, lower case; NULL: none */
+	/* For the detector; 0: not known. */
+	uint64_t ehlo_hash, tls_hash; /* rl_hash() of what the client calls itself, of its TLS
+					 fingerprint */
+	uint64_t body;		      /* similarity hash of the content */
+	const uint64_t *rcpt_hash;    /* rl_hash() of each recipient, in the order they came */
+	const uint64_t *domain_hash;  /* the same of its domain; NULL: not known */
 	uint32_t n_hash;
+};
+
+/* What else was seen, told without an answer. */
+enum rl_seen {
+	RL_SEEN_LOGIN,	      /* a session has logged in. text: its EHLO */
+	RL_SEEN_LOGIN_FAILED, /* text: its EHLO; account: whom it named, may be "" */
+	RL_SEEN_REJECTED, /* n recipients were refused for good. text: the answer, "550 5.1.1" */
+	RL_SEEN_RESULT,	  /* n recipients were answered by the next host. text: the answer */
+	RL_SEEN_BOUNCE,	  /* a failure came back later. text: its status, "5.1.1" */
+	RL_SEEN_SYN25,	  /* n refused packets to port 25, to m destinations */
+	RL_SEEN_REPORT,	  /* a complaint. text: its kind, "abuse" */
+	RL_N_SEEN
+};
+#define RL_TEXT_MAX 255
+
+struct rl_observation {
+	enum rl_seen what;
+	const char *account; /* "": not known */
+	struct addr client;
+	int64_t t_ms;				 /* UTC, when it happened */
+	const char *text;			 /* NULL: "" */
+	uint64_t ehlo_hash, tls_hash, rcpt_hash; /* 0: not known */
+	uint32_t n, m;
 };
 
 /* Keyed by nothing but the text; canonical recipient (domain in lower case). */
@@ -77,6 +109,8 @@ struct rl_pending;
 struct rl_pending *rl_ask(struct rl *r, const struct rl_ask *ask,
 			  void (*cb)(const struct rl_verdict *v, void *arg), void *arg);
 void rl_cancel(struct rl_pending *p); /* NULL is allowed; not after cb was called */
+/* False when not connected: it is not told later. */
+bool rl_observe(struct rl *r, const struct rl_observation *o);
 /* A charge that came to nothing after all (the spool refused it): give it back. */
 void rl_refund(struct rl *r, const struct rl_ask *ask);
 /*
@@ -85,7 +119,7 @@ void rl_refund(struct rl *r, const struct rl_ask *ask);
  * already so: then it is durable.
  */
 bool rl_set(struct rl *r, const struct rl_penalty *p);
-/* An admin request in JSON ("limit.show" {"account"}, "limit.set", "limit.reset"); cb gets a
+/* An admin request in JSON ("limit.show" {"account"}, "limit.set", …); cb gets a
  * borrowed value: the result, when not ok a string that says what to change, NULL when unavailable.
  * Deadline 2 s. */
 void rl_admin(struct rl *r, const char *op, const json_t *args,

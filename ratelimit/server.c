@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <talloc.h>
@@ -29,15 +30,17 @@
 #include "lib/wire.h"
 #include "ratelimit/admin.h"
 #include "ratelimit/disk.h"
+#include "ratelimit/link.h"
 #include "ratelimit/proto.h"
 
-#define SWEEP_MAX     20000 /* accounts forgotten in one go */
-#define FULL_EVERY_MS 60000
+#define SWEEP_PLACES   1024 /* of the table, at a time */
+#define SWEEP_EVERY_MS 50
+#define FULL_EVERY_MS  60000
 
 struct peer {
 	TAILQ_ENTRY(peer) link;
 	struct server *s;
-	struct ipc_conn *c;
+	struct link *c;
 	bool subscribed;
 	bool dead; /* to be freed when the present frame is done */
 };
@@ -47,19 +50,39 @@ struct server {
 	struct limiter *limiter;
 	struct disk *disk;
 	struct ipc_listener *listener;
-	struct event *tick;
+	struct event *tick, *sweep;
 	TAILQ_HEAD(, peer) peers;
 	int64_t epoch_ms; /* UTC minus monotonic at the start: limiter time is epoch + monotonic */
 	int64_t interval_ms, full_said_ms;
 	uid_t uid;	    /* of the configured user */
 	int64_t changed_ms; /* limiter time of the last change of a counter */
 	bool standing_dirty;
+	int64_t minute_until_ms; /* UTC: until then `minute` is right */
+	int minute;
+	struct server_hooks hooks;
 	struct proto_ask ask; /* the one being answered */
+	struct limiter_outcome outcome;
 };
 
-static struct moment now_of(const struct server *s)
+/* The minute of the week by the clock on the wall. */
+static int local_minute(int64_t utc_ms)
 {
-	return (struct moment){.mono_ms = s->epoch_ms + clock_mono_ms(), .utc_ms = clock_utc_ms()};
+	time_t t = (time_t)(utc_ms / 1000);
+	struct tm tm;
+	if (!localtime_r(&t, &tm))
+		return 0;
+	return (tm.tm_wday + 6) % 7 * 1440 + tm.tm_hour * 60 + tm.tm_min;
+}
+
+static struct moment now_of(struct server *s)
+{
+	struct moment now = {.mono_ms = s->epoch_ms + clock_mono_ms(), .utc_ms = clock_utc_ms()};
+	if (now.utc_ms >= s->minute_until_ms || now.utc_ms < s->minute_until_ms - 60000) {
+		s->minute = local_minute(now.utc_ms);
+		s->minute_until_ms = (now.utc_ms / 60000 + 1) * 60000;
+	}
+	now.minute = s->minute;
+	return now;
 }
 
 /* --- out ----------------------------------------------------------------------------------------
@@ -68,10 +91,10 @@ static struct moment now_of(const struct server *s)
 static void send_frame(struct peer *p, uint16_t type, const struct wire_out *w)
 {
 	bug_on(w->bad);
-	if (p->dead || ipc_send(p->c, type, w->buf, w->len))
+	if (p->dead || link_send(p->c, type, w->buf, w->len))
 		return;
 	log_event(LOG_WARNING, "-", "ratelimit", "peer-slow",
-		  LI("backlog_bytes", ipc_backlog(p->c)));
+		  LI("backlog_bytes", link_backlog(p->c)));
 	p->dead = true; /* it reconnects and is told everything again */
 }
 
@@ -104,23 +127,57 @@ static void save_standing(struct server *s, const struct moment *now)
 /* --- ASK ----------------------------------------------------------------------------------------
  */
 
+static void log_full(struct server *s, const char *account, const struct moment *now)
+{
+	size_t used;
+	if (now->mono_ms - s->full_said_ms < FULL_EVERY_MS)
+		return;
+	s->full_said_ms = now->mono_ms;
+	log_event(LOG_ERR, account, "ratelimit", "full",
+		  LI("accounts", subjects_count(limiter_subjects(s->limiter))),
+		  LI("bytes", subjects_memory(limiter_subjects(s->limiter), &used)),
+		  LS("advice", "raise ratelimit.accounts and ratelimit.memory"));
+}
+
+static void log_would(const struct rl_ask *ask, const struct limiter_outcome *o)
+{
+	char why[RL_WHY_MAX];
+	for (unsigned i = 0; i < o->n_would; i++) {
+		limiter_say(o->would[i], o->would_be[i], o->would[i]->max, why, sizeof why);
+		log_event(LOG_NOTICE, ask->account, "ratelimit", "would-limit",
+			  LS("limit", o->would[i]->name), LS("why", why),
+			  LA("client", &ask->client));
+	}
+}
+
 static void log_outcome(struct server *s, const struct rl_ask *ask, const struct rl_verdict *v,
 			const struct limiter_outcome *o, const struct moment *now)
 {
-	bool observe = limiter_config(s->limiter)->mode == MODE_OBSERVE;
 	if (o->opened || o->would_hold)
 		log_event(LOG_WARNING, ask->account, "ratelimit", o->opened ? "hold" : "would-hold",
 			  LS("rule", o->rule), LS("why", o->why), LA("client", &ask->client));
 	if (o->limited)
-		log_event(LOG_NOTICE, ask->account, "ratelimit", observe ? "would-limit" : "limit",
+		log_event(LOG_NOTICE, ask->account, "ratelimit", "limit", LS("limit", o->limit),
 			  LS("why", v->why), LI("retry_ms", v->retry_ms),
 			  LA("client", &ask->client));
-	if (o->full && now->mono_ms - s->full_said_ms >= FULL_EVERY_MS) {
-		s->full_said_ms = now->mono_ms;
-		log_event(LOG_ERR, ask->account, "ratelimit", "full",
-			  LI("accounts", limiter_accounts(s->limiter)),
-			  LS("advice", "raise ratelimit.accounts"));
+	log_would(ask, o);
+	if (o->full)
+		log_full(s, ask->account, now);
+}
+
+void server_ask(struct server *s, const struct rl_ask *ask, struct rl_verdict *v)
+{
+	struct limiter_outcome *o = &s->outcome;
+	struct moment now = now_of(s);
+	s->changed_ms = now.mono_ms;
+	limiter_ask(s->limiter, ask, &now, v, o);
+	log_outcome(s, ask, v, o, &now);
+	if (o->opened) {
+		save_standing(s, &now);
+		push(s, limiter_penalty(s->limiter, ask->account));
 	}
+	if (s->hooks.asked)
+		s->hooks.asked(ask, v, &now, s->hooks.arg);
 }
 
 static void answer(struct peer *p, uint32_t id, const struct rl_verdict *v)
@@ -136,22 +193,30 @@ static bool on_ask(struct peer *p, const uint8_t *data, size_t len)
 {
 	struct server *s = p->s;
 	struct rl_verdict v;
-	struct limiter_outcome o;
 	if (!proto_get_ask(data, len, &s->ask))
 		return false;
-	struct moment now = now_of(s);
-	s->changed_ms = now.mono_ms;
 	if (s->ask.flags == PROTO_REFUND) {
+		struct moment now = now_of(s);
+		s->changed_ms = now.mono_ms;
 		limiter_refund(s->limiter, &s->ask.ask, &now);
 		return true;
 	}
-	limiter_ask(s->limiter, &s->ask.ask, &now, &v, &o);
-	log_outcome(s, &s->ask.ask, &v, &o, &now);
-	if (o.opened) {
-		save_standing(s, &now);
-		push(s, limiter_penalty(s->limiter, s->ask.account));
-	}
+	server_ask(s, &s->ask.ask, &v);
 	answer(p, s->ask.id, &v);
+	return true;
+}
+
+static bool on_observe(struct peer *p, const uint8_t *data, size_t len)
+{
+	struct server *s = p->s;
+	struct proto_observe seen;
+	if (!proto_get_observe(data, len, &seen))
+		return false;
+	struct moment now = now_of(s);
+	s->changed_ms = now.mono_ms;
+	limiter_observe(s->limiter, &seen.o, &now);
+	if (s->hooks.observed)
+		s->hooks.observed(&seen.o, &now, s->hooks.arg);
 	return true;
 }
 
@@ -203,9 +268,8 @@ static bool on_set(struct peer *p, const uint8_t *data, size_t len)
 
 static void log_admin(const struct admin_result *r, const char *request, size_t n)
 {
-	if (r->ok && r->op &&
-	    (strcmp(r->op, "limit.set") == 0 || strcmp(r->op, "limit.reset") == 0))
-		log_event(LOG_NOTICE, r->account, "ratelimit", r->op + strlen("limit."),
+	if (r->ok && r->changed)
+		log_event(LOG_NOTICE, r->name, "ratelimit", r->op + strlen("limit."),
 			  LB("request", request, n));
 }
 
@@ -214,9 +278,10 @@ static void reply(struct peer *p, uint32_t id, const struct admin_result *r)
 	uint8_t buf[PROTO_ADMIN_MAX];
 	struct wire_out w;
 	char *json = json_dumps(r->value, JSON_COMPACT | JSON_ENCODE_ANY);
-	bug_on(!json || strlen(json) > PROTO_JSON_MAX);
+	bool fits = json && strlen(json) <= PROTO_JSON_MAX;
+	const char *text = fits ? json : "\"the answer is too long: ask for less\"";
 	wire_out_init(&w, buf, sizeof buf);
-	proto_put_reply(&w, id, r->ok, json, strlen(json));
+	proto_put_reply(&w, id, r->ok && fits, text, strlen(text));
 	send_frame(p, PROTO_ADMIN_REPLY, &w);
 	free(json);
 }
@@ -248,10 +313,8 @@ static const struct {
 	uint16_t type;
 	bool (*run)(struct peer *p, const uint8_t *data, size_t len); /* false: not a valid frame */
 } handlers[] = {
-    {PROTO_ASK, on_ask},
-    {PROTO_SUBSCRIBE, on_subscribe},
-    {PROTO_SET, on_set},
-    {PROTO_ADMIN, on_admin},
+    {PROTO_ASK, on_ask},     {PROTO_SUBSCRIBE, on_subscribe}, {PROTO_SET, on_set},
+    {PROTO_ADMIN, on_admin}, {PROTO_OBSERVE, on_observe},
 };
 
 static void peer_free(struct peer *p)
@@ -266,7 +329,7 @@ static void reap(struct server *s)
 	while (p) {
 		struct peer *next = TAILQ_NEXT(p, link);
 		if (p->dead) {
-			ipc_free(p->c, false);
+			link_free(p->c);
 			peer_free(p);
 		}
 		p = next;
@@ -281,7 +344,7 @@ static bool dispatch(struct peer *p, uint16_t type, const uint8_t *data, size_t 
 	return false;
 }
 
-static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, size_t len, void *arg)
+static bool on_frame(struct link *c, uint16_t type, const uint8_t *data, size_t len, void *arg)
 {
 	(void)c;
 	struct peer *p = arg;
@@ -289,19 +352,22 @@ static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, siz
 	if (!dispatch(p, type, data, len)) {
 		log_event(LOG_WARNING, "-", "ratelimit", "bad-frame", LI("type", type),
 			  LI("bytes", len));
-		p->dead = true;
+		return false;
 	}
-	reap(s);
+	if (p->dead)
+		return false;
+	reap(s); /* those that were too slow for what this frame made known */
+	return true;
 }
 
-static void on_closed(struct ipc_conn *c, const char *reason, void *arg)
+static void on_closed(struct link *c, const char *reason, void *arg)
 {
 	(void)c;
 	log_event(LOG_DEBUG, "-", "ratelimit", "peer-gone", LS("reason", reason));
 	peer_free(arg);
 }
 
-static const struct ipc_handlers peer_handlers = {.frame = on_frame, .closed = on_closed};
+static const struct link_handlers peer_handlers = {.frame = on_frame, .closed = on_closed};
 
 static struct peer *peer_new(struct server *s)
 {
@@ -321,20 +387,30 @@ static bool on_accept(struct ipc_conn *c, const struct ipc_peer *peer, void *arg
 			  LI("pid", peer->pid));
 		return false;
 	}
-	struct peer *p = peer_new(s);
-	p->c = c;
-	ipc_accept(c, &peer_handlers, p);
-	return true;
+	int fd = ipc_take_fd(c);
+	if (fd >= 0)
+		server_adopt_fd(s, fd);
+	return false; /* the descriptor is ours now; what is left is not */
 }
 
 void server_adopt_fd(struct server *s, int fd)
 {
 	struct peer *p = peer_new(s);
-	p->c = ipc_from_fd(s->base, fd, &peer_handlers, p);
+	p->c = link_new(s->base, fd, &peer_handlers, p);
 }
 
 /* --- time
  * ------------------------------------------------------------------------------------------ */
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	struct server *s = arg;
+	struct moment now = now_of(s);
+	if (subjects_count(limiter_subjects(s->limiter)) > 0)
+		limiter_sweep(s->limiter, &now, SWEEP_PLACES);
+}
 
 static void arm_tick(struct server *s)
 {
@@ -356,7 +432,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	struct server *s = arg;
 	struct moment now = now_of(s);
-	limiter_sweep(s->limiter, &now, SWEEP_MAX);
+	limiter_sweep_standing(s->limiter, &now);
 	if (s->standing_dirty)
 		save_standing(s, &now);
 	if (counters_behind(s))
@@ -396,6 +472,39 @@ static void put_answers(const struct limiter_stats *st)
 		    st->answers[i]);
 }
 
+static void put_memory(const struct server *s)
+{
+	size_t used, touched = subjects_memory(limiter_subjects(s->limiter), &used);
+	put(METRIC_GAUGE, "sekisho_ratelimit_memory_bytes", "state=\"touched\"",
+	    "Memory of counters", touched);
+	put(METRIC_GAUGE, "sekisho_ratelimit_memory_bytes", "state=\"used\"", "Memory of counters",
+	    used);
+}
+
+/* By name of the limit: what it refused, or would have. */
+static void put_rows(const struct server *s, const struct limiter_stats *st)
+{
+	const struct limits *ls = &limiter_config(s->limiter)->limits;
+	char labels[64];
+	for (unsigned i = 0; i < ls->n; i++) {
+		snprintf(labels, sizeof labels, "limit=\"%s\"", ls->row[i].name);
+		put(METRIC_COUNTER, "sekisho_ratelimit_refused_total", labels,
+		    "Asks refused, by limit", st->refused_by[i]);
+		put(METRIC_COUNTER, "sekisho_ratelimit_would_refuse_total", labels,
+		    "Asks a limit that only observes would have refused", st->would_by[i]);
+	}
+}
+
+static void put_observations(const struct limiter_stats *st)
+{
+	static const char *const labels[RL_N_SEEN] = {
+	    "what=\"login\"",  "what=\"login-failed\"", "what=\"rejected\"", "what=\"result\"",
+	    "what=\"bounce\"", "what=\"syn25\"",	"what=\"report\""};
+	for (int i = 0; i < RL_N_SEEN; i++)
+		put(METRIC_COUNTER, "sekisho_ratelimit_observations_total", labels[i],
+		    "What was told without a question", st->observations[i]);
+}
+
 void server_refresh_metrics(void *server)
 {
 	struct server *s = server;
@@ -413,9 +522,14 @@ void server_refresh_metrics(void *server)
 	put(METRIC_COUNTER, "sekisho_ratelimit_would_hold_total", NULL,
 	    "Mode observe: holds the detector would have opened", st->would_hold);
 	put(METRIC_COUNTER, "sekisho_ratelimit_evicted_total", NULL,
-	    "Accounts forgotten early for want of room", st->evicted);
-	put(METRIC_GAUGE, "sekisho_ratelimit_accounts", NULL, "Accounts remembered",
-	    limiter_accounts(s->limiter));
+	    "Accounts forgotten early for want of room",
+	    subjects_evicted(limiter_subjects(s->limiter)));
+	put(METRIC_GAUGE, "sekisho_ratelimit_accounts", NULL,
+	    "Accounts, addresses and domains remembered",
+	    subjects_count(limiter_subjects(s->limiter)));
+	put_memory(s);
+	put_rows(s, st);
+	put_observations(st);
 	put(METRIC_GAUGE, "sekisho_ratelimit_penalised_accounts", "stage=\"hold\"",
 	    "Accounts by penalty", st->penalised[RL_HOLD]);
 	put(METRIC_GAUGE, "sekisho_ratelimit_penalised_accounts", "stage=\"suspend\"",
@@ -498,7 +612,16 @@ struct server *server_new(struct event_base *base, const struct ratelimit_conf *
 	if (!s->tick)
 		fatal("out of memory");
 	arm_tick(s);
+	static const struct timeval sweep = {.tv_usec = SWEEP_EVERY_MS * 1000};
+	s->sweep = event_new(base, -1, EV_PERSIST, on_sweep, s);
+	if (!s->sweep || event_add(s->sweep, &sweep) != 0)
+		fatal("out of memory");
 	return s;
+}
+
+void server_set_hooks(struct server *s, const struct server_hooks *h)
+{
+	s->hooks = *h;
 }
 
 void server_reload(struct server *s, const struct ratelimit_conf *conf)
@@ -521,6 +644,8 @@ void server_free(struct server *s)
 	ipc_listener_free(s->listener);
 	if (s->tick)
 		event_free(s->tick);
+	if (s->sweep)
+		event_free(s->sweep);
 	disk_free(s->disk);
 	limiter_free(s->limiter);
 	free(s);

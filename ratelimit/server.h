@@ -19,6 +19,14 @@
 
 struct server;
 
+/* Who else wants to know what was asked and seen: the detector. Any may be NULL. */
+struct server_hooks {
+	void (*asked)(const struct rl_ask *ask, const struct rl_verdict *v,
+		      const struct moment *now, void *arg);
+	void (*observed)(const struct rl_observation *o, const struct moment *now, void *arg);
+	void *arg;
+};
+
 /*
  * Makes the folder, reads the files, listens on <run_dir>/ratelimitd.sock (mode 0660), which is
  * handed to id. Peers that may connect: root, our own uid, id's uid. conf is read during the call
@@ -28,6 +36,9 @@ struct server *server_new(struct event_base *base, const struct ratelimit_conf *
 			  const struct proc_identity *id, char **err);
 /* New limits and intervals. */
 void server_reload(struct server *s, const struct ratelimit_conf *conf);
+void server_set_hooks(struct server *s, const struct server_hooks *h);
+/* Asks as a peer does: logged, made durable, told to everybody. */
+void server_ask(struct server *s, const struct rl_ask *ask, struct rl_verdict *v);
 /* Serve a peer on a connected fd (taken), without asking who it is. */
 void server_adopt_fd(struct server *s, int fd);
 /* Bring gauges up to date; for metrics_serve(). */

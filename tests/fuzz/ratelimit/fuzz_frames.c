@@ -12,6 +12,7 @@
 #include "lib/ipc.h"
 #include "lib/log.h"
 #include "ratelimit/server.h"
+#include "tests/fuzz/ratelimit/few.h"
 
 static struct event_base *base;
 static struct ratelimit_conf conf;
@@ -41,13 +42,7 @@ static void start(void)
 	base = event_base_new();
 	conf.common.run_dir = conf.common.state_dir = folder;
 	conf.snapshot_interval_ms = 3600000;
-	conf.limiter = (struct limiter_conf){
-	    .limit = {{5, 8, 10}, {10, 20, 30}},
-	    .detect = {.window_ms = 60000, .recipients = 3, .rate = 3, .refused = 2},
-	    .release_grace_ms = 1,
-	    .held_per_day = 4,
-	    .accounts = 5,
-	};
+	limiter_of_a_few(&conf.limiter);
 }
 
 static void settle(int fd)

@@ -203,7 +203,7 @@ static int no_files(void **state)
 					    "standing.damaged"};
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		(void)unlink(file(names[i]));
-	conf.limiter = default_conf;
+	conf.limiter = default_conf();
 	conf.snapshot_interval_ms = HOUR;
 	return 0;
 }
@@ -405,7 +405,7 @@ static void a_reload_changes_limits(void **state)
 	struct server *s = up();
 	join_synced(&h);
 	ask(&h, ME, true, 1);
-	conf.limiter.limit[UNIT_MESSAGES][WINDOW_MINUTE] = 1;
+	conf.limiter = conf_of(1, 300, 1000, 100, 250, 1000);
 	server_reload(s, &conf);
 	assert_int_equal(ask(&h, ME, true, 1), RL_LIMIT);
 	conf.limiter.mode = MODE_OBSERVE;
@@ -419,7 +419,7 @@ static void a_refund_reaches_the_server(void **state)
 {
 	(void)state;
 	struct heard h;
-	conf.limiter.limit[UNIT_MESSAGES][WINDOW_MINUTE] = 1;
+	conf.limiter = conf_of(1, 300, 1000, 100, 250, 1000);
 	struct server *s = up();
 	join_synced(&h);
 	struct rl_ask back = {
