@@ -144,6 +144,13 @@ static uint32_t take_active(struct accounts *t)
 	return i;
 }
 
+void accounts_chain(struct accounts *t, uint32_t i)
+{
+	uint32_t *head = chain(t, t->a[i].key);
+	t->a[i].next = *head;
+	*head = i;
+}
+
 struct account *accounts_get(struct accounts *t, uint64_t key, uint16_t day, bool *fresh)
 {
 	struct account *a = accounts_find(t, key);
@@ -155,10 +162,8 @@ struct account *accounts_get(struct accounts *t, uint64_t key, uint16_t day, boo
 	/* The state of the forgotten one stays in the list, without an owner, until its turn. */
 	if (a->key && a->active != NONE)
 		t->act[a->active].owner = NONE;
-	uint32_t *head = chain(t, key);
-	*a = (struct account){
-	    .key = key, .next = *head, .active = NONE, .first_day = day, .last_day = day};
-	*head = i;
+	*a = (struct account){.key = key, .active = NONE, .first_day = day, .last_day = day};
+	accounts_chain(t, i);
 	return a;
 }
 

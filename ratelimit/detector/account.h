@@ -77,6 +77,8 @@ void accounts_free(struct accounts *t);
 struct account *accounts_find(const struct accounts *t, uint64_t key);
 /* Found or made; *fresh says which. When full, one long unused is forgotten. */
 struct account *accounts_get(struct accounts *t, uint64_t key, uint16_t day, bool *fresh);
+/* Puts record i into its chain. */
+void accounts_chain(struct accounts *t, uint32_t i);
 /* Its active state, made when there is none (the one unused for longest goes). Never NULL. */
 struct active *accounts_active(struct accounts *t, struct account *a, int64_t now_ms);
 struct active *accounts_peek(const struct accounts *t, const struct account *a);

@@ -78,8 +78,9 @@ size_t detector_memory(const struct detector *d)
 {
 	const struct accounts *t = &d->accounts;
 	return sizeof(*d) + t->cap * (sizeof(*t->a) + sizeof(*t->head)) +
-	       t->cap_act * sizeof(*t->act) + d->seen.buckets * 8 * sizeof(struct seen_entry) +
-	       d->popular.buckets * 8 * sizeof(struct popular_entry) +
+	       t->cap_act * sizeof(*t->act) +
+	       d->seen.buckets * SEEN_WAYS * sizeof(struct seen_entry) +
+	       d->popular.buckets * POPULAR_WAYS * sizeof(struct popular_entry) +
 	       (d->texts.cap + d->sources.cap + d->lines.cap) * sizeof(struct crowd);
 }
 
@@ -262,6 +263,8 @@ static bool vouched(const struct detector *d, const struct facts *f)
 		return true;
 	if (f->young && f->o.novelty <= NOVELTY_OWN)
 		return true;
+	if (f->o.novelty >= NOVELTY_STRANGER)
+		return c && c->known >= 6 && c->known >= 3 * c->contacts;
 	return c && c->known >= 3 && 2 * c->known >= 3 * c->contacts;
 }
 

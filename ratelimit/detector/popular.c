@@ -8,12 +8,10 @@
 
 #include <stdlib.h>
 
-#define WAYS 8
-
 bool popular_init(struct popular *p, size_t entries)
 {
-	p->buckets = entries / WAYS + 1;
-	p->e = calloc(p->buckets * WAYS, sizeof(*p->e));
+	p->buckets = entries / POPULAR_WAYS + 1;
+	p->e = calloc(p->buckets * POPULAR_WAYS, sizeof(*p->e));
 	return p->e != NULL;
 }
 
@@ -24,7 +22,7 @@ void popular_free(struct popular *p)
 
 static struct popular_entry *bucket(const struct popular *p, uint64_t key)
 {
-	return p->e + (((key & UINT32_MAX) * p->buckets) >> 32) * WAYS;
+	return p->e + (((key & UINT32_MAX) * p->buckets) >> 32) * POPULAR_WAYS;
 }
 
 static uint32_t print_of(uint64_t key)
@@ -36,7 +34,7 @@ static uint32_t print_of(uint64_t key)
 unsigned popular_count(const struct popular *p, uint64_t key)
 {
 	const struct popular_entry *b = bucket(p, key);
-	for (int i = 0; i < WAYS; i++)
+	for (int i = 0; i < POPULAR_WAYS; i++)
 		if (b[i].print == print_of(key))
 			return b[i].n;
 	return 0;
@@ -45,7 +43,7 @@ unsigned popular_count(const struct popular *p, uint64_t key)
 void popular_add(struct popular *p, uint64_t key, uint16_t day)
 {
 	struct popular_entry *b = bucket(p, key), *worst = b;
-	for (int i = 0; i < WAYS; i++) {
+	for (int i = 0; i < POPULAR_WAYS; i++) {
 		if (b[i].print == print_of(key)) {
 			b[i].n += b[i].n < UINT16_MAX;
 			b[i].last = day;

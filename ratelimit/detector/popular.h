@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define POPULAR_WAYS 8
+
 struct popular_entry {
 	uint32_t print; /* 0: free */
 	uint16_t n, last;

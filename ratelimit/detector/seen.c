@@ -8,12 +8,10 @@
 
 #include <stdlib.h>
 
-#define WAYS 8
-
 bool seen_init(struct seen *s, size_t entries)
 {
-	s->buckets = entries / WAYS + 1;
-	s->e = calloc(s->buckets * WAYS, sizeof(*s->e));
+	s->buckets = entries / SEEN_WAYS + 1;
+	s->e = calloc(s->buckets * SEEN_WAYS, sizeof(*s->e));
 	return s->e != NULL;
 }
 
@@ -25,7 +23,7 @@ void seen_free(struct seen *s)
 
 static struct seen_entry *bucket(const struct seen *s, uint64_t key)
 {
-	return s->e + (((key & UINT32_MAX) * s->buckets) >> 32) * WAYS;
+	return s->e + (((key & UINT32_MAX) * s->buckets) >> 32) * SEEN_WAYS;
 }
 
 static uint16_t print_of(uint64_t key)
@@ -42,7 +40,7 @@ static unsigned idle(const struct seen_entry *e, uint16_t day)
 static struct seen_entry *find(const struct seen *s, uint64_t key, uint16_t day)
 {
 	struct seen_entry *b = bucket(s, key);
-	for (int i = 0; i < WAYS; i++)
+	for (int i = 0; i < SEEN_WAYS; i++)
 		if (b[i].print == print_of(key) && idle(&b[i], day) <= SEEN_DAYS)
 			return &b[i];
 	return NULL;
@@ -62,7 +60,7 @@ int seen_age(const struct seen *s, uint64_t key, uint16_t day)
 static struct seen_entry *make_room(const struct seen *s, uint64_t key, uint16_t day)
 {
 	struct seen_entry *b = bucket(s, key), *worst = b;
-	for (int i = 0; i < WAYS; i++) {
+	for (int i = 0; i < SEEN_WAYS; i++) {
 		if (b[i].print && idle(&b[i], day) > SEEN_DAYS)
 			b[i].print = 0;
 		if (!b[i].print)

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #define SEEN_DAYS 120
+#define SEEN_WAYS 8
 
 struct seen_entry {
 	uint16_t print;	     /* 0: free */

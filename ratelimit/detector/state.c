@@ -1,0 +1,184 @@
+/*
+ * state - everything the detector knows as a stream of bytes, and back.
+ *
+ * Our own file for our own machine: a header that names version, byte order and the size of each
+ * record, the records as they are, a checksum at the end. Chains and lists are made anew, and every
+ * index and count is held against its bounds, so that a damaged file is at worst refused.
+ *
+ * Trusted with a file of our own. Diagnostics: *err. Known gaps: a file of another version is
+ * refused, and habits are then learnt again.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ratelimit/hash.h"
+
+#include "ratelimit/detector/inside.h"
+
+#define MAGIC	0x736b7364u /* "sksd" */
+#define VERSION 1
+#define MAX_CAP (1u << 24)
+
+struct header {
+	uint32_t magic, version;
+	uint32_t account_size, active_size, crowd_size, cap;
+	uint32_t n, n_act, texts, sources;
+	uint64_t seed;
+	int64_t now_ms, begin_ms;
+	uint32_t lines, zero;
+};
+
+/* A stream with the checksum of what went through it. */
+struct sum {
+	FILE *f;
+	uint64_t hash;
+	bool bad;
+};
+
+/* --- out --- */
+
+static void put(struct sum *s, const void *data, size_t size, size_t n)
+{
+	if (s->bad || n == 0)
+		return;
+	s->bad = fwrite(data, size, n, s->f) != n;
+	s->hash = hash_bytes(s->hash, data, size * n);
+}
+
+static struct header header_of(const struct detector *d)
+{
+	struct header h = {.magic = MAGIC,
+			   .version = VERSION,
+			   .account_size = sizeof(struct account),
+			   .active_size = sizeof(struct active),
+			   .crowd_size = sizeof(struct crowd),
+			   .cap = d->accounts.cap,
+			   .n = d->accounts.n,
+			   .texts = d->texts.n,
+			   .sources = d->sources.n,
+			   .lines = d->lines.n,
+			   .seed = d->seed,
+			   .now_ms = d->now_ms,
+			   .begin_ms = d->begin_ms};
+	for (uint32_t i = d->accounts.oldest; i != NONE; i = d->accounts.act[i].newer)
+		h.n_act++;
+	return h;
+}
+
+bool detector_save(const struct detector *d, FILE *f)
+{
+	struct sum s = {.f = f};
+	const struct accounts *t = &d->accounts;
+	struct header h = header_of(d);
+	put(&s, &h, sizeof(h), 1);
+	put(&s, t->a, sizeof(*t->a), t->n);
+	for (uint32_t i = t->oldest; i != NONE; i = t->act[i].newer)
+		put(&s, &t->act[i], sizeof(*t->act), 1);
+	put(&s, d->seen.e, sizeof(*d->seen.e) * SEEN_WAYS, d->seen.buckets);
+	put(&s, d->popular.e, sizeof(*d->popular.e) * POPULAR_WAYS, d->popular.buckets);
+	put(&s, d->texts.c, sizeof(struct crowd), d->texts.n);
+	put(&s, d->sources.c, sizeof(struct crowd), d->sources.n);
+	put(&s, d->lines.c, sizeof(struct crowd), d->lines.n);
+	return !s.bad && fwrite(&s.hash, sizeof(s.hash), 1, f) == 1 && fflush(f) == 0;
+}
+
+/* --- in --- */
+
+static void get(struct sum *s, void *data, size_t size, size_t n)
+{
+	if (s->bad || n == 0)
+		return;
+	s->bad = fread(data, size, n, s->f) != n;
+	if (!s->bad)
+		s->hash = hash_bytes(s->hash, data, size * n);
+}
+
+static bool header_ok(const struct header *h, const char **err)
+{
+	*err = "it is not the state of a detector of this version";
+	if (h->magic != MAGIC || h->version != VERSION ||
+	    h->account_size != sizeof(struct account) || h->active_size != sizeof(struct active) ||
+	    h->crowd_size != sizeof(struct crowd))
+		return false;
+	*err = "it is damaged";
+	return h->cap > 0 && h->cap <= MAX_CAP && h->n <= h->cap;
+}
+
+static void chain_all(struct accounts *t)
+{
+	for (uint32_t i = 0; i < t->n; i++) {
+		t->a[i].active = NONE;
+		t->a[i].stage = t->a[i].stage < STAGE_COUNT ? t->a[i].stage : STAGE_NORMAL;
+		accounts_chain(t, i);
+	}
+}
+
+static void get_active(struct sum *s, struct detector *d)
+{
+	struct active in;
+	get(s, &in, sizeof(in), 1);
+	/* A state without an owner only held its place in the list. */
+	if (s->bad || in.owner >= d->accounts.n || d->accounts.a[in.owner].active != NONE)
+		return;
+	struct active *to = accounts_active(&d->accounts, &d->accounts.a[in.owner], in.points_ms);
+	in.older = to->older;
+	in.newer = to->newer;
+	for (int i = 0; i < SIGNAL_COUNT; i++)
+		if (!isfinite(in.points[i]) || in.points[i] < 0)
+			in.points[i] = 0;
+	in.last_local[sizeof(in.last_local) - 1] = '\0';
+	*to = in;
+}
+
+static void get_crowds(struct sum *s, struct crowds *t, uint32_t n)
+{
+	s->bad |= n > t->cap;
+	if (s->bad)
+		return;
+	get(s, t->c, sizeof(struct crowd), n);
+	for (uint32_t i = 0; i < n; i++) {
+		struct crowd *c = &t->c[i];
+		s->bad |= c->n_suspect > CROWD_MEMBERS || c->n_honest > CROWD_MEMBERS ||
+			  c->n_failed > CROWD_MEMBERS;
+	}
+	t->n = n;
+}
+
+static bool get_all(struct detector *d, const struct header *h, struct sum *s)
+{
+	uint64_t said;
+	d->now_ms = h->now_ms;
+	d->begin_ms = h->begin_ms;
+	get(s, d->accounts.a, sizeof(struct account), h->n);
+	d->accounts.n = h->n;
+	if (!s->bad)
+		chain_all(&d->accounts);
+	for (uint32_t i = 0; i < h->n_act && !s->bad; i++)
+		get_active(s, d);
+	get(s, d->seen.e, sizeof(*d->seen.e) * SEEN_WAYS, d->seen.buckets);
+	get(s, d->popular.e, sizeof(*d->popular.e) * POPULAR_WAYS, d->popular.buckets);
+	get_crowds(s, &d->texts, h->texts);
+	get_crowds(s, &d->sources, h->sources);
+	get_crowds(s, &d->lines, h->lines);
+	return !s->bad && fread(&said, sizeof(said), 1, s->f) == 1 && said == s->hash;
+}
+
+struct detector *detector_load(const struct detector_conf *conf, FILE *f, const char **err)
+{
+	struct sum s = {.f = f};
+	struct header h = {.magic = 0};
+	get(&s, &h, sizeof(h), 1);
+	if (!header_ok(&h, err))
+		return NULL;
+	struct detector *d = detector_new(conf, h.seed, h.cap);
+	if (!d) {
+		*err = "no memory";
+		return NULL;
+	}
+	if (get_all(d, &h, &s))
+		return d;
+	*err = "it is cut or damaged";
+	detector_free(d);
+	return NULL;
+}
