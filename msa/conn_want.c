@@ -52,6 +52,7 @@ static void note_login(struct conn *c)
 		  LS("account", n->account), LS("mech", c->s->mech), LA("client", &c->client),
 		  LS("reason", n->reason));
 	conn_count(c, n->ok ? COUNT_AUTH_OK : COUNT_AUTH_FAILED);
+	limits_saw_login(c->srv->limits, n->ok, n->account, &c->client, c->s->helo);
 }
 
 static void note_refuse(struct conn *c)
@@ -61,6 +62,8 @@ static void note_refuse(struct conn *c)
 	log_event(LOG_INFO, c->id, "smtp", "refused", LS("account", c->s->account),
 		  LS("status", n->status), LS("reason", n->reason), LI("rcpts", n->rcpts));
 	conn_count(c, n->status[0] == '4' ? COUNT_DEFERRED : COUNT_REFUSED);
+	if (strncmp(n->status, "5.1.", 4) == 0 && n->rcpts > 0)
+		limits_saw_rejected(c->srv->limits, c->s->account, &c->client, n->status, n->rcpts);
 }
 
 void conn_take_note(struct conn *c)
@@ -324,13 +327,30 @@ static void answered_limit(const struct rl_verdict *v, void *arg)
 	conn_turn(c);
 }
 
+/* Hashes of recipients and of their domains, in the order they came. */
+static uint64_t *rcpt_hashes(struct smtp_tx *tx, const uint64_t **domains)
+{
+	uint64_t *hash = talloc_array(tx, uint64_t, 2 * tx->n_rcpts), *domain = hash + tx->n_rcpts;
+	const char *at;
+
+	for (uint32_t i = 0; i < tx->n_rcpts; i++) {
+		at = strrchr(tx->rcpts[i].address, '@');
+		hash[i] = tx->rcpts[i].hash;
+		domain[i] = rl_hash(at ? at + 1 : "");
+	}
+	*domains = domain;
+	return hash;
+}
+
 void conn_want_limit(struct conn *c, bool charge)
 {
 	struct smtp_tx *tx = c->s->tx;
-	uint64_t *hash = talloc_array(tx, uint64_t, tx->n_rcpts);
+	const uint64_t *domains;
+	uint64_t *hash = rcpt_hashes(tx, &domains);
+	size_t len = (size_t)tx->size;
 
-	for (uint32_t i = 0; i < tx->n_rcpts; i++)
-		hash[i] = tx->rcpts[i].hash;
+	if (charge)
+		message_data(c->msg, &len);
 	c->ask = (struct rl_ask){
 	    .account = c->s->account,
 	    .client = c->client,
@@ -338,8 +358,13 @@ void conn_want_limit(struct conn *c, bool charge)
 	    .charge = charge,
 	    .messages = 1,
 	    .rcpts = tx->n_rcpts,
-	    .rcpt_hash = charge ? hash : NULL,
-	    .n_hash = charge ? tx->n_rcpts : 0,
+	    .bytes = len,
+	    .sender_hash = tx->from.null ? 0 : rl_hash(tx->from.text),
+	    .sender_domain = tx->from.null ? NULL : tx->from.domain,
+	    .ehlo_hash = rl_hash(c->s->helo),
+	    .rcpt_hash = hash,
+	    .domain_hash = domains,
+	    .n_hash = tx->n_rcpts,
 	};
 	c->rl = rl_ask(limits_rl(c->srv->limits), &c->ask, answered_limit, c);
 	if (!charge)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <talloc.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/proc.h"
 
@@ -167,6 +168,33 @@ const char *limits_suspended(const struct limits *l, const char *account)
 	size_t i = place(l, account, &there);
 
 	return there && l->p[i].stage == RL_SUSPEND ? l->p[i].why : NULL;
+}
+
+void limits_saw_login(struct limits *l, bool ok, const char *account, const struct addr *client,
+		      const char *ehlo)
+{
+	struct rl_observation o = {.what = ok ? RL_SEEN_LOGIN : RL_SEEN_LOGIN_FAILED,
+				   .account = account ? account : "",
+				   .client = *client,
+				   .t_ms = clock_utc_ms(),
+				   .text = ehlo,
+				   .ehlo_hash = rl_hash(ehlo),
+				   .n = 1};
+
+	(void)rl_observe(l->rl, &o);
+}
+
+void limits_saw_rejected(struct limits *l, const char *account, const struct addr *client,
+			 const char *status, uint32_t n)
+{
+	struct rl_observation o = {.what = RL_SEEN_REJECTED,
+				   .account = account ? account : "",
+				   .client = *client,
+				   .t_ms = clock_utc_ms(),
+				   .text = status,
+				   .n = n};
+
+	(void)rl_observe(l->rl, &o);
 }
 
 size_t limits_penalties(const struct limits *l)

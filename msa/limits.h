@@ -25,6 +25,12 @@ struct rl *limits_rl(struct limits *l); /* for rl_ask() */
 bool limits_connected(const struct limits *l);
 /* Why an account is suspended, NULL when it is not; valid until the next penalty. */
 const char *limits_suspended(const struct limits *l, const char *account);
+/* What the limiter counts without a question: a login that ended, recipients refused for good
+ * (status: "5.1.1"). account may be NULL or "". Nothing is kept while ratelimitd is away. */
+void limits_saw_login(struct limits *l, bool ok, const char *account, const struct addr *client,
+		      const char *ehlo);
+void limits_saw_rejected(struct limits *l, const char *account, const struct addr *client,
+			 const char *status, uint32_t n);
 size_t limits_penalties(const struct limits *l);
 /* The queue is somebody else's now: penalties are for the sessions alone. */
 void limits_leave_queue(struct limits *l);

@@ -368,7 +368,9 @@ static long long seconds(int64_t ms)
 /* What accounting is told of a refusal. */
 static const char *refusal(const struct rl_verdict *v, const char **status)
 {
-	*status = v->answer == RL_LIMIT ? "4.7.1" : v->answer == RL_REFUSE ? "5.7.1" : "4.3.0";
+	*status = v->answer == RL_LIMIT	  ? v->too_many ? "4.5.3" : "4.7.28"
+		  : v->answer == RL_REFUSE ? "5.7.1"
+					   : "4.3.0";
 	return v->answer == RL_DOWN ? "the limiter does not answer" : v->why;
 }
 
@@ -376,8 +378,10 @@ static const char *refusal(const struct rl_verdict *v, const char **status)
 static void reply_refused(struct smtp_session *s, const struct rl_verdict *v,
 			  const char *limit_code, struct smtp_step *out)
 {
-	if (v->answer == RL_LIMIT)
-		smtp_reply(out, "%s 4.7.1 %s; try again in %lld s", limit_code, v->why,
+	if (v->answer == RL_LIMIT && v->too_many)
+		smtp_reply(out, "452 4.5.3 %s; send the others in another message", v->why);
+	else if (v->answer == RL_LIMIT)
+		smtp_reply(out, "%s 4.7.28 %s; try again in %lld s", limit_code, v->why,
 			   seconds(v->retry_ms));
 	else if (v->answer == RL_REFUSE)
 		smtp_error(s, out, "550 5.7.1 This account is suspended: %s", v->why);
@@ -408,7 +412,7 @@ static void check_refused(struct smtp_session *s, const struct rl_verdict *v, st
 
 	smtp_count_refused(s, status, reason);
 	rcpt_take_back(s);
-	reply_refused(s, v, "450", out);
+	reply_refused(s, v, "452", out);
 }
 
 void smtp_session_verdict(struct smtp_session *s, const struct rl_verdict *v, struct smtp_step *out)

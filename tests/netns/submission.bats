@@ -338,7 +338,7 @@ served() { in_ns openssl s_client -connect 127.0.0.1:465 < /dev/null 2>/dev/null
 		[ "$status" = 0 ]
 	done
 	run mail --au user03 --ap secret03 -f user03@isp.example
-	[[ $output =~ "450 4.7.1 ".*"try again in "[0-9]+" s" ]]
+	[[ $output =~ "452 4.7.28 ".*"try again in "[0-9]+" s" ]]
 	run mail --au user04 --ap secret04 -f user04@isp.example # nobody else is touched
 	[ "$status" = 0 ]
 }

@@ -504,7 +504,7 @@ static void test_rcpt_limits(void **state)
 	expect(&w, "MAIL FROM:<user01@isp.example>", "250");
 	w.check = (struct rl_verdict){RL_LIMIT, 1500, "31 messages in 1m, limit 30"};
 	expect(&w, "RCPT TO:<a@b.example>",
-	       "450 4.7.1 31 messages in 1m, limit 30; try again in 2 s\r\n");
+	       "452 4.7.28 31 messages in 1m, limit 30; try again in 2 s\r\n");
 	w.check = (struct rl_verdict){RL_REFUSE, 0, "burst"};
 	expect(&w, "RCPT TO:<a@b.example>", "550 5.7.1 This account is suspended: burst\r\n");
 	w.check = (struct rl_verdict){RL_DOWN, 0, ""};
@@ -598,7 +598,7 @@ static void test_charge(void **state)
 	    {{RL_HELD, 0, "burst"}, LIMITER_DEFER, "250 2.0.0 Ok: queued as 0123456789abcdef\r\n"},
 	    {{RL_LIMIT, 61000, "too many"},
 	     LIMITER_DEFER,
-	     "451 4.7.1 too many; try again in 61 s\r\n"},
+	     "451 4.7.28 too many; try again in 61 s\r\n"},
 	    {{RL_REFUSE, 0, "burst"}, LIMITER_DEFER, "550 5.7.1 "},
 	    {{RL_DOWN, 0, ""}, LIMITER_DEFER, "451 4.3.0 "},
 	    {{RL_DOWN, 0, ""}, LIMITER_ACCEPT, "250 "},
