@@ -40,6 +40,12 @@ static const char sets[] =
     "\tcounter c_unattributed { }\n"
     "\tcounter c_noticed { }\n"
     "\tset alive { type inet_proto; flags timeout; }\n"
+    "\tset near { @near_type@; size 262144; }\n"
+    "\tset busy_passed { type inet_proto; flags dynamic,timeout; gc-interval 1s; size 1024; }\n"
+    "?reset\tset busy_reset { type inet_proto; flags dynamic,timeout; gc-interval 1s; size 1024; "
+    "}\n"
+    "?icmp\tset busy_icmp { type inet_proto; flags dynamic,timeout; gc-interval 1s; size 1024; }\n"
+    "?drop\tset busy_drop { type inet_proto; flags dynamic,timeout; gc-interval 1s; size 1024; }\n"
     "?subject\tset subject { type @type@; flags interval; auto-merge; }\n"
     "?mta_set\tset own_mta { type @type@; flags interval; auto-merge; }\n"
     "@level_sets@"
@@ -61,8 +67,14 @@ static const char chains[] =
     "table @ip@ sekisho {\n"
     "\tchain steer {\n"
     "?v4\t\t# Non-first IPv4 fragments first: a port match would read their payload.\n"
-    "?v4\t\tip frag-off & 0x1fff != 0 goto frag4\n"
+    "?v4\t\t@nh,32,32 & 0x00001fff != 0 goto frag4\n"
     "\t\ttcp dport != 25 accept\n"
+    "\t\tmeta l4proto != tcp goto odd\n"
+    "\t\tmeta mark != 0 jump marked\n"
+    "\t\t# Exempt mail: no other chain is entered.\n"
+    "\t\t@th,96,32 & 0x00120000 != 0x00020000 @first_key@ @allow_@first_len@ accept\n"
+    "\t\t@th,16,16 25 @near_key@ != @near goto far\n"
+    "\t\t@th,16,16 25 @first_key@ @allow_@first_len@ goto exempt_syn\n"
     "\t\t@th,16,16 25 goto smtp\n"
     "\t\tgoto odd\n"
     "\t}\n"
@@ -76,28 +88,17 @@ static const char chains[] =
     "?v4\t}\n"
     "\n"
     "\tchain smtp {\n"
-    "\t\t# The second walk: nfqd has judged it.\n"
-    "\t\tmeta mark & @mask@ != 0 goto judged\n"
-    "@first_lookup@"
+
     "?v4\t\tip saddr @deny goto denied\n"
     "@lookups@"
-    "?v6\t\tfrag frag-off != 0 accept\n"
-    "\t\t@outside@accept\n"
-    "\t\tmeta l4proto != tcp goto odd\n"
-    "@own_mta@"
-    "?subject\t\t@no_pool@@ip@ saddr != @subject goto stranger\n"
-    "?v4\t\t@th,104,8 & 0x07 == 0x04 ip frag-off & 0x2000 == 0 goto closing\n"
-    "?v6\t\t@th,104,8 & 0x07 == 0x04 exthdr frag missing goto closing\n"
-    "?v6@deny@"
-    "\t\tgoto ask\n"
+    "@not_exempt@"
     "\t}\n"
     "\n"
     "?v4\tchain denied {\n"
     "?v4\t\t@outside@accept\n"
-    "?v4\t\tmeta l4proto != tcp goto odd\n"
     "?v4@own_mta@"
     "?v4_subject\t\t@no_pool@@ip@ saddr != @subject goto stranger\n"
-    "?v4\t\t@th,104,8 & 0x07 == 0x04 ip frag-off & 0x2000 == 0 goto closing\n"
+    "?v4\t\t@th,96,32 & 0x00070000 == 0x00040000 ip frag-off & 0x2000 == 0 goto closing\n"
     "?v4\t\tgoto refuse\n"
     "?v4\t}\n"
     "?v4\n"
@@ -107,20 +108,30 @@ static const char chains[] =
     "?subject\t\taccept\n"
     "?subject\t}\n"
     "?subject\n"
+    "\tchain far {\n"
+    "\t\t# Exempt are none of these: no need to look for them in large sets.\n"
+    "?v4\t\tip saddr @deny goto denied\n"
+    "@not_exempt@"
+    "\t}\n"
+    "\n"
+    "\tchain marked {\n"
+    "\t\t# The second walk: nfqd has judged it.\n"
+    "\t\tmeta mark & @mask@ != 0 goto judged\n"
+    "\t}\n"
+    "\n"
     "\tchain exempt {\n"
     "\t\t# Whoever forges a source gets no session: it is looked at when one begins.\n"
-    "\t\t@th,104,8 & 0x12 != 0x02 accept\n"
-    "\t\tmeta l4proto != tcp accept\n"
+    "\t\t@th,96,32 & 0x00120000 != 0x00020000 accept\n"
+    "\t\tgoto exempt_syn\n"
+    "\t}\n"
+    "\n"
+    "\tchain exempt_syn {\n"
     "?fib\t\t@fib@goto forged\n"
-    "\t\tgoto passed\n"
+    "@passed@"
     "\t}\n"
     "\n"
     "\tchain passed {\n"
-    "\t\tcounter name c_passed\n"
-    "\t\tlimit rate over @gate@ accept\n"
-    "\t\tcounter name c_passed_noted\n"
-    "\t\tadd @passed { @ip@ saddr . @ip@ daddr counter } accept\n"
-    "\t\tcounter name c_unattributed accept\n"
+    "@passed@"
     "\t}\n"
     "?fib\n"
     "?fib\tchain forged {\n"
@@ -141,8 +152,7 @@ static const char chains[] =
     "\t}\n"
     "\n"
     "\tchain ask {\n"
-    "?fib\t\t@fib@counter name c_spoofed drop\n"
-    "@wait@"
+    "@ask@"
     "\t}\n"
     "?closed\n"
     "?closed\tchain wait_closed {\n"
@@ -222,7 +232,8 @@ static const char chains[] =
     "\t}\n"
     "?reset\n"
     "?reset\tchain answer_reset {\n"
-    "?reset\t\tlimit rate over @gate@ drop\n"
+    "?reset\t\tmeta l4proto @busy_reset drop\n"
+    "?reset\t\tlimit rate over @gate@ update @busy_reset { meta l4proto timeout 100ms } drop\n"
     "?reset\t\tjump note\n"
     "?reset\t\tlimit rate over @replies@ drop\n"
     "?reset_fib\t\t@fib@drop\n"
@@ -231,7 +242,8 @@ static const char chains[] =
     "?reset\t}\n"
     "?icmp\n"
     "?icmp\tchain answer_icmp {\n"
-    "?icmp\t\tlimit rate over @gate@ drop\n"
+    "?icmp\t\tmeta l4proto @busy_icmp drop\n"
+    "?icmp\t\tlimit rate over @gate@ update @busy_icmp { meta l4proto timeout 100ms } drop\n"
     "?icmp\t\tjump note\n"
     "?icmp\t\tlimit rate over @replies@ drop\n"
     "?icmp_fib\t\t@fib@drop\n"
@@ -239,7 +251,8 @@ static const char chains[] =
     "?icmp\t}\n"
     "?drop\n"
     "?drop\tchain answer_drop {\n"
-    "?drop\t\tlimit rate over @gate@ drop\n"
+    "?drop\t\tmeta l4proto @busy_drop drop\n"
+    "?drop\t\tlimit rate over @gate@ update @busy_drop { meta l4proto timeout 100ms } drop\n"
     "?drop\t\tjump note\n"
     "?drop\t\tdrop\n"
     "?drop\t}\n"
@@ -251,13 +264,35 @@ static const char chains[] =
     "\t}\n"
     "}\n";
 
+static const char ask[] = "?fib\t\t@fib@counter name c_spoofed drop\n"
+			  "@wait@";
+
+/* Who is not exempt, as far as the sets know. */
+static const char not_exempt[] =
+    "?v6\t\tfrag frag-off != 0 accept\n"
+    "\t\t@outside@accept\n"
+    "@own_mta@"
+    "?subject\t\t@no_pool@@ip@ saddr != @subject goto stranger\n"
+    "?v4\t\t@th,96,32 & 0x00070000 == 0x00040000 ip frag-off & 0x2000 == 0 goto closing\n"
+    "?v6\t\t@th,96,32 & 0x00070000 == 0x00040000 exthdr frag missing goto closing\n"
+    "?v6@deny@"
+    "@ask@";
+
+/* A new connection of an exempt line. */
+static const char passed[] =
+    "\t\tcounter name c_passed\n"
+    "\t\tmeta l4proto @busy_passed accept\n"
+    "\t\tlimit rate over @gate@ update @busy_passed { meta l4proto timeout 100ms } accept\n"
+    "\t\tcounter name c_passed_noted\n"
+    "\t\tadd @passed { @ip@ saddr . @ip@ daddr counter } accept\n"
+    "\t\tcounter name c_unattributed accept\n";
+
 /* One class, for exemptions of one prefix length. */
 static const char class_chain[] =
     "\n"
     "\tchain class_@class@_@len@ {\n"
     "?hush\t\toif 0 accept\n"
     "\t\t@outside@accept\n"
-    "\t\tmeta l4proto != tcp goto odd\n"
     "@own_mta@"
     "?listed\t\t@key@ . @ip@ daddr != @listed goto pend\n"
     "\t\ttcp flags & (syn | ack) != syn goto exempt\n"
@@ -673,7 +708,10 @@ static void put_who(struct render *r)
 	put(&r->v, "fib",
 	    r->c->antispoof ? talloc_asprintf(r->tmp, "%sfib saddr . iif oif missing ", unchecked)
 			    : "");
-	put(&r->v, "first_lookup", lookups(r, "goto exempt", true, false));
+	put(&r->v, "first_key", family_source(r->tmp, r->f, r->f->levels[0]));
+	put(&r->v, "near_key", r->f->is6 ? "@nh,80,32" : "ip saddr & 255.255.255.0");
+	put(&r->v, "near_type", r->f->is6 ? "typeof @nh,80,32" : "type ipv4_addr");
+	put(&r->v, "first_len", number(r, r->f->levels[0]));
 	put(&r->v, "lookups", lookups(r, "goto exempt", false, true));
 	put(&r->v, "deny", deny_rules(r, "refuse"));
 	/* Lines of an IPv6 pool are told apart by nfqd; here a /64 is fine enough. */
@@ -784,6 +822,9 @@ static char *render_family(struct render *r, char *out)
 	put(&r->v, "note", note(r));
 	put_who(r);
 	put_what(r);
+	put(&r->v, "ask", expand(talloc_strdup(r->tmp, ""), ask, &r->v));
+	put(&r->v, "not_exempt", expand(talloc_strdup(r->tmp, ""), not_exempt, &r->v));
+	put(&r->v, "passed", expand(talloc_strdup(r->tmp, ""), passed, &r->v));
 	put(&r->v, "level_sets", all_level_sets(r));
 	put_notice(r);
 	put_classes(r);

@@ -41,6 +41,7 @@ struct ksync *ksync_new(void *ctx, size_t set_size)
 	k->later_prefixes.m = amap_new(k, 1, MIRROR_MAX);
 	k->listed = amap_new(k, sizeof(struct pairs), MIRROR_MAX);
 	k->denied = amap_new(k, sizeof(struct denied), set_size);
+	k->near = amap_new(k, sizeof(uint32_t), MIRROR_MAX);
 	return k;
 }
 
@@ -53,6 +54,7 @@ void ksync_forget(struct ksync *k)
 	amap_clear(k->later.m);
 	amap_clear(k->later_prefixes.m);
 	amap_clear(k->denied);
+	amap_clear(k->near);
 	ksync_forget_pairs(k);
 	memset(k->counts, 0, sizeof k->counts);
 	k->ops.n = 0;
@@ -204,9 +206,35 @@ static bool chained(struct look *l, enum nftset_id set, struct held *want)
 	return nftset_has_chain(l->n, nftset_is6(set), chain);
 }
 
+/* The kernel looks for exempt sources only where there are some. An element comes before the first
+ * that it stands for, and when it stays too long nothing is wrong. */
+static void count_near(struct look *l, enum nftset_verb verb, enum nftset_id set,
+		       const struct addr *key)
+{
+	bool is6 = nftset_is6(set);
+	enum nftset_id near = is6 ? NFTSET_NEAR6 : NFTSET_NEAR4;
+	struct addr a;
+	addr_mask(key, is6 ? 48 : 24, &a);
+	if (is6)
+		a.b[0] = a.b[1] = 0; /* the rules do not look at them */
+	uint32_t *n = amap_put(l->k->near, &a, is6, NULL);
+	bug_on(!n || (verb == NFTSET_DELETE && *n == 0));
+	if (verb == NFTSET_ADD && (*n)++ == 0) {
+		l->k->counts[near]++;
+		(void)ksync_push(l->k, &l->k->ops, NFTSET_ADD, near, &a, 0);
+	}
+	if (verb == NFTSET_DELETE && --*n == 0) {
+		l->k->counts[near]--;
+		(void)ksync_push(l->k, &l->k->ops, NFTSET_DELETE, near, &a, 0);
+		(void)amap_remove(l->k->near, &a, is6);
+	}
+}
+
 void ksync_put_op(struct look *l, enum nftset_verb verb, enum nftset_id set, const struct addr *key,
 		  const struct held *h)
 {
+	if (verb != NFTSET_REPLACE)
+		count_near(l, verb, set, key);
 	l->k->counts[place(set, h)] += verb == NFTSET_ADD ? 1u : 0u;
 	l->k->counts[place(set, h)] -= verb == NFTSET_DELETE ? 1u : 0u;
 	struct nftset_op *op = ksync_push(l->k, &l->k->ops, verb, place(set, h), key,

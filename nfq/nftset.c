@@ -40,6 +40,8 @@ const struct nftset_set nftset_sets[NFTSET_COUNT] = {
     [NFTSET_CLASS6_48] = {"class_48", "class_48", true, SHAPE_MAP},
     [NFTSET_LISTED4] = {"listed", "ip listed", false, SHAPE_PAIR},
     [NFTSET_LISTED6] = {"listed", "ip6 listed", true, SHAPE_PAIR},
+    [NFTSET_NEAR4] = {"near", "ip near", false, SHAPE_HOST},
+    [NFTSET_NEAR6] = {"near", "ip6 near", true, SHAPE_WORD},
     [NFTSET_DENY4] = {"deny", "deny", false, SHAPE_HOST},
     DENY6(48),
     DENY6(49),

@@ -19,7 +19,13 @@ struct mnl_socket;
 struct nlmsghdr;
 struct nlattr;
 
-enum nftset_shape { SHAPE_HOST, SHAPE_PAIR, SHAPE_MAP, SHAPE_PROTO };
+enum nftset_shape {
+	SHAPE_HOST,
+	SHAPE_PAIR,
+	SHAPE_MAP,
+	SHAPE_PROTO,
+	SHAPE_WORD, /* bits 16 to 47 of an IPv6 address */
+};
 
 struct nftset_set {
 	const char *name, *label;

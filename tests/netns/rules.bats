@@ -39,11 +39,17 @@ judge() { # FIRST COUNT VERDICT
 	soon 5 grep -q ready "$DIR/log.judge"
 	alive
 }
+near() { # ADDRESS: the neighbourhood of an element, as the rules look for it
+	python3 -c 'import ipaddress, sys
+a = ipaddress.ip_address(sys.argv[1])
+print("%d.%d.%d.0" % tuple(a.packed[:3]) if a.version == 4 else "0x" + a.packed[2:6].hex())' "$1"
+}
 exempt() { # CLASS LEVEL PREFIX-LENGTH ADDRESS...: elements of an exemption
 	local class=$1 level=$2 len=$3 a f=ip
 	shift 3
 	for a; do
 		case $a in *:*) f=ip6 ;; esac
+		nft_gw add element $f sekisho near "{ $(near "$a") }"
 		if [ "$class" = full ]; then
 			nft_gw add element $f sekisho "allow_$level" "{ $a }"
 		else

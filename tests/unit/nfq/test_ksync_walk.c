@@ -177,6 +177,10 @@ static void right(const struct trial *t, uint32_t n)
 	const struct policy_item *i = policy_match(t->p, &a, kernel.now_ms);
 	bool full = holds(NFTSET_ALLOW4_32, &a), limited = holds(NFTSET_CLASS4_32, &a);
 	bool wants_full = i && i->class == POLICY_CLASS_FULL;
+	struct addr near;
+	addr_mask(&a, 24, &near);
+	if ((full || limited) && !holds(NFTSET_NEAR4, &near))
+		fail_msg("%u is in a set, and its neighbourhood is not", n);
 	if (full != wants_full || limited != (i && !wants_full))
 		fail_msg("%u: the policy %s, the sets full %d limited %d", n,
 			 i ? policy_class(t->p, i->class) : "has nothing", full, limited);
@@ -290,7 +294,9 @@ static void wide(void **state)
 	unsigned slices = 0;
 	for (; ksync_busy(t.k); slices++)
 		step(&t);
-	assert_in_range(slices, 60, 80);
+	/* Each is its own neighbourhood, too. */
+	assert_in_range(slices, 120, 150);
+	assert_int_equal(amap_count(kernel.sets[NFTSET_NEAR4]), 65536);
 	assert_int_equal(amap_count(kernel.sets[NFTSET_ALLOW4_24]), 65536);
 	(void)policy_remove(t.p, &e);
 	ksync_dirty(t.k, &e.prefix);
@@ -298,6 +304,7 @@ static void wide(void **state)
 	while (ksync_busy(t.k))
 		step(&t);
 	assert_int_equal(amap_count(kernel.sets[NFTSET_ALLOW4_24]), 0);
+	assert_int_equal(amap_count(kernel.sets[NFTSET_NEAR4]), 1);
 	right(&t, 5);
 	end(&t);
 }

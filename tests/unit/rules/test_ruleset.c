@@ -110,7 +110,8 @@ static void keys(void **state)
 	assert_null(strstr(t, "queue_closed"));
 	assert_non_null(strstr(t, "c_tunnels drop"));
 	assert_non_null(strstr(t, "meta mark & 0x000000f0 == 0x00000030 counter"));
-	assert_non_null(strstr(t, "limit rate over 9/second burst 90 packets drop"));
+	assert_non_null(strstr(t, "limit rate over 9/second burst 90 packets update @busy_drop { "
+				  "meta l4proto timeout 100ms } drop\n"));
 	assert_int_equal(occurrences(t, "over 7/minute"), 25 + 33 + 17);
 	c.reaction = RULES_ICMP;
 	c.queue_count = 1;
@@ -202,14 +203,13 @@ static void classes(void **state)
 	(void)state;
 	c.classes = (struct conf_items){k, 2};
 	const char *t = render(ctx, &c, true);
-	assert_non_null(
-	    strstr(t, "\tset rate_biz { type ipv4_addr; flags dynamic,timeout; gc-interval 1m; size 1048576; }"));
+	assert_non_null(strstr(t, "\tset rate_biz { type ipv4_addr; flags dynamic,timeout; "
+				  "gc-interval 1m; size 1048576; }"));
 	assert_non_null(strstr(t, "\tset dest_biz { type ipv6_addr . ipv6_addr;"));
 	assert_null(strstr(t, "set rate_throttled"));
 	assert_non_null(strstr(
 	    t, "\tchain class_biz_29 {\n"
 	       "\t\tiifname != \"ppp*\" iifname != \"lan0\" accept\n"
-	       "\t\tmeta l4proto != tcp goto odd\n"
 	       "\t\tip daddr 192.0.2.25 accept\n"
 	       "\t\tip daddr 198.51.100.0/28 accept\n"
 	       "\t\tip saddr & 255.255.255.248 . ip daddr != @listed goto pend\n"
@@ -321,7 +321,7 @@ static void sizes(void **state)
 		if (!strstr(l, " size "))
 			fail_msg("%s", l);
 	}
-	assert_int_equal(n, 2 * (2 + 4) + 2 * 5 + 2);
+	assert_int_equal(n, 2 * (2 + 4) + 2 * 8 + 2);
 	talloc_free(t);
 }
 
