@@ -45,6 +45,11 @@ struct edges {
 	bool more;		   /* there are some behind it */
 };
 
+/* Prefixes at least so long are counted by neighbourhood: most sources have no exempt neighbour,
+ * and need not be looked for in a table that no cache holds. */
+#define NEIGHBOURHOODS 65536u
+static const uint8_t near_len[2] = {24, 48};
+
 struct policy {
 	uint64_t version;
 	struct policy_item *items;
@@ -52,6 +57,7 @@ struct policy {
 	struct level levels[2][129]; /* [is IPv6][length] */
 	uint8_t lengths[2][129];     /* those that have items, longest first */
 	unsigned n_lengths[2];
+	uint32_t near[2][NEIGHBOURHOODS]; /* items */
 	struct edges edges;
 	unsigned n_classes;
 	char classes[POLICY_CLASSES][POLICY_CLASS];
@@ -118,6 +124,21 @@ static uint32_t hash(const struct addr *a)
 	x = (x ^ y * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
 	x = (x ^ x >> 32) * 0x94d049bb133111ebu;
 	return (uint32_t)(x >> 32);
+}
+
+/* Of the /24 or /48 that an address is in. */
+static uint32_t neighbourhood(const struct addr *a)
+{
+	const uint8_t *b = addr_is4(a) ? a->b + 11 : a->b + 2;
+	uint32_t wide = (uint32_t)b[0] << 8 | b[1], narrow = (uint32_t)b[2] << 8 | b[3];
+	return (narrow ^ wide * 0x9e37u) % NEIGHBOURHOODS;
+}
+
+static void count_near(struct policy *p, const struct prefix *x, uint32_t by)
+{
+	bool is6 = !addr_is4(&x->a);
+	if (x->len >= near_len[is6])
+		p->near[is6][neighbourhood(&x->a)] += by;
 }
 
 static void make_slots(struct policy *p, struct level *l, uint32_t n)
@@ -386,6 +407,7 @@ void policy_put(struct policy *p, const struct policy_entry *e)
 		l->n_prefixes++;
 	*s = (struct slot){hash(&e->prefix.a), i};
 	p->used++;
+	count_near(p, &e->prefix, 1);
 	if (l->n_items++ == 0)
 		list_lengths(p, addr_is4(&e->prefix.a));
 }
@@ -402,6 +424,7 @@ bool policy_remove(struct policy *p, const struct policy_entry *e)
 			continue;
 		*link = p->items[i].next;
 		free_item(p, i);
+		count_near(p, &e->prefix, (uint32_t)-1);
 		if (s->item == NIL)
 			free_slot(l, s);
 		if (--l->n_items == 0)
@@ -481,10 +504,11 @@ const struct policy_item *policy_find(const struct policy *p, const struct addr 
 	const struct policy_item *found = NULL;
 	unsigned f = addr_is4(a) ? 0 : 1;
 	int64_t until = -1;
+	bool alone = p->near[f][neighbourhood(a)] == 0;
 	for (unsigned i = 0; i < p->n_lengths[f] && (!found || until_ms); i++) {
 		uint8_t len = p->lengths[f][i];
 		struct addr want;
-		if (len > hi || len < lo)
+		if (len > hi || len < lo || (alone && len >= near_len[f]))
 			continue;
 		addr_mask(a, len, &want);
 		const struct policy_item *best =
