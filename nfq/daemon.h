@@ -21,6 +21,7 @@
 #include "nfq/policy_store.h"
 #include "nfq/stats.h"
 #include "nfq/suspect.h"
+#include "nfq/tally.h"
 #include "nfq/worker.h"
 
 #define MAX_WORKERS  128 /* two ranges of MAX_QUEUES */
@@ -50,6 +51,7 @@ struct nfqd {
 	struct worker *workers[MAX_WORKERS];
 	uint16_t queues[MAX_WORKERS]; /* the number of each worker's */
 	unsigned n_workers;
+	struct tally *tally; /* what they dropped themselves */
 	bool stalled; /* a worker does not answer what waits */
 	uint64_t stalls, upgrades_refused;
 	int wake_fd;
@@ -68,7 +70,7 @@ struct nfqd {
 	int64_t compared_ms, alive_ms, checked_steps_ms, clock_offset_ms, lines_ms;
 	int64_t harvested_ms[HARVESTS]; /* UTC, each set */
 	uint64_t unnoted[2]; /* refused and passed that the kernel had not noted by source then */
-	bool unnoted_known;
+	bool unnoted_known, ran; /* ran: there was a table before */
 	unsigned harvest_turn; /* the set that comes first */
 	int64_t learn_s;       /* the second of what was learned, and how much */
 	unsigned learned;

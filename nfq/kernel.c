@@ -343,19 +343,33 @@ static void read_counter(const char *name, uint64_t packets, void *arg)
 	c->packets += packets;
 }
 
-static void read_counters(struct nfqd *d)
-{
-	for (unsigned i = 0; i < d->n_counters; i++)
-		d->counters[i].packets = 0;
-	(void)nftset_counters(d->sets, read_counter, d);
-}
-
 uint64_t kernel_counter(const struct nfqd *d, const char *name)
 {
 	for (unsigned i = 0; i < d->n_counters; i++)
 		if (strcmp(d->counters[i].name, name) == 0)
 			return d->counters[i].packets;
 	return 0;
+}
+
+/* A table that came while we ran: what did not come back to it, we dropped. */
+static uint64_t unaccounted(struct nfqd *d)
+{
+	uint64_t queued = kernel_counter(d, "queued"), judged = kernel_counter(d, "judged");
+	bool ran = d->ran;
+	d->ran = true;
+	return ran && queued > judged ? queued - judged : 0;
+}
+
+/* With what the workers dropped, which the rules did not see again. */
+static void read_counters(struct nfqd *d)
+{
+	for (unsigned i = 0; i < d->n_counters; i++)
+		d->counters[i].packets = 0;
+	if (!nftset_counters(d->sets, read_counter, d))
+		return;
+	uint64_t dropped = tally_since(d->tally, d->table, unaccounted(d));
+	read_counter("refused", dropped, d);
+	read_counter("judged", dropped, d);
 }
 
 static void look_after_sets(struct nfqd *d, bool anew, bool jumped, int64_t mono)

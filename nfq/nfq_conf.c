@@ -58,6 +58,8 @@ const struct conf_key nfq_keys[] = {
      "what becomes of packets that nfqd did not judge", true},
     {"kernel-rules", "reaction", CONF_ENUM, OFF(reaction), "reset", 0, 0, "reset|icmp|drop", true,
      "how a packet is refused", true},
+    {"kernel-rules", "count_rate", CONF_INT, OFF(count_rate), "5000", 1, 1000000, NULL, true,
+     "packets a second that are counted by source; above it they are sampled", true},
     {"kernel-rules", "delegated", CONF_INT, OFF(delegated), "64", 48, 64, NULL, true,
      "prefix length of an IPv6 line of those in no pool", true},
     {"class", "", CONF_GROUP, OFF(classes), NULL, 0, sizeof(struct nfq_class), NULL, true, NULL,

@@ -43,6 +43,7 @@ struct nfq_conf {
 	int64_t queue_first, queue_count, set_size;
 	struct conf_list own_mta, subscriber_prefixes;
 	int fail, reaction; /* 0 closed, 1 open; of those in no pool */
+	int64_t count_rate; /* packets a second that the rules count by source */
 	int64_t delegated;
 	struct conf_items classes, pools;
 };

@@ -263,6 +263,7 @@ static void on_reload(void *arg)
 		talloc_free(d->conf_ctx);
 		d->conf_ctx = ctx;
 		d->conf = fresh;
+		shared_set_gate(d->shared, d->conf.count_rate);
 		set_interval(d, 0);
 		lines_reload(d);
 		exempt_reload(d);
@@ -293,6 +294,7 @@ static void open_sources(struct nfqd *d)
 	d->stats = stats_new(NULL, STATS_MAX);
 	d->shared = shared_new(exempt_load(d), &d->marks, d->wake_fd);
 	shared_set_lines(d->shared, nfq_conf_lines(NULL, &d->conf));
+	shared_set_gate(d->shared, d->conf.count_rate);
 	d->outbox = load_outbox(d);
 }
 
@@ -300,6 +302,12 @@ static void open_sources(struct nfqd *d)
 static void start_workers(struct nfqd *d)
 {
 	char err[256];
+	char *file = state_path(d, NULL, "dropped");
+	d->tally = tally_open(file, err);
+	if (*err)
+		log_event(LOG_ERR, "-", "process", "no-tally", LS("reason", err),
+			  LS("hint", "what is dropped in a flood is forgotten when nfqd ends"));
+	talloc_free(file);
 	queues_start(d);
 	/* After them: the first netlink socket has the process id as its port, and names the
 	 * queue's holder. */

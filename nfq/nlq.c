@@ -42,7 +42,7 @@
 enum { SEQ_VERDICT, SEQ_CONFIG, SEQ_REQUEUE, SEQ_WAKE };
 
 struct run {
-	bool open;
+	bool open, drop;
 	uint32_t last_id, mark;
 };
 
@@ -237,7 +237,8 @@ void nlq_close(struct nlq *q)
 
 /* --- verdicts -------------------------------------------------------------------- */
 
-static void put_verdict(struct nlq *q, uint32_t seq, uint32_t id, uint32_t mark, size_t len)
+static void put_verdict(struct nlq *q, uint32_t seq, uint32_t id, uint32_t verdict, uint32_t mark,
+			size_t len)
 {
 	bug_on(q->n_out + len > sizeof q->out);
 	const struct verdict_message m = {
@@ -247,7 +248,7 @@ static void put_verdict(struct nlq *q, uint32_t seq, uint32_t id, uint32_t mark,
 		    .nlmsg_seq = seq},
 	    .nfg = {AF_UNSPEC, NFNETLINK_V0, htons(q->number)},
 	    .verdict_attr = {NLA_HDRLEN + sizeof m.verdict, NFQA_VERDICT_HDR},
-	    .verdict = {htonl(NF_REPEAT), htonl(id)},
+	    .verdict = {htonl(verdict), htonl(id)},
 	    .mark_attr = {NLA_HDRLEN + sizeof m.mark, NFQA_MARK},
 	    .mark = htonl(mark)};
 	memcpy((uint8_t *)q->out + q->n_out, &m, len);
@@ -256,16 +257,29 @@ static void put_verdict(struct nlq *q, uint32_t seq, uint32_t id, uint32_t mark,
 
 static void close_run(struct nlq *q)
 {
-	if (q->run.open)
-		put_verdict(q, SEQ_VERDICT, q->run.last_id, q->run.mark, sizeof *q->out);
+	const struct run *r = &q->run;
+	if (r->open && r->drop)
+		put_verdict(q, SEQ_VERDICT, r->last_id, NF_DROP, 0, NO_MARK);
+	else if (r->open)
+		put_verdict(q, SEQ_VERDICT, r->last_id, NF_REPEAT, r->mark, sizeof *q->out);
 	q->run.open = false;
+}
+
+static void go_on(struct nlq *q, struct run next)
+{
+	if (q->run.open && (q->run.mark != next.mark || q->run.drop != next.drop))
+		close_run(q);
+	q->run = next;
 }
 
 void nlq_verdict(struct nlq *q, uint32_t id, uint32_t mark)
 {
-	if (q->run.open && q->run.mark != mark)
-		close_run(q);
-	q->run = (struct run){true, id, mark};
+	go_on(q, (struct run){true, false, id, mark});
+}
+
+void nlq_drop(struct nlq *q, uint32_t id)
+{
+	go_on(q, (struct run){true, true, id, 0});
 }
 
 /* Errors of single verdicts come back as messages; only a broken socket fails here. */
@@ -286,7 +300,7 @@ static bool flush(struct nlq *q)
 /* Those up to id that nobody answered walk the chain again, as they were. */
 static void requeue(struct nlq *q, uint32_t id)
 {
-	put_verdict(q, SEQ_REQUEUE, id, 0, NO_MARK);
+	put_verdict(q, SEQ_REQUEUE, id, NF_REPEAT, 0, NO_MARK);
 	q->orphans = false;
 }
 

@@ -56,6 +56,8 @@ bool nlq_receive(struct nlq *q);
 int nlq_answer(struct nlq *q, nlq_packet_fn *packet, void *arg);
 /* Inside packet(): let it go on with this mark. */
 void nlq_verdict(struct nlq *q, uint32_t id, uint32_t mark);
+/* Inside packet(), instead: this is where it ends. */
+void nlq_drop(struct nlq *q, uint32_t id);
 /* From any thread: nlq_receive() returns soon. */
 void nlq_wake(const struct nlq *q);
 

@@ -63,8 +63,11 @@ static struct worker *take_over(struct nfqd *d, struct worker_place *place, cons
 
 static void start_one(struct nfqd *d, unsigned number, unsigned cpu, bool fail_open)
 {
-	struct worker_place place = {
-	    (uint16_t)number, cpu, -1, {(uint32_t)d->conf.queue_length, fail_open}};
+	struct worker_place place = {(uint16_t)number,
+				     cpu,
+				     -1,
+				     {(uint32_t)d->conf.queue_length, fail_open},
+				     tally_slot(d->tally, d->n_workers)};
 	char name[NAME_BYTES], err[256];
 	name_queue(number, name);
 	struct worker *w = take_over(d, &place, name);
@@ -148,7 +151,8 @@ static void go_on(struct nfqd *d, const struct upgrade_fd *fds, unsigned n)
 		struct worker_place place = {d->queues[i],
 					     i < r.closed ? i : i - r.closed,
 					     fds[i].fd,
-					     {(uint32_t)d->conf.queue_length, i >= r.closed}};
+					     {(uint32_t)d->conf.queue_length, i >= r.closed},
+					     tally_slot(d->tally, i)};
 		d->workers[i] = worker_start(d->shared, &place, err);
 		if (!d->workers[i])
 			fatal("%s", err);

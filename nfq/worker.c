@@ -26,13 +26,14 @@
 #include "nfq/pkt.h"
 #include "nfq/worker.h"
 
-#define RING	8192	   /* a power of two */
-#define SIGHTS	(1u << 18) /* a power of two */
-#define SIGHT_S 60
-#define KEEP_S	10    /* so long a line keeps its place */
-#define EVICT	8     /* but for one in so many that come */
-#define FIRSTS	500   /* a second that are told although they came once */
-#define AGAINS	20000 /* a second that are told because they came again */
+#define GATE_BURST_S 10		/* as the gate of the rules */
+#define RING	     8192	/* a power of two */
+#define SIGHTS	     (1u << 18) /* a power of two */
+#define SIGHT_S	     60
+#define KEEP_S	     10	   /* so long a line keeps its place */
+#define EVICT	     8	   /* but for one in so many that come */
+#define FIRSTS	     500   /* a second that are told although they came once */
+#define AGAINS	     20000 /* a second that are told because they came again */
 
 struct shared {
 	pthread_rwlock_t lock;
@@ -41,6 +42,7 @@ struct shared {
 	uint64_t replaced;
 	struct marks marks;
 	int wake_fd;
+	atomic_int_fast64_t gate; /* refusals a second that walk the rules once more */
 	/* Lines refused lately: hash and second of each, the last one of its place. */
 	uint64_t seed;
 	atomic_uint_fast32_t tick;
@@ -51,7 +53,10 @@ struct worker {
 	struct shared *shared;
 	struct nlq *q;
 	pthread_t thread;
-	int64_t now_ms; /* of the batch */
+	int64_t now_ms;		    /* of the batch */
+	int64_t gate_ms, gate_left; /* monotonic; thousandths of packets */
+	uint64_t dropped;
+	struct tally_slot *tally;
 	unsigned fresh; /* packets put into the ring in the batch */
 	uint64_t rules[VERDICT_RULES];
 	int64_t budget_s; /* the second of the budgets */
@@ -91,6 +96,7 @@ struct shared *shared_new(struct policy *policy, const struct marks *marks, int 
 		fatal_errno("no random bytes");
 	s->marks = *marks;
 	s->wake_fd = wake_fd;
+	s->gate = INT32_MAX;
 	return s;
 }
 
@@ -100,6 +106,11 @@ void shared_free(struct shared *s)
 	talloc_free(s->lines);
 	(void)pthread_rwlock_destroy(&s->lock);
 	free(s);
+}
+
+void shared_set_gate(struct shared *s, int64_t rate)
+{
+	atomic_store_explicit(&s->gate, rate, memory_order_relaxed);
 }
 
 const struct policy *shared_policy(const struct shared *s)
@@ -188,13 +199,19 @@ static bool seen(struct shared *s, const struct addr *line, int64_t now_s)
 	return false;
 }
 
-/* A flood of ever new sources must not be the main thread's work. */
-static bool affordable(struct worker *w, bool again, int64_t now_s)
+/* A flood must not be the main thread's work, nor a walk through memory for what nobody will hear.
+ */
+static bool any_budget(struct worker *w, int64_t now_s)
 {
 	if (w->budget_s != now_s) {
 		w->budget_s = now_s;
 		w->firsts = w->agains = 0;
 	}
+	return w->firsts < FIRSTS || w->agains < AGAINS;
+}
+
+static bool affordable(struct worker *w, bool again)
+{
 	return again ? w->agains++ < AGAINS : w->firsts++ < FIRSTS;
 }
 
@@ -202,9 +219,11 @@ static void put_refused(struct worker *w, const struct pkt *p, uint32_t indev)
 {
 	struct worker_refused r = {
 	    .src = p->src, .dst = p->dst, .sport = p->sport, .t_ms = w->now_ms};
+	if (!any_budget(w, w->now_ms / 1000))
+		return;
 	r.len = verdict_line(w->shared->lines, &p->src, indev, &r.line);
 	r.again = seen(w->shared, &r.line, w->now_ms / 1000);
-	if (!affordable(w, r.again, w->now_ms / 1000))
+	if (!affordable(w, r.again))
 		return;
 	unsigned head = atomic_load_explicit(&w->head, memory_order_relaxed);
 	unsigned tail = atomic_load_explicit(&w->tail, memory_order_acquire);
@@ -217,13 +236,38 @@ static void put_refused(struct worker *w, const struct pkt *p, uint32_t indev)
 	w->fresh++;
 }
 
+/* What the gate of the rules lets pass at most, so that they see all that they would look at. */
+static void open_gate(struct worker *w)
+{
+	int64_t rate = atomic_load_explicit(&w->shared->gate, memory_order_relaxed);
+	int64_t mono = clock_mono_ms(), age = mono - w->gate_ms;
+	w->gate_ms = mono;
+	w->gate_left += (age < GATE_BURST_S * 1000 ? age : GATE_BURST_S * 1000) * rate;
+	if (w->gate_left > rate * GATE_BURST_S * 1000)
+		w->gate_left = rate * GATE_BURST_S * 1000;
+}
+
+static void refuse(struct worker *w, struct nlq *q, const struct nlq_packet *p)
+{
+	if (w->gate_left >= 1000) {
+		w->gate_left -= 1000;
+		nlq_verdict(q, p->id, verdict_mark(&w->shared->marks, p->mark, false));
+	} else {
+		w->dropped++;
+		nlq_drop(q, p->id);
+	}
+}
+
 static void judge(struct nlq *q, const struct nlq_packet *p, void *arg)
 {
 	struct worker *w = arg;
 	struct pkt pkt;
 	pkt_parse(p->data, p->len, p->total, &pkt);
 	const struct verdict v = verdict_decide(&pkt, w->shared->policy, w->now_ms);
-	nlq_verdict(q, p->id, verdict_mark(&w->shared->marks, p->mark, v.allow));
+	if (v.allow)
+		nlq_verdict(q, p->id, verdict_mark(&w->shared->marks, p->mark, true));
+	else
+		refuse(w, q, p);
 	w->rules[v.rule]++;
 	if (v.learn)
 		put_refused(w, &pkt, p->indev);
@@ -235,6 +279,7 @@ static void publish(struct worker *w)
 	for (size_t i = 0; i < VERDICT_RULES; i++)
 		atomic_store_explicit(&w->by_rule[i], w->rules[i], memory_order_relaxed);
 	atomic_store_explicit(&w->packets, c.packets, memory_order_relaxed);
+	tally_store(w->tally, w->dropped);
 	atomic_store_explicit(&w->verdict_errors, c.verdict_errors, memory_order_relaxed);
 	atomic_store_explicit(&w->unreadable, c.unreadable, memory_order_relaxed);
 	atomic_fetch_add_explicit(&w->batches, 1, memory_order_relaxed);
@@ -246,6 +291,7 @@ static void publish(struct worker *w)
 static bool run_batch(struct worker *w)
 {
 	w->now_ms = clock_utc_ms();
+	open_gate(w);
 	bug_on(pthread_rwlock_rdlock(&w->shared->lock) != 0);
 	int n = nlq_answer(w->q, judge, w);
 	bug_on(pthread_rwlock_unlock(&w->shared->lock) != 0);
@@ -286,6 +332,9 @@ static void pin(pthread_t thread, unsigned cpu)
 static bool open_queue(struct worker *w, const struct worker_place *p, char err[static 256])
 {
 	w->now_ms = clock_utc_ms();
+	w->tally = p->tally;
+	w->dropped = tally_load(w->tally);
+	open_gate(w);
 	w->q = p->fd < 0 ? nlq_open(p->queue, &p->options, err)
 			 : nlq_adopt(p->fd, p->queue, &p->options, judge, w, err);
 	return w->q != NULL;

@@ -12,6 +12,7 @@
 
 #include "nfq/nlq.h"
 #include "nfq/policy.h"
+#include "nfq/tally.h"
 #include "nfq/verdict.h"
 
 /* What all workers and the main thread share. Made before the first worker, freed after the last.
@@ -21,6 +22,12 @@ struct shared;
 /* Takes policy. wake_fd: an eventfd that is written when there is something learned. */
 struct shared *shared_new(struct policy *policy, const struct marks *marks, int wake_fd);
 void shared_free(struct shared *s);
+/*
+ * So many refusals a second and thread walk the rules once more, which answer and note them; what
+ * is above is dropped here, as the rules would (kernel-rules.count_rate), and counted
+ * (nfq/tally.h). Until it is set: all do.
+ */
+void shared_set_gate(struct shared *s, int64_t rate);
 /*
  * The policy, for the main thread: to read it, no lock is needed, since only the main thread
  * changes it. Between write_begin and write_end the workers wait.
@@ -55,6 +62,7 @@ struct worker_place {
 	unsigned cpu;
 	int fd; /* the queue's socket, handed over by another process; -1: bind it */
 	struct nlq_options options;
+	struct tally_slot *tally; /* its own, as long as it lives */
 };
 
 /*
