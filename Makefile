@@ -12,7 +12,9 @@
 #                   (the last two take two minutes the first time, and are not in make check)
 #   make bench-msa  what accepting mail durably costs, side by side with Postfix; minutes, root
 #   make bench-nfq  what enforcement costs, against the least that could do the same (docs/tuning.md); minutes, root
+#   make soak     200,000 messages while everything is killed, and the count must be right (MESSAGES=N SEED=N); minutes, root
 #   make oracle     random packets and policy changes against an independent model (SEED=N N=100000); minutes, root
+#   make eval-detector  what the detector of stolen accounts lets out and holds by mistake (docs/detector.md); minutes
 #   make fuzz       build the fuzzers (clang); make fuzz-run SECONDS=60 runs each
 #   make format     clang-format everything       make compile_commands.json
 #   make clean      remove build/
@@ -127,7 +129,7 @@ say = @printf '  %-6s %s\n'
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps run demo check unit netns web lint bench-msa bench-nfq oracle format fuzz fuzz-run clean install FORCE
+.PHONY: all help deps run demo check unit netns web lint soak bench-msa bench-nfq oracle eval-detector format fuzz fuzz-run clean install FORCE
 
 # A change of flags or compiler rebuilds everything.
 stamp := $(D)/.flags
@@ -225,12 +227,17 @@ netns web:
 	@tests/run $@
 lint:
 	@tests/run lint analyze
+soak: all
+	@SEKISHO_BIN=$(abspath $(D)) tests/soak/soak
 bench-msa: all
 	@SEKISHO_BIN=$(abspath $(D)) tests/bench/msa
 bench-nfq: all
 	@SEKISHO_BIN=$(abspath $(D)) tests/bench/nfq
 oracle: all
 	@SEKISHO_BIN=$(abspath $(D)) tests/oracle/oracle $(if $(SEED),--seed $(SEED)) --packets $(or $(N),100000) --batch 1000
+
+eval-detector: sekishoctl
+	@SEKISHO_BIN=$(abspath $(D)) DIR=$(O)/eval tests/eval/run $(SEED)
 
 fuzz:
 	@$(MAKE) --no-print-directory MODE=fuzz fuzz-bins
