@@ -13,7 +13,7 @@
 #include "nfq/ksync_int.h"
 
 #define SLICE_LOOKS 4096 /* elements looked at */
-#define SLICE_OPS   1000 /* and changed: a transaction of two or three milliseconds */
+#define SLICE_OPS   3000 /* and changed: a transaction of less than ten milliseconds */
 #define BIT	    256	 /* slots, elements of one prefix, between two looks at the slice */
 
 /* --- what is dirty --------------------------------------------------------------- */
