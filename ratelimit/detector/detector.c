@@ -126,7 +126,7 @@ static struct account *wake(struct detector *d, const char *account)
 
 static double factor(const struct detector *d, const struct account *acc)
 {
-	double f = 1 + .25 * acc->offences;
+	double f = 1 + .5 * acc->offences;
 	if (f > STRICT_MAX)
 		f = STRICT_MAX;
 	uint16_t day = (uint16_t)(d->now_ms / DAY_MS);
@@ -322,23 +322,30 @@ bool detector_attempt(struct detector *d, const struct detector_attempt *a,
 
 /* --- what is answered --- */
 
+/* What the replies to one message add up to: their order says nothing. */
+struct weighed {
+	double unknown, spam; /* units */
+	uint32_t n_unknown, n_spam;
+};
+
 /* A likelihood: addresses that a person wrote down exist, those of a bought list often do not. */
-static void weigh_reply(struct detector *d, struct active *s, enum reply_kind k, double part)
+static void weigh_reply(struct active *s, enum reply_kind k, double part, struct weighed *w)
 {
 	switch (k) {
 	case REPLY_UNKNOWN:
 		/* Some addresses of an old list are gone; so many are a guesser's. */
 		s->unknown_today += part >= 1;
-		signal_raise(
-		    d, s, SIGNAL_UNKNOWN,
-		    part * (.65 + .85 * s->novelty) + (s->unknown_today > MANY_UNKNOWN) * .2, 1);
+		w->unknown +=
+		    part * (.65 + .85 * s->novelty) + (s->unknown_today > MANY_UNKNOWN) * .2;
+		w->n_unknown++;
 		break;
 	case REPLY_SPAM:
-		signal_raise(d, s, SIGNAL_SPAM, part, 1);
+		w->spam += part;
+		w->n_spam++;
 		break;
 	case REPLY_OK:
-		signal_raise(d, s, SIGNAL_UNKNOWN, -.2 * part, 0);
-		signal_raise(d, s, SIGNAL_SPAM, -.07 * part, 0);
+		w->unknown -= .2 * part;
+		w->spam -= .07 * part;
 		break;
 	case REPLY_NONE:
 	case REPLY_OTHER:
@@ -346,19 +353,27 @@ static void weigh_reply(struct detector *d, struct active *s, enum reply_kind k,
 	}
 }
 
+static void add_weighed(struct detector *d, struct active *s, const struct weighed *w)
+{
+	signal_raise(d, s, SIGNAL_UNKNOWN, w->unknown, w->n_unknown);
+	signal_raise(d, s, SIGNAL_SPAM, w->spam, w->n_spam);
+}
+
 bool detector_replies(struct detector *d, int64_t t_ms, const struct detector_attempt *a,
 		      const char *const *reply, size_t n, struct detector_change *out)
 {
 	uint16_t day = tick(d, t_ms);
 	struct account *acc = wake(d, a->account);
+	struct weighed w = {.unknown = 0};
 	if (!acc)
 		return false;
 	struct active *s = accounts_peek(&d->accounts, acc);
 	for (size_t i = 0; i < n && i < a->n_rcpt; i++) {
 		/* What old friends' servers say is no news. */
 		bool friend = seen_age(&d->seen, rcpt_key(d, acc, a->rcpt[i]), day) > 0;
-		weigh_reply(d, s, reply_kind(reply[i]), friend ? .1 : 1);
+		weigh_reply(s, reply_kind(reply[i]), friend ? .1 : 1, &w);
 	}
+	add_weighed(d, s, &w);
 	return decide_at_once(d, acc, t_ms, out);
 }
 
@@ -377,8 +392,10 @@ bool detector_bounce(struct detector *d, int64_t t_ms, const char *account, cons
 		return false;
 	struct active *s = accounts_peek(&d->accounts, acc);
 	enum reply_kind k = reply_kind_of_code(code);
+	struct weighed w = {.unknown = 0};
 	if (k == REPLY_UNKNOWN || k == REPLY_SPAM)
-		weigh_reply(d, s, k, strange_part(s));
+		weigh_reply(s, k, strange_part(s), &w);
+	add_weighed(d, s, &w);
 	return decide_at_once(d, acc, t_ms, out);
 }
 

@@ -267,7 +267,8 @@ static void campaign(struct detector *d, struct facts *f)
 
 static void shared(struct detector *d, struct facts *f)
 {
-	bool odd = stranger(f) && f->share >= .5;
+	/* A new customer has no history, nor have the others of the same office. */
+	bool odd = stranger(f) && f->share >= .5 && !f->young;
 	if (!f->o.has_addr || f->learning)
 		return;
 	for (int i = ADDR_SELF; i <= ADDR_NEAR; i++) {
