@@ -292,7 +292,7 @@ bool loader_check(void *ctx, const struct rules_conf *c, struct rules_backend_ch
 
 static bool table_there(void *ctx, const char *family)
 {
-	const char *argv[] = {"nft", "list", "chain", family, RULES_TABLE, "steer", NULL};
+	const char *argv[] = {"nft", "-t", "list", "chain", family, RULES_TABLE, "steer", NULL};
 	return tool_run(ctx, argv, NULL).status == 0;
 }
 

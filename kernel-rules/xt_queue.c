@@ -6,6 +6,7 @@
  * Trusted with: CAP_NET_ADMIN. Diagnostics: errno. Known gaps: none.
  */
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
@@ -240,8 +241,10 @@ bool xt_queue_chains(struct xt_queue *x, const char *family,
 	return ask_one(x, begin_nft(x, NFT_MSG_GETCHAIN, NLM_F_DUMP, family), &a);
 }
 
+#define SET_COUNT 20 /* NFTA_SET_COUNT, of Linux 6.16; older kernels tell none */
+
 struct sets {
-	void (*fn)(const char *set, uint32_t size, void *arg);
+	void (*fn)(const char *set, uint32_t size, int64_t elements, void *arg);
 	void *arg;
 };
 
@@ -249,21 +252,71 @@ static void take_set(const struct nlmsghdr *nlh, void *arg)
 {
 	const struct sets *s = arg;
 	const struct nlattr *flags = attr_of(nlh, NFTA_SET_FLAGS),
-			    *size = nested(attr_of(nlh, NFTA_SET_DESC), NFTA_SET_DESC_SIZE);
+			    *size = nested(attr_of(nlh, NFTA_SET_DESC), NFTA_SET_DESC_SIZE),
+			    *count = attr_of(nlh, SET_COUNT);
 	if (flags && ntohl(mnl_attr_get_u32(flags)) & NFT_SET_ANONYMOUS)
 		return;
 	s->fn(text_of(attr_of(nlh, NFTA_SET_NAME)), size ? ntohl(mnl_attr_get_u32(size)) : 0,
-	      s->arg);
+	      count ? (int64_t)ntohl(mnl_attr_get_u32(count)) : -1, s->arg);
 }
 
 bool xt_queue_sets(struct xt_queue *x, const char *family,
-		   void (*fn)(const char *set, uint32_t size, void *arg), void *arg)
+		   void (*fn)(const char *set, uint32_t size, int64_t elements, void *arg),
+		   void *arg)
 {
 	struct sets s = {fn, arg};
 	struct answer a = {.message = take_set, .arg = &s};
 	struct nlmsghdr *nlh = begin_nft(x, NFT_MSG_GETSET, NLM_F_DUMP, family);
 	mnl_attr_put_strz(nlh, NFTA_SET_TABLE, RULES_TABLE);
 	return ask_one(x, nlh, &a);
+}
+
+struct counters {
+	void (*fn)(const char *name, uint64_t packets, void *arg);
+	void *arg;
+};
+
+static void take_counter(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct counters *c = arg;
+	const struct nlattr *packets = nested(attr_of(nlh, NFTA_OBJ_DATA), NFTA_COUNTER_PACKETS);
+	if (packets && mnl_attr_get_payload_len(packets) >= sizeof(uint64_t))
+		c->fn(text_of(attr_of(nlh, NFTA_OBJ_NAME)), be64toh(mnl_attr_get_u64(packets)),
+		      c->arg);
+}
+
+bool xt_queue_counters(struct xt_queue *x, const char *family,
+		       void (*fn)(const char *name, uint64_t packets, void *arg), void *arg)
+{
+	struct counters c = {fn, arg};
+	struct answer a = {.message = take_counter, .arg = &c};
+	struct nlmsghdr *nlh = begin_nft(x, NFT_MSG_GETOBJ, NLM_F_DUMP, family);
+	mnl_attr_put_strz(nlh, NFTA_OBJ_TABLE, RULES_TABLE);
+	mnl_attr_put_u32(nlh, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_COUNTER));
+	return ask_one(x, nlh, &a);
+}
+
+/* A rule's comment is its user data: type, length, text with a NUL. */
+static void take_note(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct nlattr *at = attr_of(nlh, NFTA_RULE_USERDATA);
+	const size_t begin = strlen(RULES_NOTE), len = at ? mnl_attr_get_payload_len(at) : 0;
+	const char *data = at ? mnl_attr_get_payload(at) : NULL;
+	const char *p = data ? memmem(data, len, RULES_NOTE, begin) : NULL;
+	if (!p)
+		return;
+	p += begin;
+	(void)snprintf(arg, XT_QUEUE_NOTE, "%.*s", (int)strnlen(p, len - (size_t)(p - data)), p);
+}
+
+bool xt_queue_note(struct xt_queue *x, const char *family, char note[static XT_QUEUE_NOTE])
+{
+	struct answer a = {.message = take_note, .arg = note};
+	struct nlmsghdr *nlh = begin_nft(x, NFT_MSG_GETRULE, NLM_F_DUMP, family);
+	note[0] = '\0';
+	mnl_attr_put_strz(nlh, NFTA_RULE_TABLE, RULES_TABLE);
+	mnl_attr_put_strz(nlh, NFTA_RULE_CHAIN, "about");
+	return ask_one(x, nlh, &a) && note[0];
 }
 
 static void take_elements(const struct nlmsghdr *nlh, void *arg)

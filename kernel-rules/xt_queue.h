@@ -40,10 +40,19 @@ bool xt_queue_rules(struct xt_queue *x, const char *family,
 /* Each chain of the table. */
 bool xt_queue_chains(struct xt_queue *x, const char *family,
 		     void (*fn)(const char *chain, void *arg), void *arg);
-/* Each named set and map of the table, with its most elements (0: no limit). */
+/* Each named set and map of the table, with its most elements (0: no limit) and how many there are
+ * (-1: this kernel does not tell). */
 bool xt_queue_sets(struct xt_queue *x, const char *family,
-		   void (*fn)(const char *set, uint32_t size, void *arg), void *arg);
-/* How many elements are in a set; false with errno. */
+		   void (*fn)(const char *set, uint32_t size, int64_t elements, void *arg),
+		   void *arg);
+/* Counts the elements of a set by reading them, which costs the kernel the square of their number.
+ * False with errno. */
 bool xt_queue_count(struct xt_queue *x, const char *family, const char *set, uint64_t *n);
+/* Each named counter of the table, with its packets. */
+bool xt_queue_counters(struct xt_queue *x, const char *family,
+		       void (*fn)(const char *name, uint64_t packets, void *arg), void *arg);
+#define XT_QUEUE_NOTE 256
+/* What the loader left in the table (RULES_NOTE); false and "": nothing. */
+bool xt_queue_note(struct xt_queue *x, const char *family, char note[static XT_QUEUE_NOTE]);
 
 #endif
