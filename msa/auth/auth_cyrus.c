@@ -42,6 +42,7 @@ struct sasl_exchange {
 	sasl_channel_binding_t binding; /* what was given to the library; points into ctx */
 	struct auth_context ctx;
 	bool decoy, started;
+	bool no_name; /* the client named what can be no mailbox */
 };
 
 /* Ours by the name of the digest, for the decoy. */
@@ -96,32 +97,47 @@ static int log_cb(void *ctx, int level, const char *message)
 	return SASL_OK;
 }
 
-/* user -> user@realm; the domain in lower case. Only what can be a mailbox is a name. */
+/* user@realm with the domain in lower case; false for what can be no mailbox. */
+static bool canonical(const char *in, unsigned len, struct path *p)
+{
+	char text[PATH_TEXT_MAX + 1];
+	const char *err;
+	int n;
+
+	if (len == 0 || len > PATH_TEXT_MAX || memchr(in, '\0', len))
+		return false;
+	if (memchr(in, '@', len))
+		n = snprintf(text, sizeof(text), "%.*s", (int)len, in);
+	else
+		n = snprintf(text, sizeof(text), "%.*s@%s", (int)len, in, config.realm);
+	return n >= 0 && (size_t)n < sizeof(text) && path_parse_mailbox(text, (size_t)n, p, &err);
+}
+
+/*
+ * user -> user@realm. A name that is none becomes somebody who does not exist, and is not let in
+ * even if he did: so it is answered as any other unknown user is, and the plug-in for LOGIN, which
+ * forgets to free the password when this fails, keeps nothing.
+ */
 static int canon_cb(sasl_conn_t *conn, void *ctx, const char *in, unsigned len, unsigned flags,
 		    const char *realm, char *out, unsigned max, unsigned *out_len)
 {
 	struct sasl_exchange *x = ctx;
-	char text[PATH_TEXT_MAX + 1];
 	struct path p;
-	const char *err;
 	int n;
 
 	(void)conn;
 	(void)flags;
 	(void)realm;
-	if (len == 0 || len > PATH_TEXT_MAX || memchr(in, '\0', len))
-		return SASL_BADAUTH;
-	if (memchr(in, '@', len))
-		n = snprintf(text, sizeof(text), "%.*s", (int)len, in);
-	else
-		n = snprintf(text, sizeof(text), "%.*s@%s", (int)len, in, config.realm);
-	if (n < 0 || (size_t)n >= sizeof(text) || !path_parse_mailbox(text, (size_t)n, &p, &err))
-		return SASL_BADAUTH;
-	n = snprintf(out, max, "%s", p.text);
+	if (!canonical(in, len, &p)) {
+		x->no_name = true;
+		n = snprintf(out, max, "nobody@invalid");
+	} else {
+		n = snprintf(out, max, "%s", p.text);
+	}
 	if (n < 0 || (unsigned)n >= max)
 		return SASL_BADAUTH;
 	*out_len = (unsigned)n;
-	snprintf(x->account, sizeof(x->account), "%s", p.text);
+	snprintf(x->account, sizeof(x->account), "%s", x->no_name ? "" : p.text);
 	return SASL_OK;
 }
 
@@ -280,7 +296,7 @@ static void take_account(struct sasl_exchange *x, struct auth_answer *out)
 	const void *user = NULL;
 
 	/* What canon_cb() made of it; the library must agree. */
-	if (sasl_getprop(x->conn, SASL_USERNAME, &user) != SASL_OK || !user ||
+	if (x->no_name || sasl_getprop(x->conn, SASL_USERNAME, &user) != SASL_OK || !user ||
 	    strcmp(user, x->account) != 0) {
 		out->result = AUTH_FAILED;
 		out->detail = "no user name";

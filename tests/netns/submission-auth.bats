@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Logins at sekisho-msad with real clients (gsasl, swaks, python) and real back ends: sasldb, SQLite through Cyrus SASL's
-# plug-in, saslauthd before its own sasldb, before PAM and before a real IMAP server.
+# plug-in, saslauthd before PAM, before a real LDAP server and before a real IMAP server.
 
 load submission
 
@@ -273,6 +273,21 @@ sasl_folder() { # SAMPLE [SED-EXPRESSION...]: DIR/SAMPLE from conf/sasl, for the
 	says "535 5.7.8" PLAIN user01 fromsql
 }
 
+@test "several realms in one back end: each its own users, and the server's own completes a bare name" {
+	printf secret77 | saslpasswd2 -p -c -f "$DIR/sasldb2" -u other.example user77
+	printf secret77 | saslpasswd2 -p -c -f "$DIR/sasldb2" -u other.example user01
+	restart ''
+	for m in PLAIN SCRAM-SHA-256; do
+		says 235 "$m" user77@other.example secret77
+		says 235 "$m" user77@OTHER.example secret77
+		says 235 "$m" user01@other.example secret77
+		says "535 5.7.8" "$m" user77 secret77
+		says "535 5.7.8" "$m" user01 secret77
+		says "535 5.7.8" "$m" user01@other.example secret01
+	done
+	grep -q 'smtp login account=user77@other.example' "$DIR/msad.log"
+}
+
 stop_saslauthd() {
 	local pid
 	pid=$(cat "$DIR/saslauthd.pid" 2> /dev/null) || return 0
@@ -308,6 +323,47 @@ saslauthd_with() { # OPTIONS...: a saslauthd on DIR/mux, a PAM configuration of 
 	says 235 PLAIN user01 pam01
 	says "535 5.7.8" PLAIN user01 secret01
 	says "535 5.7.8" PLAIN nobody pam01
+}
+
+@test "saslauthd: the samples, before a real LDAP server" {
+	stop_saslauthd
+	command -v slapd > /dev/null || skip "needs slapd"
+	mkdir -p "$DIR"/ldap/db
+	# A copy: the machine's AppArmor profile of slapd keeps it to its own folders.
+	cp "$(command -v slapd)" "$DIR/ldap/slapd"
+	cat > "$DIR/ldap/conf" <<-END
+	include /etc/ldap/schema/core.schema
+	include /etc/ldap/schema/cosine.schema
+	include /etc/ldap/schema/inetorgperson.schema
+	modulepath /usr/lib/ldap
+	moduleload back_mdb
+	pidfile $DIR/ldap/pid
+	database mdb
+	directory $DIR/ldap/db
+	suffix dc=isp,dc=example
+	access to attrs=userPassword by anonymous auth by * none
+	access to * by * read
+	END
+	slapd_adds() { "$DIR/ldap/slapd" -Tadd -f "$DIR/ldap/conf"; }
+	{
+		printf 'dn: dc=isp,dc=example\nobjectClass: dcObject\nobjectClass: organization\ndc: isp\no: ISP\n\n'
+		for u in user01@isp.example user07@other.example; do
+			printf 'dn: mail=%s,dc=isp,dc=example\nobjectClass: inetOrgPerson\ncn: x\nsn: x\nmail: %s\nuserPassword: ldap01\n\n' "$u" "$u"
+		done
+	} | slapd_adds
+	spawn slapd "$DIR/ldap/slapd" -f "$DIR/ldap/conf" -h ldap://127.0.0.1:3890/ -d 0
+	wait_until in_ns nc -z 127.0.0.1 3890
+	sed "s#^ldap_servers: .*#ldap_servers: ldap://127.0.0.1:3890/#" "$BATS_TEST_DIRNAME/../../conf/sasl/saslauthd/saslauthd-ldap.conf" > "$DIR/ldap/saslauthd.conf"
+	saslauthd_with -r -a ldap -O "$DIR/ldap/saslauthd.conf"
+	says 235 PLAIN user01 ldap01
+	says 235 PLAIN user01@isp.example ldap01
+	# Another realm is in the same tree.
+	says 235 PLAIN user07@other.example ldap01
+	says "535 5.7.8" PLAIN user07 ldap01
+	says "535 5.7.8" PLAIN user01 pam01
+	says "535 5.7.8" PLAIN nobody ldap01
+	says "535 5.7.8" PLAIN 'user01)(mail=*' ldap01
+	says "535 5.7.8" PLAIN '*' ldap01
 }
 
 @test "saslauthd: the sample, before a real IMAP server" {
