@@ -20,8 +20,8 @@
 #include "lib/log.h"
 #include "lib/proc.h"
 
-#define PAGES_WORTH 1000  /* as SQLite has it */
-#define PAGES_MAX   16384 /* 64 MB */
+#define PAGES_WORTH 1000   /* as SQLite has it */
+#define PAGES_MAX   262144 /* 1 GB: whoever commits then waits for it */
 
 struct store_wal {
 	sqlite3 *writer;

@@ -121,9 +121,10 @@ static void read_chain(const struct nlmsghdr *nlh, void *arg)
 		return;
 	if (k->n_chains == k->cap_chains) {
 		k->cap_chains = k->cap_chains ? k->cap_chains * 2 : 64;
-		k->chains = reallocarray(k->chains, k->cap_chains, sizeof *k->chains);
-		if (!k->chains)
+		struct chain *more = reallocarray(k->chains, k->cap_chains, sizeof *more);
+		if (!more)
 			fatal("out of memory");
+		k->chains = more;
 	}
 	struct chain *c = &k->chains[k->n_chains++];
 	*c = (struct chain){.is6 = l->is6};
