@@ -18,7 +18,7 @@
 /* The object an audit row names: an account, an address, a queue id, or "". */
 static const char *object_of(const json_t *args)
 {
-	static const char *const names[] = {"account", "address", "id", "domain"};
+	static const char *const names[] = {"account", "address", "id", "domain", "class"};
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		if (op_text(args, names[i]))
 			return op_text(args, names[i]);
@@ -28,7 +28,7 @@ static const char *object_of(const json_t *args)
 static bool changes_something(const struct op_call *c)
 {
 	static const char *const reads[] = {
-	    "limit.show",  "queue.list",   "queue.show",  "queue.grid", "queue.stats", "batv.sign",
+	    "limit.show",  "limit.list",   "limit.selftest", "queue.list",   "queue.show",  "queue.grid", "queue.stats", "batv.sign",
 	    "batv.verify", "batv.explain", "nfq.explain", "nfq.status", "msad.status"};
 	for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++)
 		if (strcmp(c->op, reads[i]) == 0)
@@ -105,6 +105,15 @@ static void on_limit(bool ok, const json_t *result, void *arg)
 static void to_ratelimitd(struct op_call *c)
 {
 	rl_admin(c->a->rl, c->op, c->args, on_limit, c);
+}
+
+/* A change carries who made it. */
+static void to_ratelimitd_named(struct op_call *c)
+{
+	json_t *args = json_copy((json_t *)(uintptr_t)c->args);
+	json_object_set_new(args, "actor", json_string(c->who.actor));
+	rl_admin(c->a->rl, c->op, args, on_limit, c);
+	json_decref(args);
 }
 
 /* --- status --- */
@@ -191,7 +200,10 @@ const struct op ops_remote[] = {
     {"batv.explain", ROLE_VIEWER, NULL, to_msad},
     {"batv.rotate", ROLE_ADMIN, NULL, to_msad},
     {"limit.show", ROLE_VIEWER, NULL, to_ratelimitd},
-    {"limit.set", ROLE_ADMIN, NULL, to_ratelimitd},
-    {"limit.reset", ROLE_DESK, NULL, to_ratelimitd},
+    {"limit.list", ROLE_VIEWER, none, to_ratelimitd},
+    {"limit.selftest", ROLE_VIEWER, none, to_ratelimitd},
+    {"limit.set", ROLE_ADMIN, NULL, to_ratelimitd_named},
+    {"limit.class", ROLE_ADMIN, NULL, to_ratelimitd_named},
+    {"limit.reset", ROLE_DESK, NULL, to_ratelimitd_named},
     {.name = NULL},
 };

@@ -253,7 +253,7 @@ bats_require_minimum_version 1.5.0
 	is 0 ctl limit set u1@l.example --unit messages --window 1h --limit none --json
 	jq -e '.limits[] | select(.unit == "messages" and .window == "1h") | .override == false' <<< "$output"
 	is 0 ctl limit reset u1@l.example
-	is 64 ctl limit set u1@l.example --unit messages --window 2h --limit 7
+	is 1 ctl limit set u1@l.example --unit messages --window 2h --limit 7
 }
 
 @test "report: import finds what it is, list, show, attach" {
