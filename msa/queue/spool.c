@@ -81,6 +81,27 @@ void *spool_grow(void *p, size_t n, size_t *cap, size_t size)
 
 /* --- outbox rows in memory ----------------------------------------------------------------- */
 
+/* Slots for every number from first to seq; what was never told of stays empty. With the lock. */
+static void rows_room(struct rows *t, uint64_t seq)
+{
+	size_t had = t->cap, before = seq < t->first ? (size_t)(t->first - seq) : 0;
+	size_t n = before ? t->n + before : (size_t)(seq - t->first) + 1;
+
+	if (t->start && t->start + n > t->cap) {
+		memmove(t->row, t->row + t->start, t->n * sizeof(*t->row));
+		memset(t->row + t->n, 0, t->start * sizeof(*t->row));
+		t->start = 0;
+	}
+	t->row = spool_grow(t->row, t->start + n, &t->cap, sizeof(*t->row));
+	memset(t->row + had, 0, (t->cap - had) * sizeof(*t->row));
+	if (before) { /* moved to a later segment, while newer rows are where they were */
+		memmove(t->row + t->start + before, t->row + t->start, t->n * sizeof(*t->row));
+		memset(t->row + t->start, 0, before * sizeof(*t->row));
+		t->first = seq;
+	}
+	t->n = n;
+}
+
 void rows_add(struct spool *s, uint64_t seq, const struct row *r)
 {
 	struct rows *t = &s->rows;
@@ -90,21 +111,11 @@ void rows_add(struct spool *s, uint64_t seq, const struct row *r)
 		t->first = seq;
 		t->start = 0;
 	}
-	if (seq >= t->first && seq < t->first + t->n) { /* told again at a start */
-		t->bytes -= t->row[t->start + (size_t)(seq - t->first)].len;
-	} else {
-		if (t->start && t->start + t->n == t->cap) {
-			memmove(t->row, t->row + t->start, t->n * sizeof(*t->row));
-			memset(t->row + t->n, 0, t->start * sizeof(*t->row));
-			t->start = 0;
-		}
-		t->n = (size_t)(seq - t->first) + 1; /* a row that was lost stays a hole */
-		size_t had = t->cap;
-		t->row = spool_grow(t->row, t->start + t->n, &t->cap, sizeof(*t->row));
-		memset(t->row + had, 0, (t->cap - had) * sizeof(*t->row));
-	}
-	t->row[t->start + (size_t)(seq - t->first)] = *r;
-	t->bytes += r->len;
+	if (seq < t->first || seq >= t->first + t->n)
+		rows_room(t, seq);
+	struct row *to = &t->row[t->start + (size_t)(seq - t->first)];
+	t->bytes = t->bytes + r->len - to->len; /* it may be told of again at a start */
+	*to = *r;
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -228,7 +239,7 @@ static void close_segment(struct spool *s)
 bool spool_new_segment(struct spool *s)
 {
 	char name[SEG_NAME_MAX];
-	uint32_t no = s->next_seg;
+	uint32_t no = s->next_seg++; /* one that was begun in vain is not tried again */
 
 	bug_on(no > SEG_NUMBER_MAX);
 	spool_file_name(no, "seg", name);
@@ -244,7 +255,6 @@ bool spool_new_segment(struct spool *s)
 		return false;
 	}
 	close_segment(s);
-	s->next_seg = no + 1;
 	s->cur.no = no;
 	s->cur.fd = fd;
 	table_add_segment(&s->table, no);
@@ -316,6 +326,7 @@ enum queue_result spool_begin(struct spool *s)
 
 	s->batch++;
 	s->buf_len = 0;
+	s->shadow_was = s->shadow_len;
 	s->n_undo = s->n_gone = s->n_new_rows = s->n_moved = 0;
 	s->messages = 0;
 	s->records_len = 0;

@@ -392,7 +392,10 @@ struct scan {
 	size_t *pending; /* offsets of the commit under way */
 	size_t n, cap;
 	uint64_t batch;
-	size_t end; /* behind the last commit that counts */
+	size_t from, end; /* of the commit under way: where it begins; behind its last record */
+	bool whole;	  /* its last record is there */
+	bool gap;	  /* something in it is not */
+	size_t keep;	  /* behind the last commit that counts */
 };
 
 static void damaged(struct scan *k, size_t from, size_t to, const char *what)
@@ -431,12 +434,39 @@ static void scan_one(struct scan *k, size_t at)
 	}
 }
 
-static void scan_commit(struct scan *k, size_t end)
+static void scan_commit(struct scan *k)
 {
 	for (size_t i = 0; i < k->n; i++)
 		scan_one(k, k->pending[i]);
 	k->n = 0;
-	k->end = end;
+	k->keep = k->end;
+	k->whole = k->gap = false;
+}
+
+static bool body_sound(const struct scan *k, size_t at)
+{
+	struct record r;
+
+	bug_on(!record_parse(k->data + at, &r));
+	uint64_t body = at + record_align((uint64_t)RECORD_HEADER + r.head_len);
+	return r.type != REC_MESSAGE ||
+	       (body + r.body_len <= k->len && crc32c(0, k->data + body, r.body_len) == r.body_crc);
+}
+
+/* The end of the newest segment: a commit that lacks something was not on the disk when the machine
+ * stopped, and nobody was told. All of it is undone, so that a message and its event stay together.
+ * It is kept aside all the same: it could be damage. */
+static bool was_cut_short(struct scan *k)
+{
+	bool sound = k->whole && !k->gap;
+
+	for (size_t i = 0; i < k->n && sound; i++)
+		sound = body_sound(k, k->pending[i]);
+	if (sound || !k->n)
+		return false;
+	if (k->whole)
+		damaged(k, k->from, k->end, "the last commit");
+	return true;
 }
 
 static void scan_records(struct scan *k)
@@ -445,17 +475,30 @@ static void scan_records(struct scan *k)
 	struct record r;
 
 	while (at = next, record_find(k->data, k->len, k->g->no, k->batch, &at, &r)) {
-		if (at > next)
+		bool lost = at > next;
+		if (r.batch != k->batch) {
+			/* One without its last record: that is what is damaged. Nobody would have
+			 * begun this one before that was on the disk. */
+			bool ours = lost && (k->whole || !k->n);
+			if (k->n && lost && !k->whole)
+				k->end = next;
+			if (k->n)
+				scan_commit(k);
+			k->from = ours ? next : at;
+			k->gap = ours;
+			k->whole = false;
+		} else {
+			k->gap |= lost;
+		}
+		if (lost)
 			damaged(k, next, at, "records");
-		if (r.batch != k->batch && k->n)
-			scan_commit(k, at); /* its last record is what is damaged */
 		k->batch = r.batch;
 		k->pending = spool_grow(k->pending, k->n + 1, &k->cap, sizeof(*k->pending));
 		k->pending[k->n++] = at;
 		uint64_t size = record_size(&r);
 		next = size > k->len - at ? k->len : at + (size_t)size;
-		if (r.type == REC_COMMIT)
-			scan_commit(k, next);
+		k->end = next;
+		k->whole |= r.type == REC_COMMIT;
 	}
 }
 
@@ -472,19 +515,19 @@ static void scan_segment(struct spool *s, struct segment *g, uint64_t known, boo
 	k.data = data;
 	s->shadow_len = 0;
 	scan_records(&k);
-	if (!newest && k.n)
-		scan_commit(&k, k.len);
-	if (newest && k.end < k.len) {
+	if (k.n && !(newest && was_cut_short(&k)))
+		scan_commit(&k);
+	if (newest && k.keep < k.len) {
 		log_event(LOG_NOTICE, "-", "queue", "cut", LI("segment", g->no),
-			  LI("offset", k.end), LI("bytes", k.len - k.end), LI("records", k.n));
+			  LI("offset", k.keep), LI("bytes", k.len - k.keep), LI("records", k.n));
 		int fd = openat(s->files.dir, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (fd < 0 || ftruncate(fd, (off_t)k.end) != 0 || fdatasync(fd) != 0)
+		if (fd < 0 || ftruncate(fd, (off_t)k.keep) != 0 || fdatasync(fd) != 0)
 			log_event(LOG_ERR, "-", "queue", "segment-not-cut", LI("segment", g->no),
 				  LS("why", strerror(errno)));
 		if (fd >= 0)
 			close(fd);
 	}
-	g->end = newest ? k.end : k.len;
+	g->end = newest ? k.keep : k.len;
 	free(data);
 	free(k.pending);
 	if (g->end)
