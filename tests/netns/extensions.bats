@@ -6,100 +6,39 @@
 #
 # All of it on the loopback of one network namespace.
 
+load submission
+
 setup_file() {
-	[ "$(id -u)" = 0 ] || skip "needs root for a network namespace"
-	export BIN=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}
-	export DIR=$BATS_FILE_TMPDIR NS=sekisho-ext-$$
-	mkdir -p "$DIR"/{state,run,host/mail,tls}
-	ip netns add "$NS"
-	ip -n "$NS" link set lo up
-	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/tls/key.pem" -out "$DIR/tls/cert.pem" \
-		-days 30 -subj "/CN=smtp.isp.example" -addext "subjectAltName=DNS:smtp.isp.example,IP:127.0.0.1" 2>/dev/null
+	export NS=sekisho-ext-$$
+	submission_up
+	certificate_of smtp.isp.example
+	users 01 02
 	cat "$DIR/tls/cert.pem" "$DIR/tls/key.pem" > "$DIR/tls/both.pem"
-	for i in 01 02; do
-		printf 'secret%s' "$i" | saslpasswd2 -p -c -f "$DIR/sasldb2" -u isp.example "user$i"
-	done
-	chmod 711 "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/file" "$DIR"
+	mkdir -p "$DIR/host/mail"
 	mkfifo "$DIR/host/stdin"
 	ip netns exec "$NS" python3 "$BATS_TEST_DIRNAME/hostile_smtp.py" 127.0.0.1 2525 "$DIR/host" "$DIR/tls/both.pem" \
 		<> "$DIR/host/stdin" > "$DIR/host/out" 2>&1 3>&- &
 	echo $! > "$DIR/host.pid"
 	wait_until grep -q ready "$DIR/host/out"
-	configure ""
+	base ""
 	start_msad
 }
 
-teardown_file() {
-	[ -n "${NS:-}" ] || return 0
-	local p
-	for p in "$DIR"/*.pid; do
-		kill "$(cat "$p")" 2>/dev/null || true
-	done
-	sleep 0.2
-	for p in $(ip netns pids "$NS"); do
-		kill -9 "$p" 2>/dev/null || true
-	done
-	ip netns del "$NS"
-}
+teardown_file() { submission_down; }
 
 setup() { behave ""; }
 
-configure() { # LINES of the section msa
-	cat > "$DIR/sekisho.conf" <<-END
-	common {
-	  state_dir = "$DIR/state"
-	  run_dir = "$DIR/run"
-	  user = ""
-	}
-	msa {
-	  hostname = "smtp.isp.example"
-	  sasl_realm = "isp.example"
-	  sasldb = "$DIR/sasldb2"
-	  tls_cert = "$DIR/tls/cert.pem"
-	  tls_key = "$DIR/tls/key.pem"
-	  listen_submission = {"127.0.0.1:587"}
-	  listen_submissions = {"127.0.0.1:465"}
-	  smarthost = "127.0.0.1:2525"
-	  smarthost_ca = "$DIR/tls/cert.pem"
-	  max_message_of = {"user02@isp.example 2M"}
-	  limiter_down = accept
-	  batv = false
-	  $1
-	}
-	END
+base() { # KEYS that override
+	configure "tls_cert = \"$DIR/tls/cert.pem\"
+	tls_key = \"$DIR/tls/key.pem\"
+	smarthost_ca = \"$DIR/tls/cert.pem\"
+	max_message_of = {\"user02@isp.example 2M\"}
+	batv = false" "$1"
 }
 
-in_ns() { ip netns exec "$NS" "$@"; }
-
-wait_until() { # for at most ten seconds
-	local i
-	for ((i = 0; i < 200; i++)); do
-		"$@" > /dev/null 2>&1 && return 0
-		sleep 0.05
-	done
-	{
-		echo "gave up waiting for: $*"
-		tail -20 "$DIR/msad.log"
-		tail -20 "$DIR/host/log"
-	} >&2
-	return 1
-}
-
-logged() { grep -q -- "$1" "$DIR/msad.log"; }
-
-start_msad() {
-	ip netns exec "$NS" "$BIN/sekisho-msad" -c "$DIR/sekisho.conf" > "$DIR/msad.log" 2>&1 3>&- &
-	echo $! > "$DIR/msad.pid"
-	wait_until logged "msad ready"
-}
-
-gone() { ! kill -0 "$1" 2>/dev/null; }
-restart_msad() { # LINES
-	local pid
-	pid=$(cat "$DIR/msad.pid")
-	kill "$pid"
-	wait_until gone "$pid"
-	configure "$1"
+restart_msad() { # KEYS
+	stop_msad
+	base "$1"
 	start_msad
 }
 

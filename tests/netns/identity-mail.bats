@@ -6,19 +6,15 @@
 #
 # All of it on the loopback of one network namespace.
 
+load submission
+
 setup_file() {
-	[ "$(id -u)" = 0 ] || skip "needs root for a network namespace"
 	/usr/bin/python3 -c 'import dkim' || skip "needs python3-dkim"
-	export BIN=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}
-	export DIR=$BATS_FILE_TMPDIR NS=sekisho-ident-$$
-	mkdir -p "$DIR"/{state,run,sink,tls,dkim}
-	ip netns add "$NS"
-	ip -n "$NS" link set lo up
-	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/tls/key.pem" -out "$DIR/tls/cert.pem" \
-		-days 30 -subj "/CN=smtp.isp.example" 2>/dev/null
-	for i in 01 02 03 04; do
-		printf 'secret%s' "$i" | saslpasswd2 -p -c -f "$DIR/sasldb2" -u isp.example "user$i"
-	done
+	export NS=sekisho-ident-$$
+	submission_up
+	mkdir -p "$DIR/dkim"
+	certificate_of smtp.isp.example
+	users 01 02 03 04
 	openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$DIR/dkim/r.pem" 2>/dev/null
 	openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out "$DIR/dkim/e.pem" 2>/dev/null
 	openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out "$DIR/dkim/s.pem" 2>/dev/null
@@ -44,25 +40,12 @@ setup_file() {
 	    print(d.domain.decode(), d.selector.decode(), 'good' if ok else 'BAD')
 	END
 	identities
-	configure ""
-	chmod 711 "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/file" "$DIR"
-	chmod 777 "$DIR/sink"
-	spawn sink smtp-sink -u nobody -d "$DIR/sink/%M." 127.0.0.1:2525 100
+	base ""
+	start_sink
 	start_msad
 }
 
-teardown_file() {
-	[ -n "${NS:-}" ] || return 0
-	local p
-	for p in "$DIR"/*.pid; do
-		kill "$(cat "$p")" 2>/dev/null || true
-	done
-	sleep 0.2
-	for p in $(ip netns pids "$NS"); do
-		kill -9 "$p" 2>/dev/null || true
-	done
-	ip netns del "$NS"
-}
+teardown_file() { submission_down; }
 
 identities() { # LINES more
 	cat > "$DIR/identities" <<-END
@@ -77,88 +60,19 @@ identities() { # LINES more
 	END
 }
 
-configure() { # LINES of the section msa
-	cat > "$DIR/sekisho.conf" <<-END
-	common {
-	  state_dir = "$DIR/state"
-	  run_dir = "$DIR/run"
-	  user = ""
-	}
-	msa {
-	  hostname = "smtp.isp.example"
-	  sasl_realm = "isp.example"
-	  sasldb = "$DIR/sasldb2"
-	  tls_cert = "$DIR/tls/cert.pem"
-	  tls_key = "$DIR/tls/key.pem"
-	  listen_submission = {}
-	  listen_submissions = {"127.0.0.1:465"}
-	  smarthost = "127.0.0.1:2525"
-	  limiter_down = accept
-	  limiter_deadline = 50ms
-	  identities = "$DIR/identities"
-	  dkim = "$DIR/dkim/table"
-	  cfbl_address = "fbl@isp.example"
-	  header_8bit = accept
-	  bounce_listen = {"127.0.0.1:10025"}
-	  $1
-	}
-	END
+base() { # KEYS that override
+	configure "tls_cert = \"$DIR/tls/cert.pem\"
+	tls_key = \"$DIR/tls/key.pem\"
+	limiter_deadline = 50ms
+	identities = \"$DIR/identities\"
+	dkim = \"$DIR/dkim/table\"
+	cfbl_address = \"fbl@isp.example\"
+	header_8bit = accept
+	bounce_listen = {\"127.0.0.1:10025\"}" "$1"
 }
-
-in_ns() { ip netns exec "$NS" "$@"; }
-
-spawn() { # NAME COMMAND... : in the namespace, its pid in NAME.pid, its log in NAME.log
-	local name=$1
-	shift
-	ip netns exec "$NS" "$@" > "$DIR/$name.log" 2>&1 3>&- &
-	echo $! > "$DIR/$name.pid"
-}
-
-wait_until() { # for at most ten seconds
-	local i
-	for ((i = 0; i < 200; i++)); do
-		"$@" > /dev/null 2>&1 && return 0
-		sleep 0.05
-	done
-	{
-		echo "gave up waiting for: $*"
-		tail -20 "$DIR/msad.log"
-	} >&2
-	return 1
-}
-
-logged() { grep -q -- "$1" "$DIR/msad.log"; }
-
-start_msad() {
-	spawn msad "$BIN/sekisho-msad" -c "$DIR/sekisho.conf"
-	wait_until logged "msad ready"
-}
-
-reload() { # until PATTERN is in the log once more than before
-	local before
-	before=$(grep -c -- "$1" "$DIR/msad.log" || true)
-	kill -HUP "$(cat "$DIR/msad.pid")"
-	wait_until more_than "$before" "$1"
-}
-more_than() { [ "$(grep -c -- "$2" "$DIR/msad.log")" -gt "$1" ]; }
-
-# mail N FROM [OPTION...]: as userN, From: as the envelope says unless an option does.
-mail() {
-	local n=$1 from=$2
-	shift 2
-	in_ns swaks --server 127.0.0.1 --port 465 --tls-on-connect --auth PLAIN --au "user$n" --ap "secret$n" -f "$from" \
-		-t rcpt@far.example "$@"
-}
-
-delivered() { grep -rl -- "$1" "$DIR/sink" > "$DIR/found"; }
-arrived() { # TEXT: the file in the sink that holds it, once it is there
-	wait_until delivered "$1"
-	head -1 "$DIR/found"
-}
-envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 
 @test "rewrite, the default: somebody else's envelope sender becomes the account's, with a tag" {
-	run mail 01 ceo@bank.example --header "Subject: a-$BATS_ROOT_PID" --h-From 'Boss <ceo@bank.example>'
+	run mail_as 01 ceo@bank.example --header "Subject: a-$BATS_ROOT_PID" --h-From 'Boss <ceo@bank.example>'
 	[ "$status" = 0 ]
 	[[ $output == *"250 2.1.0 <user01@isp.example> sender ok"* ]]
 	f=$(arrived "a-$BATS_ROOT_PID")
@@ -168,41 +82,41 @@ envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 }
 
 @test "an address of the file is the account's own, sub-addresses too; a catch-all domain is" {
-	mail 01 Info+x@isp.example --header "Subject: b1-$BATS_ROOT_PID"
+	mail_as 01 Info+x@isp.example --header "Subject: b1-$BATS_ROOT_PID"
 	f=$(arrived "b1-$BATS_ROOT_PID")
 	[[ $(envelope "$f") =~ ^prvs=[0-9a-f]{10}=Info\+x@isp\.example$ ]]
 	! grep -q '^Sender:' "$f"
-	mail 03 anything@shop.example --header "Subject: b2-$BATS_ROOT_PID"
+	mail_as 03 anything@shop.example --header "Subject: b2-$BATS_ROOT_PID"
 	f=$(arrived "b2-$BATS_ROOT_PID")
 	[[ $(envelope "$f") =~ ^prvs=[0-9a-f]{10}=anything@shop\.example$ ]]
 	! grep -q '^Sender:' "$f"
 	# its own, but bounces to there do not come to us: no tag
-	mail 03 me@elsewhere.example --header "Subject: b3-$BATS_ROOT_PID"
+	mail_as 03 me@elsewhere.example --header "Subject: b3-$BATS_ROOT_PID"
 	f=$(arrived "b3-$BATS_ROOT_PID")
 	[ "$(envelope "$f")" = me@elsewhere.example ]
 	# not user01's
-	mail 01 anything@shop.example --header "Subject: b4-$BATS_ROOT_PID"
+	mail_as 01 anything@shop.example --header "Subject: b4-$BATS_ROOT_PID"
 	[[ $(envelope "$(arrived "b4-$BATS_ROOT_PID")") == prvs=*=user01@isp.example ]]
 }
 
 @test "a delegate writes as the address, and Sender names the delegate, never a tag" {
-	mail 02 boss@isp.example --header "Subject: c-$BATS_ROOT_PID" --add-header 'Sender: boss@isp.example'
+	mail_as 02 boss@isp.example --header "Subject: c-$BATS_ROOT_PID" --add-header 'Sender: boss@isp.example'
 	f=$(arrived "c-$BATS_ROOT_PID")
 	[[ $(envelope "$f") =~ ^prvs=[0-9a-f]{10}=boss@isp\.example$ ]]
 	[ "$(grep '^Sender:' "$f")" = 'Sender: <user02@isp.example>' ]
 }
 
 @test "rules of one account: 553 for the envelope, 550 for From, nothing of it arrives" {
-	run mail 04 boss@isp.example
+	run mail_as 04 boss@isp.example
 	[[ $output == *"553 5.7.1 <boss@isp.example> is not an address of this account"* ]]
 	for from in 'boss@isp.example' 'user04@isp.example, boss@isp.example' 'A:user04@isp.example;' '"user04@isp.example" <x@y.example>'; do
-		run mail 04 user04@isp.example --h-From "$from" --header "Subject: d1-$BATS_ROOT_PID"
+		run mail_as 04 user04@isp.example --h-From "$from" --header "Subject: d1-$BATS_ROOT_PID"
 		[ "$status" != 0 ]
 		[[ $output == *"550 5.7.1 From: must name addresses of this account alone, such as <user04@isp.example>"* ]]
 	done
-	run mail 04 user04@isp.example --h-From "user04@isp.example" --add-header "From: x@y.example"
+	run mail_as 04 user04@isp.example --h-From "user04@isp.example" --add-header "From: x@y.example"
 	[[ $output == *"550 5.7.1 "* ]]
-	mail 04 user04@isp.example --h-From "Me <user04+x@isp.example>" --header "Subject: d2-$BATS_ROOT_PID"
+	mail_as 04 user04@isp.example --h-From "Me <user04+x@isp.example>" --header "Subject: d2-$BATS_ROOT_PID"
 	f=$(arrived "d2-$BATS_ROOT_PID")
 	! delivered "d1-$BATS_ROOT_PID"
 	# batv=no, hide_client=yes, auth_results=no
@@ -213,12 +127,12 @@ envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 }
 
 @test "a recipient's domain that takes no tags: the whole message leaves without" {
-	mail 01 user01@isp.example -t a@far.example,b@lists.example --header "Subject: e-$BATS_ROOT_PID"
+	mail_as 01 user01@isp.example -t a@far.example,b@lists.example --header "Subject: e-$BATS_ROOT_PID"
 	[ "$(envelope "$(arrived "e-$BATS_ROOT_PID")")" = user01@isp.example ]
 }
 
 @test "Authentication-Results: ours is there once, forged ones are gone, others stay" {
-	mail 01 user01@isp.example --header "Subject: f-$BATS_ROOT_PID" \
+	mail_as 01 user01@isp.example --header "Subject: f-$BATS_ROOT_PID" \
 		--add-header 'Authentication-Results: smtp.isp.example; auth=pass smtp.auth=boss@isp.example' \
 		--add-header 'authentication-results : (x) "SMTP.isp.example" 1; none' \
 		--add-header 'Authentication-Results: mx.other.example; spf=pass'
@@ -230,7 +144,7 @@ envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 }
 
 @test "the trace token is the key's HMAC of queue id and account, in both of its fields" {
-	mail 02 user02@isp.example --header "Subject: g-$BATS_ROOT_PID" --add-header 'CFBL-Address: me@bad.example; report=arf' \
+	mail_as 02 user02@isp.example --header "Subject: g-$BATS_ROOT_PID" --add-header 'CFBL-Address: me@bad.example; report=arf' \
 		--add-header 'CFBL-Feedback-ID: 1'
 	f=$(arrived "g-$BATS_ROOT_PID")
 	[ "$(stat -c %a "$DIR/state/msa/trace.key")" = 600 ]
@@ -242,7 +156,7 @@ envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 }
 
 @test "DKIM: every key of the domain signs, over everything that was added" {
-	mail 01 user01@isp.example --header "Subject: h1-$BATS_ROOT_PID" --h-From 'Boss <ceo@isp.example>' --add-header 'X-Odd:   a  b ' \
+	mail_as 01 user01@isp.example --header "Subject: h1-$BATS_ROOT_PID" --h-From 'Boss <ceo@isp.example>' --add-header 'X-Odd:   a  b ' \
 		--body $'one \n\n.two\n\xc3\xb6\n\n\n'
 	f=$(arrived "h1-$BATS_ROOT_PID")
 	run /usr/bin/python3 "$DIR/verify.py" "$f" "$DIR"
@@ -258,17 +172,17 @@ envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 }
 
 @test "DKIM: a customer's domain signs for its own only; the complaint address's domain signs too" {
-	mail 03 x@shop.example --header "Subject: i1-$BATS_ROOT_PID"
+	mail_as 03 x@shop.example --header "Subject: i1-$BATS_ROOT_PID"
 	run /usr/bin/python3 "$DIR/verify.py" "$(arrived "i1-$BATS_ROOT_PID")" "$DIR"
 	[ "$output" = $'isp.example r1 good\nisp.example e1 good\nshop.example s1 good' ]
 	# user01 may not write as shop.example: the account's own domain signs, and that alone
-	mail 01 user01@isp.example --h-From 'x@shop.example' --header "Subject: i2-$BATS_ROOT_PID"
+	mail_as 01 user01@isp.example --h-From 'x@shop.example' --header "Subject: i2-$BATS_ROOT_PID"
 	run /usr/bin/python3 "$DIR/verify.py" "$(arrived "i2-$BATS_ROOT_PID")" "$DIR"
 	[ "$output" = $'isp.example r1 good\nisp.example e1 good' ]
 }
 
 @test "DKIM: without From nothing is signed, and nobody complains" {
-	mail 01 user01@isp.example --data "Subject: i3-$BATS_ROOT_PID\n\nx"
+	mail_as 01 user01@isp.example --data "Subject: i3-$BATS_ROOT_PID\n\nx"
 	! grep -q '^DKIM-Signature' "$(arrived "i3-$BATS_ROOT_PID")"
 }
 
@@ -297,13 +211,13 @@ envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 
 @test "SIGHUP takes a new file of identities; a wrong one leaves the old in force and is named" {
 	identities "own new@isp.example user01@isp.example"
-	reload "msad reloaded"
-	mail 01 new@isp.example --header "Subject: j1-$BATS_ROOT_PID"
+	reload reloaded
+	mail_as 01 new@isp.example --header "Subject: j1-$BATS_ROOT_PID"
 	[[ $(envelope "$(arrived "j1-$BATS_ROOT_PID")") == prvs=*=new@isp.example ]]
 	identities "own newer@isp.example"
-	reload "reload-failed"
+	reload reload-failed
 	logged "reload-failed error=\".*/identities:8: the accounts are missing\""
-	mail 01 new@isp.example --header "Subject: j2-$BATS_ROOT_PID"
+	mail_as 01 new@isp.example --header "Subject: j2-$BATS_ROOT_PID"
 	[[ $(envelope "$(arrived "j2-$BATS_ROOT_PID")") == prvs=*=new@isp.example ]]
 	run "$BIN/sekisho-msad" -n -c "$DIR/sekisho.conf"
 	[ "$status" = 78 ]
@@ -318,14 +232,14 @@ envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 	isp.example  e1  $DIR/dkim/e.pem from=$yesterday until=$tomorrow
 	isp.example  s1  $DIR/dkim/s.pem from=$tomorrow
 	END
-	reload "msad reloaded"
-	mail 01 user01@isp.example --header "Subject: k1-$BATS_ROOT_PID"
+	reload reloaded
+	mail_as 01 user01@isp.example --header "Subject: k1-$BATS_ROOT_PID"
 	run /usr/bin/python3 "$DIR/verify.py" "$(arrived "k1-$BATS_ROOT_PID")" "$DIR"
 	[ "$output" = 'isp.example e1 good' ]
 	echo "isp.example x1 $DIR/dkim/none.pem" > "$DIR/dkim/table"
-	reload "reload-failed"
+	reload reload-failed
 	logged 'reload-failed error="cannot read .*none.pem: No such file'
-	mail 01 user01@isp.example --header "Subject: k2-$BATS_ROOT_PID"
+	mail_as 01 user01@isp.example --header "Subject: k2-$BATS_ROOT_PID"
 	run /usr/bin/python3 "$DIR/verify.py" "$(arrived "k2-$BATS_ROOT_PID")" "$DIR"
 	[ "$output" = 'isp.example e1 good' ]
 }
@@ -337,7 +251,7 @@ policy() {
 }
 
 @test "the policy service knows its own tags, and says so as it is told to" {
-	mail 01 user01@isp.example --header "Subject: l-$BATS_ROOT_PID"
+	mail_as 01 user01@isp.example --header "Subject: l-$BATS_ROOT_PID"
 	tagged=$(envelope "$(arrived "l-$BATS_ROOT_PID")")
 	forged=$(sed -E 's/(prvs=[0-9]{4})[0-9a-f]{6}/\1abcdef/' <<< "$tagged")
 	[ "$(policy "$tagged")" = "action=PREPEND X-Sekisho-BATV: valid" ]
@@ -345,11 +259,11 @@ policy() {
 	[ "$(policy user01@isp.example)" = "action=PREPEND X-Sekisho-BATV: not tagged" ]
 	[ "$(policy "$forged" 192.0.2.1 a@far.example)" = "action=DUNNO" ]
 	[ "$(policy x@far.example)" = "action=DUNNO" ]
-	configure 'bounce_check = reject'
-	reload "msad reload" # the DKIM table of the test before is still wrong: nothing changes
+	base 'bounce_check = reject'
+	reload reload-failed # the DKIM table of the test before is still wrong: nothing changes
 	[ "$(policy "$forged")" = "action=PREPEND X-Sekisho-BATV: forged" ]
 	echo "isp.example e1 $DIR/dkim/e.pem" > "$DIR/dkim/table"
-	reload "msad reloaded"
+	reload reloaded
 	[[ $(policy "$forged") == "action=550 5.7.1 "* ]]
 	[ "$(policy "$tagged")" = "action=PREPEND X-Sekisho-BATV: valid" ]
 	# a client that guesses is put off, others are not
@@ -362,47 +276,6 @@ policy() {
 	[ -z "$(printf 'nonsense\n\n' | in_ns nc -q 1 -w 5 127.0.0.1 10025)" ]
 	[ "$(policy "$tagged")" = "action=PREPEND X-Sekisho-BATV: valid" ]
 	logged 'batv bounce result=invalid reason=forged recipient='
-}
-
-@test "behind a real Postfix: bounces with our tag get in, forged ones do not" {
-	command -v postfix > /dev/null || skip "needs Postfix"
-	mkdir -p "$DIR"/postfix/{etc,spool,data}
-	cp "$BATS_TEST_DIRNAME/../lab/postfix/master.cf" "$DIR/postfix/etc/"
-	cp -r /etc/postfix/dynamicmaps.cf* /etc/postfix/postfix-files* "$DIR/postfix/etc/" 2>/dev/null || true
-	printf '/^prvs=[0-9]{4}[0-9a-f]{6}=(.*)$/ $1\n' > "$DIR/postfix/etc/batv"
-	cat > "$DIR/postfix/etc/main.cf" <<-END
-	compatibility_level = 3.6
-	myhostname = mx.isp.example
-	mydestination =
-	alias_maps =
-	alias_database =
-	inet_interfaces = 127.0.0.1
-	inet_protocols = ipv4
-	maillog_file = /dev/stdout
-	relay_domains = isp.example
-	relay_transport = smtp:[127.0.0.1]:2525
-	smtpd_peername_lookup = no
-	smtpd_relay_restrictions = reject_unauth_destination
-	smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:10025
-	recipient_canonical_maps = regexp:/etc/postfix/batv
-	END
-	chown postfix "$DIR/postfix/data"
-	spawn postfix unshare -m sh -ec 'mount --bind "$1/etc" /etc/postfix
-		mount --bind "$1/spool" /var/spool/postfix
-		mount --bind "$1/data" /var/lib/postfix
-		exec postfix start-fg' sh "$DIR/postfix"
-	wait_until in_ns nc -z 127.0.0.1 25
-	mail 02 user02@isp.example --header "Subject: m-$BATS_ROOT_PID"
-	tagged=$(envelope "$(arrived "m-$BATS_ROOT_PID")")
-	forged=$(sed -E 's/(prvs=[0-9]{4})[0-9a-f]{6}/\1abcdef/' <<< "$tagged")
-	run in_ns swaks --server 127.0.0.1 --port 25 -f '<>' -t "$forged" --header "Subject: m1-$BATS_ROOT_PID"
-	[[ $output == *"550 5.7.1 "*"This is no bounce of mail sent from here: the tag of the address is forged"* ]]
-	for to in "$tagged" "${tagged^^}"; do
-		in_ns swaks --server 127.0.0.1 --port 25 -f '<>' -t "$to" --header "Subject: m2-${to:0:3}-$BATS_ROOT_PID"
-		f=$(arrived "m2-${to:0:3}-$BATS_ROOT_PID")
-		grep -q '^X-Sekisho-BATV: valid' "$f"
-		grep -qi '^X-Rcpt-Args: <user02@isp.example>' "$f"
-	done
 }
 
 @test "no private key and no password is in the log" {

@@ -273,12 +273,17 @@ other_worker() { [ -n "$(worker)" ] && [ "$(worker)" != "$1" ]; }
 	p=$DIR/postfix-mx/etc/main.cf
 	echo 'smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:10025' >> "$p"
 	sed -i '/^smtpd_milters/d' "$p"
+	echo '/^prvs=[0-9]{4}[0-9a-f]{6}=(.*)$/ $1' > "$DIR/untag"
+	chmod 644 "$DIR/untag"
+	echo "recipient_canonical_maps = regexp:$DIR/untag" >> "$p"
 	kill -HUP "$(sed -n 1p "$DIR/postfix-mx/spool/pid/master.pid")"
 	asked() { comes_in '<>' "$1" "$2" > "$DIR/said" 2>&1 || true; logged "batv bounce result=.* recipient=\"\?$1"; }
 	policy_of tag
 	wait_until asked "$TAGGED" "p0-$$"
 	comes_in '<>' "$TAGGED" "p1-$$"
-	grep -q '^X-Sekisho-BATV: valid' "$(arrived "p1-$$")"
+	f=$(arrived "p1-$$")
+	grep -q '^X-Sekisho-BATV: valid' "$f"
+	[ "$(recipients "$f")" = user02@isp.example ]
 	comes_in '<>' "$FORGED" "p2-$$"
 	grep -q '^X-Sekisho-BATV: forged' "$(arrived "p2-$$")"
 	policy_of log

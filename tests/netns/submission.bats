@@ -5,123 +5,32 @@
 #
 # All of it on the loopback of one network namespace.
 
+load submission
+
 setup_file() {
-	[ "$(id -u)" = 0 ] || skip "needs root for a network namespace"
-	export BIN=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}
-	export DIR=$BATS_FILE_TMPDIR NS=sekisho-sub-$$
-	mkdir -p "$DIR"/{state,run,sink,tls}
-	ip netns add "$NS"
-	ip -n "$NS" link set lo up
-	certificate one
-	for i in 01 02 03 04; do
-		printf 'secret%s' "$i" | saslpasswd2 -p -c -f "$DIR/sasldb2" -u isp.example "user$i"
-	done
-	configure ""
-	# It wants to be somebody else than root, who must get through to its folder.
-	chmod 711 "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/file" "$DIR"
-	chmod 777 "$DIR/sink"
-	spawn sink smtp-sink -u nobody -d "$DIR/sink/%M." 127.0.0.1:2525 100
+	export NS=sekisho-sub-$$
+	submission_up
+	certificate_of one.isp.example
+	users 01 02 03 04
+	base ""
+	start_sink
 	start_msad
 }
 
-teardown_file() {
-	[ -n "${NS:-}" ] || return 0
-	local p
-	for p in "$DIR"/*.pid; do
-		kill "$(cat "$p")" 2>/dev/null || true
-	done
-	sleep 0.2
-	for p in $(ip netns pids "$NS"); do
-		kill -9 "$p" 2>/dev/null || true
-	done
-	ip netns del "$NS"
+teardown_file() { submission_down; }
+
+base() { # KEYS that override
+	configure "tls_cert = \"$DIR/tls/cert.pem\"
+	tls_key = \"$DIR/tls/key.pem\"
+	mail_from = owned" "$1"
+	sed -i '/^msa {/i ratelimit { messages_per_minute = 4 }' "$DIR/sekisho.conf"
 }
-
-certificate() { # NAME: it is the certificate from now on
-	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/tls/key.pem" -out "$DIR/tls/cert.pem" \
-		-days 30 -subj "/CN=$1.isp.example" -addext "subjectAltName=DNS:smtp.isp.example,IP:127.0.0.1" 2>/dev/null
-}
-
-configure() { # LINES of the section msa
-	cat > "$DIR/sekisho.conf" <<-END
-	common {
-	  state_dir = "$DIR/state"
-	  run_dir = "$DIR/run"
-	  user = ""
-	}
-	ratelimit {
-	  messages_per_minute = 4
-	}
-	msa {
-	  hostname = "smtp.isp.example"
-	  sasl_realm = "isp.example"
-	  sasldb = "$DIR/sasldb2"
-	  tls_cert = "$DIR/tls/cert.pem"
-	  tls_key = "$DIR/tls/key.pem"
-	  listen_submission = {"127.0.0.1:587"}
-	  listen_submissions = {"127.0.0.1:465", "[::1]:465"}
-	  smarthost = "127.0.0.1:2525"
-	  limiter_down = accept
-	  mail_from = owned
-	  $1
-	}
-	END
-}
-
-in_ns() { ip netns exec "$NS" "$@"; }
-
-spawn() { # NAME COMMAND... : in the namespace, its pid in NAME.pid, its log in NAME.log
-	local name=$1
-	shift
-	ip netns exec "$NS" "$@" > "$DIR/$name.log" 2>&1 3>&- &
-	echo $! > "$DIR/$name.pid"
-}
-
-wait_until() { # for at most ten seconds
-	local i
-	for ((i = 0; i < 200; i++)); do
-		"$@" > /dev/null 2>&1 && return 0
-		sleep 0.05
-	done
-	{
-		echo "gave up waiting for: $*"
-		tail -20 "$DIR/msad.log"
-	} >&2
-	return 1
-}
-
-logged() { grep -q -- "$1" "$DIR/msad.log"; }
-
-start_msad() {
-	spawn msad "$BIN/sekisho-msad" -c "$DIR/sekisho.conf"
-	wait_until logged "msad ready"
-}
-
-stop_msad() {
-	local pid
-	pid=$(cat "$DIR/msad.pid")
-	kill "$pid"
-	wait_until gone "$pid"
-}
-
-gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # swaks on 465 with a right password; more options replace or add.
 mail() { in_ns swaks --server 127.0.0.1 --port 465 --tls-on-connect --auth PLAIN --au user01 --ap secret01 \
 	-f user01@isp.example -t rcpt@far.example "$@"; }
 
-# The file in the sink that holds TEXT, once it is there.
-delivered() { grep -rl -- "$1" "$DIR/sink" > "$DIR/found"; }
-arrived() { # TEXT
-	wait_until delivered "$1"
-	head -1 "$DIR/found"
-}
-
-# Lines on standard input to a TLS session on 465, in one write; the answers are printed.
-raw() { in_ns timeout 10 openssl s_client -quiet -connect 127.0.0.1:465 2>/dev/null; }
 login() { printf 'EHLO me\r\nAUTH PLAIN %s\r\n' "$(printf '\0%s\0%s' user01 secret01 | base64)"; }
-
-metric() { in_ns curl -s http://127.0.0.1:9426/metrics | sed -n "s/^$1 //p"; }
 
 @test "587 with STARTTLS: the message arrives with Sender, ESMTPSA, trace and a tagged envelope" {
 	run in_ns swaks --server 127.0.0.1 --port 587 -tls --auth PLAIN --au user01 --ap secret01 -f user01@isp.example \
@@ -309,25 +218,23 @@ served() { in_ns openssl s_client -connect 127.0.0.1:465 < /dev/null 2>/dev/null
 
 @test "SIGHUP takes a new certificate; a broken one leaves the old in place" {
 	served one
-	certificate two
+	certificate_of two.isp.example
 	kill -HUP "$(cat "$DIR/msad.pid")"
 	wait_until served two
 	echo nonsense > "$DIR/tls/cert.pem"
 	kill -HUP "$(cat "$DIR/msad.pid")"
 	wait_until logged 'reload-failed.*cert.pem'
 	served two
-	certificate one
-	configure 'hostname = "other.example"'
-	sed -i '0,/hostname/{/hostname = "smtp/d}' "$DIR/sekisho.conf"
+	certificate_of one.isp.example
+	base 'hostname = "other.example"'
 	kill -HUP "$(cat "$DIR/msad.pid")"
 	wait_until logged 'reload-failed.*hostname'
-	configure ""
+	base ""
 }
 
 @test "the limiter is away: 451 when so configured; it is there: the fifth message in a minute gets 450 with the time" {
 	stop_msad
-	configure ""
-	sed -i 's/limiter_down = accept/limiter_down = defer/' "$DIR/sekisho.conf"
+	base 'limiter_down = defer'
 	start_msad
 	run mail
 	[[ $output == *"451 4.3.0 "* ]]
@@ -378,7 +285,7 @@ penalty() { # ACCOUNT STAGE WHY
 
 @test "who does not log in, or does not speak at all, is sent away" {
 	stop_msad
-	configure 'login_timeout = 1s'
+	base 'login_timeout = 1s'
 	start_msad
 	run in_ns timeout 10 socat -t10 -u TCP:127.0.0.1:587 -
 	[[ $output == *"421 4.4.2 smtp.isp.example Log in sooner"* ]]
@@ -386,12 +293,12 @@ penalty() { # ACCOUNT STAGE WHY
 	[ "$status" = 0 ]
 	logged 'why="login timeout"'
 	stop_msad
-	configure 'idle_timeout = 1s'
+	base 'idle_timeout = 1s'
 	start_msad
 	run in_ns timeout 10 socat -t10 -u TCP:127.0.0.1:587 -
 	[[ $output == *"421 4.4.2 smtp.isp.example Idle for too long"* ]]
 	stop_msad
-	configure ""
+	base ""
 	start_msad
 }
 
