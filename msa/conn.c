@@ -439,6 +439,7 @@ static void on_write(struct bufferevent *bev, void *arg)
 static void tls_established(struct conn *c)
 {
 	c->tls_up = true;
+	tls_settle(c->bev);
 	conn_tls_up(c);
 	log_event(LOG_DEBUG, c->id, "smtp", "tls", LS("version", tls_version(c->bev)),
 		  LS("cipher", tls_cipher(c->bev)), LS("host", tls_asked(c->bev)),

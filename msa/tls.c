@@ -52,7 +52,7 @@ static const char sigalgs[] = "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:ed
 			      "rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512:"
 			      "RSA+SHA256:RSA+SHA384:RSA+SHA512";
 
-static int chooser_index = -1;
+static int chooser_index = -1, hold_index = -1;
 
 static struct chooser *chooser_of(const SSL *ssl)
 {
@@ -262,7 +262,8 @@ static bool load_certs(struct tls_certs *s, const struct tls_config *cfg, void *
 static int destroy(struct tls *t)
 {
 	SSL_CTX_free(t->ctx);
-	tls_keys_unref(t->keys); /* the role goes with the last handle, perhaps a connection's */
+	tls_keys_let(t->keys); /* the role goes with the last handshake */
+	tls_keys_unref(t->keys);
 	return 0;
 }
 
@@ -323,18 +324,61 @@ struct tls_keys *tls_keys_of(struct tls *t)
 
 /* --- connections --- */
 
+/* Until the handshake is over. */
+static bool hold_keys(SSL *ssl, struct tls_keys *k)
+{
+	if (SSL_set_ex_data(ssl, hold_index, tls_keys_ref(k)) != 1) {
+		tls_keys_unref(k);
+		return false;
+	}
+	tls_keys_hold(k);
+	return true;
+}
+
+static void let_keys(struct tls_keys *k)
+{
+	if (!k)
+		return;
+	tls_keys_let(k);
+	tls_keys_unref(k);
+}
+
+static void free_hold(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+	(void)parent;
+	(void)ad;
+	(void)idx;
+	(void)argl;
+	(void)argp;
+	let_keys(ptr);
+}
+
 struct bufferevent *tls_accept(struct event_base *base, struct tls *t, int fd)
 {
-	SSL *ssl = SSL_new(t->ctx);
 	struct bufferevent *bev;
+	SSL *ssl;
 
-	if (!ssl)
+	if (hold_index < 0)
+		hold_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_hold);
+	ssl = SSL_new(t->ctx);
+	if (!ssl || !hold_keys(ssl, t->keys)) {
+		SSL_free(ssl);
 		return NULL;
+	}
 	bev = bufferevent_openssl_socket_new(base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING,
 					     BEV_OPT_CLOSE_ON_FREE);
 	if (!bev)
 		SSL_free(ssl);
 	return bev;
+}
+
+void tls_settle(struct bufferevent *bev)
+{
+	SSL *ssl = bufferevent_openssl_get_ssl(bev);
+
+	SSL_certs_clear(ssl);
+	let_keys(SSL_get_ex_data(ssl, hold_index));
+	SSL_set_ex_data(ssl, hold_index, NULL);
 }
 
 const char *tls_version(struct bufferevent *bev)

@@ -48,6 +48,8 @@ struct tls_keys *tls_keys_of(struct tls *t);
  * out of memory: fd is still the caller's.
  */
 struct bufferevent *tls_accept(struct event_base *base, struct tls *t, int fd);
+/* The handshake is over: what it alone needed is let go, the certificates and their keys. */
+void tls_settle(struct bufferevent *bev);
 /* Of an established connection; static text, e.g. "TLSv1.3", "TLS_AES_256_GCM_SHA384". */
 const char *tls_version(struct bufferevent *bev);
 const char *tls_cipher(struct bufferevent *bev);

@@ -37,7 +37,7 @@ struct tls_keys {
 	struct tls_keys *next, **at; /* of all */
 	struct event_base *base;
 	char *exe, *user;
-	int refs;
+	int refs, holds;
 	enum state state;
 	bool told; /* that it does not come up, and why */
 	int fd;
@@ -268,7 +268,7 @@ struct tls_keys *tls_keys_start(struct event_base *base, const char *exe, const 
 	k->base = base;
 	k->exe = talloc_strdup(k, exe);
 	k->user = talloc_strdup(k, user);
-	k->refs = 1;
+	k->refs = k->holds = 1;
 	k->fd = -1;
 	k->respawn = event_new(base, -1, 0, on_respawn, k);
 	k->next = all;
@@ -322,6 +322,19 @@ void tls_keys_unref(struct tls_keys *k)
 {
 	if (k && --k->refs == 0)
 		talloc_free(k);
+}
+
+void tls_keys_hold(struct tls_keys *k)
+{
+	k->holds++;
+}
+
+void tls_keys_let(struct tls_keys *k)
+{
+	if (!k || --k->holds > 0)
+		return;
+	end(k);
+	event_del(k->respawn);
 }
 
 bool tls_keys_up(const struct tls_keys *k)

@@ -8,7 +8,8 @@
  * until its successor has read the same keys, full handshakes fail with an alert. Sessions that are
  * there, and those that are resumed, need no key.
  *
- * Each configuration has a role of its own: it lives as long as a key handle of it does.
+ * Each configuration has a role of its own. It runs while somebody holds it: the configuration in
+ * force, and each handshake that was begun with it.
  */
 #ifndef MSA_TLS_KEY_H
 #define MSA_TLS_KEY_H
@@ -27,8 +28,8 @@
 struct tls_keys;
 
 /*
- * Start a role; one reference, the caller's. It becomes user when it has read its files. NULL with
- * *err (static or strerror text).
+ * Start a role; one hold and one reference, the caller's. It becomes user when it has read its
+ * files. NULL with *err (static or strerror text).
  */
 struct tls_keys *tls_keys_start(struct event_base *base, const char *exe, const char *user,
 				const char **err);
@@ -42,7 +43,9 @@ int tls_keys_load(struct tls_keys *k, const char *file, void *ctx, uint8_t **spk
 bool tls_keys_seal(struct tls_keys *k, const char **err);
 
 struct tls_keys *tls_keys_ref(struct tls_keys *k);
-void tls_keys_unref(struct tls_keys *k); /* the last one ends the role; NULL is allowed */
+void tls_keys_unref(struct tls_keys *k); /* the last one frees k; NULL is allowed */
+void tls_keys_hold(struct tls_keys *k);
+void tls_keys_let(struct tls_keys *k); /* the last one ends the role; NULL is allowed */
 
 /* The signature of tbs by that scheme. False: there is none, and why is logged. */
 bool tls_keys_sign(struct tls_keys *k, uint32_t key, uint16_t scheme, const uint8_t *tbs,

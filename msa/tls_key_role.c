@@ -75,6 +75,8 @@ static const char *why_unreadable(void)
 	if (ERR_GET_REASON(e) == PEM_R_BAD_PASSWORD_READ)
 		why = "it has a pass phrase, which nobody is there to give: store it without "
 		      "(openssl pkey)";
+	else if (ERR_GET_REASON(e) == ERR_R_UNSUPPORTED || ERR_GET_REASON(e) == PEM_R_NO_START_LINE)
+		why = "it is no private key in PEM";
 	ERR_clear_error();
 	return why ? why : "unknown error";
 }
@@ -274,6 +276,7 @@ int tls_key_main(void)
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGUSR2, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
+	(void)close_range(PARENT + 1, ~0u, 0);
 	(void)CRYPTO_secure_malloc_init(SECURE_HEAP, 16);
 	s = tls_key_store_new(NULL);
 	if (ipc_write(PARENT, KEY_F_READY, NULL, 0, TLS_KEY_ANSWER_MS, &err))

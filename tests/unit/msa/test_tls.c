@@ -50,7 +50,8 @@ static void test_find(void **state)
 	    {.kind = TLS_EDDSA},
 	};
 	static struct tls_cert *all[] = {&c[0], &c[1], &c[2], &c[3], &c[4]};
-	static const struct tls_certs s = {all, N(all)}, none = {NULL, 0}, bare = {&all[4], 1};
+	static const struct tls_certs s = {all, N(all), NULL}, none = {NULL, 0, NULL},
+				      bare = {&all[4], 1, NULL};
 	static const struct {
 		const char *name;
 		enum tls_kind kind;

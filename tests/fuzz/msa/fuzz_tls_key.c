@@ -1,0 +1,50 @@
+/*
+ * fuzz_tls_key - questions to the key role: what is signed is one of the two texts of a TLS server,
+ * with a scheme of the key; everything else has no answer.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "msa/tls_key_role.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char ec_key[] = "-----BEGIN PRIVATE KEY-----\n"
+			     "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgjiObvDtZuiETfbEW\n"
+			     "t6jVaIIntpJlYKySffrUSDsN4guhRANCAASAmD6CQFHyozIcsShekzAuxte2DUcZ\n"
+			     "TMwkcbr+OMPoYfTKV/vOy+r8brqKaxPLexeLeGWHPFx8bpssVgmvi/fN\n"
+			     "-----END PRIVATE KEY-----\n";
+
+static bool allowed(const uint8_t *data, size_t size)
+{
+	static const char context[] = "TLS 1.3, server CertificateVerify";
+	struct tls_key_request r;
+	struct wire_in in;
+
+	wire_in_init(&in, data, size);
+	if (!tls_key_request_get(&in, &r) || r.key != 0 || r.scheme->kind != KEY_ECDSA)
+		return false;
+	return (r.len >= 64 + sizeof(context) &&
+		memcmp(r.tbs + 64, context, sizeof(context)) == 0) ||
+	       (r.len > 68 && r.tbs[64] == 3 && r.len == (size_t)68 + r.tbs[67]);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct tls_key_store *s;
+	uint8_t buf[8192];
+	struct wire_out w;
+
+	if (!s) {
+		s = tls_key_store_new(NULL);
+		if (tls_key_store_add(s, ec_key, sizeof(ec_key) - 1))
+			abort();
+	}
+	wire_out_init(&w, buf, sizeof(buf));
+	if ((tls_key_answer(s, KEY_F_SIGN, data, size, &w) == KEY_F_SIGNED) != allowed(data, size))
+		abort();
+	if (w.bad || w.len > TLS_KEY_SIG_MAX)
+		abort();
+	return 0;
+}
