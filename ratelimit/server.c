@@ -31,6 +31,7 @@
 #include "ratelimit/admin.h"
 #include "ratelimit/disk.h"
 #include "ratelimit/link.h"
+#include "ratelimit/policy_front.h"
 #include "ratelimit/proto.h"
 
 #define SWEEP_PLACES   1024 /* of the table, at a time */
@@ -60,6 +61,7 @@ struct server {
 	int64_t minute_until_ms; /* UTC: until then `minute` is right */
 	int minute;
 	struct server_hooks hooks;
+	struct policy_front *front;
 	struct proto_ask ask; /* the one being answered */
 	struct limiter_outcome outcome;
 };
@@ -297,6 +299,9 @@ static bool on_admin(struct peer *p, const uint8_t *data, size_t len)
 		return false;
 	struct moment now = now_of(s);
 	admin_run(s->limiter, json, n, &now, &r);
+	/* What the mail servers have asked so far is known here alone. */
+	if (r.ok && r.op && strcmp(r.op, "limit.selftest") == 0)
+		json_object_set_new(r.value, "policy", policy_front_report(s->front));
 	log_admin(&r, json, n);
 	s->changed_ms = now.mono_ms;
 	if (r.standing_changed)
@@ -432,6 +437,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	struct server *s = arg;
 	struct moment now = now_of(s);
+	reap(s);
 	limiter_sweep_standing(s->limiter, &now);
 	if (s->standing_dirty)
 		save_standing(s, &now);
@@ -579,6 +585,25 @@ static bool open_socket(struct server *s, const char *run_dir, const struct proc
 	return true;
 }
 
+static void front_ask(void *arg, const struct rl_ask *ask, struct rl_verdict *v)
+{
+	server_ask(arg, ask, v);
+}
+
+static struct policy_front_conf front_conf(const struct ratelimit_conf *conf)
+{
+	return (struct policy_front_conf){.listen = &conf->policy_listen,
+					  .realm = conf->policy_realm,
+					  .defer = conf->policy_action == POLICY_DEFER};
+}
+
+static bool open_front(struct server *s, const struct ratelimit_conf *conf, char **err)
+{
+	struct policy_front_conf c = front_conf(conf);
+	s->front = policy_front_new(s->base, &c, front_ask, s, err);
+	return s->front != NULL;
+}
+
 static uint64_t random_seed(void)
 {
 	uint64_t seed;
@@ -602,7 +627,7 @@ struct server *server_new(struct event_base *base, const struct ratelimit_conf *
 	s->limiter = limiter_new(&conf->limiter, random_seed());
 	/* The socket first: it says whether another daemon is using the folder. */
 	if (!open_socket(s, conf->common.run_dir, id, err) ||
-	    !open_folder(s, conf->common.state_dir, id, err)) {
+	    !open_folder(s, conf->common.state_dir, id, err) || !open_front(s, conf, err)) {
 		server_free(s);
 		return NULL;
 	}
@@ -626,7 +651,9 @@ void server_set_hooks(struct server *s, const struct server_hooks *h)
 
 void server_reload(struct server *s, const struct ratelimit_conf *conf)
 {
+	struct policy_front_conf c = front_conf(conf);
 	limiter_configure(s->limiter, &conf->limiter);
+	policy_front_configure(s->front, &c);
 	s->interval_ms = conf->snapshot_interval_ms;
 	arm_tick(s);
 }
@@ -646,6 +673,7 @@ void server_free(struct server *s)
 		event_free(s->tick);
 	if (s->sweep)
 		event_free(s->sweep);
+	policy_front_free(s->front);
 	disk_free(s->disk);
 	limiter_free(s->limiter);
 	free(s);
