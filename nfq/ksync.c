@@ -57,6 +57,7 @@ void ksync_forget(struct ksync *k)
 	amap_clear(k->near);
 	ksync_forget_pairs(k);
 	memset(k->counts, 0, sizeof k->counts);
+	memset(k->over, 0, sizeof k->over);
 	k->ops.n = 0;
 	k->learned.n = 0;
 	k->walk.phase = KSYNC_IDLE;
@@ -237,6 +238,8 @@ void ksync_put_op(struct look *l, enum nftset_verb verb, enum nftset_id set, con
 		count_near(l, verb, set, key);
 	l->k->counts[place(set, h)] += verb == NFTSET_ADD ? 1u : 0u;
 	l->k->counts[place(set, h)] -= verb == NFTSET_DELETE ? 1u : 0u;
+	l->k->over[set] += verb == NFTSET_DELETE && h->until_ms != 0 &&
+			   (int64_t)h->until_ms <= l->utc_ms + LAST_MS;
 	struct nftset_op *op = ksync_push(l->k, &l->k->ops, verb, place(set, h), key,
 					  ksync_timeout((int64_t)h->until_ms, l->utc_ms));
 	if (h->class != POLICY_CLASS_FULL)
@@ -304,8 +307,9 @@ void ksync_fill(const struct ksync *k, size_t counts[static NFTSET_FILLED])
 	memcpy(counts, k->counts, sizeof k->counts);
 }
 
-bool ksync_differs(const struct ksync *k, const struct nftset *n)
+bool ksync_differs(struct ksync *k, const struct nftset *n)
 {
+	bool differs = false;
 	for (enum nftset_id set = 0; set < NFTSET_ALLOW_SETS; set++) {
 		size_t allow = nftset_elements(n, set),
 		       class = nftset_elements(n, set + NFTSET_CLASS4_32),
@@ -313,10 +317,12 @@ bool ksync_differs(const struct ksync *k, const struct nftset *n)
 		if (!nftset_present(n, set) || !nftset_present(n, set + NFTSET_CLASS4_32) ||
 		    allow == NFTSET_COUNT_UNKNOWN)
 			continue;
-		if (allow + class > want + SLACK || allow + class + SLACK < want)
-			return true;
+		if (allow + class > want + SLACK + k->over[set] || allow + class + SLACK < want)
+			differs = true;
+		if (allow + class <= want + SLACK)
+			k->over[set] = 0; /* it has taken them out */
 	}
-	return false;
+	return differs;
 }
 
 size_t ksync_loose(const struct ksync *k)

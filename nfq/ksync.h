@@ -67,7 +67,7 @@ bool ksync_behind(const struct ksync *k);
 /* The tables are new ones: the kernel holds nothing. */
 void ksync_forget(struct ksync *k);
 /* Does the kernel tell of other numbers of elements than there should be? After nftset_look(). */
-bool ksync_differs(const struct ksync *k, const struct nftset *n);
+bool ksync_differs(struct ksync *k, const struct nftset *n);
 
 /*
  * A refused source: key is its line, len the line's prefix length. It goes into the deny set with

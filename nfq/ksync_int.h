@@ -73,6 +73,8 @@ struct ksync {
 	struct prefix *loose;
 	size_t n_loose;
 	size_t counts[NFTSET_FILLED];
+	size_t
+	    over[NFTSET_ALLOW_SETS]; /* ran out by themselves: the kernel counts them for a while */
 	struct ops ops, learned;
 	struct amap_walk expiry; /* through the learned ones */
 	struct ksync_walk walk;	 /* through everything */
