@@ -345,11 +345,13 @@ class Model:
             self.known[key] = now
         return right
 
-    def perhaps_metered(self, packet, now):
-        """Nobody knows whether a meter saw that packet."""
+    def perhaps_metered(self, packet, went, now):
+        """Nobody knows whether a meter saw that packet, and noted its destination."""
         f = Facts(packet)
         for e in self.exemptions.values():
             if e.prefix.version == f.version and f.src in e.prefix:
+                if went and f.syn() and self.classes[e.cls].destinations:
+                    self.perhaps_known[(e.cls, e.prefix.network_address, f.dst)] = now
                 for b in self.meters_of(e, now).values():
                     b.pass_time(now)
                     b.low = max(0.0, b.low - 1)
