@@ -26,7 +26,8 @@
 
 #define MAX_WORKERS  128 /* two ranges of MAX_QUEUES */
 #define MAX_COUNTERS 16
-#define HARVESTS     6 /* sets that count */
+#define HARVESTS     6	   /* sets that count */
+#define LEARN_RATE   20000 /* refused sources a second that are put into the deny sets */
 
 enum nfqd_state {
 	NFQD_WAITING, /* tables ip and ip6 sekisho are not loaded: nothing is enforced, and nothing
@@ -52,7 +53,7 @@ struct nfqd {
 	uint16_t queues[MAX_WORKERS]; /* the number of each worker's */
 	unsigned n_workers;
 	struct tally *tally; /* what they dropped themselves */
-	bool stalled; /* a worker does not answer what waits */
+	bool stalled;	     /* a worker does not answer what waits */
 	uint64_t stalls, upgrades_refused;
 	int wake_fd;
 	int proc_queues; /* PROCQ_PATH, opened with root's rights; -1: not
@@ -69,10 +70,12 @@ struct nfqd {
 	uint64_t told; /* version that acctd was told of */
 	int64_t compared_ms, alive_ms, checked_steps_ms, clock_offset_ms, lines_ms;
 	int64_t harvested_ms[HARVESTS]; /* UTC, each set */
+	int64_t harvest_ms; /* monotonic: not before, but for the end of an interval */
+	size_t harvested;   /* sources, before the end of this interval */
 	uint64_t unnoted[2]; /* refused and passed that the kernel had not noted by source then */
 	bool unnoted_known, ran; /* ran: there was a table before */
-	unsigned harvest_turn; /* the set that comes first */
-	int64_t learn_s;       /* the second of what was learned, and how much */
+	unsigned harvest_turn;	 /* the set that comes first */
+	int64_t learn_s;	 /* the second of what was learned, and how much */
 	unsigned learned;
 	bool sampled;	   /* the last interval's counts are estimates */
 	bool others;	   /* somebody else changed the ruleset since the last comparison */
@@ -145,6 +148,8 @@ void kernel_learn(struct nfqd *d);
 /* The kernel's counts of the interval, into stats, of at most so many sources; what is left stays
  * in the kernel until the next time. */
 void kernel_harvest(struct nfqd *d, size_t max);
+/* Sources that the kernel has counted since; 0 when it does not tell. */
+size_t kernel_counting(struct nfqd *d);
 uint64_t kernel_counter(const struct nfqd *d, const char *name);
 
 /* --- queues.c -------------------------------------------------------------------- */

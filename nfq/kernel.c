@@ -23,7 +23,6 @@
 #define SMALL		3000  /* elements that are put in again as a whole, in one transaction */
 #define ALIVE_MS	3000
 #define BEAT_MS		1000
-#define LEARN_RATE	20000 /* sources a second */
 #define STEP_MS		5000
 #define UNNOTED_SKEW	100 /* packets */
 #define CLOCK_JUMP_MS	1000
@@ -492,6 +491,18 @@ static void look_at_unnoted(struct nfqd *d)
 		d->sampled = true;
 	}
 	d->unnoted_known = true;
+}
+
+size_t kernel_counting(struct nfqd *d)
+{
+	size_t sum = 0;
+	if (d->state == NFQD_WAITING || !look(d))
+		return 0;
+	for (enum nftset_id id = NFTSET_REFUSED4; id <= NFTSET_SEEN6; id++)
+		if (nftset_present(d->sets, id) &&
+		    nftset_elements(d->sets, id) != NFTSET_COUNT_UNKNOWN)
+			sum += nftset_elements(d->sets, id);
+	return sum;
 }
 
 /* What is not taken out goes on counting in the kernel. */

@@ -42,6 +42,7 @@
 #define EVENT_BYTES	64 /* of one event of ours, at most */
 #define HARVEST_PART	50 /* summing up is at most one part in so many of the time */
 #define HARVEST_MAX_MS	60000
+#define HARVEST_SOON	2000 /* sources that are not left to the end of the interval */
 
 /* --- files ----------------------------------------------------------------------- */
 
@@ -204,6 +205,7 @@ static void on_interval(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	sum_up(d);
+	d->harvested = 0;
 	outbox_send(d->outbox, send_batch, d);
 	if (!d->connected && outbox_batches(d->outbox) > 0 &&
 	    clock_mono_ms() - d->saved_ms > BACKLOG_SAVE_MS)
@@ -214,12 +216,27 @@ static void on_interval(evutil_socket_t fd, short what, void *arg)
 	set_interval(d, pause < HARVEST_MAX_MS ? pause : HARVEST_MAX_MS);
 }
 
+/* Taking out a flood's sources all at once would hold up changes: a part of them each second. */
+static void harvest_soon(struct nfqd *d)
+{
+	int64_t mono = clock_mono_ms(), begin = processor_ms();
+	if (mono < d->harvest_ms)
+		return;
+	size_t n = kernel_counting(d);
+	if (n < HARVEST_SOON || d->harvested + n > room(d) / 2)
+		return;
+	kernel_harvest(d, room(d));
+	d->harvested += n;
+	d->harvest_ms = mono + (processor_ms() - begin) * HARVEST_PART;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
 	queues_look(arg);
 	kernel_tick(arg);
+	harvest_soon(arg);
 	exempt_watch_edges(arg);
 }
 
