@@ -310,7 +310,7 @@ bats_require_minimum_version 1.5.0
 @test "what nfqd and msad must answer is 69 while they are away" {
 	is 69 ctl explain 192.0.2.1 198.51.100.1
 	is 69 ctl queue list
-	is 69 ctl queue release --all
+	is 69 ctl queue release --all --yes
 	is 69 ctl batv verify a@isp.example
 	is 69 ctl batv verify <<< a@isp.example
 }
