@@ -11,6 +11,8 @@
 #   make web        the browser test alone        make lint     man pages, layers, clang-tidy, gcc -fanalyzer
 #                   (the last two take two minutes the first time, and are not in make check)
 #   make bench-msa  what accepting mail durably costs, side by side with Postfix; minutes, root
+#   make bench-sessions  handshakes, memory of 10,000 idle sessions, slow clients beside good ones (docs/tuning.md); minutes, root
+#   make bench-spool  what keeping mail durably costs, with an empty queue and with a million queued; two minutes
 #   make bench-nfq  what enforcement costs, against the least that could do the same (docs/tuning.md); minutes, root
 #   make soak     200,000 messages while everything is killed, and the count must be right (MESSAGES=N SEED=N); minutes, root
 #   make oracle     random packets and policy changes against an independent model (SEED=N N=100000); minutes, root
@@ -129,7 +131,7 @@ say = @printf '  %-6s %s\n'
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps run demo check unit netns web lint soak bench-msa bench-nfq oracle eval-detector format fuzz fuzz-run clean install FORCE
+.PHONY: all help deps run demo check unit netns web lint soak bench-msa bench-sessions bench-nfq oracle eval-detector format fuzz fuzz-run clean install FORCE
 
 # A change of flags or compiler rebuilds everything.
 stamp := $(D)/.flags
@@ -231,6 +233,13 @@ soak: all
 	@SEKISHO_BIN=$(abspath $(D)) tests/soak/soak
 bench-msa: all
 	@SEKISHO_BIN=$(abspath $(D)) tests/bench/msa
+bench-sessions: all
+	@SEKISHO_BIN=$(abspath $(D)) tests/bench/msa-sessions
+$(D)/bench/%: tests/bench/%.c $(ar_msa) $(stamp)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(BASE) $(CFLAGS) $(cflags_msa) -o $@ $< $(ar_msa) $(LDFLAGS) $(ldlibs_msa)
+bench-spool: $(D)/bench/spool_store $(D)/bench/spool_queue
+	@SEKISHO_BENCH=$(abspath $(D))/bench tests/bench/spool
 bench-nfq: all
 	@SEKISHO_BIN=$(abspath $(D)) tests/bench/nfq
 oracle: all

@@ -4,7 +4,7 @@
  * `sekisho-msad -x key` (sekisho-key in ps(1)) reads the key files and signs; who parses SMTP has
  * the certificates, and asks for each handshake's signature. A question is a blocking round trip of
  * some ten microseconds plus the signature itself, which would block as long in this process
- * (decision 0013). A role that ends, or that takes longer than TLS_KEY_DEADLINE_MS, is replaced;
+ * (decision 0015). A role that ends, or that takes longer than TLS_KEY_DEADLINE_MS, is replaced;
  * until its successor has read the same keys, full handshakes fail with an alert. Sessions that are
  * there, and those that are resumed, need no key.
  *
