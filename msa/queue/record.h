@@ -1,5 +1,5 @@
 /*
- * record - the bytes of the spool's segments (docs/decisions/0013-segments.md). Pure.
+ * record - the bytes of the spool's segments (docs/decisions/0017-segments.md). Pure.
  *
  * A segment is a row of records, each at a multiple of RECORD_ALIGN: a header of RECORD_HEADER
  * octets, a head (a message's envelope, or what the type says), a body (of messages alone). The

@@ -1,6 +1,6 @@
 /*
  * spool - the queue on disk: a log of segments in <state_dir>/msa/spool/.
- * docs/decisions/0013-segments.md says why, record.h what the bytes are.
+ * docs/decisions/0017-segments.md says why, record.h what the bytes are.
  *
  * struct spool writes; one thread at a time, in practice the writer's (the two calls about the
  * outbox that say so are for any). struct spool_reader only reads, one a thread or process.

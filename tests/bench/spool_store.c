@@ -10,7 +10,7 @@
  * SQLite: two syncs a group files     a file and an fsync a message, one fsync of the directory a
  * group log       everything appended to one file, one fdatasync a group log+room  the same into
  * space that was taken with fallocate(2) log+used  the same over a file that was written before Not
- * part of the product: a measurement that docs/decisions/0013-segments.md cites.
+ * part of the product: a measurement that docs/decisions/0017-segments.md cites.
  */
 #include <fcntl.h>
 #include <sqlite3.h>
