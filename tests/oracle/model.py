@@ -213,6 +213,8 @@ class Model:
             return IN, "longer than the packet is", None
         if f.version == 4 and b"\x83" in packet[20:(packet[0] & 15) * 4]:
             return IN, "a source route, which this kernel does not serve", None
+        if f.hop_by_hop and (len(f.p) < 48 or len(f.p) < 40 + (f.p[41] + 1) * 8):
+            return IN, "hop-by-hop options that are cut, which the kernel drops", None
         if f.hop_by_hop:
             at, size = 42, (packet[41] + 1) * 8 - 2
             if size > 7:
