@@ -102,7 +102,7 @@ static void check(const struct auth_answer *a, bool external)
 							   "nopqrstuvwxyz0123456789+/=") != n)
 		abort();
 	for (const char *s = a->account; *s; s++)
-		if ((unsigned char)*s <= ' ' || *s == 0x7f)
+		if ((unsigned char)*s < ' ' || *s == 0x7f) /* a quoted blank is one */
 			abort();
 	if (a->result == AUTH_OK && strcmp(a->account, "user01@isp.example") != 0 &&
 	    !(external && strcmp(a->account, "someone@isp.example") == 0))
