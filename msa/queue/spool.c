@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -877,6 +878,13 @@ static bool open_dir(struct spool *s, char **err)
 	if ((mkdir(s->path, 0700) != 0 && errno != EEXIST) ||
 	    spool_files_open(&s->files, s->path) < 0) {
 		if (asprintf(err, "%s: %s", s->path, strerror(errno)) < 0)
+			*err = NULL;
+		return false;
+	}
+	/* Two would write over each other. */
+	if (flock(s->files.dir, LOCK_EX | LOCK_NB) != 0) {
+		if (asprintf(err, "%s: another sekisho-msad has it open: stop that first",
+			     s->path) < 0)
 			*err = NULL;
 		return false;
 	}

@@ -125,20 +125,28 @@ static bool copy_envelope(struct spool_envelope *to, const struct envelope *e, u
 }
 
 /* A damaged body must not be sent: it is looked at before the first octet leaves. */
-static enum spool_found check_body(struct spool_reader *r, int64_t place)
+static enum spool_found check_body(struct spool_reader *r, int64_t place, const struct record *rec,
+				   const struct envelope *e)
 {
-	enum spool_found f;
-	const struct body *b = find_body(r, place, &f);
-	void *ctx = b ? talloc_new(r) : NULL;
-	struct record rec;
+	void *ctx;
+	struct record other;
 	uint8_t *raw;
+	enum spool_found f = SPOOL_FOUND;
+	int64_t body = rec->type == REC_MESSAGE ? place : e->body;
 
-	if (!b)
-		return f;
-	f = spool_record_at(&r->files, ctx, b->body, &rec, &raw);
+	if (body != place) {
+		ctx = talloc_new(r);
+		f = ctx ? spool_record_at(&r->files, ctx, body, &other, &raw) : SPOOL_FAILED;
+		talloc_free(ctx);
+		rec = &other;
+	}
+	if (f == SPOOL_FOUND && rec->type != REC_MESSAGE)
+		f = SPOOL_FAILED;
 	if (f == SPOOL_FOUND)
-		f = spool_body_sound(&r->files, &rec, b->body);
-	talloc_free(ctx);
+		f = spool_body_sound(&r->files, rec, body);
+	if (f == SPOOL_FOUND)
+		*body_slot(r, place) =
+		    (struct body){place, body, spool_body_at(rec, body), rec->body_len};
 	return f;
 }
 
@@ -146,14 +154,17 @@ enum spool_found spool_read_envelope(struct spool_reader *r, void *ctx, int64_t 
 				     struct spool_envelope **out)
 {
 	struct spool_envelope *to = talloc_zero(ctx, struct spool_envelope);
+	void *raw = talloc_new(r);
 	struct record rec;
 	struct envelope e;
-	enum spool_found f = to ? spool_envelope_at(&r->files, to, place, &rec, &e) : SPOOL_FAILED;
+	enum spool_found f =
+	    to && raw ? spool_envelope_at(&r->files, raw, place, &rec, &e) : SPOOL_FAILED;
 
 	if (f == SPOOL_FOUND && !copy_envelope(to, &e, max))
 		f = SPOOL_FAILED;
 	if (f == SPOOL_FOUND)
-		f = check_body(r, place);
+		f = check_body(r, place, &rec, &e);
+	talloc_free(raw);
 	if (f == SPOOL_FOUND)
 		*out = to;
 	else

@@ -553,6 +553,24 @@ static void a_newer_spool_is_refused(void **state)
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+static void one_at_a_time(void **state)
+{
+	char *err = NULL;
+
+	(void)state;
+	snprintf(dir, sizeof(dir), "/tmp/sekisho-faults-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/spool", dir);
+	struct spool *s = open_spool();
+	assert_null(spool_open(path, &host, &err));
+	assert_non_null(strstr(err, "another sekisho-msad"));
+	free(err);
+	spool_close(s);
+	s = open_spool();
+	spool_close(s);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static void not_a_database(void **state)
 {
 	char *err = NULL, name[100];
@@ -591,6 +609,7 @@ int main(void)
 	    cmocka_unit_test(any_octet_damaged),
 	    cmocka_unit_test(damaged_when_read),
 	    cmocka_unit_test(a_newer_spool_is_refused),
+	    cmocka_unit_test(one_at_a_time),
 	    cmocka_unit_test(not_a_database),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 
 #include "lib/log.h"
 #include "msa/queue/queue_int.h"
+#include "msa/queue/spool_int.h"
 #include "tests/unit/msa/kit.h"
 
 static struct kit k;
@@ -359,6 +360,165 @@ static void changes(void **state)
 		assert_string_equal(json_string_value(json_object_get(row, "account")), "");
 	}
 	json_decref(r);
+}
+
+/* Goes through a selection piece by piece; the sum of member. */
+static json_int_t walk(const char *op, const char *args, const char *member, int *requests)
+{
+	char text[300] = "";
+	json_int_t sum = 0;
+
+	for (*requests = 1;; ++*requests) {
+		char all[400];
+		snprintf(all, sizeof(all), "{%s%s%s}", args, args[0] && text[0] ? "," : "", text);
+		json_t *r = kit_ask(&k, op, all, NULL), *v;
+		size_t i;
+		if (json_is_array(json_object_get(r, member))) {
+			json_array_foreach (json_object_get(r, member), i, v)
+				sum += json_object_get(v, "total")
+					   ? json_integer_value(json_object_get(v, "total"))
+					   : 1;
+		} else {
+			sum += json_integer_value(json_object_get(r, member));
+		}
+		const char *next = json_string_value(json_object_get(r, "next"));
+		snprintf(text, sizeof(text), "'after':'%s'", next ? next : "");
+		json_decref(r);
+		if (!next)
+			return sum;
+	}
+}
+
+/* However many there are, a request takes a piece, and the pieces are the whole. */
+static void pieces(void **state)
+{
+	int n;
+
+	(void)state;
+	k.cfg.max_held_per_account = 100000;
+	kit_open(&k);
+	for (int i = 0; i < 20500; i++) {
+		char id[QUEUE_ID_LEN + 1];
+		kit_put(&k,
+			&(struct kit_msg){.hold = i % 2,
+					  .rcpts = {i % 4 ? "a@x.example" : "b@y.example"}},
+			id);
+		if (i % 500 == 0)
+			assert_true(kit_until(&k, kit_idle, NULL, 20000));
+	}
+	assert_true(kit_until(&k, kit_idle, NULL, 20000));
+	assert_int_equal(walk("queue.list", "'limit':1000", "messages", &n), 20500);
+	assert_int_equal(n, 21);
+	assert_int_equal(walk("queue.grid", "", "rows", &n), 20500);
+	assert_int_equal(n, 2);
+	assert_int_equal(walk("queue.grid", "'domain':'y.example'", "rows", &n), 5125);
+	assert_int_equal(walk("queue.hold", "'domain':'y.example','dry_run':true", "matched", &n),
+			 5125);
+	assert_int_equal(walk("queue.hold", "'domain':'y.example'", "changed", &n), 5125);
+	assert_int_equal(
+	    walk("queue.list", "'limit':1000,'reason':'BY THE OPERATOR'", "messages", &n), 5125);
+	assert_int_equal(walk("queue.delete", "'all':true", "changed", &n), 20500);
+	const int none = 0;
+	assert_true(kit_until(&k, kit_queued_is, &none, 20000));
+}
+
+static void choosing(void **state)
+{
+	(void)state;
+	kit_open(&k);
+	kit_send(&k,
+		 &(struct kit_msg){.account = "a@isp.example",
+				   .rcpts = {"a@x.example", "b@x.example", "c@y.example"}},
+		 NULL);
+	kit_send(&k, &(struct kit_msg){.account = "b@isp.example", .rcpts = {"a@Example.ORG"}},
+		 NULL);
+	int n;
+	assert_int_equal(walk("queue.list", "'older_ms':3600000", "messages", &n), 0);
+	assert_int_equal(walk("queue.list", "'younger_ms':3600000", "messages", &n), 2);
+	assert_int_equal(walk("queue.list", "'domain':'example.org'", "messages", &n), 1);
+	assert_int_equal(walk("queue.list", "'domain':'y.example'", "messages", &n), 1);
+	assert_int_equal(walk("queue.list", "'domain':'example'", "messages", &n), 0);
+	assert_int_equal(walk("queue.list", "'reason':'spam'", "messages", &n), 0);
+	queue_hold_account(k.q, "a@isp.example", "too much spam");
+	assert_int_equal(walk("queue.list", "'reason':'Spam'", "messages", &n), 1);
+	assert_int_equal(
+	    walk("queue.move", "'account':'b@isp.example','route':'slow'", "changed", &n), 1);
+	reopen();
+	json_t *r = kit_ask(&k, "queue.list", "{'account':'b@isp.example'}", NULL);
+	const json_t *row = json_array_get(json_object_get(r, "messages"), 0);
+	assert_string_equal(json_string_value(json_object_get(row, "route")), "slow");
+	json_decref(r);
+	bool ok = true;
+	r = kit_ask(&k, "queue.move", "{'all':true}", &ok);
+	assert_false(ok);
+	json_decref(r);
+	r = kit_ask(&k, "queue.move", "{'all':true,'route':'a b'}", &ok);
+	assert_false(ok);
+	json_decref(r);
+}
+
+/* What an account's hold kept leaves in the order in which it came. */
+static void release_keeps_order(void **state)
+{
+	char id[QUEUE_ID_LEN + 1], last[QUEUE_ID_LEN + 1] = "";
+
+	(void)state;
+	kit_open(&k);
+	queue_hold_account(k.q, "a@isp.example", "burst");
+	for (int i = 0; i < 50; i++)
+		kit_put(&k, &(struct kit_msg){.account = "a@isp.example"}, id);
+	assert_true(kit_until(&k, kit_idle, NULL, 5000));
+	assert_null(index_due(k.q->ix, INT64_MAX));
+	reopen();
+	queue_release_account(k.q, "a@isp.example");
+	for (int i = 0; i < 50; i++) {
+		struct msg *m = index_due(k.q->ix, INT64_MAX);
+		assert_non_null(m);
+		assert_true(strcmp(m->id, last) > 0);
+		memcpy(last, m->id, sizeof(last));
+		index_set_state(k.q->ix, m, MSG_ACTIVE);
+	}
+	assert_null(index_due(k.q->ix, INT64_MAX));
+}
+
+/* A message that stays must not keep the room of those that have left. */
+static bool has_one_segment(struct kit *kit, const void *arg)
+{
+	(void)arg;
+	return kit->q->spool->table.n_segs <= 4;
+}
+
+static void stragglers_are_moved(void **state)
+{
+	char id[6][QUEUE_ID_LEN + 1], args[200];
+
+	(void)state;
+	k.cfg.max_bytes = (int64_t)1 << 32;
+	kit_open(&k);
+	for (int i = 0; i < 6; i++) {
+		kit_send(&k, &(struct kit_msg){.hold = true}, id[i]);
+		for (int n = 0; n < 34; n++)
+			kit_send(&k,
+				 &(struct kit_msg){
+				     .account = "b@isp.example", .pad = 1000000, .hold = true},
+				 NULL);
+	}
+	json_decref(kit_ask(&k, "queue.delete", "{'account':'b@isp.example'}", NULL));
+	assert_true(k.q->spool->table.n_segs >= 6);
+	k.q->housekept_mono_ms = 0;
+	for (int i = 0; i < 20 && !kit_until(&k, has_one_segment, NULL, 1500); i++) {
+		k.q->housekept_mono_ms = 0;
+		queue_kick(k.q);
+	}
+	assert_true(has_one_segment(&k, NULL));
+	reopen();
+	assert_int_equal(stat_of("queued"), 6);
+	for (int i = 0; i < 6; i++) {
+		snprintf(args, sizeof(args), "{'id':'%s'}", id[i]);
+		json_t *r = kit_ask(&k, "queue.show", args, NULL);
+		assert_non_null(strstr(json_string_value(json_object_get(r, "headers")), id[i]));
+		json_decref(r);
+	}
 }
 
 /* --- crashes ------------------------------------------------------------------------------- */
@@ -726,6 +886,10 @@ int main(void)
 	    T(requests_that_make_no_sense),
 	    T(selections),
 	    T(changes),
+	    T(pieces),
+	    T(choosing),
+	    T(release_keeps_order),
+	    T(stragglers_are_moved),
 	    T(killed_while_committing),
 	    T(file_size_limit),
 	    T(disk_full),
