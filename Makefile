@@ -15,6 +15,7 @@
 #   make bench-spool  what keeping mail durably costs, with an empty queue and with a million queued; two minutes
 #   make bench-nfq  what enforcement costs, against the least that could do the same (docs/tuning.md); minutes, root
 #   make soak     200,000 messages while everything is killed, and the count must be right (MESSAGES=N SEED=N); minutes, root
+#   make bench-ratelimit  how fast the limiter answers, next to a server that only echoes
 #   make oracle     random packets and policy changes against an independent model (SEED=N N=100000); minutes, root
 #   make eval-detector  what the detector of stolen accounts lets out and holds by mistake (docs/detector.md); minutes
 #   make fuzz       build the fuzzers (clang); make fuzz-run SECONDS=60 runs each
@@ -131,7 +132,7 @@ say = @printf '  %-6s %s\n'
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps run demo check unit netns web lint soak bench-msa bench-sessions bench-nfq oracle eval-detector format fuzz fuzz-run clean install FORCE
+.PHONY: all help deps run demo check unit netns web lint soak bench-msa bench-sessions bench-nfq bench-ratelimit oracle eval-detector format fuzz fuzz-run clean install FORCE
 
 # A change of flags or compiler rebuilds everything.
 stamp := $(D)/.flags
@@ -240,6 +241,8 @@ $(D)/bench/%: tests/bench/%.c $(ar_msa) $(stamp)
 	$(Q)$(CC) $(CPPFLAGS) $(BASE) $(CFLAGS) $(cflags_msa) -o $@ $< $(ar_msa) $(LDFLAGS) $(ldlibs_msa)
 bench-spool: $(D)/bench/spool_store $(D)/bench/spool_queue
 	@SEKISHO_BENCH=$(abspath $(D))/bench tests/bench/spool
+bench-ratelimit: all
+	@SEKISHO_BIN=$(abspath $(D)) tests/bench/ratelimit
 bench-nfq: all
 	@SEKISHO_BIN=$(abspath $(D)) tests/bench/nfq
 oracle: all
