@@ -110,6 +110,7 @@ static bool still_full(struct queue *q, int64_t mono_ms)
 {
 	if (writer_stats(q->writer).last != QUEUE_FULL)
 		return false;
+	spool_reader_trim(q->reader);
 	if (mono_ms - q->full_probe_mono_ms < 1000)
 		return true;
 	q->full_probe_mono_ms = mono_ms;
@@ -168,6 +169,7 @@ static void submit_done(struct queue *q, struct qop *qo)
 		index_set_state(q->ix, m, MSG_READY);
 		queue_kick(q);
 	} else {
+		spool_reader_trim(q->reader);
 		index_remove(q->ix, m);
 	}
 	o->cb(qo->op.result, o->arg);
@@ -463,6 +465,7 @@ static void housekeeping(struct queue *q, int64_t now)
 		return;
 	q->housekept_mono_ms = mono;
 	q->outbox_bytes = spool_outbox_bytes(q->spool);
+	spool_reader_trim(q->reader);
 	queue_op_clean(q);
 	expire(q, now);
 	offer_outbox(q);

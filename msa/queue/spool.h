@@ -162,6 +162,9 @@ struct spool_reader;
 /* Text of failures is malloc'd. */
 struct spool_reader *spool_reader_open(const char *dir, char **err);
 void spool_reader_close(struct spool_reader *r);
+/* Lets go of segments that were removed: until then their room on the disk is not free. Every few
+ * seconds, and when something was committed. */
+void spool_reader_trim(struct spool_reader *r);
 
 struct spool_envelope {
 	char id[QUEUE_ID_LEN + 1];

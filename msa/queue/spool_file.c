@@ -39,6 +39,19 @@ void spool_file_name(uint32_t no, const char *ending, char out[static SEG_NAME_M
 	snprintf(out, SEG_NAME_MAX, "%08x.%s", no, ending);
 }
 
+/* A file that was removed keeps its room on the disk as long as it is open. */
+void spool_files_trim(struct spool_files *f)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < SEG_OPEN; i++)
+		if (f->slot[i].no && fstat(f->slot[i].fd, &st) == 0 && st.st_nlink == 0) {
+			close(f->slot[i].fd);
+			f->slot[i].no = 0;
+			f->slot[i].used = 0;
+		}
+}
+
 int spool_files_get(struct spool_files *f, uint32_t no)
 {
 	size_t oldest = 0;

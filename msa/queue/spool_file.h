@@ -31,6 +31,8 @@ void spool_files_close(struct spool_files *f);
 void spool_file_name(uint32_t no, const char *ending, char out[static SEG_NAME_MAX]);
 /* A descriptor that stays f's; -1 with errno. */
 int spool_files_get(struct spool_files *f, uint32_t no);
+/* Closes what was removed meanwhile. */
+void spool_files_trim(struct spool_files *f);
 void spool_files_forget(struct spool_files *f, uint32_t no);
 
 /* n octets exactly; false with errno (0: the file ends before). */

@@ -50,6 +50,11 @@ void spool_reader_close(struct spool_reader *r)
 	talloc_free(r);
 }
 
+void spool_reader_trim(struct spool_reader *r)
+{
+	spool_files_trim(&r->files);
+}
+
 static void copy(char *to, size_t cap, const char *from)
 {
 	size_t n = strnlen(from, cap - 1);

@@ -251,6 +251,7 @@ static bool on_committed(struct relay *r, struct wire_in *in)
 		return false;
 	if (!r->self)
 		journal_committed(r->journal, seq);
+	spool_reader_trim(r->spool);
 	work_intake(r);
 	return true;
 }
