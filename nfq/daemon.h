@@ -70,8 +70,8 @@ struct nfqd {
 	uint64_t told; /* version that acctd was told of */
 	int64_t compared_ms, alive_ms, checked_steps_ms, clock_offset_ms, lines_ms;
 	int64_t harvested_ms[HARVESTS]; /* UTC, each set */
-	int64_t harvest_ms; /* monotonic: not before, but for the end of an interval */
-	size_t harvested;   /* sources, before the end of this interval */
+	int64_t harvest_ms;		/* monotonic: not before, but for the end of an interval */
+	size_t harvested;		/* sources, before the end of this interval */
 	uint64_t unnoted[2]; /* refused and passed that the kernel had not noted by source then */
 	bool unnoted_known, ran; /* ran: there was a table before */
 	unsigned harvest_turn;	 /* the set that comes first */

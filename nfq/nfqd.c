@@ -263,6 +263,12 @@ static void on_stop(void *arg)
 	(void)event_base_loopbreak(d->base);
 }
 
+static void set_rates(struct nfqd *d)
+{
+	unsigned learn = d->conf.deny_timeout > 0 ? LEARN_RATE / nfq_conf_queues(&d->conf) + 1 : 0;
+	shared_set_rates(d->shared, d->conf.count_rate, learn);
+}
+
 static void on_reload(void *arg)
 {
 	struct nfqd *d = arg;
@@ -280,7 +286,7 @@ static void on_reload(void *arg)
 		talloc_free(d->conf_ctx);
 		d->conf_ctx = ctx;
 		d->conf = fresh;
-		shared_set_gate(d->shared, d->conf.count_rate);
+		set_rates(d);
 		set_interval(d, 0);
 		lines_reload(d);
 		exempt_reload(d);
@@ -311,7 +317,7 @@ static void open_sources(struct nfqd *d)
 	d->stats = stats_new(NULL, STATS_MAX);
 	d->shared = shared_new(exempt_load(d), &d->marks, d->wake_fd);
 	shared_set_lines(d->shared, nfq_conf_lines(NULL, &d->conf));
-	shared_set_gate(d->shared, d->conf.count_rate);
+	set_rates(d);
 	d->outbox = load_outbox(d);
 }
 

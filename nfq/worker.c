@@ -30,10 +30,9 @@
 #define RING	     8192	/* a power of two */
 #define SIGHTS	     (1u << 18) /* a power of two */
 #define SIGHT_S	     60
-#define KEEP_S	     10	   /* so long a line keeps its place */
-#define EVICT	     8	   /* but for one in so many that come */
-#define FIRSTS	     500   /* a second that are told although they came once */
-#define AGAINS	     20000 /* a second that are told because they came again */
+#define KEEP_S	     10	 /* so long a line keeps its place */
+#define EVICT	     8	 /* but for one in so many that come */
+#define FIRSTS	     500 /* a second that are told although they came once */
 
 struct shared {
 	pthread_rwlock_t lock;
@@ -43,6 +42,7 @@ struct shared {
 	struct marks marks;
 	int wake_fd;
 	atomic_int_fast64_t gate; /* refusals a second that walk the rules once more */
+	atomic_uint agains;	  /* lines a second that are told because they came again */
 	/* Lines refused lately: hash and second of each, the last one of its place. */
 	uint64_t seed;
 	atomic_uint_fast32_t tick;
@@ -108,9 +108,10 @@ void shared_free(struct shared *s)
 	free(s);
 }
 
-void shared_set_gate(struct shared *s, int64_t rate)
+void shared_set_rates(struct shared *s, int64_t gate, unsigned learn)
 {
-	atomic_store_explicit(&s->gate, rate, memory_order_relaxed);
+	atomic_store_explicit(&s->gate, gate, memory_order_relaxed);
+	atomic_store_explicit(&s->agains, learn, memory_order_relaxed);
 }
 
 const struct policy *shared_policy(const struct shared *s)
@@ -207,12 +208,15 @@ static bool any_budget(struct worker *w, int64_t now_s)
 		w->budget_s = now_s;
 		w->firsts = w->agains = 0;
 	}
-	return w->firsts < FIRSTS || w->agains < AGAINS;
+	return w->firsts < FIRSTS ||
+	       w->agains < atomic_load_explicit(&w->shared->agains, memory_order_relaxed);
 }
 
 static bool affordable(struct worker *w, bool again)
 {
-	return again ? w->agains++ < AGAINS : w->firsts++ < FIRSTS;
+	if (!again)
+		return w->firsts++ < FIRSTS;
+	return w->agains++ < atomic_load_explicit(&w->shared->agains, memory_order_relaxed);
 }
 
 static void put_refused(struct worker *w, const struct pkt *p, uint32_t indev)

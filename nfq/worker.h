@@ -23,11 +23,12 @@ struct shared;
 struct shared *shared_new(struct policy *policy, const struct marks *marks, int wake_fd);
 void shared_free(struct shared *s);
 /*
- * So many refusals a second and thread walk the rules once more, which answer and note them; what
+ * A thread tells of at most `learn` lines a second that were refused again. So many refusals a
+ * second and thread (gate) walk the rules once more, which answer and note them; what
  * is above is dropped here, as the rules would (kernel-rules.count_rate), and counted
  * (nfq/tally.h). Until it is set: all do.
  */
-void shared_set_gate(struct shared *s, int64_t rate);
+void shared_set_rates(struct shared *s, int64_t gate, unsigned learn);
 /*
  * The policy, for the main thread: to read it, no lock is needed, since only the main thread
  * changes it. Between write_begin and write_end the workers wait.
