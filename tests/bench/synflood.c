@@ -2,10 +2,12 @@
  * synflood - send TCP packets to one address and port from many sources, as fast as asked or as it
  * goes.
  *
- *   synflood DEVICE GATEWAY-MAC FIRST-SOURCE COUNT DESTINATION PORT SECONDS [PER-SECOND [data]]
+ *   synflood DEVICE GATEWAY-MAC FIRST-SOURCE COUNT DESTINATION PORT SECONDS [PER-SECOND
+ * [data|mail]]
  *
  * Sources are FIRST-SOURCE and the COUNT - 1 behind it, in an order that is not theirs: addresses
- * of IPv4, /64s of IPv6. SYNs, or with `data` segments of an open connection with 64 bytes in them.
+ * of IPv4, /64s of IPv6. SYNs, with `data` segments of an open connection with 64 bytes in them, or
+ * with `mail` both as in sessions that bring one short message: one SYN to eleven segments.
  * One thread a processor, pinned: what a gateway in the same machine does with a packet is done by
  * the processor that sent it. PER-SECOND 0: no limit. Prints the packets that were sent. For
  * benchmarks in network namespaces of one's own.
@@ -33,6 +35,7 @@
 
 #define BATCH	    64
 #define PAYLOAD	    64
+#define SESSION	    12 /* SYN, ACK, EHLO, MAIL, RCPT, DATA, three of text, QUIT, ACKs */
 #define MAX_THREADS 64
 
 struct segment {
@@ -54,7 +57,8 @@ struct frame6 {
 static struct {
 	const char *device;
 	struct sockaddr_ll to;
-	bool is6, data;
+	bool is6;
+	uint32_t syn_each; /* a SYN in so many packets; 0: none */
 	uint8_t src[16], dst[16];
 	uint16_t port;
 	uint32_t count, step;
@@ -94,14 +98,15 @@ static uint16_t fold(uint32_t s)
 /* addresses: both of them, one behind the other, as in the IP header. */
 static size_t fill_segment(struct segment *s, const void *addresses, uint32_t n)
 {
-	size_t len = sizeof s->tcp + (job.data ? PAYLOAD : 0);
+	bool data = job.syn_each == 0 || n / job.threads % job.syn_each > 0;
+	size_t len = sizeof s->tcp + (data ? PAYLOAD : 0);
 	s->tcp = (struct tcphdr){.source = htons((uint16_t)(1024 + n % 60000)),
 				 .dest = htons(job.port),
 				 .seq = htonl(n),
 				 .doff = 5,
-				 .syn = !job.data,
-				 .ack = job.data,
-				 .psh = job.data,
+				 .syn = !data,
+				 .ack = data,
+				 .psh = data,
 				 .window = 0xffff};
 	s->tcp.check =
 	    fold(sum(addresses, job.is6 ? 32 : 8, sum(s, len, (uint32_t)(IPPROTO_TCP + len))));
@@ -236,7 +241,7 @@ int main(int argc, char **argv)
 	uint64_t total = 0;
 	if (argc < 8) {
 		(void)fputs("usage: synflood DEVICE GATEWAY-MAC FIRST-SOURCE COUNT DESTINATION "
-			    "PORT SECONDS [PER-SECOND [data]]\n",
+			    "PORT SECONDS [PER-SECOND [data|mail]]\n",
 			    stderr);
 		return 64;
 	}
@@ -254,7 +259,8 @@ int main(int argc, char **argv)
 	job.port = (uint16_t)strtoul(argv[6], NULL, 10);
 	job.seconds = strtod(argv[7], NULL);
 	job.rate = argc > 8 ? strtod(argv[8], NULL) : 0;
-	job.data = argc > 9 && strcmp(argv[9], "data") == 0;
+	const char *kind = argc > 9 ? argv[9] : "";
+	job.syn_each = strcmp(kind, "data") == 0 ? 0 : strcmp(kind, "mail") == 0 ? SESSION : 1;
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	job.threads = processors < 1		 ? 1
 		      : processors > MAX_THREADS ? MAX_THREADS
