@@ -11,6 +11,7 @@
 #include "lib/proc.h"
 
 #include "msa/queue/index.h"
+#include "msa/queue/lanes.h"
 
 #define BLOCK 256
 
@@ -28,8 +29,7 @@ struct index {
 	size_t accounts_cap, n_accounts;
 	struct dest **dests;
 	size_t dests_cap, n_dests;
-	struct msg **heap; /* 1-based */
-	size_t heap_n, heap_cap;
+	struct lanes *lanes;
 	struct msg *first, *last;
 	struct index_counts counts;
 };
@@ -61,8 +61,7 @@ struct index *index_new(void)
 	ix->dests = zalloc(ix->dests_cap, sizeof(void *));
 	ix->accounts_cap = 256;
 	ix->accounts = zalloc(ix->accounts_cap, sizeof(void *));
-	ix->heap_cap = 1024;
-	ix->heap = zalloc(ix->heap_cap, sizeof(void *));
+	ix->lanes = lanes_new();
 	return ix;
 }
 
@@ -97,64 +96,8 @@ void index_free(struct index *ix)
 	free(ix->blocks);
 	free(ix->dests);
 	free(ix->accounts);
-	free(ix->heap);
+	lanes_free(ix->lanes);
 	free(ix);
-}
-
-/* --- heap ------------------------------------------------------------------------------ */
-
-static bool before(const struct msg *a, const struct msg *b)
-{
-	return a->next_ms != b->next_ms ? a->next_ms < b->next_ms : a->key < b->key;
-}
-
-static void heap_put(struct index *ix, size_t pos, struct msg *m)
-{
-	ix->heap[pos] = m;
-	m->heap_pos = pos;
-}
-
-static void heap_fix(struct index *ix, size_t pos)
-{
-	struct msg *m = ix->heap[pos];
-
-	while (pos > 1 && before(m, ix->heap[pos / 2])) {
-		heap_put(ix, pos, ix->heap[pos / 2]);
-		pos /= 2;
-	}
-	for (size_t c; (c = pos * 2) <= ix->heap_n; pos = c) {
-		if (c < ix->heap_n && before(ix->heap[c + 1], ix->heap[c]))
-			c++;
-		if (!before(ix->heap[c], m))
-			break;
-		heap_put(ix, pos, ix->heap[c]);
-	}
-	heap_put(ix, pos, m);
-}
-
-static void heap_insert(struct index *ix, struct msg *m)
-{
-	if (ix->heap_n + 1 >= ix->heap_cap) {
-		struct msg **bigger = zalloc(ix->heap_cap * 2, sizeof(void *));
-		memcpy(bigger, ix->heap, ix->heap_cap * sizeof(void *));
-		free(ix->heap);
-		ix->heap = bigger;
-		ix->heap_cap *= 2;
-	}
-	heap_put(ix, ++ix->heap_n, m);
-	heap_fix(ix, m->heap_pos);
-}
-
-static void heap_delete(struct index *ix, struct msg *m)
-{
-	size_t pos = m->heap_pos;
-	struct msg *last = ix->heap[ix->heap_n--];
-
-	m->heap_pos = 0;
-	if (last == m)
-		return;
-	heap_put(ix, pos, last);
-	heap_fix(ix, pos);
 }
 
 /* --- hashes ---------------------------------------------------------------------------- */
@@ -476,18 +419,17 @@ void index_update(struct index *ix, struct msg *m)
 	if (active != m->counted_active) {
 		m->counted_active = active;
 		ix->counts.active += active ? 1 : (size_t)-1;
+		lanes_active(ix->lanes, m, active ? 1 : -1);
 	}
 	bool want = m->state == MSG_READY && !held, deferred = want && m->attempts;
 	if (deferred != m->counted_deferred) {
 		m->counted_deferred = deferred;
 		ix->counts.deferred += deferred ? 1 : (size_t)-1;
 	}
-	if (want && m->heap_pos)
-		heap_fix(ix, m->heap_pos);
-	else if (want)
-		heap_insert(ix, m);
+	if (want)
+		lanes_put(ix->lanes, m);
 	else if (m->heap_pos)
-		heap_delete(ix, m);
+		lanes_take(ix->lanes, m);
 }
 
 void index_set_state(struct index *ix, struct msg *m, enum msg_state s)
@@ -528,8 +470,9 @@ void index_remove(struct index *ix, struct msg *m)
 {
 	struct account *a = m->account;
 
-	if (m->heap_pos)
-		heap_delete(ix, m);
+	if (m->counted_active)
+		lanes_active(ix->lanes, m, -1);
+	lanes_forget(ix->lanes, m);
 	ix->counts.held -= m->counted_held;
 	a->n_held -= m->counted_held;
 	ix->counts.active -= m->counted_active;
@@ -565,12 +508,17 @@ void index_suspect_account(struct index *ix, struct account *a, bool suspect)
 
 struct msg *index_due(const struct index *ix, int64_t now_ms)
 {
-	return ix->heap_n && ix->heap[1]->next_ms <= now_ms ? ix->heap[1] : NULL;
+	return lanes_due(ix->lanes, now_ms);
 }
 
 int64_t index_next(const struct index *ix)
 {
-	return ix->heap_n ? ix->heap[1]->next_ms : INT64_MAX;
+	return lanes_next(ix->lanes);
+}
+
+struct lanes *index_lanes(const struct index *ix)
+{
+	return ix->lanes;
 }
 
 struct msg *index_first(const struct index *ix)

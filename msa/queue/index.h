@@ -54,7 +54,8 @@ struct msg {
 	bool counted_held, counted_active, counted_deferred;
 	bool elsewhere;				 /* MSG_ACTIVE, with a relay role of before */
 	bool routed;				 /* an operator gave it a route */
-	size_t heap_pos;			 /* 0: not in the heap */
+	size_t heap_pos; /* in its lane; 0: does not wait for its time */
+	struct lane *lane; /* lanes.h; NULL as "" */
 	struct msg *prev, *next;		 /* by key */
 	struct msg *account_prev, *account_next; /* of one account, in no order */
 };
@@ -112,10 +113,13 @@ void index_update(struct index *ix, struct msg *m);
 void index_set_state(struct index *ix, struct msg *m, enum msg_state s);
 bool index_is_held(const struct msg *m);
 
-/* The first message that may be delivered at now, NULL when none. Order: next_ms, then arrival. */
+/* The message whose turn it is at now, NULL when none may be delivered. Within a destination: by
+ * next_ms, then arrival. */
 struct msg *index_due(const struct index *ix, int64_t now_ms);
 /* When the next one is due; INT64_MAX when nothing waits. */
 int64_t index_next(const struct index *ix);
+/* The schedule itself; see lanes.h. */
+struct lanes *index_lanes(const struct index *ix);
 struct msg *index_first(const struct index *ix); /* oldest; follow ->next */
 struct index_counts index_counts(const struct index *ix);
 

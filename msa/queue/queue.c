@@ -226,6 +226,7 @@ static void set_dest(struct queue *q, struct msg *im, const struct submit_op *o)
 		v[i] = o->m.rcpts[i].address;
 	char *text = spool_dests(v, o->m.n_rcpts);
 	index_set_dest(q->ix, im, text);
+	relay_set_lane(q, im);
 	free(text);
 	talloc_free(v);
 }
@@ -525,6 +526,7 @@ static void load_message(const struct spool_row *r, void *arg)
 	m->place = r->place;
 	m->routed = r->routed;
 	index_set_dest(q->ix, m, r->dests);
+	relay_set_lane(q, m);
 	m->life_from_ms = r->life_from_ms;
 	m->next_ms = r->next_ms;
 	m->attempts = r->attempts;

@@ -104,6 +104,8 @@ void queue_op_record(struct queue *q, const struct event *e);
 /* queue_relay.c */
 bool relay_start(struct queue *q, char **err);
 void relay_dispatch(struct queue *q, int64_t now_ms);
+/* By who still waits for it; after index_set_dest(), and when it was deferred. */
+void relay_set_lane(struct queue *q, struct msg *m);
 /* Ask for a message back, if it is there. */
 void relay_recall(struct queue *q, const struct msg *m);
 void relay_retry(struct queue *q);

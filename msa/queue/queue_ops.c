@@ -86,6 +86,7 @@ static void add_notice(struct queue *q, const struct settle_op *o)
 
 	m->place = o->t.dsn_place;
 	index_set_dest(q->ix, m, o->t.dsn_dests);
+	relay_set_lane(q, m);
 	index_set_state(q->ix, m, MSG_READY);
 	log_event(LOG_INFO, o->t.dsn_id, "queue", "notice", LS("about", o->id),
 		  LI("size", o->t.dsn_size));
@@ -113,6 +114,7 @@ static void settle_done(struct queue *q, struct qop *qo)
 		m->attempts = o->t.attempts;
 		m->place = o->t.place;
 		index_set_dest(q->ix, m, o->t.dests);
+		relay_set_lane(q, m);
 		if (!m->settling && m->state == MSG_SETTLING)
 			index_set_state(q->ix, m, MSG_READY);
 		queue_apply_wish(q, m);

@@ -20,12 +20,15 @@
 #include "lib/proc.h"
 
 #include "msa/queue/queue_int.h"
+#include "msa/queue/lanes.h"
 #include "msa/queue/schedule.h"
 #include "msa/route/route.h"
 
 #define RESPAWN_MIN_MS 100
 #define RESPAWN_MAX_MS 5000
 #define STOP_MS	       5000
+#define DOMAIN_ROOM    260
+#define CLOSED_MS      1000 /* a destination that is only full is put off for less */
 #define ROUTES_FRAME   (256u << 10)
 
 static void spawn(struct queue *q);
@@ -53,6 +56,21 @@ static void ready_again(struct queue *q, struct msg *m)
 	queue_apply_wish(q, m);
 }
 
+/* It knows better where the message goes than we did; that lane waits. */
+static void put_off(struct queue *q, struct msg *m, const struct relay_returned *b)
+{
+	int64_t until = clock_utc_ms() + b->wait_ms;
+
+	if (b->lane[0])
+		lanes_set(index_lanes(q->ix), m, b->lane);
+	if (b->lane[0] && b->wait_ms >= CLOSED_MS) {
+		lanes_limit(index_lanes(q->ix), b->lane, 0, until);
+		return;
+	}
+	m->next_ms = until;
+	index_update(q->ix, m);
+}
+
 static bool take_back(struct queue *q, struct wire_in *r)
 {
 	struct relay_returned b;
@@ -63,14 +81,15 @@ static bool take_back(struct queue *q, struct wire_in *r)
 	if (!m || m->state != MSG_ACTIVE)
 		return true;
 	if (b.why == BACK_UNREADABLE) {
-		log_event(LOG_ERR, b.id, "queue", "unreadable", LS("action", "looked at, then tried again"));
+		log_event(LOG_ERR, b.id, "queue", "unreadable",
+			  LS("action", "looked at, then tried again"));
 		m->next_ms = clock_utc_ms() + q->cfg.retry_min_ms;
 		queue_op_check(q, m);
 		return true;
 	}
-	if (b.why == BACK_LATER)
-		m->next_ms = clock_utc_ms() + b.wait_ms;
 	ready_again(q, m);
+	if (b.why == BACK_LATER)
+		put_off(q, m, &b);
 	return true;
 }
 
@@ -92,8 +111,11 @@ static bool take_lane(struct queue *q, struct wire_in *r)
 {
 	struct relay_lane l;
 
-	(void)q;
-	return relay_lane_get(r, &l);
+	if (!relay_lane_get(r, &l))
+		return false;
+	lanes_limit(index_lanes(q->ix), l.name, l.limit,
+		    l.closed_ms ? clock_utc_ms() + l.closed_ms : 0);
+	return true;
 }
 
 /* What was with the predecessor and has no outcome in the journal was not delivered. */
@@ -179,12 +201,9 @@ static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, siz
 	static const struct {
 		uint16_t type;
 		bool (*take)(struct queue *q, struct wire_in *r);
-	} table[] = {{RELAY_OUTCOME, take_outcome},
-		     {RELAY_BACK, take_back},
-		     {RELAY_READY, take_ready},
-		     {RELAY_HOST, take_host},
-		     {RELAY_LANE, take_lane},
-		     {RELAY_BUSY, take_busy}};
+	} table[] = {{RELAY_OUTCOME, take_outcome}, {RELAY_BACK, take_back},
+		     {RELAY_READY, take_ready},	    {RELAY_HOST, take_host},
+		     {RELAY_LANE, take_lane},	    {RELAY_BUSY, take_busy}};
 	struct queue *q = arg;
 	struct wire_in r;
 	bool ok = false;
@@ -288,6 +307,8 @@ static void send_routes(struct queue *q)
 void queue_set_routes(struct queue *q, const struct route_table *routes)
 {
 	q->routes = routes;
+	for (struct msg *m = index_first(q->ix); m; m = m->next)
+		relay_set_lane(q, m);
 	if (q->relay.conn)
 		send_routes(q);
 }
@@ -365,6 +386,8 @@ bool relay_start(struct queue *q, char **err)
 		q->cfg.pause_max_ms = q->cfg.pause_min_ms > 30000 ? q->cfg.pause_min_ms : 30000;
 	if (!q->routes && !(q->routes = only_route(q, err)))
 		return false;
+	for (struct msg *m = index_first(q->ix); m; m = m->next)
+		relay_set_lane(q, m);
 	q->relay.respawn_ms = RESPAWN_MIN_MS;
 	q->relay.respawn = event_new(q->base, -1, 0, on_respawn, q);
 	if (!q->relay.respawn)
@@ -375,8 +398,8 @@ bool relay_start(struct queue *q, char **err)
 
 /* --- work -------------------------------------------------------------------------------- */
 
-/* What has waited so long that its sender must hear of it gets an outcome even while its destination
- * is closed. */
+/* What has waited so long that its sender must hear of it gets an outcome even while its
+ * destination is closed. */
 static uint8_t work_flags(const struct queue *q, const struct msg *m)
 {
 	int64_t now = clock_utc_ms();
@@ -388,8 +411,7 @@ static uint8_t work_flags(const struct queue *q, const struct msg *m)
 
 static bool send_work(struct queue *q, const struct msg *m)
 {
-	struct relay_work k = {
-	    .key = m->place, .attempt = m->attempts, .flags = work_flags(q, m)};
+	struct relay_work k = {.key = m->place, .attempt = m->attempts, .flags = work_flags(q, m)};
 	uint8_t buf[64];
 	struct wire_out w;
 
@@ -398,6 +420,23 @@ static bool send_work(struct queue *q, const struct msg *m)
 	relay_work_put(&w, &k);
 	bug_on(w.bad);
 	return ipc_send(q->relay.conn, RELAY_WORK, buf, w.len);
+}
+
+/* A guess from the one domain that all who wait for it share: the relay role decides by address. */
+void relay_set_lane(struct queue *q, struct msg *m)
+{
+	char at[DOMAIN_ROOM] = "@", name[ROUTE_NAME_MAX] = "";
+	struct route_ask ask = {
+	    .rcpt = at, .attempts = m->attempts, .suspect = m->account->suspect};
+	struct route_choice c;
+
+	if (!q->routes || m->counted_active)
+		return;
+	index_domain(m, at + 1, sizeof(at) - 1);
+	route_choose(q->routes, &ask, &c);
+	if (c.act == ROUTE_TO && (at[1] || !c.domain[0]))
+		route_destination(&c, name);
+	lanes_set(index_lanes(q->ix), m, name);
 }
 
 void relay_dispatch(struct queue *q, int64_t now_ms)
@@ -426,6 +465,7 @@ void relay_recall(struct queue *q, const struct msg *m)
 
 void relay_retry(struct queue *q)
 {
+	lanes_open_all(index_lanes(q->ix));
 	if (q->relay.ready)
 		ipc_send(q->relay.conn, RELAY_RETRY, NULL, 0);
 }

@@ -420,10 +420,15 @@ static bool room_for_one(struct dest *d)
 	return true;
 }
 
+/* A stranger is looked at with one connection first. */
+static uint32_t may_come_up(const struct dest *d)
+{
+	return d->domain[0] && !d->said_up ? 1 : pace_connections(&d->pace);
+}
+
 static bool may_open(struct dest *d)
 {
-	return d->n_peers < pace_connections(&d->pace) && d->n_coming_up < d->n_queued &&
-	       room_for_one(d);
+	return d->n_peers < may_come_up(d) && d->n_coming_up < d->n_queued && room_for_one(d);
 }
 
 static void give_next(struct dest *d, struct peer *c)

@@ -31,6 +31,7 @@
 #define ORPHAN_LOOK_MS 100
 #define FLUSH_MS       2000
 #define SWEEP_S	       30
+#define WINDOW_MORE    1000 /* messages beyond those on connections: for slow destinations */
 
 static void drain(struct relay *r, const char *why);
 
@@ -191,7 +192,7 @@ static bool on_config(struct relay *r, struct wire_in *in)
 
 	if (!relay_config_get(in, &r->cfg))
 		return false;
-	r->window = r->cfg.connections * 4 + 200;
+	r->window = r->cfg.connections * 4 + WINDOW_MORE;
 	add_self(r, r->cfg.hostname, strlen(r->cfg.hostname));
 	for (const char *p = r->cfg.self; *p;) {
 		size_t n = strcspn(p, " ");

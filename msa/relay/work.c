@@ -251,6 +251,7 @@ static void split(struct relay *r, struct work *w)
 					.suspect = w->k.flags & WORK_SUSPECT};
 		struct route_choice c;
 		route_choose(r->table, &ask, &c);
+		route_override(r->table, w->env->route, &ask, &c);
 		struct part *p = part_for(w, c.act == ROUTE_TO ? dest_of(r, &c) : NULL, w->env->n);
 		struct smtp_rcpt *x = add_rcpt(p, t);
 		if (c.act != ROUTE_TO)

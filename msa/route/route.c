@@ -295,6 +295,18 @@ void route_choose(const struct route_table *t, const struct route_ask *ask,
 	}
 }
 
+void route_override(const struct route_table *t, const char *name, const struct route_ask *ask,
+		    struct route_choice *c)
+{
+	const struct route *r = name && name[0] ? route_find(t, name) : NULL;
+	const char *at = strrchr(ask->rcpt, '@');
+
+	if (!r)
+		return;
+	*c = (struct route_choice){.act = ROUTE_TO, .domain = ""};
+	take_route(c, r, at ? at + 1 : "");
+}
+
 const char *route_destination(const struct route_choice *c, char buf[static ROUTE_NAME_MAX])
 {
 	const char *name = c->route->name;

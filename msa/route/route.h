@@ -112,6 +112,9 @@ struct route_ask {
 };
 void route_choose(const struct route_table *t, const struct route_ask *ask,
 		  struct route_choice *out);
+/* The route an operator gave the message, by name; "" or one that is no more changes nothing. */
+void route_override(const struct route_table *t, const char *name, const struct route_ask *ask,
+		    struct route_choice *c);
 /* The destination's name: who shares it shares connections, pace and back-off. Returns buf. */
 const char *route_destination(const struct route_choice *c, char buf[static ROUTE_NAME_MAX]);
 

@@ -1,0 +1,257 @@
+#!/usr/bin/env bats
+# Where mail goes: MX by a real DNS server with a signed zone, null MX, the transport map, DANE, MTA-STS, LMTP, a fallback, and a
+# destination that is dead while others are not.
+#
+#   client (swaks, smtplib)  --465-->  sekisho-msad  --25-->  hostile_smtp.py on 127.0.1.N, each told what to offer
+#                                        |  nsd 127.0.0.53 (example. signed, plain. not), https 127.0.3.1 (MTA-STS), smtp-sink -L
+#
+# All of it on the loopback of one network namespace.
+
+load submission
+
+setup_file() {
+	export NS=sekisho-routes-$$
+	submission_up
+	certificate_of smtp.isp.example
+	users 01
+	authority
+	host 1 good "ehlo keywords STARTTLS,PIPELINING,8BITMIME"
+	host 2 good ""
+	host 3 other "ehlo keywords STARTTLS,CHUNKING"
+	host 4 good ""
+	host 5 good "greeting stall"
+	host 6 good "rcpt reply 451 4.3.0 not now"
+	zone
+	in_ns smtp-sink -u nobody -L -c 127.0.2.1:24 10 > "$DIR/lmtp.log" 2>&1 3>&- &
+	echo $! > "$DIR/lmtp.pid"
+	sts_server
+	printf '%s\n' "mapped.example  127.0.1.2" "local.example route store" "closed.example error:5.7.1 we do not write to them" \
+		"void.example discard" "late.example 127.0.1.6" > "$DIR/map"
+	base ""
+	start_msad
+}
+
+teardown_file() { submission_down; }
+
+base() { # KEYS that override
+	configure "tls_cert = \"$DIR/tls/cert.pem\"
+	tls_key = \"$DIR/tls/key.pem\"
+	batv = false" "smarthost = mx
+	dns_server = \"127.0.0.53\"
+	dns_trust_anchor = \"$DIR/anchor\"
+	relay_ca = \"$DIR/tls/ca.pem\"
+	transport_map = \"$DIR/map\"
+	fallback_route = \"retry\"
+	fallback_after = 2
+	retry_min = 1s
+	retry_max = 2s
+	relay_timeout = 2s
+	$1
+	}
+	route store { hosts = {\"127.0.2.1\"}
+	  lmtp = true }
+	route retry { hosts = {\"127.0.1.4\"}
+	"
+}
+
+authority() {
+	local d=$DIR/tls
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=Test CA" -keyout "$d/ca.key" -out "$d/ca.pem"
+	for n in good other; do
+		openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$n" -keyout "$d/$n.key" -out "$d/$n.csr"
+		openssl x509 -req -in "$d/$n.csr" -CA "$d/ca.pem" -CAkey "$d/ca.key" -CAcreateserial -days 2 -out "$d/$n.crt" \
+			-extfile <(echo "subjectAltName=DNS:mx1.example,DNS:mta-sts.sts.example,DNS:mta-sts.sts-bad.example,DNS:$n.example")
+		cat "$d/$n.crt" "$d/$n.key" > "$d/$n.pem"
+	done
+}
+
+host() { # N CERTIFICATE BEHAVIOUR
+	mkdir -p "$DIR/h$1/mail"
+	printf '%s\n' "$3" > "$DIR/h$1/behaviour"
+	mkfifo "$DIR/h$1/stdin"
+	ip netns exec "$NS" python3 "$BATS_TEST_DIRNAME/hostile_smtp.py" "127.0.1.$1" 25 "$DIR/h$1" "$DIR/tls/$2.pem" \
+		<> "$DIR/h$1/stdin" > "$DIR/h$1/out" 2>&1 3>&- &
+	echo $! > "$DIR/h$1.pid"
+	wait_until grep -q ready "$DIR/h$1/out"
+}
+
+spki() { openssl x509 -in "$DIR/tls/$1.crt" -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum | cut -d' ' -f1; }
+
+zone() {
+	mkdir -p "$DIR/nsd"
+	cat > "$DIR/nsd/example" <<-Z
+	\$ORIGIN example.
+	@ 300 IN SOA ns hostmaster 1 3600 600 86400 300
+	@ 300 IN NS ns
+	ns 300 IN A 127.0.0.53
+	mx1 300 IN A 127.0.1.1
+	mx2 300 IN A 127.0.1.2
+	mx3 300 IN A 127.0.1.3
+	mx4 300 IN A 127.0.1.4
+	dead 300 IN A 127.0.1.99
+	stalls 300 IN A 127.0.1.5
+	pref 300 IN MX 10 dead
+	pref 300 IN MX 20 mx1
+	pref 300 IN MX 30 mx2
+	implicit 300 IN A 127.0.1.2
+	null 300 IN MX 0 .
+	loop 300 IN MX 10 smtp.isp.example.
+	empty 300 IN TXT "nothing"
+	dane 300 IN MX 10 mx3
+	_25._tcp.mx3 300 IN TLSA 3 1 1 $(spki other)
+	dane-bad 300 IN MX 10 mx-bad
+	mx-bad 300 IN A 127.0.1.3
+	_25._tcp.mx-bad 300 IN TLSA 3 1 1 $(spki good)
+	dane-clear 300 IN MX 10 mx-clear
+	mx-clear 300 IN A 127.0.1.2
+	_25._tcp.mx-clear 300 IN TLSA 3 1 1 $(spki good)
+	gone 300 IN MX 10 dead
+	stall 300 IN MX 10 stalls
+	sts 300 IN MX 10 mx1
+	_mta-sts.sts 300 IN TXT "v=STSv1; id=1;"
+	mta-sts.sts 300 IN A 127.0.3.1
+	sts-bad 300 IN MX 10 mx2
+	_mta-sts.sts-bad 300 IN TXT "v=STSv1; id=7;"
+	mta-sts.sts-bad 300 IN A 127.0.3.1
+	Z
+	(cd "$DIR/nsd" && k=$(ldns-keygen -a ECDSAP256SHA256 -k example) && ldns-signzone -o example example "$k" &&
+		cat "$k.key" > "$DIR/anchor")
+	cat > "$DIR/nsd/nsd.conf" <<-C
+	server:
+	  ip-address: 127.0.0.53
+	  username: ""
+	  chroot: ""
+	  zonesdir: "$DIR/nsd"
+	  database: ""
+	  pidfile: "$DIR/nsd/pid"
+	  xfrdfile: "$DIR/nsd/xfrd"
+	  zonelistfile: "$DIR/nsd/zones"
+	  server-count: 1
+	remote-control:
+	  control-enable: no
+	zone:
+	  name: example
+	  zonefile: example.signed
+	C
+	spawn nsd nsd -d -c "$DIR/nsd/nsd.conf"
+	wait_until in_ns dig +short @127.0.0.53 mx1.example A
+}
+
+sts_server() {
+	mkdir -p "$DIR/www/.well-known"
+	cat > "$DIR/sts.py" <<-'P'
+	import http.server, ssl, sys
+	class H(http.server.BaseHTTPRequestHandler):
+	    def do_GET(self):
+	        bad = "sts-bad" in self.headers["Host"]
+	        body = "version: STSv1\r\nmode: enforce\r\nmx: %s\r\nmax_age: 86400\r\n" % ("mx1.example" if not bad else "*.elsewhere.example")
+	        ok = self.path == "/.well-known/mta-sts.txt"
+	        self.send_response(200 if ok else 404)
+	        self.send_header("Content-Type", "text/plain")
+	        self.end_headers()
+	        self.wfile.write(body.encode() if ok else b"")
+	s = http.server.ThreadingHTTPServer(("127.0.3.1", 443), H)
+	c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+	c.load_cert_chain(sys.argv[1])
+	s.socket = c.wrap_socket(s.socket, server_side=True)
+	print("ready", flush=True)
+	s.serve_forever()
+	P
+	spawn sts python3 "$DIR/sts.py" "$DIR/tls/good.pem"
+	wait_until grep -q ready "$DIR/sts.log"
+}
+
+mail_to() { # RCPT[,RCPT] SUBJECT
+	in_ns swaks --server 127.0.0.1 --port 465 --tls-on-connect --auth PLAIN --au user01 --ap secret01 -f user01@isp.example -t "$1" \
+		--header "Subject: $2" > "$DIR/swaks.log" 2>&1
+}
+at() { grep -rlE --include='*.eml' "^Subject: $2.?\$" "$DIR/h$1/mail"; } # HOST SUBJECT
+fate() { grep -E "queue (delivered|bounced|deferred) .*$1" "$DIR/msad.log"; }
+
+@test "MX: the best that answers gets the mail, an address will do, nobody is guessed" {
+	mail_to a@pref.example pref
+	mail_to a@implicit.example implicit
+	wait_until at 1 pref
+	wait_until at 2 implicit
+	not at 2 pref
+	wait_until logged 'delivered .*via="mx1.example\[127.0.1.1\]:25 TLSv1.3'
+	mail_to 'a@[127.0.1.4]' literal
+	wait_until at 4 literal
+}
+
+@test "no such domain, null MX, a loop, no address: back at once, each with its own status" {
+	mail_to a@null.example null
+	wait_until fate 'status=5.1.10'
+	mail_to a@nosuch.example nosuch
+	wait_until fate 'status=5.1.2 .*no such domain'
+	mail_to a@loop.example loop
+	wait_until fate 'status=5.4.6'
+	mail_to a@empty.example empty
+	wait_until fate 'status=5.1.2 .*no mail server with an address'
+}
+
+@test "the transport map: a host, a refusal, nowhere; one message to all of them; read again on reload" {
+	mail_to x@mapped.example,x@pref.example,x@closed.example,x@void.example many
+	wait_until at 2 many
+	wait_until at 1 many
+	wait_until fate 'status=5.7.1 reply="we do not write to them"'
+	wait_until fate 'reply="discarded'
+	sed -i 's/^mapped.example.*/mapped.example 127.0.1.4/' "$DIR/map"
+	reload reloaded
+	mail_to x@mapped.example again
+	wait_until at 4 again
+	echo "broken.example route nowhere" >> "$DIR/map"
+	reload reload-failed
+	logged "map:6: no such route"
+	sed -i '$d' "$DIR/map"
+	reload reloaded
+}
+
+@test "DANE: the right key is verified; a wrong one, or no TLS, keeps the mail back" {
+	mail_to a@dane.example dane
+	wait_until at 3 dane
+	wait_until logged 'via="mx3.example\[127.0.1.3\]:25 TLSv1.3 [^ ]* dane"'
+	mail_to a@dane-bad.example dane-bad
+	wait_until fate 'reply="dane: the certificate of mx-bad.example does not hold'
+	mail_to a@dane-clear.example dane-clear
+	wait_until fate 'reply="dane: the next mail server does not offer TLS'
+	not at 3 dane-bad
+	not at 2 dane-clear
+}
+
+@test "MTA-STS: the policy is fetched, kept and obeyed" {
+	mail_to a@sts.example sts
+	wait_until at 1 sts
+	logged 'sts-policy domain=sts.example mode=enforce'
+	wait_until logged 'delivered .*via="mx1.example\[127.0.1.1\]:25 TLSv1.3 [^ ]* sts"'
+	mail_to a@sts-bad.example sts-bad
+	wait_until fate 'MTA-STS policy names none of its mail servers'
+	not at 2 sts-bad
+	[ -s "$DIR/state/msa/sts/sts.example" ]
+}
+
+@test "LMTP, and a fallback for what was deferred twice" {
+	mail_to a@local.example,b@local.example lmtp
+	wait_until logged_times 'queue delivered .*reply="250 2.2.0 Ok" via=\[127.0.2.1\]:24' 2
+	mail_to a@late.example late
+	wait_until at 4 late
+	[ "$(fate 'reply="451 4.3.0 not now"' | wc -l)" = 2 ]
+}
+
+@test "three hundred messages for a server that hangs, as many for one that is away: others pass" {
+	in_ns python3 - <<-'P'
+	import smtplib, ssl
+	c = ssl.create_default_context(); c.check_hostname = False; c.verify_mode = ssl.CERT_NONE
+	s = smtplib.SMTP_SSL("127.0.0.1", 465, context=c)
+	s.login("user01", "secret01")
+	for i in range(300):
+	    for d in ("stall", "gone"):
+	        s.sendmail("user01@isp.example", [f"x{i}@{d}.example"], f"From: user01@isp.example\r\nSubject: {d}\r\n\r\nx\r\n")
+	P
+	local from=$EPOCHREALTIME
+	mail_to a@pref.example passes
+	wait_until at 1 passes
+	echo "# passed after $(echo "$EPOCHREALTIME - $from" | bc) s" >&3
+	[ "$(metric sekisho_msa_queue_messages)" -gt 500 ]
+	[ "$(grep -c 'queue deferred' "$DIR/msad.log")" -lt 100 ]
+}
