@@ -169,10 +169,22 @@ static void on_read(struct bufferevent *bev, void *arg)
 	conn_free(c);
 }
 
+static void on_written(struct bufferevent *bev, void *arg)
+{
+	(void)bev;
+	conn_free(arg);
+}
+
+/* Exim's readsocket ends its side after the question, and waits for our end after the answer. */
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
-	(void)bev, (void)what;
-	conn_free(arg);
+	struct conn *c = arg;
+	if ((what & BEV_EVENT_EOF) && evbuffer_get_length(bufferevent_get_output(bev)) > 0) {
+		(void)bufferevent_disable(bev, EV_READ);
+		bufferevent_setcb(bev, NULL, on_written, on_event, c);
+		return;
+	}
+	conn_free(c);
 }
 
 void policy_front_adopt(struct policy_front *f, int fd, const struct addr *server)
