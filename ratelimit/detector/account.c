@@ -18,7 +18,7 @@
 uint8_t level_of(uint32_t n)
 {
 	double l = 4 * log2(1.0 + n);
-	return l > 255 ? 255 : (uint8_t)(l + .5);
+	return l > 255 ? 255 : (uint8_t)lround(l);
 }
 
 double level_count(uint8_t level)
@@ -228,7 +228,10 @@ static void end_day(struct account *a, struct active *s, uint32_t day, bool lear
 		a->rcpts_day -= a->rcpts_day > 0;
 		a->senders_day -= a->senders_day > 0;
 	}
-	s->rcpts_today = s->contacts_today = s->senders_today = s->unknown_today = 0;
+	bool next = day == s->day + 1;
+	s->contacts_before = next ? s->contacts_today : 0;
+	s->bounces_before = next ? s->bounces_today : 0;
+	s->rcpts_today = s->contacts_today = s->senders_today = s->bounces_today = 0;
 	memset(s->sender, 0, sizeof(s->sender));
 	s->day = day;
 }

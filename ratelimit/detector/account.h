@@ -46,8 +46,9 @@ struct active {
 	int64_t points_ms; /* when points were last decayed */
 	double points[SIGNAL_COUNT];
 	uint32_t count[SIGNAL_COUNT]; /* units of evidence behind the points, for the words */
-	uint32_t rcpts_today, contacts_today, senders_today, unknown_today;
-	int64_t hour; /* this and the last one: */
+	uint32_t rcpts_today, contacts_today, senders_today, bounces_today;
+	uint32_t contacts_before, bounces_before; /* yesterday */
+	int64_t hour;				  /* this and the last one: */
 	uint32_t rcpts_hour[2], contacts_hour[2];
 	int64_t block; /* of BLOCK_MS */
 	uint32_t block_rcpts;

@@ -27,7 +27,6 @@
 #define SOURCE_MS	 DAY_MS
 #define STRICT_MAX	 2
 #define MILD_DAYS	 30
-#define MANY_UNKNOWN	 25 /* a day */
 /* How far beyond the threshold replies and reports must be to count before the next attempt. */
 #define AT_ONCE 1.5
 /* A stage is left when the score is well below it. */
@@ -165,7 +164,7 @@ static void fill(const struct detector *d, const struct account *acc, enum detec
 	out->t_ms = t_ms;
 	out->stage = (enum detector_stage)acc->stage;
 	out->was = was;
-	out->score = (int64_t)(score + .5);
+	out->score = llround(score);
 	out->n_why = 0;
 	const struct active *s = accounts_peek(&d->accounts, acc);
 	if (s)
@@ -183,7 +182,10 @@ static bool decide(struct detector *d, struct account *acc, int64_t t_ms,
 		to = STAGE_NORMAL;
 	if (to < was)
 		to = was >= STAGE_HOLD ? was : stage_for(d, score, LEAVE);
-	if (to == was || (to < was && was >= STAGE_HOLD))
+	/* Suspended is who goes on after a hold. */
+	if (to == STAGE_SUSPEND && was < STAGE_HOLD)
+		to = STAGE_HOLD;
+	if (to == was)
 		return false;
 	acc->stage = (uint8_t)to;
 	fill(d, acc, was, t_ms, score, out);
@@ -261,7 +263,7 @@ static bool vouched(const struct detector *d, const struct facts *f)
 	const struct client *c = f->client;
 	if (trusting(d) || f->fresh || f->o.novelty <= NOVELTY_OWN / 2)
 		return true;
-	if (f->young && f->o.novelty <= NOVELTY_OWN)
+	if (f->young && f->o.novelty <= NOVELTY_NEW_LINE)
 		return true;
 	if (f->o.novelty >= NOVELTY_STRANGER)
 		return c && c->known >= 6 && c->known >= 3 * c->contacts;
@@ -274,9 +276,12 @@ static void learn(struct detector *d, struct facts *f)
 		f->client->known += f->known > 2 ? 2 : (uint16_t)f->known;
 		f->client->contacts += (uint16_t)(f->contacts > 1000 ? 1000 : f->contacts);
 	}
-	bool own = f->o.novelty <= NOVELTY_OWN;
+	bool own = f->o.novelty <= NOVELTY_OWN, trusted = vouched(d, f);
 	if (f->acc->stage < STAGE_THROTTLE)
-		origin_learn(d, f->acc, &f->o, vouched(d, f), f->share < .5, f->day);
+		origin_learn(d, f->acc, &f->o, trusted, f->share < .5, f->day);
+	/* The owner's program on a new line, as it turns out. */
+	if (trusted && !own && f->o.novelty < NOVELTY_STRANGER && f->acc->stage < STAGE_THROTTLE)
+		f->s->points[SIGNAL_NEW_CLIENT] = 0;
 	if (f->acc->stage >= (own ? STAGE_HOLD : STAGE_WATCH))
 		return;
 	for (size_t i = 0; i < f->a->n_rcpt; i++)
@@ -295,10 +300,12 @@ static void note_silence(struct facts *f)
 	f->acc->last_day = f->day;
 }
 
+/* Not the accounts of the first days of all, which may only write seldom. */
 static bool is_young(const struct detector *d, const struct account *acc, uint16_t day)
 {
 	uint16_t age = (uint16_t)(day - acc->first_day);
-	return age * DAY_MS < d->conf.learn_ms && !learning(d);
+	return age * DAY_MS < d->conf.learn_ms &&
+	       acc->first_day * DAY_MS - d->begin_ms >= d->conf.learn_ms / 2;
 }
 
 bool detector_attempt(struct detector *d, const struct detector_attempt *a,
@@ -329,14 +336,11 @@ struct weighed {
 };
 
 /* A likelihood: addresses that a person wrote down exist, those of a bought list often do not. */
-static void weigh_reply(struct active *s, enum reply_kind k, double part, struct weighed *w)
+static void weigh_reply(const struct active *s, enum reply_kind k, double part, struct weighed *w)
 {
 	switch (k) {
 	case REPLY_UNKNOWN:
-		/* Some addresses of an old list are gone; so many are a guesser's. */
-		s->unknown_today += part >= 1;
-		w->unknown +=
-		    part * (.65 + .85 * s->novelty) + (s->unknown_today > MANY_UNKNOWN) * .2;
+		w->unknown += part * (s->novelty >= NOVELTY_STRANGER ? 1.5 : .65);
 		w->n_unknown++;
 		break;
 	case REPLY_SPAM:
@@ -383,6 +387,16 @@ static double strange_part(const struct active *s)
 	return (s->contacts_today + 1.0) / (s->rcpts_today + 1.0);
 }
 
+/* Bounces come late and without the deliveries they must be held against: only a share that a
+ * person's list does not have counts. */
+static bool many_bounces(const struct active *s)
+{
+	double bounces = s->bounces_today + s->bounces_before,
+	       contacts = s->contacts_today + s->contacts_before,
+	       share = s->novelty >= NOVELTY_STRANGER ? .06 : .2;
+	return bounces > 2 + share * contacts;
+}
+
 bool detector_bounce(struct detector *d, int64_t t_ms, const char *account, const char *code,
 		     struct detector_change *out)
 {
@@ -393,7 +407,8 @@ bool detector_bounce(struct detector *d, int64_t t_ms, const char *account, cons
 	struct active *s = accounts_peek(&d->accounts, acc);
 	enum reply_kind k = reply_kind_of_code(code);
 	struct weighed w = {.unknown = 0};
-	if (k == REPLY_UNKNOWN || k == REPLY_SPAM)
+	s->bounces_today += k == REPLY_UNKNOWN;
+	if (k == REPLY_SPAM || (k == REPLY_UNKNOWN && many_bounces(s)))
 		weigh_reply(s, k, strange_part(s), &w);
 	add_weighed(d, s, &w);
 	return decide_at_once(d, acc, t_ms, out);
@@ -458,6 +473,8 @@ void detector_syn25(struct detector *d, int64_t t_ms, const struct addr *client,
 	addr_mask(client, addr_is4(client) ? 32 : 64, &net);
 	uint64_t key = hash_bytes(d->seed, net.b, sizeof(net.b));
 	/* A misconfigured device knocks at one door; an infected one at many. */
+	if (destinations == 0)
+		destinations = n;
 	if (destinations < 3 && n < 100)
 		return;
 	struct crowd *c = crowds_get(&d->lines, key, 0, d->now_ms);

@@ -23,7 +23,9 @@ struct detector {
 enum { ADDR_SELF, ADDR_NEAR, ADDR_WIDE, ADDR_POOL, ADDR_PARTS };
 
 #define NOVELTY_STRANGER .45 /* from here on the client is not taken for the owner's */
-#define NOVELTY_OWN	 .25 /* and up to here it is */
+#define SYN_FEW		 10  /* refused connections a day that mean nothing */
+#define NOVELTY_OWN	 .12 /* and up to here it is */
+#define NOVELTY_NEW_LINE .3  /* up to here it may be the same program on another line */
 
 /* A client as an account sees it. */
 struct origin {

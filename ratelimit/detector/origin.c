@@ -122,7 +122,7 @@ static double name_known(const struct detector *d, const struct account *acc,
 	if (owns(d, acc, o->ehlo, KIND_EHLO, day))
 		return is_popular(d, o->ehlo, KIND_EHLO, 5, 30) ? .5 : 1;
 	if (owns(d, acc, o->ehlo_class, KIND_CLASS, day))
-		return is_popular(d, o->ehlo_class, KIND_CLASS, 5, 30) ? .3 : .6;
+		return is_popular(d, o->ehlo_class, KIND_CLASS, 5, 30) ? .15 : .5;
 	return young ? .7 : 0;
 }
 
@@ -130,7 +130,7 @@ static bool knocked(const struct detector *d, const struct origin *o)
 {
 	const struct crowd *c =
 	    crowds_find((struct crowds *)&d->lines, o->part[ADDR_SELF], 0, d->now_ms);
-	return c && c->contacts >= 20;
+	return c && c->contacts >= SYN_FEW;
 }
 
 /* How long is what is not the owner's in it known? */

@@ -9,8 +9,7 @@
 
 #include "ratelimit/detector/inside.h"
 
-#define SYN_FEW	     20 /* refused connections a day that mean nothing */
-#define CROWD_LEAST  2	/* other accounts */
+#define CROWD_LEAST  2 /* other accounts */
 #define SILENT_DAYS  14
 #define PROBE_MS     (3 * DAY_MS)
 #define FAILS_MS     DAY_MS
@@ -27,7 +26,7 @@ static void add_points(struct detector *d, struct active *s, enum detector_signa
 {
 	double limit = (double)d->conf.weight[sig].max;
 	if (max < limit)
-		limit = max;
+		limit = max > 0 ? max : 0;
 	double p = s->points[sig] + points;
 	/* What stands above a lower limit of this moment stays. */
 	if (points > 0 && p > limit)
@@ -79,12 +78,18 @@ uint64_t signal_sender(const struct detector *d, const char *from)
 
 /* --- one a signal --- */
 
-/* Whose program, or whose address, is the owner's: bulk once is not enough, but it must not go on.
+/*
+ * Whose program, or whose address, is the owner's: bulk once is not enough, but it must not go on.
+ * Of a new customer everything is new: that alone does not hold him.
  */
 static double new_client_max(const struct facts *f)
 {
 	int days = f->o.met_days > 5 ? 5 : f->o.met_days;
-	return stranger(f) ? INFINITY : 60 + 25 * (days > 1 ? days - 1 : 0);
+	if (stranger(f) && !f->young)
+		return INFINITY;
+	if (f->o.line_syn)
+		return 90;
+	return 60 + 25 * (days > 1 ? days - 1 : 0);
 }
 
 static void new_client(struct detector *d, struct facts *f)
@@ -94,8 +99,10 @@ static void new_client(struct detector *d, struct facts *f)
 		return;
 	if (f->young)
 		n *= .5;
+	if (f->o.line_syn && n < .5)
+		n = .5;
 	add_points(d, f->s, SIGNAL_NEW_CLIENT, n * f->contacts * weight(d, SIGNAL_NEW_CLIENT),
-		   new_client_max(f));
+		   new_client_max(f) - (stranger(f) ? 0 : f->s->points[SIGNAL_CONTACTS]));
 	f->s->count[SIGNAL_NEW_CLIENT] += f->contacts;
 	/* Whoever writes to the owner's friends is likely the owner; two of them a message count.
 	 */
@@ -118,6 +125,8 @@ static void contacts(struct detector *d, struct facts *f)
 		units *= 3;
 		max = 90;
 	}
+	/* One mailing by two of the owner's programs is one mailing. */
+	max -= f->s->points[SIGNAL_NEW_CLIENT];
 	add_points(d, f->s, SIGNAL_CONTACTS, more * units * weight(d, SIGNAL_CONTACTS), max);
 	f->s->count[SIGNAL_CONTACTS] += f->contacts;
 }
@@ -215,7 +224,7 @@ static void same_body(struct detector *d, struct facts *f)
 	if (allowed < SAME_BODY_OK)
 		allowed = SAME_BODY_OK;
 	double more = s->body_rcpts - (before > allowed ? before : allowed);
-	if (stranger(f) && more > 0) {
+	if (stranger(f) && !f->young && more > 0) {
 		signal_raise(d, s, SIGNAL_SAME_BODY, more * f->o.novelty, 0);
 		s->count[SIGNAL_SAME_BODY] = s->body_rcpts;
 	}
@@ -223,7 +232,7 @@ static void same_body(struct detector *d, struct facts *f)
 
 /* Others that did the same and looked stolen, less those that did it and did not. */
 static void crowd_points(struct detector *d, struct facts *f, const struct crowd *c,
-			 enum detector_signal sig, unsigned least)
+			 enum detector_signal sig, unsigned least, double part)
 {
 	uint32_t me = (uint32_t)f->acc->key;
 	unsigned bad = crowd_others(c->suspect, c->n_suspect, me),
@@ -231,7 +240,7 @@ static void crowd_points(struct detector *d, struct facts *f, const struct crowd
 	if (bad < least + good || !f->contacts)
 		return;
 	double reached = c->contacts > 20 ? 20 : c->contacts;
-	stand(d, f->s, sig, (bad - good + reached / 8) * f->share, bad);
+	stand(d, f->s, sig, (bad - good + reached / 8) * f->share * part, bad);
 }
 
 static void join(struct facts *f, struct crowd *c, bool odd)
@@ -250,7 +259,7 @@ static void campaign_by(struct detector *d, struct facts *f, uint64_t key, int b
 			      : crowds_find(&d->texts, key, bits, d->now_ms);
 	if (!c)
 		return;
-	crowd_points(d, f, c, SIGNAL_CAMPAIGN, stranger(f) ? CROWD_LEAST : CROWD_LEAST + 1);
+	crowd_points(d, f, c, SIGNAL_CAMPAIGN, stranger(f) ? CROWD_LEAST : CROWD_LEAST + 1, 1);
 	join(f, c, odd);
 }
 
@@ -278,7 +287,7 @@ static void shared(struct detector *d, struct facts *f)
 		if (!c)
 			continue;
 		if (odd)
-			crowd_points(d, f, c, SIGNAL_SHARED, CROWD_LEAST);
+			crowd_points(d, f, c, SIGNAL_SHARED, CROWD_LEAST, i == ADDR_SELF ? 1 : .5);
 		join(f, c, odd);
 	}
 }

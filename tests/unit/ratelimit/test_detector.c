@@ -539,7 +539,7 @@ static void test_small_room(void **state)
 		t.now += MIN_;
 		send_mail(&t, (struct mail){.account = name, .ip = ip, .n = 1});
 	}
-	assert_int_equal(detector_stage(t.d, ME), STAGE_HOLD);
+	assert_true(detector_stage(t.d, ME) >= STAGE_HOLD);
 	close_town(&t);
 }
 
