@@ -21,12 +21,14 @@ setup_file() {
 	host 4 good ""
 	host 5 good "greeting stall"
 	host 6 good "rcpt reply 451 4.3.0 not now"
+	host 7 good "dot slow 4"
 	zone
 	in_ns smtp-sink -u nobody -L -c 127.0.2.1:24 10 > "$DIR/lmtp.log" 2>&1 3>&- &
 	echo $! > "$DIR/lmtp.pid"
 	sts_server
 	printf '%s\n' "mapped.example  127.0.1.2" "local.example route store" "closed.example error:5.7.1 we do not write to them" \
-		"void.example discard" "late.example 127.0.1.6" > "$DIR/map"
+		"void.example discard" "late.example 127.0.1.6" \
+		"slow.example 127.0.1.7" > "$DIR/map"
 	base ""
 	start_msad
 }
@@ -45,7 +47,7 @@ base() { # KEYS that override
 	fallback_after = 2
 	retry_min = 1s
 	retry_max = 2s
-	relay_timeout = 2s
+	relay_timeout = ${TIMEOUT:-2s}
 	$1
 	}
 	route store { hosts = {\"127.0.2.1\"}
@@ -202,7 +204,7 @@ fate() { grep -E "queue (delivered|bounced|deferred) .*$1" "$DIR/msad.log"; }
 	wait_until at 4 again
 	echo "broken.example route nowhere" >> "$DIR/map"
 	reload reload-failed
-	logged "map:6: no such route"
+	logged "map:7: no such route"
 	sed -i '$d' "$DIR/map"
 	reload reloaded
 }
@@ -236,6 +238,27 @@ fate() { grep -E "queue (delivered|bounced|deferred) .*$1" "$DIR/msad.log"; }
 	mail_to a@late.example late
 	wait_until at 4 late
 	[ "$(fate 'reply="451 4.3.0 not now"' | wc -l)" = 2 ]
+}
+
+@test "msad is killed while a server thinks about a message: its successor delivers the others at once, and that one once" {
+	local id
+	stop_msad
+	TIMEOUT=20s base ""
+	start_msad
+	mail_to a@slow.example slow
+	wait_until grep -q '^dot' "$DIR/h7/log"
+	id=$(sed -n 's/.* \([0-9a-z]\{16\}\) smtp accepted .*/\1/p' "$DIR/msad.log" | tail -1)
+	kill -9 "$(cat "$DIR/msad.pid")"
+	start_msad
+	mail_to a@pref.example quick
+	wait_until at 1 quick
+	not logged "$id queue"
+	wait_until logged "$id queue delivered .*reply=\"250 2.0.0 taken\""
+	[ "$(at 7 slow | wc -l)" = 1 ]
+	not compgen -G "$DIR/state/msa/orphan.*"
+	stop_msad
+	base ""
+	start_msad
 }
 
 @test "three hundred messages for a server that hangs, as many for one that is away: others pass" {
