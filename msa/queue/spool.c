@@ -37,7 +37,7 @@ enum queue_result spool_errno(struct spool *s, const char *what)
 	return e == ENOSPC || e == EDQUOT || e == EFBIG ? QUEUE_FULL : QUEUE_ERROR;
 }
 
-static enum queue_result no_memory(struct spool *s)
+enum queue_result spool_no_memory(struct spool *s)
 {
 	snprintf(s->why, sizeof(s->why), "out of memory");
 	return QUEUE_ERROR;
@@ -80,102 +80,6 @@ void *spool_grow(void *p, size_t n, size_t *cap, size_t size)
 	return q;
 }
 
-/* --- outbox rows in memory ----------------------------------------------------------------- */
-
-/* Slots for every number from first to seq; what was never told of stays empty. With the lock. */
-static void rows_room(struct rows *t, uint64_t seq)
-{
-	size_t had = t->cap, before = seq < t->first ? (size_t)(t->first - seq) : 0;
-	size_t n = before ? t->n + before : (size_t)(seq - t->first) + 1;
-
-	if (t->start && t->start + n > t->cap) {
-		memmove(t->row, t->row + t->start, t->n * sizeof(*t->row));
-		memset(t->row + t->n, 0, t->start * sizeof(*t->row));
-		t->start = 0;
-	}
-	t->row = spool_grow(t->row, t->start + n, &t->cap, sizeof(*t->row));
-	memset(t->row + had, 0, (t->cap - had) * sizeof(*t->row));
-	if (before) { /* moved to a later segment, while newer rows are where they were */
-		memmove(t->row + t->start + before, t->row + t->start, t->n * sizeof(*t->row));
-		memset(t->row + t->start, 0, before * sizeof(*t->row));
-		t->first = seq;
-	}
-	t->n = n;
-}
-
-void rows_add(struct spool *s, uint64_t seq, const struct row *r)
-{
-	struct rows *t = &s->rows;
-
-	pthread_mutex_lock(&t->lock);
-	if (t->n == 0) {
-		t->first = seq;
-		t->start = 0;
-	}
-	if (seq < t->first || seq >= t->first + t->n)
-		rows_room(t, seq);
-	struct row *to = &t->row[t->start + (size_t)(seq - t->first)];
-	t->bytes = t->bytes + r->len - to->len; /* it may be told of again at a start */
-	*to = *r;
-	pthread_mutex_unlock(&t->lock);
-}
-
-void rows_forget(struct spool *s, uint64_t upto)
-{
-	struct rows *t = &s->rows;
-
-	pthread_mutex_lock(&t->lock);
-	while (t->n && t->first <= upto) {
-		struct row *r = &t->row[t->start];
-		if (r->place)
-			table_live(&s->table, r->place, -1);
-		t->bytes -= r->len;
-		*r = (struct row){.place = 0};
-		t->start++;
-		t->first++;
-		t->n--;
-	}
-	pthread_mutex_unlock(&t->lock);
-}
-
-bool rows_get(struct spool *s, uint64_t after, uint64_t *seq, struct row *r)
-{
-	struct rows *t = &s->rows;
-	bool found = false;
-
-	pthread_mutex_lock(&t->lock);
-	for (uint64_t i = after < t->first ? t->first : after + 1; i < t->first + t->n && !found;
-	     i++) {
-		*r = t->row[t->start + (size_t)(i - t->first)];
-		*seq = i;
-		found = r->place != 0;
-	}
-	pthread_mutex_unlock(&t->lock);
-	return found;
-}
-
-void rows_moved(struct spool *s, uint64_t seq, int64_t place)
-{
-	struct rows *t = &s->rows;
-
-	pthread_mutex_lock(&t->lock);
-	if (seq >= t->first && seq < t->first + t->n) {
-		struct row *r = &t->row[t->start + (size_t)(seq - t->first)];
-		table_live(&s->table, r->place, -1);
-		table_live(&s->table, place, 1);
-		r->place = place;
-	}
-	pthread_mutex_unlock(&t->lock);
-}
-
-uint64_t spool_outbox_bytes(struct spool *s)
-{
-	pthread_mutex_lock(&s->rows.lock);
-	uint64_t n = s->rows.bytes;
-	pthread_mutex_unlock(&s->rows.lock);
-	return n;
-}
-
 /* --- segments ------------------------------------------------------------------------------ */
 
 /* What holds now, malloc'd: with it, what is older need not be kept. before: the segment that ended
@@ -213,7 +117,8 @@ static enum queue_result put_start(struct spool *s)
 	size_t n;
 	uint8_t *buf =
 	    spool_state(s, s->table.n_segs > 1 ? &s->table.segs[s->table.n_segs - 2] : NULL, &n);
-	enum queue_result r = buf ? spool_put(s, REC_START, buf, n, NULL, 0, NULL) : no_memory(s);
+	enum queue_result r =
+	    buf ? spool_put(s, REC_START, buf, n, NULL, 0, NULL) : spool_no_memory(s);
 
 	free(buf);
 	return r;
@@ -422,7 +327,7 @@ enum queue_result spool_put_envelope(struct spool *s, struct envelope *e, const 
 	int64_t place;
 
 	if (!head)
-		return no_memory(s);
+		return spool_no_memory(s);
 	if (body)
 		e->body = 0;
 	size_t n = envelope_encode(e, head, cap);
@@ -451,7 +356,7 @@ static enum queue_result put_commit(struct spool *s)
 	struct wire_out w;
 
 	if (!buf)
-		return no_memory(s);
+		return spool_no_memory(s);
 	wire_out_init(&w, buf, cap);
 	wire_u32(&w, (uint32_t)s->n_gone);
 	for (size_t i = 0; i < s->n_gone; i++) {
@@ -479,7 +384,7 @@ static enum queue_result flush_records(struct spool *s)
 		return r;
 	struct row *rows = realloc(s->new_rows, (s->n_new_rows + 1) * sizeof(*rows));
 	if (!rows)
-		return no_memory(s);
+		return spool_no_memory(s);
 	s->new_rows = rows;
 	rows[s->n_new_rows++] = (struct row){place, s->records_n, (uint32_t)(s->records_len - 12)};
 	s->new_outbox++;
@@ -673,7 +578,7 @@ enum queue_result spool_add(struct spool *s, const struct spool_message *m)
 	snprintf(e.id, sizeof(e.id), "%s", m->id);
 	e.rcpts = calloc(m->n_rcpts, sizeof(*e.rcpts));
 	if (!e.rcpts)
-		return no_memory(s);
+		return spool_no_memory(s);
 	for (uint32_t i = 0; i < m->n_rcpts; i++)
 		e.rcpts[i] = (struct env_rcpt){.address = m->rcpts[i].address,
 					       .orcpt = m->rcpts[i].esmtp.orcpt,
@@ -737,111 +642,6 @@ uint8_t *spool_get_body(struct spool *s, void *ctx, int64_t body, size_t cap, si
 		*q = QUEUE_ERROR;
 	}
 	return data;
-}
-
-enum queue_result spool_update(struct spool *s, int64_t key, const struct spool_change *c)
-{
-	void *ctx = talloc_new(s);
-	struct record r;
-	struct envelope e;
-	bool found;
-	enum queue_result q = ctx ? spool_get_sound(s, ctx, key, &r, &e, &found) : no_memory(s);
-
-	if (q == QUEUE_OK && found) {
-		e.hold = c->hold;
-		e.next_ms = c->next_ms < 0 ? e.next_ms : c->next_ms;
-		e.life_from_ms = c->life_from_ms < 0 ? e.life_from_ms : c->life_from_ms;
-		e.route = c->route ? c->route : e.route;
-		q = spool_put_envelope(s, &e, NULL);
-	}
-	talloc_free(ctx);
-	return q;
-}
-
-enum queue_result spool_move(struct spool *s, int64_t key)
-{
-	void *ctx = talloc_new(s);
-	struct record r;
-	struct envelope e;
-	bool found;
-	size_t len;
-	enum queue_result q = ctx ? spool_get_sound(s, ctx, key, &r, &e, &found) : no_memory(s);
-
-	if (q == QUEUE_OK && found) {
-		const uint8_t *body = spool_get_body(s, ctx, e.body, SIZE_MAX, &len, true, &q);
-		bool damaged;
-		if (body)
-			q = spool_put_envelope(s, &e, body);
-		else if (q == QUEUE_ERROR)
-			q = spool_check(s, key, &damaged);
-	}
-	talloc_free(ctx);
-	return q;
-}
-
-/* --- holds, outbox ------------------------------------------------------------------------- */
-
-void spool_set_hold(struct spool *s, const char *account, const char *why)
-{
-	struct hold **p = &s->holds;
-
-	while (*p && strcmp((*p)->account, account) != 0)
-		p = &(*p)->next;
-	struct hold *old = *p, *h;
-	if (old) {
-		*p = old->next;
-		talloc_free(old);
-	}
-	if (!why)
-		return;
-	h = talloc_zero(s, struct hold);
-	if (!h || !(h->account = talloc_strdup(h, account)) || !(h->why = talloc_strdup(h, why)))
-		fatal("out of memory");
-	h->next = *p;
-	*p = h;
-}
-
-static enum queue_result change_hold(struct spool *s, const char *account, const char *why)
-{
-	struct hold *h = talloc_zero(s, struct hold);
-	size_t cap = 20 + strlen(account) + (why ? strlen(why) : 0);
-	uint8_t *buf = talloc_size(h, cap);
-	struct wire_out w;
-
-	if (!h || !buf)
-		return no_memory(s);
-	h->account = talloc_strdup(h, account);
-	h->why = why ? talloc_strdup(h, why) : NULL;
-	wire_out_init(&w, buf, cap);
-	wire_str(&w, account);
-	wire_u8(&w, why != NULL);
-	wire_str(&w, why ? why : "");
-	*s->new_holds_end = h;
-	s->new_holds_end = &h->next;
-	return h->account && (!why || h->why) ? spool_put(s, REC_HOLD, buf, w.len, NULL, 0, NULL)
-					      : no_memory(s);
-}
-
-enum queue_result spool_hold_account(struct spool *s, const char *account, const char *why)
-{
-	return change_hold(s, account, why);
-}
-
-enum queue_result spool_release_account(struct spool *s, const char *account)
-{
-	return change_hold(s, account, NULL);
-}
-
-enum queue_result spool_outbox_forget(struct spool *s, uint64_t seq)
-{
-	uint8_t buf[8];
-	struct wire_out w;
-
-	wire_out_init(&w, buf, sizeof(buf));
-	wire_u64(&w, seq);
-	if (seq > s->new_acked)
-		s->new_acked = seq;
-	return spool_put(s, REC_ACK, buf, w.len, NULL, 0, NULL);
 }
 
 /* --- opening --------------------------------------------------------------------------------- */

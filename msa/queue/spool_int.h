@@ -86,6 +86,7 @@ struct spool {
 
 /* spool.c */
 enum queue_result spool_errno(struct spool *s, const char *what);
+enum queue_result spool_no_memory(struct spool *s);
 /* Append a record to the transaction; *place when not NULL. */
 enum queue_result spool_put(struct spool *s, enum record_type type, const uint8_t *head,
 			    size_t head_len, const uint8_t *body, size_t body_len, int64_t *place);

@@ -91,6 +91,14 @@ static void add(const struct given *g)
 	assert_int_equal(spool_commit(s), QUEUE_OK);
 }
 
+/* What a settle gave to the index. */
+static void drop(struct spool_settle *t)
+{
+	free(t->dests);
+	free(t->dsn_dests);
+	t->dests = t->dsn_dests = NULL;
+}
+
 static struct spool_settle settle(uint8_t result, const char *status, bool dsn, uint32_t attempt,
 				  int64_t now)
 {
@@ -109,6 +117,7 @@ static struct spool_settle settle(uint8_t result, const char *status, bool dsn, 
 	snprintf(o.status, sizeof(o.status), "%s", status);
 	assert_int_equal(spool_begin(s), QUEUE_OK);
 	assert_int_equal(spool_settle(s, &t), QUEUE_OK);
+	drop(&t);
 	assert_int_equal(spool_commit(s), QUEUE_OK);
 	return t;
 }

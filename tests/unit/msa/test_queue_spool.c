@@ -103,6 +103,14 @@ static struct relay_rcpt rc(uint32_t idx, uint8_t result)
 	return o;
 }
 
+/* What a settle gave to the index. */
+static void drop(struct spool_settle *t)
+{
+	free(t->dests);
+	free(t->dsn_dests);
+	t->dests = t->dsn_dests = NULL;
+}
+
 static struct spool_settle settle(int64_t key, uint32_t attempt, const struct relay_rcpt *rcpts,
 				  uint32_t n, int64_t now)
 {
@@ -117,6 +125,7 @@ static struct spool_settle settle(int64_t key, uint32_t attempt, const struct re
 				 .dsn_key = 1000 + now};
 	assert_int_equal(spool_begin(s), QUEUE_OK);
 	assert_int_equal(spool_settle(s, &t), QUEUE_OK);
+	drop(&t);
 	assert_int_equal(spool_commit(s), QUEUE_OK);
 	return t;
 }
@@ -328,6 +337,7 @@ static void all_at_once(void **state)
 					 .dsn_key = 50};
 		assert_int_equal(spool_begin(s), QUEUE_OK);
 		assert_int_equal(spool_settle(s, &t), QUEUE_OK);
+		drop(&t);
 		assert_int_equal(spool_commit(s), QUEUE_OK);
 		assert_true(t.gone);
 		assert_int_equal(t.bounced, 2);
@@ -352,6 +362,7 @@ static void rollback_leaves_nothing(void **state)
 	add(1, "me@isp.example", 1);
 	assert_int_equal(spool_begin(s), QUEUE_OK);
 	assert_int_equal(spool_settle(s, &t), QUEUE_OK);
+	drop(&t);
 	spool_rollback(s);
 	assert_int_equal(messages(), 1);
 	assert_int_equal(events(), 0);
