@@ -101,6 +101,9 @@ zone() {
 	empty 300 IN TXT "nothing"
 	dane 300 IN MX 10 mx3
 	_25._tcp.mx3 300 IN TLSA 3 1 1 $(spki other)
+	exim 300 IN MX 10 mx8
+	mx8 300 IN A 127.0.1.8
+	_25._tcp.mx8 300 IN TLSA 3 1 1 $(spki other)
 	dane-bad 300 IN MX 10 mx-bad
 	mx-bad 300 IN A 127.0.1.3
 	_25._tcp.mx-bad 300 IN TLSA 3 1 1 $(spki good)
@@ -238,6 +241,54 @@ fate() { grep -E "queue (delivered|bounced|deferred) .*$1" "$DIR/msad.log"; }
 	mail_to a@late.example late
 	wait_until at 4 late
 	[ "$(fate 'reply="451 4.3.0 not now"' | wc -l)" = 2 ]
+}
+
+# Exim's package wants to be the machine's only mail server: it is unpacked, and run from there.
+exim_receives() { # on 127.0.1.8
+	local e=$DIR/exim x=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}/../exim
+	mkdir -p "$x" "$e/spool"
+	x=$(cd "$x" && pwd)
+	[ -x "$x/usr/sbin/exim4" ] ||
+		(cd "$x" && apt-get download -q exim4-daemon-light && dpkg -x exim4-daemon-light_*.deb .) > "$DIR/exim-get.log" 2>&1 || return 1
+	grep -v '^Debian-exim:' /etc/passwd > "$e/passwd"
+	grep -v '^Debian-exim:' /etc/group > "$e/group"
+	echo 'Debian-exim:x:64990:64990::/nonexistent:/usr/sbin/nologin' >> "$e/passwd"
+	echo 'Debian-exim:x:64990:' >> "$e/group"
+	cp "$DIR/tls/other.crt" "$DIR/tls/other.key" "$e/"
+	chown -R 64990:64990 "$e/spool" "$e/other.key"
+	cat > "$e/conf" <<-END
+	primary_hostname = mx3.example
+	exim_path = $x/usr/sbin/exim4
+	spool_directory = $e/spool
+	log_file_path = $e/spool/%slog
+	pid_file_path = $e/spool/pid
+	keep_environment =
+	local_interfaces = 127.0.1.8
+	daemon_smtp_ports = 25
+	tls_advertise_hosts = *
+	tls_certificate = $e/other.crt
+	tls_privatekey = $e/other.key
+	chunking_advertise_hosts = *
+	queue_only
+	acl_smtp_rcpt = rcpt
+	begin acl
+	rcpt:
+	  deny local_parts = nobody
+	    message = no such user
+	  accept
+	END
+	chmod 644 "$e/conf"
+	spawn exim unshare -m sh -ec 'mount --bind "$1/passwd" /etc/passwd; mount --bind "$1/group" /etc/group
+		exec "$2/usr/sbin/exim4" -C "$1/conf" -bdf' sh "$e" "$x"
+	wait_until in_ns nc -z 127.0.1.8 25
+}
+
+@test "Exim: TLS with DANE, PIPELINING, BDAT; a recipient it does not know" {
+	exim_receives || skip "exim4-daemon-light cannot be fetched: $(tail -n 1 "$DIR/exim-get.log")"
+	mail_to a@exim.example,nobody@exim.example exim
+	wait_until logged 'queue delivered .*via="mx8.example\[127.0.1.8\]:25 TLSv1.3 [^ ]* dane"'
+	wait_until logged 'queue bounced .*reply="550 no such user"'
+	wait_until grep -q ' K S=.* from <user01@isp.example>\| <= user01@isp.example .* K S=' "$DIR/exim/spool/mainlog"
 }
 
 @test "msad is killed while a server thinks about a message: its successor delivers the others at once, and that one once" {
