@@ -230,3 +230,9 @@ json_t *query_messages(struct query *q, const char *account, int limit, const ch
 {
 	return end(q, sql_list(begin(q), Q_MESSAGES, QS(account), QI(limit)), err);
 }
+
+json_t *query_logins(struct query *q, const char *account, int64_t since_ms, int limit,
+		     const char **err)
+{
+	return end(q, sql_list(begin(q), Q_LOGINS, QS(account), QI(since_ms), QI(limit)), err);
+}

@@ -101,5 +101,9 @@ json_t *query_audit(struct query *q, int limit, const char **err);
  * [{"t_ms","queue_id","token","src","mail_from","rcpts","rcpt_domains","size","held","message_id"}]
  */
 json_t *query_messages(struct query *q, const char *account, int limit, const char **err);
+/* Networks (/24, /48) from which somebody logged in, or tried to, as account since since_ms, those
+ * with a good login first: [{"network","ok","failed","addresses","first_ms","last_ms","mech"}] */
+json_t *query_logins(struct query *q, const char *account, int64_t since_ms, int limit,
+		     const char **err);
 
 #endif

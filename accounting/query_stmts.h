@@ -183,6 +183,10 @@
 			 "FROM subscriber s ORDER BY s.id DESC LIMIT ?1")                                                                                                                                                                                                         \
 	X(Q_AUDIT, "SELECT seq, t_ms, actor, peer, action, object, reason, detail FROM audit "                                                                                                                                                                                    \
 		   "ORDER BY seq DESC LIMIT ?1")                                                                                                                                                                                                                                  \
+	X(Q_LOGINS, "SELECT prefix_text(addr_mask(src, len), len) AS network, sum(n * ok) AS ok, sum(n * (1 - ok)) AS failed, " \
+		    "count(DISTINCT src) AS addresses, min(t_ms) AS first_ms, max(last_ms) AS last_ms, mech FROM (SELECT *, CASE WHEN " \
+		    "substr(src, 1, 12) = x'00000000000000000000FFFF' THEN 24 ELSE 48 END AS len FROM ev_login WHERE login = ?1 AND " \
+		    "t_ms >= ?2) GROUP BY network ORDER BY sum(n * ok) > 0 DESC, max(last_ms) DESC LIMIT ?3") \
 	X(Q_MESSAGES, MESSAGE_COLUMNS "WHERE account_id = (SELECT id FROM account WHERE login = "                                                                                                                                                                                 \
 				      "?1) ORDER BY t_ms DESC LIMIT ?2")
 

@@ -179,6 +179,7 @@ bats_require_minimum_version 1.5.0
 	is 0 ctl subscriber add L-2
 	is 0 ctl account add U0@L.Example --subscriber L-1
 	is 0 ctl account add u1@l.example --subscriber L-2
+	is 1 ctl account logins u1@l.example --since 2026-01-01 # nobody has
 	is 0 ctl lease add 198.51.100.0/25 --subscriber L-1 --from 2026-01-01 --to 2026-02-01
 	is 0 ctl lease add 198.51.100.0/25 --subscriber L-2 --from 2026-02-01
 	is 0 ctl who 198.51.100.7 2026-01-15

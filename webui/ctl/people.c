@@ -7,6 +7,8 @@
  */
 #include <string.h>
 
+#include "lib/clock.h"
+
 #include "webui/ctl/ask.h"
 #include "webui/ctl/nouns.h"
 #include "webui/ctl/out.h"
@@ -82,6 +84,34 @@ static int run_account_add(struct cli *c)
 	return done(c, "login", c->args[0], ask_control(c, "account.add", args, &status), &status);
 }
 
+static const struct col login_cols[] = {
+    {"NETWORK", "network", COL_TEXT}, {"OK", "ok", COL_NUM},
+    {"FAILED", "failed", COL_NUM},    {"ADDRESSES", "addresses", COL_NUM},
+    {"FIRST", "first_ms", COL_TIME},  {"LAST", "last_ms", COL_TIME},
+    {"MECHANISM", "mech", COL_TEXT},  COL_END};
+
+static int run_account_logins(struct cli *c)
+{
+	int status = EX_OK;
+	int64_t since = clock_utc_ms() - INT64_C(86400000), limit = 100;
+	const char *err = NULL;
+	struct query *q = ask_query(c, &status);
+	(void)cli_number(c, "since", &since);
+	(void)cli_number(c, "limit", &limit);
+	json_t *r =
+	    q ? ask_got(c, query_logins(q, c->args[0], since, (int)limit, &err), err, &status)
+	      : NULL;
+	if (r)
+		status = out_list(c, login_cols, r);
+	json_decref(r);
+	return status;
+}
+
+static const struct cli_opt account_logins_opts[] = {
+    {"since", CLI_TIME, "TIME", "logins since then; default a day ago", 0, 0, false},
+    {"limit", CLI_INT, "N", "at most so many networks; default 100", 1, ASK_ROWS, false},
+    {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
+};
 static const struct cli_opt account_add_opts[] = {
     {"subscriber", CLI_TEXT, "REF", "whose account it is; required", 0, 0, false},
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
@@ -90,6 +120,9 @@ static const struct cli_verb account_verbs[] = {
     {"add", "LOGIN",
      "Record that LOGIN (user@realm) is an account of a subscriber, or move it there.", NULL,
      account_add_opts, run_account_add},
+    {"logins", "LOGIN",
+     "List the networks (/24, /48) from which LOGIN has logged in, or somebody has tried to.", NULL,
+     account_logins_opts, run_account_logins},
 };
 const struct cli_noun noun_account = {"account", "the mail accounts of the customers",
 				      CLI_VERBS(account_verbs)};

@@ -402,8 +402,43 @@ static void test_lists(void **state)
 	assert_true(json_is_false(json_object_get(json_array_get(l, 0), "held")));
 	assert_string_equal(t_of(json_array_get(l, 0), "src"), "192.0.2.1");
 	json_decref(l);
+	l = ASK(query_logins(q, ALICE, 0, 10, &err));
+	assert_keys(json_array_get(l, 0), "network ok failed addresses first_ms last_ms mech");
+	json_decref(l);
 	l = ASK(query_messages(q, "nobody@x", 10, &err));
 	assert_int_equal(json_array_size(l), 0);
+	json_decref(l);
+}
+
+/* Logins of one account by network: good ones first, and nothing from before. */
+static void test_logins(void **state)
+{
+	static const struct {
+		const char *network;
+		int ok, failed, addresses;
+	} want[] = {{"2001:db8:7::/48", 1, 0, 1},
+		    {"203.0.113.0/24", 2, 1, 2},
+		    {"198.51.100.0/24", 0, 2, 1}};
+	const char *err = NULL;
+	(void)state;
+	kit_put(s, kit_login(T0, "eve@isp.example", "203.0.113.1", true));
+	kit_put(s, kit_login(T0, "eve@isp.example", "203.0.113.9", true));
+	kit_put(s, kit_login(T0 + 1, "eve@isp.example", "203.0.113.9", false));
+	kit_put(s, kit_login(T0 + 2, "eve@isp.example", "2001:db8:7:1::9", true));
+	kit_put(s, kit_login(T0 + 3, "eve@isp.example", "198.51.100.1", false));
+	kit_put(s, kit_login(T0 + 4, "eve@isp.example", "198.51.100.1", false));
+	kit_put(s, kit_login(T0 - 86400000, "eve@isp.example", "192.0.2.1", true));
+	kit_put(s, kit_login(T0, "mallory@isp.example", "192.0.2.1", true));
+	json_t *l = ASK(query_logins(q, "eve@isp.example", T0 - 3600000, 10, &err));
+	assert_int_equal(json_array_size(l), 3);
+	for (size_t i = 0; i < 3; i++) {
+		json_t *o = json_array_get(l, i);
+		assert_string_equal(t_of(o, "network"), want[i].network);
+		assert_int_equal(json_integer_value(json_object_get(o, "ok")), want[i].ok);
+		assert_int_equal(json_integer_value(json_object_get(o, "failed")), want[i].failed);
+		assert_int_equal(json_integer_value(json_object_get(o, "addresses")),
+				 want[i].addresses);
+	}
 	json_decref(l);
 }
 
@@ -465,6 +500,7 @@ int main(void)
 	    T(test_reports),
 	    T(test_who),
 	    T(test_lists),
+	    T(test_logins),
 	    T(test_beside_the_writer),
 	    T(test_without_the_writer),
 	    cmocka_unit_test(test_no_database),
