@@ -205,7 +205,7 @@ json_t *admin_list(struct limiter *l, const struct moment *now)
 static enum rl_answer test_ask(struct limiter *t, const struct limit *r, uint32_t n, uint32_t first)
 {
 	static const struct moment now = {.mono_ms = 1LL << 40, .utc_ms = 1LL << 40};
-	uint64_t hash[TEST_HASHES + 1];
+	uint64_t hash[TEST_HASHES + 1] = {0};
 	struct rl_verdict v;
 	struct limiter_outcome o;
 	struct rl_ask ask = {.account = "selftest@selftest.invalid",

@@ -128,7 +128,7 @@ void standings_tidy(struct standings *t, int64_t mono_ms, int64_t utc_ms)
 
 static struct override *over_of(const struct standing *s, const char *limit)
 {
-	for (unsigned i = 0; s && i < s->n_over; i++)
+	for (unsigned i = 0; i < s->n_over; i++)
 		if (strcmp(s->over[i].limit, limit) == 0)
 			return &s->over[i];
 	return NULL;
@@ -137,7 +137,7 @@ static struct override *over_of(const struct standing *s, const char *limit)
 const struct override *standing_override(const struct standing *s, const char *limit,
 					 int64_t utc_ms)
 {
-	const struct override *o = over_of(s, limit);
+	const struct override *o = s ? over_of(s, limit) : NULL;
 	return o && holds(&o->terms, utc_ms) ? o : NULL;
 }
 

@@ -61,7 +61,7 @@ raw_session() {
 	run swaks_submit --port 587 --tls --auth PLAIN --auth-user user04 --auth-password "$(password_of user04)" \
 		--from "$(address_of user04)" --to "friend@example.net"
 	echo "$output"
-	grep -E '^<~\* 45[0-2] 4\.7\.1' <<< "$output"
+	grep -E '^<~\* 45[0-2] 4\.7\.28' <<< "$output"
 	ctl limit show user04@isp.example --json | jq -e '.limits[] | select(.unit == "messages" and .window == "1m") | .used == 12 and .left == 0'
 	ctl limit reset user04@isp.example
 	submit user04 "friend@example.net" "limit-after-reset"
