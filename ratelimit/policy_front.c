@@ -15,6 +15,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -45,7 +46,7 @@ struct conn {
 
 struct listening {
 	struct evconnlistener *lev;
-	char *path; /* NULL: TCP */
+	char path[108]; /* "": TCP */
 };
 
 struct policy_front {
@@ -297,7 +298,7 @@ static bool listen_on(struct policy_front *f, const char *spec, char **err)
 	if (!l->lev)
 		fatal("out of memory");
 	if (strncmp(spec, "unix:", 5) == 0)
-		l->path = strdup(spec + 5);
+		snprintf(l->path, sizeof l->path, "%s", spec + 5);
 	f->n++;
 	return true;
 }
@@ -367,9 +368,8 @@ void policy_front_free(struct policy_front *f)
 		conn_free(TAILQ_FIRST(&f->conns));
 	for (size_t i = 0; i < f->n; i++) {
 		evconnlistener_free(f->at[i].lev);
-		if (f->at[i].path)
+		if (f->at[i].path[0])
 			(void)unlink(f->at[i].path);
-		free(f->at[i].path);
 	}
 	policy_charges_free(f->charges);
 	free(f->at);
