@@ -19,6 +19,8 @@ struct qop {
 	void (*done)(struct queue *q, struct qop *o);
 };
 
+#define RELAY_TLS_KINDS 7
+
 /* The relay role as its parent sees it (queue_relay.c). */
 struct relay_child {
 	struct ipc_conn *conn; /* NULL: none */
@@ -33,6 +35,7 @@ struct relay_child {
 	int respawn_ms;
 	struct event *respawn;
 	pid_t old[8]; /* to be reaped */
+	struct metric *tls[RELAY_TLS_KINDS];
 };
 
 struct queue {
@@ -109,6 +112,8 @@ void relay_set_lane(struct queue *q, struct msg *m);
 /* Ask for a message back, if it is there. */
 void relay_recall(struct queue *q, const struct msg *m);
 void relay_retry(struct queue *q);
+/* n recipients were delivered that way: struct relay_outcome's via. */
+void relay_count_tls(struct queue *q, const char *via, uint32_t n);
 void relay_tell_committed(struct queue *q);
 void relay_stop(struct queue *q);
 

@@ -64,6 +64,7 @@ static int settle_free(struct settle_op *o)
 static void count_outcomes(struct queue *q, const struct settle_op *o)
 {
 	metric_add(q->metric.delivered, o->t.delivered);
+	relay_count_tls(q, o->via, o->t.delivered);
 	metric_add(q->metric.bounced, o->t.bounced);
 	metric_add(q->metric.deferred, o->t.deferred);
 	metric_add(q->metric.notices, o->t.notified);

@@ -346,6 +346,33 @@ static void spawn(struct queue *q)
 	send_routes(q);
 }
 
+/* The last word of via; none: clear text. */
+static const struct {
+	const char *word, *label;
+} tls_kinds[RELAY_TLS_KINDS] = {
+    {"", "tls=\"none\""},	    {"unverified", "tls=\"unverified\""},
+    {"trusted", "tls=\"trusted\""}, {"encrypt", "tls=\"encrypt\""},
+    {"verify", "tls=\"verify\""},   {"dane", "tls=\"dane\""},
+    {"sts", "tls=\"sts\""},
+};
+
+static void make_tls_metrics(struct queue *q)
+{
+	for (size_t i = 0; i < RELAY_TLS_KINDS; i++)
+		q->relay.tls[i] = metric_new(
+		    METRIC_COUNTER, "sekisho_msa_queue_delivered_tls_total", tls_kinds[i].label,
+		    "Recipients delivered, by what was proven of the server.");
+}
+
+void relay_count_tls(struct queue *q, const char *via, uint32_t n)
+{
+	const char *last = strrchr(via, ' ');
+
+	for (size_t i = 0; via[0] && n && q->relay.tls[0] && i < RELAY_TLS_KINDS; i++)
+		if (strcmp(tls_kinds[i].word, last ? last + 1 : "") == 0)
+			metric_add(q->relay.tls[i], n);
+}
+
 /* Tests say an address and no routes. */
 static const struct route_table *only_route(struct queue *q, char **err)
 {
@@ -388,6 +415,7 @@ bool relay_start(struct queue *q, char **err)
 		return false;
 	for (struct msg *m = index_first(q->ix); m; m = m->next)
 		relay_set_lane(q, m);
+	make_tls_metrics(q);
 	q->relay.respawn_ms = RESPAWN_MIN_MS;
 	q->relay.respawn = event_new(q->base, -1, 0, on_respawn, q);
 	if (!q->relay.respawn)

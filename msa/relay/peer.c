@@ -472,12 +472,11 @@ static void set_policy(struct peer *c)
 	c->proves = fixed || h->mx_secure || h->dane || sts;
 	c->must_tls = t->tls >= ROUTE_TLS_ENCRYPT || h->dane || sts;
 	c->must_verify = t->tls == ROUTE_TLS_VERIFY || (h->dane && h->n_tlsa) || sts;
-	c->policy = h->dane				    ? "dane"
-		    : sts				    ? "sts"
-		    : t->tls == ROUTE_TLS_VERIFY	    ? "verify"
-		    : t->tls == ROUTE_TLS_ENCRYPT	    ? "encrypt"
-		    : d->sts && d->sts->mode == STS_TESTING ? "sts-testing"
-							    : "may";
+	c->policy = h->dane			  ? "dane"
+		    : sts			  ? "sts"
+		    : t->tls == ROUTE_TLS_VERIFY  ? "verify"
+		    : t->tls == ROUTE_TLS_ENCRYPT ? "encrypt"
+						  : "trusted";
 }
 
 static void set_client(struct peer *c)
@@ -487,7 +486,7 @@ static void set_client(struct peer *c)
 
 	client_init(&c->client, c->d->r->cfg.hostname, use);
 	c->client.must_tls = c->must_tls;
-	c->client.policy = c->policy;
+	c->client.policy = c->must_tls ? c->policy : NULL;
 	c->client.lmtp = t->lmtp && !c->d->host && !c->d->domain[0];
 	if (t->auth_user[0] && !c->d->host && !c->d->domain[0]) {
 		c->client.user = t->auth_user;
