@@ -17,7 +17,7 @@ enum queue_result spool_update(struct spool *s, int64_t key, const struct spool_
 	void *ctx = talloc_new(s);
 	struct record r;
 	struct envelope e;
-	bool found;
+	bool found = false;
 	enum queue_result q =
 	    ctx ? spool_get_sound(s, ctx, key, &r, &e, &found) : spool_no_memory(s);
 
@@ -37,7 +37,7 @@ enum queue_result spool_move(struct spool *s, int64_t key)
 	void *ctx = talloc_new(s);
 	struct record r;
 	struct envelope e;
-	bool found;
+	bool found = false;
 	size_t len;
 	enum queue_result q =
 	    ctx ? spool_get_sound(s, ctx, key, &r, &e, &found) : spool_no_memory(s);

@@ -266,7 +266,7 @@ static enum queue_result next_step(struct settle *c)
 
 static enum queue_result settle(struct settle *c)
 {
-	bool found;
+	bool found = false;
 	enum queue_result r = spool_get_sound(c->s, c, c->t->key, &c->rec, &c->e, &found);
 
 	if (r == QUEUE_OK && !found)

@@ -251,11 +251,11 @@ static json_t *sum_json(struct cli *c, struct sum *s)
 	size_t n = 0;
 	json_t *row, *rows = json_array(),
 		     **v = talloc_array(c->pool, json_t *, json_object_size(s->by_domain) + 1);
-	const char *key;
+	const char *key = NULL;
 	json_object_foreach (s->by_domain, key, row)
 		v[n++] = row;
 	if (n)
-		qsort(v, n, sizeof(*v), by_total);
+		qsort(v, n, sizeof(void *), by_total);
 	for (size_t i = 0; i < n; i++)
 		json_array_append(rows, v[i]);
 	json_decref(s->by_domain);
