@@ -310,3 +310,33 @@ ahead() { python3 -c 'import struct, sys; open(sys.argv[1], "r+b").write(struct.
 	configure ''
 	rules load
 }
+
+nfqd_says() { ctl status --json | jq ".nfqd.$1"; }
+all_judged() { # UNFILTERED-BEFORE
+	nfqd_says . > "$DIR/says"
+	jq -e ".counters.queued == .counters.judged and .unfiltered == $1" "$DIR/says"
+}
+@test "what nfqd drops in a flood is counted as judged, also when it is killed" {
+	cp "$CONF" "$DIR/conf.was"
+	sed -i 's/^\( *\)queue_count = .*/&\n\1count_rate = 1/; s/^\( *\)interval = .*/&\n\1deny_timeout = 0/' "$CONF"
+	rules load
+	end nfqd
+	start_nfqd
+	soon 10 state_is running
+	local before refused
+	before=$(nfqd_says unfiltered) refused=$(nfqd_says counters.refused)
+	for _ in $(seq 150); do segment 02; done
+	more_refused() { [ "$(nfqd_says counters.refused)" = $((refused + 150)) ]; }
+	soon 10 more_refused
+	soon 10 all_judged "$before"
+	# Most of them the rules did not see again.
+	[ "$(counter judged)" -lt $(($(counter queued) - 80)) ]
+	end nfqd KILL
+	start_nfqd
+	soon 10 state_is running
+	soon 10 all_judged "$before"
+	end nfqd
+	mv "$DIR/conf.was" "$CONF"
+	rules load
+	start_nfqd
+}
