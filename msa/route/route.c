@@ -84,7 +84,7 @@ bool route_parse_host(void *owner, const char *text, size_t len, uint16_t port,
 		len -= (size_t)(blank + 1 - text);
 		text = blank + 1;
 	}
-	if (len > 3 && strncasecmp(text, "mx:", 3) == 0) {
+	if (len >= 3 && strncasecmp(text, "mx:", 3) == 0) {
 		out->mx = true;
 		return take_name(owner, text + 3, len - 3, out, err);
 	}
