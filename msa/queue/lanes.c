@@ -100,7 +100,7 @@ static void sift(struct lane *t, size_t pos)
 static void insert(struct lane *t, struct msg *m)
 {
 	if (t->n + 1 >= t->cap)
-		t->heap = grown(t->heap, &t->cap, sizeof(*t->heap));
+		t->heap = grown(t->heap, &t->cap, sizeof(void *));
 	set(t, ++t->n, m);
 	sift(t, t->n);
 }
@@ -149,7 +149,7 @@ static void sift_time(struct lanes *l, size_t at)
 static void enter_time(struct lanes *l, struct lane *t)
 {
 	if (l->n_time + 1 >= l->time_cap)
-		l->time = grown(l->time, &l->time_cap, sizeof(*l->time));
+		l->time = grown(l->time, &l->time_cap, sizeof(void *));
 	t->place = IN_TIME;
 	set_time(l, ++l->n_time, t);
 	sift_time(l, l->n_time);
@@ -225,7 +225,7 @@ static void place(struct lanes *l, struct lane *t)
 static void grow_hash(struct lanes *l)
 {
 	size_t cap = l->hash_cap * 2;
-	struct lane **table = zalloc(cap, sizeof(*table));
+	struct lane **table = zalloc(cap, sizeof(void *));
 
 	for (size_t i = 0; i < l->hash_cap; i++)
 		for (struct lane *t = l->hash[i], *next; t; t = next) {
@@ -293,7 +293,7 @@ struct lanes *lanes_new(void)
 	struct lanes *l = zalloc(1, sizeof(*l));
 
 	l->hash_cap = 256;
-	l->hash = zalloc(l->hash_cap, sizeof(*l->hash));
+	l->hash = zalloc(l->hash_cap, sizeof(void *));
 	return l;
 }
 

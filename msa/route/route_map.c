@@ -135,7 +135,10 @@ static bool take_key(struct map_entry *e, struct word w, const char **err)
 static bool take_error(struct map_entry *e, struct word w, const char **err)
 {
 	struct word rest = w;
-	size_t n = strspn(w.s, "0123456789.");
+	size_t n = 0;
+
+	while (n < w.n && (w.s[n] == '.' || isdigit((unsigned char)w.s[n])))
+		n++;
 
 	e->act = ROUTE_ERROR;
 	e->status = "5.1.2";
