@@ -128,15 +128,15 @@ static void explain_closed(struct nfqd *d, const struct addr *src, struct explan
 		    addr_format(src, who));
 		return;
 	}
-	(void)snprintf(x->why, sizeof x->why,
-		       "no exemption covers %s, so port 25 is closed; submission on 587 "
-		       "and 465 is open%s%s",
-		       addr_format(src, who),
-		       subject == NFQ_PERHAPS
-			   ? "; in no subscriber prefix, it is closed behind interfaces of pools only"
-			   : "",
-		       x->in_kernel ? "; it was refused lately, the kernel refuses it by itself"
-				    : "");
+	(void)snprintf(
+	    x->why, sizeof x->why,
+	    "no exemption covers %s, so port 25 is closed; submission on 587 "
+	    "and 465 is open%s%s",
+	    addr_format(src, who),
+	    subject == NFQ_PERHAPS
+		? "; in no subscriber prefix, it is closed behind interfaces of pools only"
+		: "",
+	    x->in_kernel ? "; it was refused lately, the kernel refuses it by itself" : "");
 }
 
 static void explain(struct nfqd *d, const struct addr *src, const struct addr *dst,
@@ -163,7 +163,7 @@ static void explain(struct nfqd *d, const struct addr *src, const struct addr *d
 		struct verdict v = verdict_smtp(src, dst ? dst : &anywhere, p, utc);
 		/* Asked for the source alone. */
 		if (!dst && v.rule == VERDICT_UNLISTED)
-			v = (struct verdict){VERDICT_LISTED, true, false};
+			v = (struct verdict){VERDICT_LISTED, true, false, NULL};
 		explain_exempt(d, src, i, &v, x);
 	} else {
 		explain_closed(d, src, x);
@@ -300,8 +300,8 @@ static json_t *status_pools(const struct nfqd *d)
 
 /*
  * What was queued and not judged, and does not wait any more, the kernel dropped or let by: with
- * what the rules saw come back, everything that nfqd did not decide. What a crash made go round again
- * (64 packets a queue at most) was queued twice, and is counted here once.
+ * what the rules saw come back, everything that nfqd did not decide. What a crash made go round
+ * again (64 packets a queue at most) was queued twice, and is counted here once.
  */
 static uint64_t unfiltered(const struct nfqd *d)
 {

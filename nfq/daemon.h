@@ -7,12 +7,14 @@
 #define NFQ_DAEMON_H
 
 #include <event2/event.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "accounting/feed.h"
 #include "lib/proc.h"
 
+#include "nfq/alive.h"
 #include "nfq/firstlog.h"
 #include "nfq/ksync.h"
 #include "nfq/nfq_conf.h"
@@ -53,8 +55,10 @@ struct nfqd {
 	uint16_t queues[MAX_WORKERS]; /* the number of each worker's */
 	unsigned n_workers;
 	struct tally *tally; /* what they dropped themselves */
-	bool stalled;	     /* a worker does not answer what waits */
-	uint64_t stalls, upgrades_refused;
+	struct alive *alive;
+	atomic_bool stalled; /* a worker does not answer what waits */
+	atomic_uint_fast64_t stalls;
+	uint64_t upgrades_refused;
 	int wake_fd;
 	int proc_queues; /* PROCQ_PATH, opened with root's rights; -1: not
 			    there */
@@ -68,7 +72,7 @@ struct nfqd {
 	uint64_t table, applied; /* handle of the table; policy version in force in it */
 	uint32_t gen, commits;
 	uint64_t told; /* version that acctd was told of */
-	int64_t compared_ms, alive_ms, checked_steps_ms, clock_offset_ms, lines_ms;
+	int64_t compared_ms, checked_steps_ms, clock_offset_ms, lines_ms;
 	int64_t harvested_ms[HARVESTS]; /* UTC, each set */
 	int64_t harvest_ms;		/* monotonic: not before, but for the end of an interval */
 	size_t harvested;		/* sources, before the end of this interval */
@@ -141,8 +145,6 @@ void kernel_apply(struct nfqd *d, enum kernel_how how);
 void kernel_start(struct nfqd *d);
 /* Tell acctd of the version that is in force and on disk, when it was not. */
 void kernel_tell(struct nfqd *d);
-/* The kernel knows us as gone from now on. */
-void kernel_leave(struct nfqd *d);
 /* What the workers refused: into the deny sets. */
 void kernel_learn(struct nfqd *d);
 /* The kernel's counts of the interval, into stats, of at most so many sources; what is left stays
@@ -160,8 +162,8 @@ void queues_start(struct nfqd *d);
 /* The file of the queues' depths, from whoever could open it. */
 void queues_open_proc(struct nfqd *d);
 bool queues_fail_open(const struct nfqd *d, unsigned i); /* of those whose packets worker i has */
-/* Once a second: do the workers keep up? */
-void queues_look(struct nfqd *d);
+/* Once a second, by the thread of alive: do the workers keep up? arg is the struct nfqd. */
+bool queues_look(void *arg);
 /* The service manager may go on pinging. */
 bool queues_fine(void *arg);
 /* After a reload, with the ranges of before: other queues are had by becoming this program anew. */

@@ -42,6 +42,7 @@ static void look_at_classes(struct nfqd *d, struct policy *p)
 {
 	const char *unknown = "";
 	policy_set_kinds(p, nfq_conf_kind, &d->conf);
+	policy_set_limits(p, nfq_conf_limits, &d->conf);
 	for (unsigned i = 0; i < policy_classes(p); i++)
 		if (!nfq_conf_class_known(&d->conf, policy_class(p, i)))
 			unknown = policy_class(p, i);
@@ -81,6 +82,7 @@ static void apply_changes(struct nfqd *d)
 	struct changes *c = d->changes;
 	if (c->n == 0)
 		return;
+	shared_settle(d->shared, true);
 	struct policy *p = shared_write_begin(d->shared);
 	unsigned classes = policy_classes(p);
 	for (size_t i = 0; i < c->n; i++) {
@@ -152,6 +154,7 @@ void exempt_end(uint64_t version, void *arg)
 	policy_edges_start(d->staging, clock_utc_ms());
 	log_event(LOG_INFO, "-", "feed", "policy-snapshot", LI("version", version),
 		  LI("entries", policy_count(d->staging)));
+	shared_settle(d->shared, true);
 	shared_replace(d->shared, d->staging);
 	d->staging = NULL;
 	d->policy_known = true;

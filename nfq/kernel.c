@@ -21,8 +21,6 @@
 #define COMPARE_MS	60000 /* a full set is tried again this often */
 #define COMPARE_SOON_MS 10000 /* look after the sets this often when others change the ruleset */
 #define SMALL		3000  /* elements that are put in again as a whole, in one transaction */
-#define ALIVE_MS	3000
-#define BEAT_MS		1000
 #define STEP_MS		5000
 #define UNNOTED_SKEW	100 /* packets */
 #define CLOCK_JUMP_MS	1000
@@ -77,49 +75,6 @@ static void report(struct nfqd *d, const char *what, const struct nftset_result 
 		d->full = true;
 }
 
-/* --- alive ----------------------------------------------------------------------- */
-
-static void say_alive(struct nfqd *d, enum nftset_verb verb)
-{
-	static const enum nftset_id sets[] = {NFTSET_ALIVE4, NFTSET_ALIVE6};
-	struct nftset_op ops[2] = {{0}};
-	for (size_t i = 0; i < 2; i++)
-		ops[i] = (struct nftset_op){.verb = verb, .set = sets[i], .timeout_ms = ALIVE_MS};
-	const struct nftset_result r = nftset_apply(d->sets, ops, 2);
-	if (r.failed > 0 && verb != NFTSET_DELETE)
-		log_event(LOG_ERR, "-", "kernel", "alive-failed", LS("reason", strerror(r.error)),
-			  LS("hint", "the rules take nfqd for gone"));
-}
-
-/* The rules hand packets to the queues while they find the element there. */
-static void heartbeat(struct nfqd *d)
-{
-	if (!nfqd_healthy(d))
-		return;
-	d->alive_ms = clock_mono_ms();
-	say_alive(d, NFTSET_REPLACE);
-}
-
-/* A million elements take longer than the rules wait for a sign of life. */
-static void beat(struct nfqd *d)
-{
-	if (clock_mono_ms() - d->alive_ms < BEAT_MS)
-		return;
-	queues_look(d);
-	heartbeat(d);
-}
-
-static void between(void *arg)
-{
-	beat(arg);
-}
-
-void kernel_leave(struct nfqd *d)
-{
-	if (d->state != NFQD_WAITING)
-		say_alive(d, NFTSET_DELETE);
-}
-
 /* --- policy into sets ------------------------------------------------------------ */
 
 /* Which sets there are, and how many elements they have. */
@@ -129,6 +84,8 @@ static bool look(struct nfqd *d)
 	if (!ok && !d->look_failed)
 		log_event(LOG_ERR, "-", "kernel", "sets-unreadable", LS("reason", strerror(errno)),
 			  LS("hint", "is the table of this version? run sekisho-rules load"));
+	if (!ok)
+		shared_settle(d->shared, false); /* nobody knows when */
 	d->look_failed = !ok;
 	return ok;
 }
@@ -182,6 +139,7 @@ static void applied(struct nfqd *d, const struct ksync_result *r)
 {
 	report(d, "exemptions", &r->sets);
 	d->failed |= r->sets.failed > 0;
+	shared_settle(d->shared, ksync_limited_owed(d->ksync));
 	go_on_later(d);
 	/* A set that is full leaves its exemptions to the verdict path: they are in force, only
 	 * slower. */
@@ -200,6 +158,7 @@ void kernel_apply(struct nfqd *d, enum kernel_how how)
 		return;
 	if (how == KERNEL_ALL && !look(d))
 		return;
+	shared_settle(d->shared, true);
 	const struct ksync_result r = put_policy(d, how);
 	if (how != KERNEL_DIRTY)
 		d->changed += r.changed;
@@ -237,10 +196,8 @@ void kernel_start(struct nfqd *d)
 	if (!d->step_event)
 		fatal("out of memory");
 	kernel_tick(d);
-	while (d->state != NFQD_WAITING && ksync_busy(d->ksync)) {
+	while (d->state != NFQD_WAITING && ksync_busy(d->ksync))
 		step(d);
-		beat(d);
-	}
 }
 
 void kernel_tell(struct nfqd *d)
@@ -255,8 +212,9 @@ void kernel_tell(struct nfqd *d)
 /* Others' transactions since the last look. */
 static bool others_changed(struct nfqd *d)
 {
-	uint32_t gen, commits = nftset_commits(d->sets);
-	if (!nftset_generation(d->sets, &gen))
+	uint32_t gen, own = alive_commits(d->alive), commits = nftset_commits(d->sets) + own / 2;
+	/* Nothing of ours between the two, or later. */
+	if (own % 2 == 1 || !nftset_generation(d->sets, &gen) || own != alive_commits(d->alive))
 		return false;
 	bool changed = (int32_t)((gen - d->gen) - (commits - d->commits)) > 0;
 	d->gen = gen;
@@ -273,6 +231,7 @@ static bool watch_table(struct nfqd *d, bool *anew)
 	if (there == -1)
 		log_event(LOG_ERR, "-", "kernel", "unreadable", LS("reason", strerror(errno)));
 	if (there != 1) {
+		alive_tables(d->alive, false);
 		d->table = 0;
 		d->note[0] = '\0';
 		d->applied = 0;
@@ -281,8 +240,10 @@ static bool watch_table(struct nfqd *d, bool *anew)
 		return false;
 	}
 	d->table = handle;
-	if (*anew)
+	if (*anew) {
+		alive_tables(d->alive, true);
 		ksync_forget(d->ksync);
+	}
 	return true;
 }
 
@@ -401,8 +362,6 @@ void kernel_tick(struct nfqd *d)
 		return;
 	if (anew && !look(d))
 		return;
-	nftset_between(d->sets, between, d);
-	heartbeat(d);
 	watch_steps(d, mono);
 	d->others |= others_changed(d);
 	look_after_sets(d, anew, jumped, mono);

@@ -20,7 +20,8 @@
 #define EARLY_MS   1500		     /* an end that is early by less is near enough: nfqd goes on */
 #define LATE_MS	   100 /* and late by less: the end of the exemption is looked at, too */
 #define LAST_MS	   20  /* the kernel's clock is coarse: nfqd judges the last moment */
-#define SLACK	   64  /* elements that the kernel counts, but has taken out already */
+#define SUCCESSORS 8
+#define SLACK	   64 /* elements that the kernel counts, but has taken out already */
 
 const struct level ksync_levels[NFTSET_ALLOW_SETS] = {
     [NFTSET_ALLOW4_32] = {32, 25}, [NFTSET_ALLOW4_24] = {24, 8},  [NFTSET_ALLOW6_128] = {128, 112},
@@ -271,6 +272,25 @@ static void put_held(struct look *l, enum nftset_id set, const struct addr *key,
 	*h = *want;
 }
 
+/*
+ * When it ends, another one may go on with the same element. Then the element stays: were it put in
+ * again at that moment, packets would meanwhile meet a wider exemption, of another class.
+ */
+static int64_t last_end(const struct look *l, enum nftset_id set, const struct addr *key,
+			const struct policy_item *i)
+{
+	for (unsigned n = 0; n < SUCCESSORS && i->expires_ms != 0; n++) {
+		const struct policy_item *next =
+		    policy_find(l->policy, key, ksync_levels[set].lo, ksync_levels[set].len,
+				i->expires_ms, NULL);
+		if (!next || next->class != i->class ||
+		    (i->class != POLICY_CLASS_FULL && next->len != i->len))
+			break;
+		i = next;
+	}
+	return i->expires_ms;
+}
+
 bool ksync_wanted(struct look *l, enum nftset_id set, const struct addr *key, struct held *want)
 {
 	/* No loose prefix: when that goes, nobody would look for the elements it had a part in. */
@@ -278,8 +298,8 @@ bool ksync_wanted(struct look *l, enum nftset_id set, const struct addr *key, st
 						  ksync_levels[set].len, l->utc_ms, NULL);
 	if (!i)
 		return false;
-	*want =
-	    (struct held){(uint64_t)i->expires_ms & 0xffffffffffffu, l->class_of[i->class], i->len};
+	*want = (struct held){(uint64_t)last_end(l, set, key, i) & 0xffffffffffffu,
+			      l->class_of[i->class], i->len};
 	return chained(l, set, want);
 }
 

@@ -62,6 +62,8 @@ struct ksync_result ksync_refill(struct ksync *k, struct nftset *n, const struct
 struct ksync_result ksync_step(struct ksync *k, struct nftset *n, const struct policy *policy,
 			       int64_t utc_ms);
 bool ksync_busy(const struct ksync *k);
+/* May limited exemptions be missing that will be put in? */
+bool ksync_limited_owed(const struct ksync *k);
 /* Are there changes that ksync_flush() left? */
 bool ksync_behind(const struct ksync *k);
 /* The tables are new ones: the kernel holds nothing. */

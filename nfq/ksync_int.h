@@ -51,7 +51,7 @@ struct ksync_walk {
 		KSYNC_IDLE,
 		KSYNC_TAKE_OUT, /* elements that should not be; first: there may be no room */
 		KSYNC_PAIRS,	/* listed pairs, the same */
-		KSYNC_LIMITED,	/* what should be: limited classes, since nfqd does not meter */
+		KSYNC_LIMITED,	/* what should be: limited classes, that wait for it */
 		KSYNC_FULL,
 		KSYNC_LOOSE,
 	} phase;

@@ -245,6 +245,11 @@ bool ksync_busy(const struct ksync *k)
 	return k->walk.phase != KSYNC_IDLE || ksync_behind(k);
 }
 
+bool ksync_limited_owed(const struct ksync *k)
+{
+	return ksync_behind(k) || (k->walk.phase != KSYNC_IDLE && k->walk.phase <= KSYNC_LIMITED);
+}
+
 bool ksync_behind(const struct ksync *k)
 {
 	return amap_count(k->later.m) > 0 || amap_count(k->later_prefixes.m) > 0;

@@ -26,6 +26,7 @@ struct nfq_pool {
 /* Of class NAME { }, the same. */
 struct nfq_class {
 	char *name;
+	int64_t rate, burst, destinations;
 	bool listed;
 };
 
@@ -45,6 +46,7 @@ struct nfq_conf {
 	int fail, reaction; /* 0 closed, 1 open; of those in no pool */
 	int64_t count_rate; /* packets a second that the rules count by source */
 	int64_t delegated;
+	int64_t throttle_rate, throttle_burst;
 	struct conf_items classes, pools;
 };
 
@@ -70,6 +72,8 @@ struct nfq_ranges {
 struct nfq_ranges nfq_conf_ranges(const struct nfq_conf *c);
 /* What a class means; arg is the struct nfq_conf. One that is not configured is like throttled. */
 enum policy_kind nfq_conf_kind(const char *class, void *arg);
+/* And how much of it; arg the same. */
+void nfq_conf_limits(const char *class, struct policy_limits *out, void *arg);
 bool nfq_conf_class_known(const struct nfq_conf *c, const char *class);
 /* How lines are told apart, with the interfaces that there are now; talloc'd under ctx. */
 struct verdict_lines *nfq_conf_lines(void *ctx, const struct nfq_conf *c);

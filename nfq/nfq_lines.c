@@ -36,6 +36,17 @@ enum policy_kind nfq_conf_kind(const char *class, void *arg)
 	return listed ? POLICY_KIND_LISTED : POLICY_KIND_LIMITED;
 }
 
+void nfq_conf_limits(const char *class, struct policy_limits *out, void *arg)
+{
+	const struct nfq_conf *c = arg;
+	const struct nfq_class *k = find_class(c, class);
+	if (!k && nfq_conf_kind(class, arg) == POLICY_KIND_LISTED)
+		return;
+	int64_t rate = k ? k->rate : c->throttle_rate, burst = k ? k->burst : c->throttle_burst;
+	*out = (struct policy_limits){(uint32_t)rate, (uint32_t)(burst ? burst : 2 * rate),
+				      k ? (uint32_t)k->destinations : 0};
+}
+
 /* --- lines ----------------------------------------------------------------------- */
 
 bool nfq_conf_lines_vary(const struct nfq_conf *c)

@@ -234,7 +234,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	queues_look(arg);
 	kernel_tick(arg);
 	harvest_soon(arg);
 	exempt_watch_edges(arg);
@@ -283,9 +282,11 @@ static void on_reload(void *arg)
 		talloc_free(ctx);
 	} else {
 		const struct nfq_ranges was = nfq_conf_ranges(&d->conf);
+		alive_pause(d->alive);
 		talloc_free(d->conf_ctx);
 		d->conf_ctx = ctx;
 		d->conf = fresh;
+		alive_resume(d->alive);
 		set_rates(d);
 		set_interval(d, 0);
 		lines_reload(d);
@@ -336,6 +337,9 @@ static void start_workers(struct nfqd *d)
 	 * queue's holder. */
 	d->sets = nftset_open(err);
 	if (!d->sets)
+		fatal("%s", err);
+	d->alive = alive_start(queues_look, d, err);
+	if (!d->alive)
 		fatal("%s", err);
 }
 
@@ -403,7 +407,7 @@ const char *nfqd_shown_state(const struct nfqd *d)
 static void stop(struct nfqd *d)
 {
 	/* The queues first: from here on the ruleset decides. */
-	kernel_leave(d);
+	alive_stop(d->alive);
 	for (unsigned i = 0; i < d->n_workers; i++)
 		worker_stop(d->workers[i]);
 	d->n_workers = 0;

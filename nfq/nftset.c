@@ -253,21 +253,6 @@ static void commit_some(struct nftset *n, struct nftset_op *ops, size_t count,
 	}
 }
 
-void nftset_between(struct nftset *n, void (*fn)(void *arg), void *arg)
-{
-	n->between = fn;
-	n->between_arg = arg;
-}
-
-static void between(struct nftset *n)
-{
-	void (*fn)(void *arg) = n->between;
-	n->between = NULL; /* not within itself */
-	if (fn)
-		fn(n->between_arg);
-	n->between = fn;
-}
-
 struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops, size_t count)
 {
 	struct nftset_result r = {0};
@@ -277,7 +262,6 @@ struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops,
 		size_t now = count - at < NFTSET_CHUNK ? count - at : NFTSET_CHUNK;
 		memcpy(some, ops + at, now * sizeof *some);
 		commit_some(n, some, now, &r);
-		between(n);
 	}
 	return r;
 }

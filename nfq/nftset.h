@@ -98,6 +98,8 @@ int nftset_table(struct nftset *n, uint64_t *handle);
  */
 bool nftset_look(struct nftset *n);
 bool nftset_present(const struct nftset *n, enum nftset_id id);
+/* Instead of a look: take it to be there. */
+void nftset_assume(struct nftset *n, enum nftset_id id);
 /* Elements at the last look, NFTSET_COUNT_UNKNOWN when this kernel does not tell. */
 size_t nftset_elements(const struct nftset *n, enum nftset_id id);
 bool nftset_has_chain(const struct nftset *n, bool is6, const char *chain);
@@ -118,11 +120,6 @@ int nftset_steps(struct nftset *n);
  * and "": there is nothing.
  */
 bool nftset_note(struct nftset *n, char note[static NFTSET_NOTE]);
-
-/* fn is called between the transactions of a long nftset_apply(); it may call nftset_apply()
- * itself.
- */
-void nftset_between(struct nftset *n, void (*fn)(void *arg), void *arg);
 
 /* Deleting what is not there, and adding what is, are no failures. */
 struct nftset_result nftset_apply(struct nftset *n, const struct nftset_op *ops, size_t count);

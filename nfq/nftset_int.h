@@ -53,8 +53,6 @@ struct nftset {
 	bool only_delete;	    /* it is not */
 	bool no_room[NFTSET_COUNT]; /* found out in the nftset_apply() that runs */
 	struct nftset_found look;
-	void (*between)(void *arg);
-	void *between_arg;
 	uint8_t send[SEND_BYTES];
 	uint8_t receive[RECEIVE_BYTES];
 };

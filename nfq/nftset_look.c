@@ -165,6 +165,11 @@ bool nftset_present(const struct nftset *n, enum nftset_id id)
 	return n->look.present[id];
 }
 
+void nftset_assume(struct nftset *n, enum nftset_id id)
+{
+	n->look.present[id] = true;
+}
+
 size_t nftset_elements(const struct nftset *n, enum nftset_id id)
 {
 	return n->look.elements[id];

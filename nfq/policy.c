@@ -64,6 +64,9 @@ struct policy {
 	enum policy_kind kinds[POLICY_CLASSES];
 	enum policy_kind (*kind)(const char *name, void *arg);
 	void *kind_arg;
+	struct policy_limits limits[POLICY_CLASSES];
+	void (*ask_limits)(const char *name, struct policy_limits *out, void *arg);
+	void *limits_arg;
 };
 
 /* --- classes --------------------------------------------------------------------- */
@@ -73,6 +76,13 @@ static enum policy_kind ask_kind(const struct policy *p, unsigned i)
 	if (i == POLICY_CLASS_FULL)
 		return POLICY_KIND_FULL;
 	return p->kind ? p->kind(p->classes[i], p->kind_arg) : POLICY_KIND_LIMITED;
+}
+
+static void ask_limits(struct policy *p, unsigned i)
+{
+	p->limits[i] = (struct policy_limits){0};
+	if (i != POLICY_CLASS_FULL && p->ask_limits)
+		p->ask_limits(p->classes[i], &p->limits[i], p->limits_arg);
 }
 
 static uint8_t class_index(struct policy *p, const char *name)
@@ -85,6 +95,7 @@ static uint8_t class_index(struct policy *p, const char *name)
 	if (i == p->n_classes) {
 		(void)snprintf(p->classes[i], POLICY_CLASS, "%s", name);
 		p->kinds[i] = ask_kind(p, i);
+		ask_limits(p, i);
 		p->n_classes++;
 	}
 	return (uint8_t)i;
@@ -97,6 +108,22 @@ void policy_set_kinds(struct policy *p, enum policy_kind (*kind)(const char *nam
 	p->kind_arg = arg;
 	for (unsigned i = 0; i < p->n_classes; i++)
 		p->kinds[i] = ask_kind(p, i);
+}
+
+void policy_set_limits(struct policy *p,
+		       void (*limits)(const char *name, struct policy_limits *out, void *arg),
+		       void *arg)
+{
+	p->ask_limits = limits;
+	p->limits_arg = arg;
+	for (unsigned i = 0; i < p->n_classes; i++)
+		ask_limits(p, i);
+}
+
+const struct policy_limits *policy_limits(const struct policy *p, const struct policy_item *i)
+{
+	const struct policy_limits *l = &p->limits[i->class];
+	return l->rate > 0 || l->destinations > 0 ? l : NULL;
 }
 
 unsigned policy_classes(const struct policy *p)

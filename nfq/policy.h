@@ -62,6 +62,17 @@ bool policy_remove(struct policy *p, const struct policy_entry *e);
 #define POLICY_CLASSES 64
 void policy_set_kinds(struct policy *p, enum policy_kind (*kind)(const char *name, void *arg),
 		      void *arg);
+/* What a class limits for each line; 0: it does not. */
+struct policy_limits {
+	uint32_t rate, burst;  /* new connections a minute, and how many at once */
+	uint32_t destinations; /* distinct ones an hour */
+};
+/* limits() is asked as kind() is; until it is set, nothing is limited. */
+void policy_set_limits(struct policy *p,
+		       void (*limits)(const char *name, struct policy_limits *out, void *arg),
+		       void *arg);
+/* NULL: the class has none of these. */
+const struct policy_limits *policy_limits(const struct policy *p, const struct policy_item *i);
 unsigned policy_classes(const struct policy *p);
 const char *policy_class(const struct policy *p, unsigned index);
 enum policy_kind policy_kind(const struct policy *p, const struct policy_item *i);

@@ -101,8 +101,9 @@ bool queues_fail_open(const struct nfqd *d, unsigned i)
 
 /* --- do they keep up? ------------------------------------------------------------ */
 
-void queues_look(struct nfqd *d)
+bool queues_look(void *arg)
 {
+	struct nfqd *d = arg;
 	int64_t mono = clock_mono_ms();
 	bool stalled = false;
 	for (unsigned i = 0; i < d->n_workers; i++) {
@@ -117,13 +118,13 @@ void queues_look(struct nfqd *d)
 			  LI("queue", d->queues[i]), LI("waiting", worker_waiting(d->workers[i])));
 	}
 	d->stalled = stalled;
+	return !stalled;
 }
 
 bool queues_fine(void *arg)
 {
 	struct nfqd *d = arg;
-	queues_look(d);
-	return nfqd_healthy(d);
+	return nfqd_healthy(d) && alive_works(d->alive);
 }
 
 /* --- upgrade --------------------------------------------------------------------- */
@@ -174,6 +175,7 @@ static void upgrade(const char *why_not, void *arg)
 	log_event(LOG_NOTICE, "-", "process", "upgrading", LS("file", proc_own_file()));
 	proc_reloading();
 	nfqd_save(d);
+	alive_pause(d->alive);
 	/* From here on packets wait. */
 	unsigned n = release(d, fds, names);
 	if (d->proc_queues >= 0)
@@ -183,6 +185,7 @@ static void upgrade(const char *why_not, void *arg)
 	log_event(LOG_ERR, "-", "process", "upgrade-failed", LS("file", proc_own_file()),
 		  LS("reason", strerror(errno)), LS("hint", "this one goes on as before"));
 	go_on(d, fds, n);
+	alive_resume(d->alive);
 	nfqd_resume(d);
 	proc_ready(nfqd_shown_state(d));
 }

@@ -2,8 +2,7 @@
  * verdict - see verdict.h.
  *
  * Trusted with: the decision. What is not known to be allowed is refused. Diagnostics: the rule.
- * Known gaps: the limits of a class are metered by the kernel alone; what is judged here passes
- * without.
+ * Known gaps: none. The limits of a class are metered elsewhere (meter.h).
  */
 #include "nfq/verdict.h"
 
@@ -14,17 +13,19 @@ struct verdict verdict_smtp(const struct addr *src, const struct addr *dst,
 {
 	const struct policy_item *i = policy_match(policy, src, now_utc_ms);
 	if (!i)
-		return (struct verdict){VERDICT_CLOSED, false, true};
+		return (struct verdict){VERDICT_CLOSED, false, true, NULL};
+	const struct policy_item *limited = policy_limits(policy, i) ? i : NULL;
 	switch (policy_kind(policy, i)) {
 	case POLICY_KIND_FULL:
-		return (struct verdict){VERDICT_EXEMPT, true, false};
+		return (struct verdict){VERDICT_EXEMPT, true, false, NULL};
 	case POLICY_KIND_LIMITED:
-		return (struct verdict){VERDICT_THROTTLED, true, false};
+		return (struct verdict){VERDICT_THROTTLED, true, false, limited};
 	case POLICY_KIND_LISTED:
 		break;
 	}
 	bool listed = policy_listed(i, dst);
-	return (struct verdict){listed ? VERDICT_LISTED : VERDICT_UNLISTED, listed, false};
+	return (struct verdict){listed ? VERDICT_LISTED : VERDICT_UNLISTED, listed, false,
+				listed ? limited : NULL};
 }
 
 struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy,
@@ -34,20 +35,21 @@ struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy
 	case PKT_TCP:
 		if (pkt->dport == SMTP_PORT)
 			return verdict_smtp(&pkt->src, &pkt->dst, policy, now_utc_ms);
-		return (struct verdict){VERDICT_OTHER, true, false};
+		return (struct verdict){VERDICT_OTHER, true, false, NULL};
 	case PKT_FRAGMENT:
 	case PKT_OTHER:
-		return (struct verdict){VERDICT_OTHER, true, false};
+		return (struct verdict){VERDICT_OTHER, true, false, NULL};
 	case PKT_BAD:
 		break;
 	}
-	return (struct verdict){VERDICT_MALFORMED, false, false};
+	return (struct verdict){VERDICT_MALFORMED, false, false, NULL};
 }
 
 const char *verdict_rule_name(enum verdict_rule r)
 {
-	static const char *const names[VERDICT_RULES] = {
-	    "exempt", "throttled", "listed", "unlisted", "closed", "other", "malformed"};
+	static const char *const names[VERDICT_RULES] = {"exempt",    "throttled",  "listed",
+							 "unlisted",  "closed",	    "other",
+							 "malformed", "over-limit", "not-yet"};
 	return names[r];
 }
 

@@ -16,12 +16,14 @@
 /* Why; verdict_rule_name() is what people see in nfq.explain and in metrics. */
 enum verdict_rule {
 	VERDICT_EXEMPT,	   /* the source is exempt */
-	VERDICT_THROTTLED, /* exempt, with limited connections: the kernel meters them */
+	VERDICT_THROTTLED, /* exempt, with limited connections */
 	VERDICT_LISTED,	   /* exempt for listed destinations, and this is one */
 	VERDICT_UNLISTED,  /* exempt for listed destinations, and this is none */
 	VERDICT_CLOSED,	   /* port 25, and not exempt */
 	VERDICT_OTHER,	   /* not TCP port 25 after all */
 	VERDICT_MALFORMED, /* does not parse */
+	VERDICT_OVER,	   /* a new connection above the limits of the exemption */
+	VERDICT_NOT_YET,   /* the same, before the kernel has the exemption: to be tried again */
 	VERDICT_RULES
 };
 
@@ -29,6 +31,7 @@ struct verdict {
 	enum verdict_rule rule;
 	bool allow;
 	bool learn; /* the kernel may refuse this source by itself for a while */
+	const struct policy_item *limited; /* allowed, when it begins no connection too many */
 };
 
 struct verdict verdict_decide(const struct pkt *pkt, const struct policy *policy,
@@ -50,12 +53,12 @@ struct verdict_lines {
 	struct verdict_pool {
 		struct prefix prefix;
 		uint8_t delegated;
-	} *pools; /* of IPv6, longest prefix first */
+	} * pools; /* of IPv6, longest prefix first */
 	size_t n_pools;
 	struct verdict_interface {
 		uint32_t index;
 		uint8_t delegated;
-	} *interfaces; /* by index; those of pools that delegate otherwise than `delegated` */
+	} * interfaces; /* by index; those of pools that delegate otherwise than `delegated` */
 	size_t n_interfaces;
 };
 

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -24,6 +25,8 @@
 #include "lib/proc.h"
 
 #include "nfq/pkt.h"
+#include "nfq/ksync.h"
+#include "nfq/meter.h"
 #include "nfq/worker.h"
 
 #define GATE_BURST_S 10		/* as the gate of the rules */
@@ -42,7 +45,9 @@ struct shared {
 	struct marks marks;
 	int wake_fd;
 	atomic_int_fast64_t gate; /* refusals a second that walk the rules once more */
-	atomic_uint agains;	  /* lines a second that are told because they came again */
+	struct meter *meter;
+	atomic_bool settling;
+	atomic_uint agains; /* lines a second that are told because they came again */
 	/* Lines refused lately: hash and second of each, the last one of its place. */
 	uint64_t seed;
 	atomic_uint_fast32_t tick;
@@ -64,11 +69,11 @@ struct worker {
 	atomic_bool ended, stop;
 	atomic_uint_fast64_t by_rule[VERDICT_RULES], packets, verdict_errors, unreadable,
 	    learned_lost, batches;
-	/* the main thread's */
+	/* whose who looks */
 	uint64_t seen_batches;
 	int64_t moved_ms; /* monotonic: when it was last seen to move, or nothing to wait */
-	uint32_t waiting, drops;
-	bool stalled;
+	atomic_uint_least32_t waiting, drops;
+	atomic_bool stalled;
 	atomic_uint head, tail; /* written by the thread; by the main thread */
 	struct worker_refused ring[RING];
 };
@@ -97,6 +102,8 @@ struct shared *shared_new(struct policy *policy, const struct marks *marks, int 
 	s->marks = *marks;
 	s->wake_fd = wake_fd;
 	s->gate = INT32_MAX;
+	s->meter = meter_new();
+	s->settling = true;
 	return s;
 }
 
@@ -104,6 +111,7 @@ void shared_free(struct shared *s)
 {
 	policy_free(s->policy);
 	talloc_free(s->lines);
+	meter_free(s->meter);
 	(void)pthread_rwlock_destroy(&s->lock);
 	free(s);
 }
@@ -112,6 +120,11 @@ void shared_set_rates(struct shared *s, int64_t gate, unsigned learn)
 {
 	atomic_store_explicit(&s->gate, gate, memory_order_relaxed);
 	atomic_store_explicit(&s->agains, learn, memory_order_relaxed);
+}
+
+void shared_settle(struct shared *s, bool settling)
+{
+	atomic_store_explicit(&s->settling, settling, memory_order_relaxed);
 }
 
 const struct policy *shared_policy(const struct shared *s)
@@ -251,15 +264,36 @@ static void open_gate(struct worker *w)
 		w->gate_left = rate * GATE_BURST_S * 1000;
 }
 
+/* Without an answer: it comes again in a second. */
+static void drop(struct worker *w, struct nlq *q, const struct nlq_packet *p)
+{
+	w->dropped++;
+	nlq_drop(q, p->id);
+}
+
 static void refuse(struct worker *w, struct nlq *q, const struct nlq_packet *p)
 {
 	if (w->gate_left >= 1000) {
 		w->gate_left -= 1000;
 		nlq_verdict(q, p->id, verdict_mark(&w->shared->marks, p->mark, false));
 	} else {
-		w->dropped++;
-		nlq_drop(q, p->id);
+		drop(w, q, p);
 	}
+}
+
+static struct verdict limit(struct worker *w, const struct pkt *p, const struct verdict *v)
+{
+	const struct policy_item *i = v->limited;
+	if (!i || (p->flags & (PKT_SYN | PKT_ACK)) != PKT_SYN)
+		return *v;
+	const struct prefix covers = policy_prefix(i);
+	if (atomic_load_explicit(&w->shared->settling, memory_order_relaxed) &&
+	    ksync_elements(&covers) > 0)
+		return (struct verdict){VERDICT_NOT_YET, false, false, NULL};
+	if (meter_take(w->shared->meter, i->id, &p->dst, policy_limits(w->shared->policy, i),
+		       w->gate_ms))
+		return *v;
+	return (struct verdict){VERDICT_OVER, false, false, NULL};
 }
 
 static void judge(struct nlq *q, const struct nlq_packet *p, void *arg)
@@ -267,9 +301,13 @@ static void judge(struct nlq *q, const struct nlq_packet *p, void *arg)
 	struct worker *w = arg;
 	struct pkt pkt;
 	pkt_parse(p->data, p->len, p->total, &pkt);
-	const struct verdict v = verdict_decide(&pkt, w->shared->policy, w->now_ms);
+	struct verdict v = verdict_decide(&pkt, w->shared->policy, w->now_ms);
+	if (v.limited)
+		v = limit(w, &pkt, &v);
 	if (v.allow)
 		nlq_verdict(q, p->id, verdict_mark(&w->shared->marks, p->mark, true));
+	else if (v.rule == VERDICT_NOT_YET)
+		drop(w, q, p);
 	else
 		refuse(w, q, p);
 	w->rules[v.rule]++;
@@ -332,6 +370,13 @@ static void pin(pthread_t thread, unsigned cpu)
 	(void)pthread_setaffinity_np(thread, sizeof set, &set);
 }
 
+static void name_thread(pthread_t thread, unsigned queue)
+{
+	char name[16];
+	(void)snprintf(name, sizeof name, "queue-%u", queue);
+	(void)pthread_setname_np(thread, name);
+}
+
 /* What waits in a queue taken over is judged here and now, before there is a thread. */
 static bool open_queue(struct worker *w, const struct worker_place *p, char err[static 256])
 {
@@ -361,6 +406,7 @@ struct worker *worker_start(struct shared *s, const struct worker_place *place,
 	if (errno != 0)
 		fatal_errno("cannot start a thread");
 	pin(w->thread, place->cpu);
+	name_thread(w->thread, place->queue);
 	return w;
 }
 
@@ -402,8 +448,11 @@ bool worker_alive(const struct worker *w)
 void worker_look(struct worker *w, int64_t mono_ms, int64_t stall_ms)
 {
 	uint64_t batches = atomic_load_explicit(&w->batches, memory_order_relaxed);
-	bool known = nlq_waiting(w->q, &w->waiting, &w->drops);
-	if (!known || w->waiting == 0 || batches != w->seen_batches)
+	uint32_t waiting = w->waiting, drops = w->drops;
+	bool known = nlq_waiting(w->q, &waiting, &drops);
+	w->waiting = waiting;
+	w->drops = drops;
+	if (!known || waiting == 0 || batches != w->seen_batches)
 		w->moved_ms = mono_ms;
 	w->seen_batches = batches;
 	w->stalled = mono_ms - w->moved_ms >= stall_ms;

@@ -38,6 +38,11 @@ struct policy *shared_write_begin(struct shared *s);
 /* The same without waiting, for what no other thread looks at: the edges. */
 struct policy *shared_policy_edges(struct shared *s);
 void shared_write_end(struct shared *s);
+/*
+ * The kernel is about to get limited exemptions that it does not have: until it has them, their new
+ * connections are dropped, to be tried again. It is so to begin with.
+ */
+void shared_settle(struct shared *s, bool settling);
 /* Another way to know lines by. Takes lines (talloc'd, arrays under it); the old one is freed. */
 void shared_set_lines(struct shared *s, struct verdict_lines *lines);
 /* For the main thread, as shared_policy(). */
@@ -92,7 +97,7 @@ struct worker_counts worker_counts(const struct worker *w);
 bool worker_alive(const struct worker *w);
 
 /*
- * Does it keep up? From the main thread, at least once a second: packets that wait while nothing is
+ * Does it keep up? From one thread, at least once a second: packets that wait while nothing is
  * answered for stall_ms are a stall. worker_healthy() is what the last look found.
  */
 void worker_look(struct worker *w, int64_t mono_ms, int64_t stall_ms);

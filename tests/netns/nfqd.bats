@@ -49,6 +49,13 @@ streamed() { in_net nft -j list counter inet streams "$1" | jq '.nftables[] | se
 all_there() { [ "$(streamed exempt)" = "$SENT" ]; }
 flowing() { [ "$(streamed exempt)" -gt $((${1:-0} + 50)) ]; }
 drops() { ctl status --json | jq '[.nfqd.queues[] | .dropped + .user_dropped] | add'; }
+believed() { in_gw nft get element "$1" sekisho alive '{ tcp }' > /dev/null; }
+threads() { grep -l "^$2" /proc/"$1"/task/*/comm | cut -d/ -f5; } # PID NAME
+hold() { # TID, until $DIR/held is gone
+	: > "$DIR/held"
+	python3 "$BATS_TEST_DIRNAME/nfqd_hold.py" "$1" "$DIR/held" > "$DIR/hold.$1" 3>&- &
+	soon 5 grep -q held "$DIR/hold.$1"
+}
 log_has() { grep -q -- "$1" "$DIR/log.nfqd"; }
 log_count() { [ "$(grep -c -- "$1" "$DIR/log.nfqd")" -ge "$2" ]; }
 
@@ -160,16 +167,44 @@ child() { awk '$1 == "started" { p = $2 } END { print p }' "$DIR/manager"; }
 	soon 10 state_is running
 }
 
+@test "a main thread held for six seconds is not taken for gone; a worker that hangs is" {
+	NFQ_LINES="deny_timeout = 0s" configure ""
+	pid=$(cat "$DIR/pid.nfqd")
+	stream_start 200
+	soon 10 flowing
+	hold "$pid"
+	end=$((SECONDS + 7))
+	while [ "$SECONDS" -lt "$end" ]; do
+		believed ip
+		believed ip6
+	done
+	stream_stop
+	soon 10 all_there
+	rm "$DIR/held"
+	[ "$(streamed leaked)" = 0 ]
+	soon 10 state_is running
+	end nfqd
+	NFQ_LINES=$'deny_timeout = 0s\nstall = 1s' configure ""
+	start_nfqd
+	soon 10 state_is running
+	for tid in $(threads "$(cat "$DIR/pid.nfqd")" queue-); do hold "$tid"; done
+	in_sub python3 "$BATS_TEST_DIRNAME/enforce_send.py" sources 10.1.0.0 100 $NET4
+	not_believed() { ! believed ip && ! believed ip6; }
+	soon 15 not_believed
+	rm "$DIR/held"
+	soon 10 believed ip
+	soon 10 state_is running
+	end nfqd
+	NFQ_LINES="deny_timeout = 0s" configure ""
+	start_nfqd
+	soon 10 state_is running
+}
+
 @test "a worker that hangs is a stall: said, counted, and the service manager hears no more" {
 	rm -f "$DIR/manager"
 	NFQ_LINES=$'deny_timeout = 0s\nstall = 1s' configure ""
 	managed
-	# The second queue's thread; packets go to both, or to that of the sender's CPU.
-	for tid in $(ls "/proc/$(child)/task" | sed 1d); do
-		: > "$DIR/held"
-		python3 "$BATS_TEST_DIRNAME/nfqd_hold.py" "$tid" "$DIR/held" > "$DIR/hold.$tid" 3>&- &
-		soon 5 grep -q held "$DIR/hold.$tid"
-	done
+	for tid in $(threads "$(child)" queue-); do hold "$tid"; done
 	in_sub python3 "$BATS_TEST_DIRNAME/enforce_send.py" sources 10.1.0.0 100 $NET4
 	soon 10 log_has 'queue stalled queue='
 	soon 5 state_is stalled
@@ -256,4 +291,56 @@ zombies() { ctl incident list --json | jq '[.[] | select(.detector == "zombie")]
 	configure ''
 	start_nfqd
 	soon 10 state_is running
+}
+
+# Class throttled: one connection a minute, two at once.
+limited_lines() { # FIRST COUNT
+	python3 -c "import ipaddress; a = int(ipaddress.ip_address('$1')); print('prefix,class'); [print(f'{ipaddress.ip_address(a + n)},throttled') for n in range($2)]"
+}
+limited_begin() { # SOURCE DESTINATION RATE
+	in_net nft reset counters table inet limited > /dev/null
+	: > "$DIR/streaming"
+	in_sub python3 "$BATS_TEST_DIRNAME/nfqd_stream.py" line "$3" "$DIR/streaming" "$1" "$2" > "$DIR/sent" 3>&- &
+}
+limited_end() {
+	rm -f "$DIR/streaming"
+	soon 10 test -s "$DIR/sent"
+}
+limited_came() { in_net nft -j list counter inet limited "$1" | jq '.nftables[] | select(.counter) | .counter.packets'; }
+
+@test "a limited line is no freer while the sets are filled, nor where they cannot hold it" {
+	in_net nft -f - <<-'N'
+	table inet limited {
+		counter v4 { }
+		counter v6 { }
+		chain in {
+			type filter hook prerouting priority -495; policy accept;
+			tcp dport 25 ip saddr 10.8.0.0/15 counter name v4 drop
+			tcp dport 25 ip6 saddr 2001:db8:9:0:1::/80 counter name v6 drop
+		}
+	}
+	N
+	limited_lines 10.8.0.0 30000 > "$DIR/limited.csv"
+	echo 10.9.9.9,throttled >> "$DIR/limited.csv"
+	ctl exempt import "$DIR/limited.csv"
+	soon 30 in_gw nft get element ip sekisho class_32 '{ 10.9.9.9 }'
+	soon 10 state_is running
+	limited_begin 10.9.9.9 $NET4 1000
+	some() { [ "$(limited_came v4)" -ge 2 ]; }
+	soon 10 some
+	for n in 1 2 3; do
+		end nfqd KILL
+		start_nfqd
+		soon 20 state_is running
+	done
+	limited_end
+	echo "sent $(cat "$DIR/sent"), came $(limited_came v4)"
+	[ "$(limited_came v4)" -le 3 ]
+	# A prefix that is no element of any set.
+	ctl exempt add 2001:db8:9:0:1::/96 --class throttled
+	limited_begin 2001:db8:9:0:1::1+50 $NET6 1000
+	some6() { [ "$(limited_came v6)" -ge 2 ] && ctl status --json | jq -e '.nfqd.verdicts["over-limit"] > 100'; }
+	soon 10 some6
+	limited_end
+	[ "$(limited_came v6)" -le 3 ]
 }

@@ -3,6 +3,7 @@
 
   stream RATE FILE DST4 DST6    RATE a second, in turn from 10.0.0.0/8 and 2001:db8:9::/96, each from another
                                 address, until FILE is gone; prints how many of each were sent
+  line RATE FILE SRC DST        RATE a second from one address, or from N of them with SRC+N, until FILE is gone
 """
 import os
 import socket
@@ -40,5 +41,20 @@ def stream(rate, path, dst4, dst6):
     print(n)
 
 
+def line(rate, path, src, dst):
+    """SRC is an address, or ADDRESS+N: that one and the N - 1 after it in turn."""
+    src, _, many = src.partition("+")
+    six = ":" in src
+    family = socket.AF_INET6 if six else socket.AF_INET
+    first, to = int.from_bytes(socket.inet_pton(family, src), "big"), socket.inet_pton(family, dst)
+    out, n, begin = raw6() if six else raw(), 0, time.monotonic()
+    while os.path.exists(path):
+        while n < (time.monotonic() - begin) * int(rate):
+            send(out, syn((first + n % int(many or 1)).to_bytes(16 if six else 4, "big"), to, 1024 + n % 60000, n), dst)
+            n += 1
+        time.sleep(0.001)
+    print(n)
+
+
 if __name__ == "__main__":
-    {"stream": stream}[sys.argv[1]](*sys.argv[2:])
+    {"stream": stream, "line": line}[sys.argv[1]](*sys.argv[2:])

@@ -273,6 +273,61 @@ static void in_time(void **state)
 	end(&t);
 }
 
+/* One that ends while another one goes on with its element: no packet falls through in between, and
+ * the kernel is told once. Another class is another matter. */
+static void succeeded(void **state)
+{
+	static const struct {
+		const char *class;
+		bool stays;
+	} cases[] = {{"full", true}, {"slow", false}};
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct trial t = begin();
+		const struct addr a = host(4);
+		struct policy_entry wide = entry(4, cases[i].class, 0, T0 + 9000);
+		wide.prefix.len = 30;
+		wide.exemption_id = 99;
+		(void)ksync_refill(t.k, NULL, t.p, kernel.now_ms);
+		while (ksync_busy(t.k))
+			step(&t);
+		policy_put(t.p, &wide);
+		set(&t, 4, "full", 0, T0 + 5000);
+		ksync_dirty(t.k, &wide.prefix);
+		(void)ksync_flush(t.k, NULL, t.p, kernel.now_ms);
+		policy_edges_start(t.p, T0);
+		kernel.now_ms = T0 + 5001; /* nfqd is late */
+		assert_int_equal(holds(NFTSET_ALLOW4_32, &a), cases[i].stays);
+		size_t calls = kernel.calls;
+		edges(&t);
+		assert_true(holds(cases[i].stays ? NFTSET_ALLOW4_32 : NFTSET_CLASS4_32, &a));
+		assert_int_equal(kernel.calls == calls, cases[i].stays);
+		kernel.now_ms = T0 + 9001;
+		assert_false(holds(NFTSET_ALLOW4_32, &a));
+		assert_false(holds(NFTSET_CLASS4_32, &a));
+		end(&t);
+	}
+}
+
+/* Limited exemptions are owed until they are in, full ones are not. */
+static void owed(void **state)
+{
+	struct trial t = begin();
+	(void)state;
+	for (uint32_t n = 0; n < 20000; n++)
+		set(&t, n, n % 2 ? "slow" : "full", 0, 0);
+	(void)ksync_refill(t.k, NULL, t.p, kernel.now_ms);
+	assert_true(ksync_limited_owed(t.k));
+	while (ksync_limited_owed(t.k))
+		step(&t);
+	assert_true(ksync_busy(t.k));
+	assert_int_equal(amap_count(kernel.sets[NFTSET_CLASS4_32]), 10000);
+	while (ksync_busy(t.k))
+		step(&t);
+	assert_false(ksync_limited_owed(t.k));
+	end(&t);
+}
+
 /* A prefix of 65,536 elements is put in bit by bit; a line that comes after it does not wait. */
 static void wide(void **state)
 {
@@ -437,9 +492,9 @@ static void bit_by_bit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(meanwhile),  cmocka_unit_test(in_time), cmocka_unit_test(wide),
-	    cmocka_unit_test(replaced),	  cmocka_unit_test(holes),   cmocka_unit_test(counts),
-	    cmocka_unit_test(bit_by_bit),
+	    cmocka_unit_test(meanwhile),  cmocka_unit_test(in_time),   cmocka_unit_test(wide),
+	    cmocka_unit_test(replaced),	  cmocka_unit_test(holes),     cmocka_unit_test(counts),
+	    cmocka_unit_test(bit_by_bit), cmocka_unit_test(succeeded), cmocka_unit_test(owed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
