@@ -14,10 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ratelimit/answer.h"
 #include "ratelimit/hash.h"
 
 #include "ratelimit/detector/inside.h"
-#include "ratelimit/detector/reply.h"
 
 #define SEEN_PER_ACCOUNT 12
 #define TEXTS		 512
@@ -336,23 +336,23 @@ struct weighed {
 };
 
 /* A likelihood: addresses that a person wrote down exist, those of a bought list often do not. */
-static void weigh_reply(const struct active *s, enum reply_kind k, double part, struct weighed *w)
+static void weigh_reply(const struct active *s, enum answer_kind k, double part, struct weighed *w)
 {
 	switch (k) {
-	case REPLY_UNKNOWN:
+	case ANSWER_KIND_UNKNOWN:
 		w->unknown += part * (s->novelty >= NOVELTY_STRANGER ? 1.5 : .65);
 		w->n_unknown++;
 		break;
-	case REPLY_SPAM:
+	case ANSWER_KIND_SPAM:
 		w->spam += part;
 		w->n_spam++;
 		break;
-	case REPLY_OK:
+	case ANSWER_KIND_OK:
 		w->unknown -= .2 * part;
 		w->spam -= .07 * part;
 		break;
-	case REPLY_NONE:
-	case REPLY_OTHER:
+	case ANSWER_KIND_NONE:
+	case ANSWER_KIND_OTHER:
 		break;
 	}
 }
@@ -375,7 +375,8 @@ bool detector_replies(struct detector *d, int64_t t_ms, const struct detector_at
 	for (size_t i = 0; i < n && i < a->n_rcpt; i++) {
 		/* What old friends' servers say is no news. */
 		bool friend = seen_age(&d->seen, rcpt_key(d, acc, a->rcpt[i]), day) > 0;
-		weigh_reply(s, reply_kind(reply[i]), friend ? .1 : 1, &w);
+		weigh_reply(s, answer_kind(answer_classify(NULL, "", reply[i])), friend ? .1 : 1,
+			    &w);
 	}
 	add_weighed(d, s, &w);
 	return decide_at_once(d, acc, t_ms, out);
@@ -405,10 +406,10 @@ bool detector_bounce(struct detector *d, int64_t t_ms, const char *account, cons
 	if (!acc)
 		return false;
 	struct active *s = accounts_peek(&d->accounts, acc);
-	enum reply_kind k = reply_kind_of_code(code);
+	enum answer_kind k = answer_kind(answer_classify(NULL, code, ""));
 	struct weighed w = {.unknown = 0};
-	s->bounces_today += k == REPLY_UNKNOWN;
-	if (k == REPLY_SPAM || (k == REPLY_UNKNOWN && many_bounces(s)))
+	s->bounces_today += k == ANSWER_KIND_UNKNOWN;
+	if (k == ANSWER_KIND_SPAM || (k == ANSWER_KIND_UNKNOWN && many_bounces(s)))
 		weigh_reply(s, k, strange_part(s), &w);
 	add_weighed(d, s, &w);
 	return decide_at_once(d, acc, t_ms, out);
@@ -500,6 +501,15 @@ static void count_release(struct account *acc, uint16_t day, bool false_positive
 	acc->mild_until = (uint16_t)(day + MILD_DAYS);
 }
 
+static void wipe(struct account *acc, struct active *s)
+{
+	memset(s->points, 0, sizeof(s->points));
+	memset(s->count, 0, sizeof(s->count));
+	s->fails = 0;
+	s->probe_ms = 0;
+	acc->stage = STAGE_NORMAL;
+}
+
 bool detector_release(struct detector *d, int64_t t_ms, const char *account, bool false_positive)
 {
 	uint16_t day = tick(d, t_ms);
@@ -513,13 +523,23 @@ bool detector_release(struct detector *d, int64_t t_ms, const char *account, boo
 		acc->contacts_day = met > acc->contacts_day ? met : acc->contacts_day;
 		acc->rcpts_day = all > acc->rcpts_day ? all : acc->rcpts_day;
 	}
-	memset(s->points, 0, sizeof(s->points));
-	memset(s->count, 0, sizeof(s->count));
-	s->fails = 0;
-	s->probe_ms = 0;
-	acc->stage = STAGE_NORMAL;
+	wipe(acc, s);
 	count_release(acc, day, false_positive);
 	return true;
+}
+
+void detector_forget(struct detector *d, int64_t t_ms, const char *account)
+{
+	tick(d, t_ms);
+	struct account *acc = wake(d, account);
+	if (acc)
+		wipe(acc, accounts_peek(&d->accounts, acc));
+}
+
+bool detector_learning(const struct detector *d, int64_t t_ms)
+{
+	int64_t now = t_ms > d->now_ms ? t_ms : d->now_ms;
+	return d->conf.learn_ms > 0 && (!d->begin_ms || now - d->begin_ms < d->conf.learn_ms);
 }
 
 bool detector_explain(struct detector *d, int64_t t_ms, const char *account,

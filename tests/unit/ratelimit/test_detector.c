@@ -13,7 +13,6 @@
 #include "ratelimit/detector/config.h"
 #include "ratelimit/detector/detector.h"
 #include "ratelimit/detector/inside.h"
-#include "ratelimit/detector/reply.h"
 
 #define MIN_   (60 * INT64_C(1000))
 #define START  (INT64_C(20000) * DAY_MS)
@@ -616,46 +615,6 @@ static void test_memory(void **state)
 
 /* --- the parts --- */
 
-static void test_reply(void **state)
-{
-	static const struct {
-		const char *text;
-		enum reply_kind kind;
-	} cases[] = {
-	    {"250 2.1.5 ok", REPLY_OK},
-	    {"251 will forward", REPLY_OK},
-	    {"550 5.1.1 <x@y>: Recipient address rejected", REPLY_UNKNOWN},
-	    {"550-5.1.1 The email account that you tried to reach does not exist", REPLY_UNKNOWN},
-	    {"550 5.1.10 RESOLVER.ADR.RecipientNotFound", REPLY_UNKNOWN},
-	    {"550 No such user here", REPLY_UNKNOWN},
-	    {"550 Unknown user", REPLY_UNKNOWN},
-	    {"553 5.1.2 no relay", REPLY_UNKNOWN},
-	    {"554 5.7.1 message rejected as spam", REPLY_SPAM},
-	    {"550 5.7.1 relaying denied", REPLY_SPAM},
-	    {"550 5.7.1 user unknown", REPLY_UNKNOWN},
-	    {"554 Blocked - see a Blocklist", REPLY_SPAM},
-	    {"421 4.7.28 unusual rate of unsolicited mail", REPLY_SPAM},
-	    {"451 4.7.1 greylisted, try again later", REPLY_OTHER},
-	    {"450 4.1.1 user unknown", REPLY_OTHER},
-	    {"452 4.2.2 mailbox full", REPLY_OTHER},
-	    {"552 5.2.2 over quota", REPLY_OTHER},
-	    {"550 5.7.26 unauthenticated", REPLY_OTHER},
-	    {"550", REPLY_OTHER},
-	    {"", REPLY_NONE},
-	    {"ok", REPLY_NONE},
-	    {NULL, REPLY_NONE},
-	};
-	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		if (reply_kind(cases[i].text) != cases[i].kind)
-			fail_msg("%s: %d", cases[i].text, (int)reply_kind(cases[i].text));
-	assert_int_equal(reply_kind_of_code("5.1.1"), REPLY_UNKNOWN);
-	assert_int_equal(reply_kind_of_code("5.1.19"), REPLY_OTHER);
-	assert_int_equal(reply_kind_of_code("5.7.1"), REPLY_SPAM);
-	assert_int_equal(reply_kind_of_code("4.4.7"), REPLY_OTHER);
-	assert_int_equal(reply_kind_of_code(""), REPLY_OTHER);
-}
-
 static void test_seen(void **state)
 {
 	struct seen s;
@@ -713,8 +672,7 @@ static void test_defaults(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_reply),	  cmocka_unit_test(test_seen),
+	const struct CMUnitTest tests[] = {	  cmocka_unit_test(test_seen),
 	    cmocka_unit_test(test_crowd),	  cmocka_unit_test(test_defaults),
 	    cmocka_unit_test(test_attacks),	  cmocka_unit_test(test_lives),
 	    cmocka_unit_test(test_learning),	  cmocka_unit_test(test_hold_stays),
