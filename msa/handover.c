@@ -21,7 +21,7 @@
 #include "msa/handover.h"
 #include "msa/handover_wire.h"
 
-#define ID_COUNT (36 * 36)
+#define ID_COUNT 36
 
 /* A datagram that waits. */
 struct out {
@@ -49,7 +49,7 @@ struct handover {
 	struct wait *waits;
 	uint32_t number;
 	int64_t id_ms;
-	uint32_t id_n;
+	uint32_t id_n, id_number;
 	void (*lost)(void *arg);
 	void *arg;
 };
@@ -261,7 +261,9 @@ static void base36(uint64_t v, char *out, int digits)
 	}
 }
 
-/* As queue_new_id() makes them, but for a "z" where that one counts within a millisecond. */
+/* As queue_new_id() makes them, but for "z" and this process's number where that one begins to
+ * count within a millisecond: the spool tells messages apart by what stands before the random end.
+ */
 void handover_new_id(struct handover *h, int64_t now_ms, char out[static QUEUE_ID_LEN + 1])
 {
 	uint32_t r;
@@ -277,7 +279,8 @@ void handover_new_id(struct handover *h, int64_t now_ms, char out[static QUEUE_I
 		fatal_errno("getrandom");
 	base36((uint64_t)h->id_ms, out, 9);
 	out[9] = 'z';
-	base36(h->id_n, out + 10, 2);
+	base36(h->id_number, out + 10, 1);
+	base36(h->id_n, out + 11, 1);
 	base36(r, out + 12, 4);
 	out[QUEUE_ID_LEN] = '\0';
 }
@@ -289,11 +292,13 @@ bool handover_flushed(const struct handover *h)
 
 /* --- its life --- */
 
-struct handover *handover_new(struct event_base *base)
+struct handover *handover_new(struct event_base *base, unsigned number)
 {
 	struct handover *h = talloc_zero(NULL, struct handover);
 
+	bug_on(number >= ID_COUNT);
 	h->base = base;
+	h->id_number = number;
 	h->fd = -1;
 	h->last = &h->first;
 	h->fail = event_new(base, -1, 0, on_fail, h);

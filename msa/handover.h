@@ -19,14 +19,16 @@
 
 struct handover;
 
-/* From here on what is asked waits until there is somebody to ask. base outlives it. */
-struct handover *handover_new(struct event_base *base);
+/* From here on what is asked waits until there is somebody to ask. number: less than 36, and no
+ * other process's that leaves now. base outlives it. */
+struct handover *handover_new(struct event_base *base, unsigned number);
 /* The successor is at the other end of fd (SOCK_SEQPACKET, non-blocking), which it takes. lost() is
  * called once when it is gone; all that waits fails then, and all that comes later. */
 void handover_attach(struct handover *h, int fd, void (*lost)(void *arg), void *arg);
 void handover_free(struct handover *h);
 
-/* As queue_submit(), queue_event() and queue_new_id(); ids are none the successor makes. */
+/* As queue_submit(), queue_event() and queue_new_id(); ids are none that the successor makes,
+ * or another process that leaves. */
 void handover_submit(struct handover *h, const struct queue_msg *m, bool hold,
 		     void (*cb)(enum queue_result r, void *arg), void *arg);
 void handover_event(struct handover *h, const struct event *e);

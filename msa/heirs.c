@@ -33,6 +33,7 @@ struct heir {
 	struct heirs *all;
 	struct event *ev;
 	int fd;
+	unsigned number;	/* of a process that leaves: no other one's */
 	struct commit *commits; /* of its messages, under way */
 };
 
@@ -260,7 +261,7 @@ struct heirs *heirs_take(struct server *srv)
 		name(text, "leaving", i);
 		if ((fd = upgrade_take(text, NULL)) < 0)
 			continue;
-		add(h, &h->leaving, fd, on_datagram);
+		add(h, &h->leaving, fd, on_datagram)->number = (unsigned)i;
 		h->n_leaving++;
 	}
 	for (size_t i = 0; i < HEIRS_STRAYS_MAX; i++) {
@@ -297,16 +298,28 @@ size_t heirs_leaving(const struct heirs *h)
 	return h->n_leaving;
 }
 
+unsigned heirs_free_number(const struct heirs *h)
+{
+	bool used[HEIRS_LEAVING_MAX] = {false};
+	unsigned i = 0;
+
+	for (const struct heir *o = h->leaving; o; o = o->next)
+		used[o->number] = true;
+	while (i < HEIRS_LEAVING_MAX - 1 && used[i])
+		i++;
+	return i;
+}
+
 size_t heirs_pass_on(struct heirs *h, int fd, const pid_t *pids, size_t n_pids,
 		     struct upgrade_fd *fds, char (*names)[HEIRS_NAME])
 {
-	size_t n = 0, leaving = 0, strays = 0;
+	size_t n = 0, strays = 0;
 
-	name(names[n], "leaving", leaving++);
+	name(names[n], "leaving", heirs_free_number(h));
 	fds[n] = (struct upgrade_fd){names[n], fd};
 	n++;
-	for (const struct heir *o = h->leaving; o && leaving < HEIRS_LEAVING_MAX; o = o->next) {
-		name(names[n], "leaving", leaving++);
+	for (const struct heir *o = h->leaving; o && n < HEIRS_LEAVING_MAX; o = o->next) {
+		name(names[n], "leaving", o->number);
 		fds[n] = (struct upgrade_fd){names[n], o->fd};
 		n++;
 	}

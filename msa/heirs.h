@@ -23,11 +23,13 @@ struct heirs *heirs_take(struct server *srv);
 void heirs_free(struct heirs *h);
 /* Processes that leave and are still there. */
 size_t heirs_leaving(const struct heirs *h);
+/* A number below HEIRS_LEAVING_MAX that none of them has: the one of the next to leave. */
+unsigned heirs_free_number(const struct heirs *h);
 
 /*
  * For the next handover: nothing is taken any more, and what there is, is told in fds, with their
- * names in names. fd is one more process that leaves, pids are more children to wait for. Returns
- * how many of the HEIRS_FDS_MAX are used.
+ * names in names. fd is one more process that leaves, with heirs_free_number(); pids are more
+ * children to wait for. Returns how many of the HEIRS_FDS_MAX are used.
  */
 size_t heirs_pass_on(struct heirs *h, int fd, const pid_t *pids, size_t n_pids,
 		     struct upgrade_fd *fds, char (*names)[HEIRS_NAME]);

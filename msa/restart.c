@@ -248,7 +248,7 @@ void restart_now(struct server *srv)
 		listeners[i] = fds[i].fd;
 	g.hooks.let_go(g.arg);
 	metrics_close();
-	srv->leaving = handover_new(srv->base);
+	srv->leaving = handover_new(srv->base, heirs_free_number(srv->heirs));
 	limits_leave_queue(srv->limits);
 	relay = queue_leave(srv->queue);
 	srv->queue = NULL;

@@ -400,6 +400,13 @@ struct msg *index_find(const struct index *ix, const char *id)
 	return k < b->n && strcmp(b->m[k]->id, id) == 0 ? b->m[k] : NULL;
 }
 
+bool index_has_key(const struct index *ix, int64_t key)
+{
+	const struct msg *m = index_above(ix, key - 1);
+
+	return m && m->key == key;
+}
+
 /* --- messages -------------------------------------------------------------------------- */
 
 bool index_is_held(const struct msg *m)

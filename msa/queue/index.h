@@ -54,8 +54,8 @@ struct msg {
 	bool counted_held, counted_active, counted_deferred;
 	bool elsewhere;				 /* MSG_ACTIVE, with a relay role of before */
 	bool routed;				 /* an operator gave it a route */
-	size_t heap_pos; /* in its lane; 0: does not wait for its time */
-	struct lane *lane; /* lanes.h; NULL as "" */
+	size_t heap_pos;			 /* in its lane; 0: does not wait for its time */
+	struct lane *lane;			 /* lanes.h; NULL as "" */
 	struct msg *prev, *next;		 /* by key */
 	struct msg *account_prev, *account_next; /* of one account, in no order */
 };
@@ -87,7 +87,10 @@ void index_free(struct index *ix);
 
 /* NULL when there is none. */
 struct msg *index_find(const struct index *ix, const char *id);
-/* The caller has made sure that id is new. State MSG_COMMITTING, no hold, no destinations. */
+/* Is there a message with that queue_id_key()? */
+bool index_has_key(const struct index *ix, int64_t key);
+/* The caller has made sure that no message has the key of id. State MSG_COMMITTING, no hold, no
+ * destinations. */
 struct msg *index_add(struct index *ix, const char *id, const char *account, uint64_t size,
 		      int64_t received_ms);
 /* The first message with a key above this one, NULL when there is none. */

@@ -20,6 +20,7 @@
 #include "lib/proc.h"
 
 #include "msa/queue/queue_int.h"
+#include "msa/queue/queue_leave.h"
 
 #define HOUSEKEEPING_MS	   5000
 #define DISK_LOOK_MS	   1000
@@ -27,6 +28,7 @@
 #define OUTBOX_OUTSTANDING 256
 #define EXPIRE_AT_ONCE	   200
 #define EXPIRE_LOOKS	   20000
+#define ID_COUNT	   (35 * 36 * 36) /* what begins with z is for msa/handover */
 
 /* --- small things ------------------------------------------------------------------------ */
 
@@ -63,7 +65,7 @@ void queue_new_id(struct queue *q, int64_t now_ms, char out[static QUEUE_ID_LEN 
 	if (now_ms > q->id_ms) {
 		q->id_ms = now_ms;
 		q->id_n = 0;
-	} else if (++q->id_n == 36 * 36 * 36) {
+	} else if (++q->id_n == ID_COUNT) {
 		q->id_ms++;
 		q->id_n = 0;
 	}
@@ -239,7 +241,7 @@ void queue_submit(struct queue *q, const struct queue_msg *m, bool hold,
 
 	if (!o)
 		fatal("out of memory");
-	bug_on(!queue_id_valid(m->id) || m->n_rcpts == 0 || index_find(q->ix, m->id));
+	bug_on(!queue_id_valid(m->id) || m->n_rcpts == 0 || queue_has(q, m->id));
 	o->q.op.apply = submit_apply;
 	o->q.done = submit_done;
 	o->cb = cb;

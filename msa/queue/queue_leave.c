@@ -19,5 +19,5 @@ pid_t queue_leave(struct queue *q)
 
 bool queue_has(const struct queue *q, const char *id)
 {
-	return index_find(q->ix, id) != NULL;
+	return index_has_key(q->ix, queue_id_key(id));
 }

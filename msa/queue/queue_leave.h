@@ -15,7 +15,7 @@
  * waited for; 0: none.
  */
 pid_t queue_leave(struct queue *q);
-/* Is there a message of that id? */
+/* Is there a message of that id, or one that queue_id_key() does not tell from it? */
 bool queue_has(const struct queue *q, const char *id);
 
 #endif

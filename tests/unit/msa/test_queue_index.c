@@ -169,10 +169,25 @@ static void an_account_is_forgotten_when_it_says_nothing(void **state)
 	index_free(ix);
 }
 
+static void ids_with_the_same_beginning_are_one(void **state)
+{
+	struct index *ix = index_new();
+
+	(void)state;
+	assert_false(index_has_key(ix, queue_id_key("0123456789abcdef")));
+	index_add(ix, "0123456789abcdef", "a@b", 1, 1);
+	assert_null(index_find(ix, "0123456789abwxyz"));
+	assert_true(index_has_key(ix, queue_id_key("0123456789abwxyz")));
+	assert_false(index_has_key(ix, queue_id_key("0123456789aacdef")));
+	assert_false(index_has_key(ix, queue_id_key("0123456789accdef")));
+	index_free(ix);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(model), cmocka_unit_test(order_of_arrival_breaks_ties),
+	    cmocka_unit_test(ids_with_the_same_beginning_are_one),
 	    cmocka_unit_test(an_account_is_forgotten_when_it_says_nothing)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
