@@ -12,10 +12,14 @@
 #include "msa/queue/index.h"
 #include "msa/queue/lanes.h"
 
+static struct msg *all; /* of one test, by account_next */
+
 static struct msg *add(struct lanes *l, const char *lane, int64_t key, int64_t next_ms)
 {
 	struct msg *m = calloc(1, sizeof(*m));
 	assert_non_null(m);
+	m->account_next = all;
+	all = m;
 	m->key = key;
 	m->next_ms = next_ms;
 	lanes_set(l, m, lane);
@@ -36,10 +40,14 @@ static void back(struct lanes *l, struct msg *m)
 	lanes_active(l, m, -1);
 }
 
-static void gone(struct lanes *l, struct msg *m)
+static int free_all(void **state)
 {
-	lanes_forget(l, m);
-	free(m);
+	(void)state;
+	for (struct msg *next; all; all = next) {
+		next = all->account_next;
+		free(all);
+	}
+	return 0;
 }
 
 static void order_within_a_lane(void **state)
@@ -56,7 +64,7 @@ static void order_within_a_lane(void **state)
 		struct msg *m = lanes_due(l, 100);
 		assert_int_equal(m->key, want[i]);
 		lanes_take(l, m);
-		gone(l, m);
+		lanes_forget(l, m);
 	}
 	assert_null(lanes_due(l, 100));
 	assert_int_equal(lanes_count(l), 0);
@@ -99,7 +107,7 @@ static void a_limit_is_kept(void **state)
 	assert_ptr_equal(lanes_due(l, 1), other);
 	dispatch(l, other);
 	back(l, on[0]);
-	gone(l, on[0]);
+	lanes_forget(l, on[0]);
 	assert_non_null(lanes_due(l, 1));
 	lanes_limit(l, "slow", 1, 0);
 	assert_null(lanes_due(l, 1));
@@ -127,7 +135,7 @@ static void closed_until_its_time(void **state)
 	lanes_set(l, m, "other");
 	assert_int_equal(lanes_count(l), 1);
 	assert_ptr_equal(lanes_due(l, 300), m);
-	gone(l, m);
+	lanes_forget(l, m);
 	lanes_free(l);
 }
 
@@ -146,7 +154,7 @@ static void a_crowd_is_in_nobodys_way(void **state)
 		assert_ptr_equal(lanes_due(l, 3), m);
 		dispatch(l, m);
 		back(l, m);
-		gone(l, m);
+		lanes_forget(l, m);
 	}
 	assert_null(lanes_due(l, 3));
 	lanes_free(l);
@@ -209,9 +217,12 @@ static void random_steps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(order_within_a_lane),	 cmocka_unit_test(lanes_take_turns),
-	    cmocka_unit_test(a_limit_is_kept),		 cmocka_unit_test(closed_until_its_time),
-	    cmocka_unit_test(a_crowd_is_in_nobodys_way), cmocka_unit_test(random_steps),
+	    cmocka_unit_test_teardown(order_within_a_lane, free_all),
+	    cmocka_unit_test_teardown(lanes_take_turns, free_all),
+	    cmocka_unit_test_teardown(a_limit_is_kept, free_all),
+	    cmocka_unit_test_teardown(closed_until_its_time, free_all),
+	    cmocka_unit_test_teardown(a_crowd_is_in_nobodys_way, free_all),
+	    cmocka_unit_test_teardown(random_steps, free_all),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
