@@ -109,6 +109,13 @@ static void put_delivery(struct wire_out *w, const struct event *e)
 	PUT(w, e->u.delivery.status);
 	PUT(w, e->u.delivery.reply);
 	wire_u8(w, (uint8_t)e->u.delivery.result);
+	if (!e->u.delivery.answer)
+		return;
+	wire_u8(w, e->u.delivery.answer);
+	PUT(w, e->u.delivery.server);
+	PUT(w, e->u.delivery.tls);
+	PUT(w, e->u.delivery.cipher);
+	PUT(w, e->u.delivery.proof);
 }
 
 static void get_delivery(struct wire_in *r, struct event *e)
@@ -123,6 +130,15 @@ static void get_delivery(struct wire_in *r, struct event *e)
 		r->bad = true;
 	else
 		e->u.delivery.result = v;
+	if (r->bad || wire_done(r)) /* of a msad that did not say more */
+		return;
+	e->u.delivery.answer = wire_get_u8(r);
+	GET(r, e->u.delivery.server);
+	GET(r, e->u.delivery.tls);
+	GET(r, e->u.delivery.cipher);
+	GET(r, e->u.delivery.proof);
+	if (e->u.delivery.answer == 0)
+		r->bad = true;
 }
 
 static void put_refuse(struct wire_out *w, const struct event *e)

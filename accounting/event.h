@@ -73,6 +73,12 @@ struct event {
 			char status[16]; /* enhanced code: "2.1.5", "5.1.1", "4.7.1" */
 			char reply[EVENT_TEXT_MAX + 1];
 			enum { EVENT_DELIVERED = 1, EVENT_BOUNCED = 2, EVENT_DEFERRED = 3 } result;
+			uint8_t answer; /* enum answer_class of ratelimit/answer.h; 0 not said */
+			char server[EVENT_ACCOUNT_MAX +
+				    1];	      /* "mx.example.net[192.0.2.1]:25"; "" not known */
+			char tls[16];	      /* "TLSv1.3"; "" none */
+			char cipher[64];
+			char proof[16]; /* of who is there: "dane", "sts", "verify", "unverified" */
 		} delivery;
 		struct {
 			char account[EVENT_ACCOUNT_MAX + 1];

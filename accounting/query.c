@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "lib/proc.h"
+#include "ratelimit/answer.h"
 #include "accounting/query_stmts.h"
 #include "accounting/store_sql.h"
 
@@ -177,6 +178,33 @@ json_t *query_incidents(struct query *q, const char *state, int limit, const cha
 	return end(q, sql_list(begin(q), Q_INCIDENTS, QS(state), QI(limit)), err);
 }
 
+/* Numbers of enum answer_class become its words; 0, from before they were kept, "". */
+static void name_answers(json_t *list)
+{
+	size_t i;
+	json_t *row;
+	json_array_foreach (list, i, row) {
+		json_int_t n = json_integer_value(json_object_get(row, "answer"));
+		json_object_set_new(
+		    row, "answer",
+		    json_string(n > 0 && n < ANSWER_CLASSES ? answer_class_name(n) : ""));
+	}
+}
+
+json_t *query_message(struct query *q, const char *queue_id, int limit, const char **err)
+{
+	struct sql *db = begin(q);
+	json_t *o = sql_object(db, Q_MESSAGE, QS(queue_id)),
+	       *list = sql_list(db, Q_DELIVERIES, QS(queue_id), QI(limit));
+	if (!o && list && json_array_size(list) > 0) /* a notice of ours is nobody's submission */
+		o = json_pack("{s:s}", "queue_id", queue_id);
+	name_answers(list);
+	if (o && list)
+		json_object_set(o, "deliveries", list);
+	json_decref(list);
+	return end(q, o, err);
+}
+
 json_t *query_incident(struct query *q, int64_t id, const char **err)
 {
 	static const struct {
@@ -185,7 +213,8 @@ json_t *query_incident(struct query *q, int64_t id, const char **err)
 	} parts[] = {{"timeline", Q_TIMELINE},
 		     {"reports", Q_INCIDENT_REPORTS},
 		     {"messages", Q_INCIDENT_MESSAGES},
-		     {"lines", Q_INCIDENT_LINES}};
+		     {"lines", Q_INCIDENT_LINES},
+		     {"answers", Q_INCIDENT_ANSWERS}};
 	struct sql *db = begin(q);
 	json_t *o = sql_object(db, Q_INCIDENT, QI(id));
 	for (size_t i = 0; o && i < sizeof parts / sizeof parts[0]; i++) {
@@ -193,6 +222,7 @@ json_t *query_incident(struct query *q, int64_t id, const char **err)
 		if (list)
 			json_object_set_new(o, parts[i].key, list);
 	}
+	name_answers(json_object_get(o, "answers"));
 	return end(q, o, err);
 }
 

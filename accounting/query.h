@@ -73,8 +73,9 @@ json_t *query_exemption_of(struct query *q, const struct prefix *p, int64_t now_
 json_t *query_incidents(struct query *q, const char *state, int limit, const char **err);
 /* One of them, with "timeline":[{"t_ms","actor","what","text"}] oldest first, "reports":[...] (the
  * list in place of the number),
- * "messages":[last 20 of the account], "lines":[leases of the subscriber]. NULL with *err "not
- * found" when there is none. */
+ * "messages":[last 20 of the account], "lines":[leases of the subscriber],
+ * "answers":[{"answer","n","first_ms","last_ms"}]: what mail servers said of the account's mail
+ * from a day before on, by class. NULL with *err "not found" when there is none. */
 json_t *query_incident(struct query *q, int64_t id, const char **err);
 
 /* [{"id","received_ms","format","feedback_type","reporter","source_ip","source_port","arrival_ms","match","account","subscriber","incident","token","queue_id","sha256","error"}].
@@ -101,6 +102,13 @@ json_t *query_audit(struct query *q, int limit, const char **err);
  * [{"t_ms","queue_id","token","src","mail_from","rcpts","rcpt_domains","size","held","message_id"}]
  */
 json_t *query_messages(struct query *q, const char *account, int limit, const char **err);
+/* One message: {"t_ms","queue_id","account","session","token","src","src_port","mail_from","rcpts",
+ *   "rcpt_domains","size","held","message_id",
+ *   "deliveries":[{"t_ms","rcpt","result","answer","status","reply","server","tls","cipher","proof"}]},
+ * newest first. Of a notice of ours only queue_id and deliveries. answer is a word of
+ * ratelimit/answer.h; proof is what is known of who was there: "dane", "sts", "verify", "trusted",
+ * "encrypt", "unverified". NULL with *err "not found". */
+json_t *query_message(struct query *q, const char *queue_id, int limit, const char **err);
 /* Networks (/24, /48) from which somebody logged in, or tried to, as account since since_ms, those
  * with a good login first: [{"network","ok","failed","addresses","first_ms","last_ms","mech"}] */
 json_t *query_logins(struct query *q, const char *account, int64_t since_ms, int limit,

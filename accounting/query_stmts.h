@@ -188,6 +188,15 @@
 		    "substr(src, 1, 12) = x'00000000000000000000FFFF' THEN 24 ELSE 48 END AS len FROM ev_login WHERE login = ?1 AND " \
 		    "t_ms >= ?2) GROUP BY network ORDER BY sum(n * ok) > 0 DESC, max(last_ms) DESC LIMIT ?3") \
 	X(Q_MESSAGES, MESSAGE_COLUMNS "WHERE account_id = (SELECT id FROM account WHERE login = "                                                                                                                                                                                 \
-				      "?1) ORDER BY t_ms DESC LIMIT ?2")
+				      "?1) ORDER BY t_ms DESC LIMIT ?2") \
+	X(Q_MESSAGE, "SELECT m.t_ms, m.queue_id, a.login AS account, m.session, m.token, addr_text(m.src) AS src, m.src_port, " \
+		     "m.mail_from, m.rcpts, m.rcpt_domains, m.size, m.held AS \"?held\", m.message_id FROM ev_message m LEFT JOIN " \
+		     "account a ON a.id = m.account_id WHERE m.queue_id = ?1 ORDER BY m.t_ms LIMIT 1") \
+	X(Q_DELIVERIES, "SELECT t_ms, rcpt, CASE result WHEN 1 THEN 'delivered' WHEN 2 THEN 'bounced' ELSE 'deferred' END AS result, " \
+			"answer, status, reply, server, tls, cipher, proof FROM ev_delivery WHERE queue_id = ?1 ORDER BY id DESC " \
+			"LIMIT ?2") \
+	X(Q_INCIDENT_ANSWERS, "SELECT d.answer, count(*) AS n, min(d.t_ms) AS first_ms, max(d.t_ms) AS last_ms FROM ev_delivery d JOIN " \
+			      "incident i ON i.account_id = d.account_id WHERE i.id = ?1 AND d.answer > 0 AND d.t_ms >= i.opened_ms - " \
+			      "86400000 GROUP BY d.answer ORDER BY n DESC")
 
 #endif

@@ -28,9 +28,10 @@ EMBED(store_schema_0001, "accounting/schema/0001.sql");
 EMBED(store_schema_0002, "accounting/schema/0002_exemption.sql");
 EMBED(store_schema_0003, "accounting/schema/0003_identity.sql");
 EMBED(store_schema_0004, "accounting/schema/0004_line.sql");
+EMBED(store_schema_0005, "accounting/schema/0005_delivery.sql");
 
 static const char *const migrations[] = {store_schema_0001, store_schema_0002, store_schema_0003,
-					 store_schema_0004};
+					 store_schema_0004, store_schema_0005};
 
 #define N_MIGRATIONS ((int)(sizeof migrations / sizeof migrations[0]))
 

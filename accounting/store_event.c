@@ -95,7 +95,8 @@ static void put_delivery(struct store *s, const struct event *e)
 	int64_t account = login[0] ? store_account_seen(s, login, e->t_ms) : 0;
 	sql_run(DB, ST_EV_DELIVERY, QI(e->t_ms), QZ(account), QS(e->u.delivery.queue_id),
 		QS(e->u.delivery.rcpt), QS(e->u.delivery.status), QS(e->u.delivery.reply),
-		QI(e->u.delivery.result));
+		QI(e->u.delivery.result), QI(e->u.delivery.answer), QS(e->u.delivery.server),
+		QS(e->u.delivery.tls), QS(e->u.delivery.cipher), QS(e->u.delivery.proof));
 	count(s, metric[e->u.delivery.result], e->t_ms, 1);
 	if (e->u.delivery.result == EVENT_BOUNCED)
 		count_account(s, account, e->t_ms, &(struct account_counts){.bounced = 1});

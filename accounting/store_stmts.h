@@ -74,8 +74,8 @@
 			 "message_id, rcpt_domains, rcpts, size, held) VALUES "                    \
 			 "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)")                           \
 	X(ST_EV_DELIVERY,                                                                          \
-	  "INSERT INTO ev_delivery(t_ms, account_id, queue_id, rcpt, status, reply, result) "      \
-	  "VALUES (?1,?2,?3,?4,?5,?6,?7)")                                                         \
+	  "INSERT INTO ev_delivery(t_ms, account_id, queue_id, rcpt, status, reply, result, "       \
+	  "answer, server, tls, cipher, proof) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)")   \
 	X(ST_EV_LOGIN,                                                                             \
 	  "INSERT INTO ev_login VALUES (?1,?2,?3,?4,1,?5,?6,?7,?8) ON CONFLICT(t_ms, login, src, " \
 	  "ok) "                                                                                   \

@@ -66,6 +66,13 @@ static const struct col message_cols[] = {
     {"DOMAINS", "rcpt_domains", COL_TEXT},
     COL_END,
 };
+static const struct col answer_cols[] = {
+    {"CLASS", "answer", COL_TEXT},
+    {"N", "n", COL_NUM},
+    {"FIRST", "first_ms", COL_TIME},
+    {"LAST", "last_ms", COL_TIME},
+    COL_END,
+};
 static const struct col lease_cols[] = {
     {"PREFIX", "prefix", COL_TEXT},  {"FROM", "from_ms", COL_TIME},   {"TO", "to_ms", COL_TIME},
     {"PORT_LO", "port_lo", COL_NUM}, {"PORT_HI", "port_hi", COL_NUM}, COL_END,
@@ -96,6 +103,8 @@ static void show(const struct cli *c, const json_t *r)
 	out_rows(c, tty ? "Reports" : "report", report_cols, json_object_get(r, "reports"));
 	out_rows(c, tty ? "Last messages" : "message", message_cols,
 		 json_object_get(r, "messages"));
+	out_rows(c, tty ? "Answers of mail servers" : "answer", answer_cols,
+		 json_object_get(r, "answers"));
 	out_rows(c, tty ? "Lines" : "line", lease_cols, json_object_get(r, "lines"));
 }
 

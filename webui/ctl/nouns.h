@@ -17,6 +17,7 @@ extern const struct cli_noun noun_subscriber, noun_account, noun_operator,
 extern const struct cli_noun noun_incident; /* incident.c */
 extern const struct cli_noun noun_limit;    /* limit.c */
 extern const struct cli_noun noun_queue;    /* queue.c */
+extern const struct cli_noun noun_message;  /* message.c */
 extern const struct cli_noun noun_batv;	    /* batv.c */
 extern const struct cli_noun noun_dkim;	    /* dkim.c */
 extern const struct cli_noun noun_report;   /* report.c */

@@ -134,6 +134,11 @@ static struct event kit_delivery(int64_t t_ms, const char *account, int result)
 	snprintf(e.u.delivery.status, sizeof e.u.delivery.status, "5.1.1");
 	snprintf(e.u.delivery.reply, sizeof e.u.delivery.reply, "550 5.1.1 no such user");
 	e.u.delivery.result = result;
+	e.u.delivery.answer = 2; /* unknown-user */
+	snprintf(e.u.delivery.server, sizeof e.u.delivery.server, "mx.a.example[192.0.2.25]:25");
+	snprintf(e.u.delivery.tls, sizeof e.u.delivery.tls, "TLSv1.3");
+	snprintf(e.u.delivery.cipher, sizeof e.u.delivery.cipher, "TLS_AES_256_GCM_SHA384");
+	snprintf(e.u.delivery.proof, sizeof e.u.delivery.proof, "dane");
 	return e;
 }
 

@@ -60,6 +60,34 @@ static void test_fields_survive(void **state)
 	assert_int_equal(out.src_port, 40000);
 }
 
+/* What a delivery says of its server came later: a record is with all of it, or none. */
+static void test_delivery(void **state)
+{
+	uint8_t buf[EVENT_MAX_BYTES];
+	struct event e = sample(EVENT_DELIVERY), out;
+	size_t n = event_encode(&e, buf, sizeof buf);
+	(void)state;
+	assert_int_equal(event_decode(buf, n, &out), n);
+	assert_int_equal(out.u.delivery.answer, 2);
+	assert_string_equal(out.u.delivery.server, "mx.a.example[192.0.2.25]:25");
+	assert_string_equal(out.u.delivery.tls, "TLSv1.3");
+	assert_string_equal(out.u.delivery.cipher, "TLS_AES_256_GCM_SHA384");
+	assert_string_equal(out.u.delivery.proof, "dane");
+	e.u.delivery.answer = 0;
+	size_t old = event_encode(&e, buf, sizeof buf);
+	assert_true(old < n);
+	assert_int_equal(event_decode(buf, old, &out), old);
+	assert_int_equal(out.u.delivery.answer, 0);
+	assert_string_equal(out.u.delivery.server, "");
+	for (size_t more = 1; old + more < n; more++) { /* cut between the two */
+		e.u.delivery.answer = 2;
+		event_encode(&e, buf, sizeof buf);
+		buf[2] = (uint8_t)((old + more - 4) >> 8);
+		buf[3] = (uint8_t)(old + more - 4);
+		assert_int_equal(event_decode(buf, old + more, &out), 0);
+	}
+}
+
 static void test_too_small(void **state)
 {
 	uint8_t buf[EVENT_MAX_BYTES];
@@ -109,6 +137,7 @@ static void test_strict(void **state)
 {
 	uint8_t buf[EVENT_MAX_BYTES];
 	struct event e = sample(EVENT_DELIVERY), out;
+	e.u.delivery.answer = 0; /* as a msad of before says it: the result is last */
 	size_t n = event_encode(&e, buf, sizeof buf);
 	(void)state;
 	buf[n - 1] = 4; /* result */
@@ -280,6 +309,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_fields_survive),
+	    cmocka_unit_test(test_delivery),
 	    cmocka_unit_test(test_too_small),
 	    cmocka_unit_test(test_cut),
 	    cmocka_unit_test(test_line),

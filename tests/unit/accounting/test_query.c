@@ -266,6 +266,28 @@ static int64_t add_report(const char *sha, const char *match, int64_t incident,
 	"account subscriber incident token "                                                       \
 	"queue_id sha256 error"
 
+static void test_message(void **state)
+{
+	const char *err = NULL;
+	json_t *o = query_message(q, QUEUE_ID, 2, &err);
+	(void)state;
+	assert_keys(o, "t_ms queue_id account session token src src_port mail_from rcpts "
+		       "rcpt_domains size held message_id deliveries");
+	assert_string_equal(json_string_value(json_object_get(o, "account")), ALICE);
+	json_t *l = json_object_get(o, "deliveries");
+	assert_int_equal(json_array_size(l), 2);
+	json_t *d = json_array_get(l, 0);
+	assert_keys(d, "t_ms rcpt result answer status reply server tls cipher proof");
+	assert_string_equal(json_string_value(json_object_get(d, "result")), "deferred");
+	assert_string_equal(json_string_value(json_object_get(d, "answer")), "unknown-user");
+	assert_string_equal(json_string_value(json_object_get(d, "server")),
+			    "mx.a.example[192.0.2.25]:25");
+	assert_string_equal(json_string_value(json_object_get(d, "proof")), "dane");
+	json_decref(o);
+	assert_null(query_message(q, "0000000000000000", 2, &err));
+	assert_string_equal(err, "not found");
+}
+
 static void test_incidents(void **state)
 {
 	const char *err = NULL;
@@ -287,7 +309,11 @@ static void test_incidents(void **state)
 	assert_int_equal(n_of(json_array_get(l, 0), "held_since"), 1);
 	json_decref(l);
 	json_t *o = ASK(query_incident(q, id, &err));
-	assert_keys(o, INCIDENT_KEYS " timeline messages lines");
+	assert_keys(o, INCIDENT_KEYS " timeline messages lines answers");
+	json_t *a = json_array_get(json_object_get(o, "answers"), 0);
+	assert_keys(a, "answer n first_ms last_ms");
+	assert_string_equal(json_string_value(json_object_get(a, "answer")), "unknown-user");
+	assert_int_equal(n_of(a, "n"), 3);
 	assert_keys(json_array_get(json_object_get(o, "timeline"), 0), "t_ms actor what text");
 	assert_keys(json_array_get(json_object_get(o, "reports"), 0), REPORT_KEYS);
 	assert_int_equal(json_array_size(json_object_get(o, "messages")), 2);
@@ -496,6 +522,7 @@ int main(void)
 	    T(test_top),
 	    T(test_chart),
 	    T(test_exemptions),
+	    T(test_message),
 	    T(test_incidents),
 	    T(test_reports),
 	    T(test_who),
