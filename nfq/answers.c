@@ -1,10 +1,11 @@
 /*
  * answers - what nfqd tells when it is asked: nfq.explain, nfq.status, metrics (see daemon.h).
  *
- * Trusted with: nothing; it reads. Diagnostics: itself. Known gaps: explain knows the policy and
- * the kernel's sets, not which interface a source is behind.
+ * Trusted with: nothing; it reads. Diagnostics: itself. Known gaps: which interface a source is
+ * behind explain takes from the route to it.
  */
 #include <inttypes.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 
 #include "nfq/daemon.h"
 #include "nfq/procq.h"
+#include "nfq/route.h"
 
 static struct procq queue_row(const struct nfqd *d, unsigned number)
 {
@@ -37,6 +39,14 @@ static const char *backend(const struct nfqd *d)
 }
 
 /* --- nfq.explain ----------------------------------------------------------------- */
+
+struct asked {
+	struct addr src;
+	const struct addr *dst; /* NULL: any */
+	unsigned index;		/* of the interface it comes in by; 0: not known */
+	const char *interface;
+	char name[IF_NAMESIZE];
+};
 
 struct explanation {
 	const char *decision, *rule;
@@ -94,19 +104,28 @@ static void explain_exempt(struct nfqd *d, const struct addr *src, const struct 
 	    x->in_kernel ? "" : "; not in the kernel's sets, each packet is judged by nfqd");
 }
 
-static bool is_denied(struct nfqd *d, const struct addr *src)
+static bool is_denied(struct nfqd *d, const struct asked *q)
 {
 	struct addr key;
-	enum nftset_id set =
-	    ksync_deny_set(addr_is4(src), verdict_line(shared_lines(d->shared), src, 0, &key));
+	uint8_t len = verdict_line(shared_lines(d->shared), &q->src, q->index, &key);
+	enum nftset_id set = ksync_deny_set(addr_is4(&q->src), len);
 	return d->state != NFQD_WAITING && set != NFTSET_COUNT && nftset_present(d->sets, set) &&
 	       nftset_has(d->sets, set, &key) == 1;
 }
 
-static void explain_closed(struct nfqd *d, const struct addr *src, struct explanation *x)
+static void explain_closed(struct nfqd *d, const struct asked *q, struct explanation *x)
 {
+	const struct addr *src = &q->src;
 	char who[ADDR_STRLEN];
-	enum nfq_subject subject = nfq_conf_subject(&d->conf, src);
+	enum nfq_subject subject = nfq_conf_subject(&d->conf, src, q->interface);
+	if (subject == NFQ_OUTSIDE) {
+		x->decision = "not-subject";
+		x->rule = "not-a-subscriber-interface";
+		(void)snprintf(x->why, sizeof x->why,
+			       "%s is behind %s, which is no interface of subscribers or a pool",
+			       addr_format(src, who), q->interface);
+		return;
+	}
 	if (subject == NFQ_STRANGER) {
 		x->decision = "not-subject";
 		x->rule = "not-a-subscriber";
@@ -117,7 +136,7 @@ static void explain_closed(struct nfqd *d, const struct addr *src, struct explan
 	}
 	x->decision = "reject";
 	x->rule = "closed";
-	x->in_kernel = is_denied(d, src);
+	x->in_kernel = is_denied(d, q);
 	if (!x->in_kernel && d->state == NFQD_NO_STEP && d->conf.fail) {
 		x->decision = "allow";
 		x->rule = "unfiltered";
@@ -139,9 +158,9 @@ static void explain_closed(struct nfqd *d, const struct addr *src, struct explan
 	    x->in_kernel ? "; it was refused lately, the kernel refuses it by itself" : "");
 }
 
-static void explain(struct nfqd *d, const struct addr *src, const struct addr *dst,
-		    struct explanation *x)
+static void explain(struct nfqd *d, const struct asked *q, struct explanation *x)
 {
+	const struct addr *src = &q->src, *dst = q->dst;
 	static const struct addr anywhere = {{0}};
 	const struct policy *p = shared_policy(d->shared);
 	int64_t utc = clock_utc_ms();
@@ -166,7 +185,7 @@ static void explain(struct nfqd *d, const struct addr *src, const struct addr *d
 			v = (struct verdict){VERDICT_LISTED, true, false, NULL};
 		explain_exempt(d, src, i, &v, x);
 	} else {
-		explain_closed(d, src, x);
+		explain_closed(d, q, x);
 	}
 }
 
@@ -208,44 +227,49 @@ static void add_exemption(const struct nfqd *d, const struct addr *src, json_t *
 	(void)json_object_set_new(o, "destinations", list);
 }
 
-/* The pool by the longest prefix; which interface a source is behind is not known here. */
-static void add_line(const struct nfqd *d, const struct addr *src, json_t *o)
+static void add_line(const struct nfqd *d, const struct asked *q, json_t *o)
 {
-	const char *pool = NULL;
-	struct prefix line, best = {.len = 0};
-	char err[128], text[PREFIX_STRLEN];
-	for (size_t i = 0; i < d->conf.pools.n; i++) {
-		const struct nfq_pool *x = nfq_conf_pool(&d->conf, i);
-		for (size_t j = 0; j < x->prefixes.n; j++) {
-			struct prefix p;
-			if (!prefix_parse(x->prefixes.items[j], &p, err) ||
-			    !prefix_contains(&p, src) || (pool && p.len < best.len))
-				continue;
-			best = p;
-			pool = x->name;
-		}
-	}
-	line.len = verdict_line(shared_lines(d->shared), src, 0, &line.a);
+	const struct nfq_pool *pool = nfq_conf_pool_of(&d->conf, &q->src, q->interface);
+	struct prefix line;
+	char text[PREFIX_STRLEN];
+	line.len = verdict_line(shared_lines(d->shared), &q->src, q->index, &line.a);
 	(void)json_object_set_new(o, "line", json_string(prefix_format(&line, text)));
 	if (pool)
-		(void)json_object_set_new(o, "pool", json_string(pool));
+		(void)json_object_set_new(o, "pool", json_string(pool->name));
+	if (q->interface)
+		(void)json_object_set_new(o, "interface", json_string(q->interface));
+}
+
+/* The interface that is named, else the one that the route to the source leads out by. */
+static bool find_interface(struct feed_request *r, const json_t *args, struct asked *q)
+{
+	const char *name = json_string_value(json_object_get(args, "interface"));
+	q->index = name ? if_nametoindex(name) : route_interface(&q->src);
+	if (name && q->index == 0) {
+		feed_reply(r, false, json_sprintf("there is no interface %s", name));
+		return false;
+	}
+	q->interface = q->index > 0 ? if_indextoname(q->index, q->name) : NULL;
+	return true;
 }
 
 static void answer_explain(struct nfqd *d, struct feed_request *r, const json_t *args)
 {
-	struct addr src, dst;
+	struct asked q = {.index = 0};
+	struct addr dst;
 	struct explanation x;
-	if (!address_arg(r, args, "source", true, &src))
+	if (!address_arg(r, args, "source", true, &q.src))
 		return;
 	const char *to = address_arg(r, args, "destination", false, &dst);
-	if (!to)
+	if (!to || !find_interface(r, args, &q))
 		return;
-	explain(d, &src, *to ? &dst : NULL, &x);
+	q.dst = *to ? &dst : NULL;
+	explain(d, &q, &x);
 	json_t *o = json_pack("{s:s, s:s, s:s, s:b}", "decision", x.decision, "rule", x.rule, "why",
 			      x.why, "in_kernel", (int)x.in_kernel);
 	if (x.exemption_id)
-		add_exemption(d, &src, o);
-	add_line(d, &src, o);
+		add_exemption(d, &q.src, o);
+	add_line(d, &q, o);
 	feed_reply(r, true, o);
 }
 

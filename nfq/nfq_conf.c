@@ -52,6 +52,8 @@ const struct conf_key nfq_keys[] = {
      "most elements of each kernel set", true},
     {"kernel-rules", "own_mta", CONF_LIST, OFF(own_mta), "", 0, 0, NULL, true,
      "addresses and prefixes that port 25 is always open to", true},
+    {"kernel-rules", "subscriber_interfaces", CONF_LIST, OFF(subscriber_interfaces), "", 0, 0, NULL,
+     true, "interfaces that subscribers are behind", true},
     {"kernel-rules", "subscriber_prefixes", CONF_LIST, OFF(subscriber_prefixes), "", 0, 0, NULL,
      true, "sources that are subject; empty: every source", true},
     {"kernel-rules", "fail", CONF_ENUM, OFF(fail), "closed", 0, 0, "closed|open", true,
@@ -139,34 +141,4 @@ struct nfq_ranges nfq_conf_ranges(const struct nfq_conf *c)
 	for (size_t i = 0; i < c->pools.n; i++)
 		any[nfq_conf_pool(c, i)->fail] = true;
 	return (struct nfq_ranges){any[0] ? n : 0, any[1] ? n : 0};
-}
-
-static bool is_in(const struct conf_list *l, const struct addr *a)
-{
-	char err[128];
-	struct prefix p;
-	for (size_t i = 0; i < l->n; i++)
-		if (prefix_parse(l->items[i], &p, err) && prefix_contains(&p, a))
-			return true;
-	return false;
-}
-
-bool nfq_conf_own_mta(const struct nfq_conf *c, const struct addr *a)
-{
-	return is_in(&c->own_mta, a);
-}
-
-enum nfq_subject nfq_conf_subject(const struct nfq_conf *c, const struct addr *a)
-{
-	bool in = is_in(&c->subscriber_prefixes, a), prefixes = c->subscriber_prefixes.n > 0,
-	     interfaces = false;
-	for (size_t i = 0; i < c->pools.n; i++) {
-		const struct nfq_pool *p = nfq_conf_pool(c, i);
-		in |= is_in(&p->prefixes, a);
-		prefixes |= p->prefixes.n > 0;
-		interfaces |= p->interfaces.n > 0;
-	}
-	if (in || !prefixes)
-		return NFQ_SUBJECT;
-	return interfaces ? NFQ_PERHAPS : NFQ_STRANGER;
 }

@@ -42,7 +42,7 @@ struct nfq_conf {
 	/* of kernel-rules */
 	char *mark_mask;
 	int64_t queue_first, queue_count, set_size;
-	struct conf_list own_mta, subscriber_prefixes;
+	struct conf_list own_mta, subscriber_interfaces, subscriber_prefixes;
 	int fail, reaction; /* 0 closed, 1 open; of those in no pool */
 	int64_t count_rate; /* packets a second that the rules count by source */
 	int64_t delegated;
@@ -82,10 +82,15 @@ bool nfq_conf_lines_vary(const struct nfq_conf *c);
 /* Is it one of the addresses that port 25 is always open to? */
 bool nfq_conf_own_mta(const struct nfq_conf *c, const struct addr *a);
 /*
- * Is port 25 closed to this source, by its address? Where prefixes are configured, one in none of
- * them is subject only behind the interfaces of pools: PERHAPS, when pools have any.
+ * Is port 25 closed to this source, that comes in by this interface (NULL: not known)? Where
+ * prefixes are configured, one in none of them is subject only behind the interfaces of pools:
+ * PERHAPS, when pools have any and it is not known. OUTSIDE: no subscriber's interface.
  */
-enum nfq_subject { NFQ_STRANGER, NFQ_PERHAPS, NFQ_SUBJECT };
-enum nfq_subject nfq_conf_subject(const struct nfq_conf *c, const struct addr *a);
+enum nfq_subject { NFQ_STRANGER, NFQ_PERHAPS, NFQ_SUBJECT, NFQ_OUTSIDE };
+enum nfq_subject nfq_conf_subject(const struct nfq_conf *c, const struct addr *a,
+				  const char *interface);
+/* Its pool: that of the longest prefix with it, else that of the interface; NULL: none. */
+const struct nfq_pool *nfq_conf_pool_of(const struct nfq_conf *c, const struct addr *a,
+					const char *interface);
 
 #endif

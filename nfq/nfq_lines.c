@@ -1,5 +1,5 @@
 /*
- * nfq_lines - what the configuration says of classes and of lines (contract in nfq_conf.h).
+ * nfq_lines - what the configuration says of classes, subjects and lines (contract in nfq_conf.h).
  *
  * Trusted with: nothing. Diagnostics: none. Known gaps: none.
  */
@@ -47,6 +47,89 @@ void nfq_conf_limits(const char *class, struct policy_limits *out, void *arg)
 				      k ? (uint32_t)k->destinations : 0};
 }
 
+/* --- who is subject --------------------------------------------------------------- */
+
+/* "ppp*" is every interface whose name begins with ppp. */
+static bool is_named(const char *name, const char *pattern)
+{
+	size_t len = strlen(pattern);
+	if (len > 0 && pattern[len - 1] == '*')
+		return strncmp(name, pattern, len - 1) == 0;
+	return strcmp(name, pattern) == 0;
+}
+
+static bool is_among(const struct conf_list *l, const char *name)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (is_named(name, l->items[i]))
+			return true;
+	return false;
+}
+
+static bool is_in(const struct conf_list *l, const struct addr *a)
+{
+	char err[128];
+	struct prefix p;
+	for (size_t i = 0; i < l->n; i++)
+		if (prefix_parse(l->items[i], &p, err) && prefix_contains(&p, a))
+			return true;
+	return false;
+}
+
+bool nfq_conf_own_mta(const struct nfq_conf *c, const struct addr *a)
+{
+	return is_in(&c->own_mta, a);
+}
+
+/* The length of the longest of these prefixes that has a; -1: none has. */
+static int longest_with(const struct conf_list *l, const struct addr *a)
+{
+	int best = -1;
+	char err[128];
+	struct prefix p;
+	for (size_t i = 0; i < l->n; i++)
+		if (prefix_parse(l->items[i], &p, err) && prefix_contains(&p, a) && p.len > best)
+			best = p.len;
+	return best;
+}
+
+const struct nfq_pool *nfq_conf_pool_of(const struct nfq_conf *c, const struct addr *a,
+					const char *interface)
+{
+	const struct nfq_pool *found = NULL, *by_interface = NULL;
+	int best = -1;
+	for (size_t i = 0; i < c->pools.n; i++) {
+		const struct nfq_pool *p = nfq_conf_pool(c, i);
+		int len = longest_with(&p->prefixes, a);
+		if (len > best) {
+			best = len;
+			found = p;
+		}
+		if (!by_interface && interface && is_among(&p->interfaces, interface))
+			by_interface = p;
+	}
+	return found ? found : by_interface;
+}
+
+enum nfq_subject nfq_conf_subject(const struct nfq_conf *c, const struct addr *a,
+				  const char *interface)
+{
+	bool in = is_in(&c->subscriber_prefixes, a), prefixes = c->subscriber_prefixes.n > 0,
+	     pools = false, of_pool = false;
+	for (size_t i = 0; i < c->pools.n; i++) {
+		const struct nfq_pool *p = nfq_conf_pool(c, i);
+		in |= is_in(&p->prefixes, a);
+		prefixes |= p->prefixes.n > 0;
+		pools |= p->interfaces.n > 0;
+		of_pool |= interface && is_among(&p->interfaces, interface);
+	}
+	if (interface && !of_pool && !is_among(&c->subscriber_interfaces, interface))
+		return NFQ_OUTSIDE;
+	if (in || !prefixes || of_pool)
+		return NFQ_SUBJECT;
+	return pools && !interface ? NFQ_PERHAPS : NFQ_STRANGER;
+}
+
 /* --- lines ----------------------------------------------------------------------- */
 
 bool nfq_conf_lines_vary(const struct nfq_conf *c)
@@ -69,28 +152,15 @@ static void add_prefix(struct verdict_lines *l, const char *text, uint8_t delega
 	l->pools[l->n_pools++] = (struct verdict_pool){p, delegated};
 }
 
-/* "ppp*" is every interface whose name begins with ppp. */
-static bool is_named(const char *name, const char *pattern)
-{
-	size_t len = strlen(pattern);
-	if (len > 0 && pattern[len - 1] == '*')
-		return strncmp(name, pattern, len - 1) == 0;
-	return strcmp(name, pattern) == 0;
-}
-
 static void add_interface(struct verdict_lines *l, const struct nfq_pool *p, const char *name,
 			  uint32_t index)
 {
-	for (size_t i = 0; i < p->interfaces.n; i++) {
-		if (!is_named(name, p->interfaces.items[i]))
-			continue;
-		l->interfaces =
-		    talloc_realloc(l, l->interfaces, struct verdict_interface, l->n_interfaces + 1);
-		bug_on(!l->interfaces);
-		l->interfaces[l->n_interfaces++] =
-		    (struct verdict_interface){index, (uint8_t)p->delegated};
+	if (!is_among(&p->interfaces, name))
 		return;
-	}
+	l->interfaces =
+	    talloc_realloc(l, l->interfaces, struct verdict_interface, l->n_interfaces + 1);
+	bug_on(!l->interfaces);
+	l->interfaces[l->n_interfaces++] = (struct verdict_interface){index, (uint8_t)p->delegated};
 }
 
 static int longest_first(const void *x, const void *y)

@@ -39,7 +39,7 @@ home() { # TITLE HEADER-REGEX HOME-REGEX
 }
 home "sasl/*.h in msa/auth/auth_cyrus.c" 'sasl/' '^msa/auth/auth_cyrus\.c$'
 home "sqlite3.h in the stores, the queries and the spool" 'sqlite3\.h' '^(accounting/(store|query)[a-z_]*|msa/queue/spool[a-z_]*)\.[ch]$'
-home "netfilter headers in nfq/nlq.c, nfq/nftset.c and kernel-rules/xt_queue.c" 'libmnl|libnetfilter_queue|libnftnl' '^(nfq/(nlq|nftset)[a-z_]*|kernel-rules/xt_queue)\.c$'
+home "netlink headers in nfq/nlq.c, nfq/nftset*.c, nfq/route.c and kernel-rules/xt_queue.c" 'libmnl|libnetfilter_queue|libnftnl' '^(nfq/(nlq|nftset|route)[a-z_]*|kernel-rules/xt_queue)\.c$'
 home "OpenSSL in tls, batv, token, dkim and radius_auth files" 'openssl/' '(tls|batv|token|dkim|radius_auth)[a-z_]*\.[ch]$'
 home "libopendkim in msa/mail/dkim.c" 'dkim\.h>|opendkim/' '^msa/mail/dkim\.c$'
 home "libmilter in msa/milter/worker.c" 'libmilter/' '^msa/milter/worker\.c$'

@@ -357,6 +357,17 @@ live_session() { # V ADDRESS PREFIX
 	ctl explain $SUB4 $NET4 | grep -P 'decision\tallow'
 	ctl explain 100.64.0.3 | grep -P 'decision\treject'
 	ctl explain 100.64.0.3 192.0.2.26 | grep -P 'decision\tnot-subject'
+	# By the route, or as it is said.
+	for a in 100.64.0.3 2001:db8:1::7; do ctl explain "$a" | grep -P 'interface\tsub0'; done
+	for a in $NET4 $NET6; do
+		ctl explain "$a" | grep -P 'interface\tnet0'
+		ctl explain "$a" | grep -P 'rule\tnot-a-subscriber-interface'
+		ctl explain "$a" --interface sub0 | grep -P 'rule\tclosed'
+	done
+	ctl explain 100.64.0.3 --interface net0 | grep -P 'decision\tnot-subject'
+	run ctl explain 100.64.0.3 --interface nowhere0
+	[ "$status" -ne 0 ]
+	[[ "$output" == *"there is no interface nowhere0"* ]]
 }
 
 @test "a second nfqd does not start, and names the holder of the queue" {

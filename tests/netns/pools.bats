@@ -148,6 +148,13 @@ reached() {
 	soon 10 told "$LAB_INTERNET_IP6"
 }
 
+@test "explain finds a line's pool by the interface that it is behind" {
+	ctl explain "$LAB_DYNAMIC_IP4" | grep -q $'^pool\tdsl$'
+	ctl explain "$LAB_DYNAMIC_IP6" | grep -q $'^interface\tdyn0$'
+	! ctl explain "$LAB_FIXED_IP4" | grep -q $'^pool\t'
+	ctl explain "$LAB_FIXED_IP4" --interface dyn0 | grep -q $'^pool\tdsl$'
+}
+
 @test "a pool that asks for no notice any more: a reload, and its lines are refused without one" {
 	sed -i 's/notice = true/notice = false/' "$LAB_DIR/extra.conf"
 	in_gw "$BIN/sekisho-rules" load -c "$LAB_CONF"

@@ -21,6 +21,7 @@ static const struct col explain_cols[] = {
     {"EXEMPTION", "exemption_id", COL_NUM},
     {"PREFIX", "prefix", COL_TEXT},
     {"DESTINATIONS", "destinations", COL_TEXT},
+    {"INTERFACE", "interface", COL_TEXT},
     {"POOL", "pool", COL_TEXT},
     {"LINE", "line", COL_TEXT},
     COL_END,
@@ -85,6 +86,8 @@ static int run_explain(struct cli *c)
 		}
 		json_object_set_new(args, "destination", json_string(addr_format(&dst, text)));
 	}
+	if (cli_text(c, "interface"))
+		json_object_set_new(args, "interface", json_string(cli_text(c, "interface")));
 	json_t *keep = json_incref(args);
 	json_t *r = ask_control(c, "nfq.explain", args, &status);
 	if (r) {
@@ -97,9 +100,15 @@ static int run_explain(struct cli *c)
 	return status;
 }
 
+static const struct cli_opt explain_opts[] = {
+    {"interface", CLI_TEXT, "NAME", "as if IP came in by it", 0, 0, false},
+    {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
+};
 static const struct cli_verb explain_verbs[] = {
     {NULL, "IP [DST]", "Say what happens to a connection from IP to port 25 (of DST), and why.",
-     "The answer is nfqd's own, from the policy it holds now.", NULL, run_explain},
+     "The answer is nfqd's own, from the policy it holds now. The interface that IP is behind is "
+     "the one that the gateway's route to IP leads out by.",
+     explain_opts, run_explain},
 };
 const struct cli_noun noun_explain = {"explain", "what happens to an address on port 25, and why",
 				      CLI_VERBS(explain_verbs)};

@@ -146,7 +146,7 @@ static void defaults(void **state)
 			fail_msg("%s.%s has another default in kernel-rules/", k->section, k->name);
 		n++;
 	}
-	assert_int_equal(n, 22);
+	assert_int_equal(n, 23);
 	free(text);
 }
 
