@@ -78,9 +78,21 @@ uint64_t signal_sender(const struct detector *d, const char *from)
 
 /* --- one a signal --- */
 
+#define BULK 300 /* strangers of one day, from which on each doubling counts more */
+
+/* By how many doublings today's strangers are more than its habit, or a person's, explains. */
+static double bulk(const struct facts *f)
+{
+	double most = 2 * level_count(f->acc->rcpts_day);
+	if (most < BULK)
+		most = BULK;
+	return f->young || f->s->contacts_today <= most ? 0 : log2(f->s->contacts_today / most);
+}
+
 /*
- * Whose program, or whose address, is the owner's: bulk once is not enough, but it must not go on.
- * Of a new customer everything is new: that alone does not hold him.
+ * Whose program, or whose address, is the owner's: bulk once is not enough, but it must not go on,
+ * nor be of a size that nobody has friends for. Of a new customer everything is new: that alone
+ * does not hold him.
  */
 static double new_client_max(const struct facts *f)
 {
@@ -89,7 +101,7 @@ static double new_client_max(const struct facts *f)
 		return INFINITY;
 	if (f->o.line_syn)
 		return 90;
-	return 60 + 25 * (days > 1 ? days - 1 : 0);
+	return 60 + 25 * (days > 1 ? days - 1 : 0) + 25 * bulk(f);
 }
 
 static void new_client(struct detector *d, struct facts *f)
