@@ -31,7 +31,9 @@ in_ns() { ip netns exec "$NS" "$@"; }
 spawn() { # NAME COMMAND... : in the namespace, its pid in NAME.pid, its log in NAME.log
 	local name=$1
 	shift
-	ip netns exec "$NS" "$@" > "$DIR/$name.log" 2>&1 3>&- &
+	# Appended: one that leaves may still write when the next begins.
+	: > "$DIR/$name.log"
+	ip netns exec "$NS" "$@" >> "$DIR/$name.log" 2>&1 3>&- &
 	echo $! > "$DIR/$name.pid"
 }
 
