@@ -58,6 +58,21 @@ static void tell(const struct bounce_request *r, const struct bounce_verdict *v)
 			  LS("client", r->client));
 }
 
+/* Whoever answers a tag of ours answers to mail of that account. What it says of the recipient only
+ * the message itself tells, which is not here: the limiter counts it, the detector cannot weigh it.
+ */
+static void observe(struct server *srv, const struct bounce_request *r,
+		    const struct bounce_verdict *v)
+{
+	struct path tagged, plain;
+	const char *err;
+
+	if (v->result == BOUNCE_VALID &&
+	    path_parse_mailbox(r->recipient, strlen(r->recipient), &tagged, &err) &&
+	    batv_strip(&tagged, &plain))
+		limits_saw_bounce(srv->limits, plain.text, "");
+}
+
 static bool answer(struct asker *a, const char *text, size_t len)
 {
 	struct server *srv = a->srv;
@@ -78,6 +93,7 @@ static bool answer(struct asker *a, const char *text, size_t len)
 	bounce_judge(&about, &srv->bounces->probes, &r, bounce_client(r.client), clock_utc_ms(),
 		     &v);
 	tell(&r, &v);
+	observe(srv, &r, &v);
 	bounce_action(&v, action);
 	evbuffer_add_printf(bufferevent_get_output(a->bev), "action=%s\n\n", action);
 	return true;

@@ -342,6 +342,15 @@ static uint64_t *rcpt_hashes(struct smtp_tx *tx, const uint64_t **domains)
 	return hash;
 }
 
+static struct rl_name *rcpt_names(struct smtp_tx *tx)
+{
+	struct rl_name *names = talloc_array(tx, struct rl_name, tx->n_rcpts);
+
+	for (uint32_t i = 0; names && i < tx->n_rcpts; i++)
+		names[i] = rl_name_of(tx->rcpts[i].address);
+	return names;
+}
+
 void conn_want_limit(struct conn *c, bool charge)
 {
 	struct smtp_tx *tx = c->s->tx;
@@ -366,6 +375,12 @@ void conn_want_limit(struct conn *c, bool charge)
 	    .domain_hash = domains,
 	    .n_hash = tx->n_rcpts,
 	};
+	if (charge) {
+		c->ask.ehlo = c->s->helo;
+		c->ask.sender = tx->from.text;
+		c->ask.rcpt_name = rcpt_names(tx);
+		c->ask.body = message_similarity(c->msg);
+	}
 	c->rl = rl_ask(limits_rl(c->srv->limits), &c->ask, answered_limit, c);
 	if (!charge)
 		talloc_free(hash);

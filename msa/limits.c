@@ -4,6 +4,7 @@
  * Diagnostics: `limits` lines for each penalty and when ratelimitd comes or goes.
  */
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
@@ -54,6 +55,8 @@ static size_t place(const struct limits *l, const char *account, bool *there)
 
 static void erase(struct limits *l, size_t i)
 {
+	if (l->q)
+		queue_suspect_account(l->q, l->p[i].account, false);
 	talloc_free(l->p[i].account);
 	talloc_free(l->p[i].why);
 	l->n--;
@@ -75,25 +78,32 @@ static void release(struct limits *l, const char *account)
 	bool there;
 	size_t i = place(l, account, &there);
 
-	if (l->q)
+	if (l->q && (!there || l->p[i].stage >= RL_HOLD))
 		queue_release_account(l->q, account);
 	if (there)
 		erase(l, i);
 }
 
+/* What is only watched or slowed down goes out, by the route of suspects; the rest stays here. */
+static void take_to_queue(struct limits *l, const struct rl_penalty *p)
+{
+	if (!l->q)
+		return;
+	queue_suspect_account(l->q, p->account, true);
+	if (p->stage >= RL_HOLD)
+		queue_hold_account(l->q, p->account, p->why);
+}
+
 static void on_penalty(const struct rl_penalty *p, void *arg)
 {
-	static const char *const stages[] = {
-	    [RL_NORMAL] = "normal", [RL_HOLD] = "hold", [RL_SUSPEND] = "suspend"};
 	struct limits *l = arg;
 	struct penalty *mine;
 	bool there;
 	size_t i = place(l, p->account, &there);
 
 	if (!there || l->p[i].stage != p->stage)
-		log_event(LOG_NOTICE, p->account, "limits",
-			  stages[p->stage] ? stages[p->stage] : "penalty", LS("rule", p->rule),
-			  LS("why", p->why), LS("actor", p->actor));
+		log_event(LOG_NOTICE, p->account, "limits", rl_stage_name(p->stage),
+			  LS("rule", p->rule), LS("why", p->why), LS("actor", p->actor));
 	if (p->stage == RL_NORMAL) {
 		release(l, p->account);
 		return;
@@ -103,8 +113,7 @@ static void on_penalty(const struct rl_penalty *p, void *arg)
 	mine->seen = l->connection;
 	talloc_free(mine->why);
 	mine->why = talloc_strdup(l, p->why);
-	if (l->q)
-		queue_hold_account(l->q, p->account, p->why);
+	take_to_queue(l, p);
 	if (p->stage == RL_SUSPEND)
 		l->suspended(p->account, p->why, l->arg);
 }
@@ -113,15 +122,17 @@ static void on_synced(void *arg)
 {
 	struct limits *l = arg;
 	const char **held;
+	size_t n = 0;
 
 	for (size_t i = l->n; i-- > 0;)
 		if (l->p[i].seen != l->connection)
 			erase(l, i);
 	held = talloc_array(l, const char *, (unsigned)l->n + 1);
 	for (size_t i = 0; i < l->n; i++)
-		held[i] = l->p[i].account;
+		if (l->p[i].stage >= RL_HOLD)
+			held[n++] = l->p[i].account;
 	if (l->q)
-		queue_holds_synced(l->q, held, l->n);
+		queue_holds_synced(l->q, held, n);
 	talloc_free(held);
 	log_event(LOG_INFO, "-", "limits", "synced", LI("penalties", l->n));
 }
@@ -193,6 +204,40 @@ void limits_saw_rejected(struct limits *l, const char *account, const struct add
 				   .t_ms = clock_utc_ms(),
 				   .text = status,
 				   .n = n};
+
+	(void)rl_observe(l->rl, &o);
+}
+
+void limits_saw_delivery(struct limits *l, const struct event *e)
+{
+	char text[RL_TEXT_MAX + 1];
+	const char *reply = e->u.delivery.reply, *status = e->u.delivery.status;
+	struct rl_observation o = {.what = RL_SEEN_RESULT,
+				   .account = e->u.delivery.account,
+				   .client = e->src,
+				   .rcpt = e->u.delivery.rcpt,
+				   .t_ms = e->t_ms,
+				   .text = text,
+				   .rcpt_hash = rl_hash(e->u.delivery.rcpt),
+				   .n = 1};
+
+	if (o.account[0] == '\0')
+		return;
+	/* What was no reply of a server has a status alone. */
+	if (reply[0] >= '2' && reply[0] <= '5')
+		snprintf(text, sizeof(text), "%.*s", RL_TEXT_MAX, reply);
+	else
+		snprintf(text, sizeof(text), "%c50 %s", status[0], status);
+	(void)rl_observe(l->rl, &o);
+}
+
+void limits_saw_bounce(struct limits *l, const char *account, const char *status)
+{
+	struct rl_observation o = {.what = RL_SEEN_BOUNCE,
+				   .account = account,
+				   .t_ms = clock_utc_ms(),
+				   .text = status,
+				   .n = 1};
 
 	(void)rl_observe(l->rl, &o);
 }

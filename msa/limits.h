@@ -31,6 +31,10 @@ void limits_saw_login(struct limits *l, bool ok, const char *account, const stru
 		      const char *ehlo);
 void limits_saw_rejected(struct limits *l, const char *account, const struct addr *client,
 			 const char *status, uint32_t n);
+/* An EVENT_DELIVERY: what the next host said to one recipient. Of our own notices: nothing. */
+void limits_saw_delivery(struct limits *l, const struct event *e);
+/* A bounce came back that is really of the account's mail. status: "5.1.1", "" when not known. */
+void limits_saw_bounce(struct limits *l, const char *account, const char *status);
 size_t limits_penalties(const struct limits *l);
 /* The queue is somebody else's now: penalties are for the sessions alone. */
 void limits_leave_queue(struct limits *l);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <talloc.h>
 
+#include "msa/mail/simhash.h"
 #include "msa/mail/utf8.h"
 #include "msa/message.h"
 
@@ -189,4 +190,16 @@ bool message_prepend(struct message *m, const char *fields)
 	memcpy(m->data, fields, n);
 	m->len += n;
 	return true;
+}
+
+uint64_t message_similarity(const struct message *m)
+{
+	const char *s = (const char *)m->data, *empty = s ? memmem(s, m->len, "\r\n\r\n", 4) : NULL;
+	struct simhash h;
+
+	if (!empty)
+		return 0;
+	simhash_init(&h);
+	simhash_feed(&h, empty + 4, m->len - (size_t)(empty + 4 - s));
+	return simhash_end(&h);
 }

@@ -370,9 +370,18 @@ static void privileged(struct daemon *d)
 	proc_seccomp(true);
 }
 
+static void on_delivery(const struct event *e, void *arg)
+{
+	struct server *srv = arg;
+
+	if (srv->limits)
+		limits_saw_delivery(srv->limits, e);
+}
+
 static void start_queue(struct server *srv)
 {
-	static const struct queue_handlers handlers = {.outbox = on_outbox};
+	static const struct queue_handlers handlers = {.outbox = on_outbox,
+						       .delivery = on_delivery};
 	struct queue_config qc;
 	char *err = NULL;
 

@@ -11,8 +11,6 @@
 
 #define LIST_MAX 96 /* overrides and classes of one answer */
 
-static const char *const stage_names[] = {
-    [RL_NORMAL] = "normal", [1] = "", [RL_HOLD] = "hold", [RL_SUSPEND] = "suspend"};
 static const char *const mode_names[] = {"enforce", "observe"};
 
 /* Bytes are kept in KiB, and spoken of as bytes. */
@@ -99,7 +97,7 @@ static json_t *account_json(struct limiter *l, const struct admin_whom *w,
 	const struct rl_penalty *p = v->penalty;
 	json_t *j =
 	    json_pack("{s:o, s:s, s:I, s:o, s:o, s:o, s:{s:I, s:I}, s:o}", "account",
-		      admin_text(w->who.account), "stage", stage_names[p ? p->stage : RL_NORMAL],
+		      admin_text(w->who.account), "stage", rl_stage_name(p ? p->stage : RL_NORMAL),
 		      "since_ms", (json_int_t)(p ? p->since_ms : 0), "rule",
 		      admin_text(p ? p->rule : ""), "why", admin_text(p ? p->why : ""), "actor",
 		      admin_text(p ? p->actor : ""), "held", "used", (json_int_t)v->held, "limit",

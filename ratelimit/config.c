@@ -156,11 +156,22 @@ static bool add_members(struct ratelimit_conf *c, char err[static 256])
 	return true;
 }
 
+static bool thresholds_rise(const struct detector_conf *d)
+{
+	return d->watch <= d->throttle && d->throttle <= d->hold && d->hold <= d->suspend;
+}
+
 bool config_finish(struct ratelimit_conf *c, char **err)
 {
 	char why[256];
 	uint32_t stale;
 	limits_init(&c->limiter.limits);
+	c->limiter.throttle_delay_ms = c->detector.throttle_delay_ms;
+	c->limiter.throttle_recipients = c->detector.throttle_recipients;
+	if (!thresholds_rise(&c->detector.detector)) {
+		*err = talloc_strdup(c, "detector.watch, throttle, hold and suspend must rise");
+		return false;
+	}
 	if (add_simple(c, why) && add_groups(c, why) && add_members(c, why) &&
 	    limits_finish(&c->limiter.limits, NULL, c->limiter.detect.window_ms, &stale, why))
 		return true;
@@ -173,7 +184,8 @@ struct ratelimit_conf *config_load(const char *file, char **err)
 	struct ratelimit_conf *conf = talloc_zero(NULL, struct ratelimit_conf);
 	if (!conf)
 		fatal("out of memory");
-	if (conf_load(conf, file, ratelimit_keys, ratelimit_n_keys, conf, err)) {
+	if (conf_load(conf, file, ratelimit_keys, ratelimit_n_keys, conf, err) &&
+	    conf_load(conf, file, detector_keys, detector_n_keys, &conf->detector, err)) {
 		if (config_finish(conf, err))
 			return conf;
 		*err = talloc_asprintf(conf, "%s: %s", file, *err);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "lib/conf.h"
+#include "ratelimit/detector/config.h"
 #include "ratelimit/limiter.h"
 
 enum policy_action { POLICY_452, POLICY_DEFER };
@@ -21,6 +22,7 @@ struct ratelimit_conf {
 	/* The six limits every account has, by unit and window. */
 	int64_t simple[2][3];
 	struct conf_items limits, classes;
+	struct detector_settings detector;
 	struct limiter_conf limiter; /* its limits and members: of config_load() */
 };
 

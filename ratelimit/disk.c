@@ -7,8 +7,8 @@
  * writes over the file of a later daemon.
  *
  * Trusted with the folder <state_dir>/ratelimit. Diagnostics: `ratelimit snapshot-*` log lines,
- * error counts. Known gap: a crash loses the counts of the last snapshot_interval; penalties and
- * overrides are never lost.
+ * error counts. Known gap: a crash loses the counts of the last snapshot_interval, and what the
+ * detector learnt in its own; penalties and overrides are never lost.
  */
 #include "ratelimit/disk.h"
 
@@ -37,11 +37,16 @@ struct disk {
 	int child_end;
 	struct event *child_event;
 	int64_t child_ms, counters_ms;
+	const struct sentry *sentry;
+	int64_t detector_ms, detector_every_ms; /* when it was written last; limiter time */
+	bool child_detector;			/* the child writes it as well */
 	uint64_t errors, damaged;
 };
 
-static const char *const names[] = {
-    [SNAPSHOT_COUNTERS] = "snapshot", [SNAPSHOT_STANDING] = "standing"};
+enum { DETECTOR_FILE = SNAPSHOT_STANDING + 1, N_FILES };
+static const char *const names[N_FILES] = {[SNAPSHOT_COUNTERS] = "snapshot",
+					   [SNAPSHOT_STANDING] = "standing",
+					   [DETECTOR_FILE] = "detector"};
 
 static const char *path_of(const struct disk *d, const char *name, const char *suffix,
 			   char path[static PATH_MAX])
@@ -54,7 +59,7 @@ static const char *path_of(const struct disk *d, const char *name, const char *s
 /* "snapshot.AbCdEf": a temporary name of proc_write_file(). */
 static bool is_leftover(const char *entry)
 {
-	for (int k = SNAPSHOT_COUNTERS; k <= SNAPSHOT_STANDING; k++) {
+	for (int k = SNAPSHOT_COUNTERS; k < N_FILES; k++) {
 		size_t n = strlen(names[k]);
 		if (strncmp(entry, names[k], n) == 0 && entry[n] == '.' && strlen(entry + n) == 7)
 			return true;
@@ -120,11 +125,29 @@ static void load(struct disk *d, struct limiter *l, enum snapshot_kind kind,
 	free(data);
 }
 
-void disk_load(struct disk *d, struct limiter *l, const struct moment *now)
+static void load_detector(struct disk *d, struct sentry *s, const struct moment *now)
+{
+	char path[PATH_MAX];
+	const char *err = NULL;
+	d->sentry = s;
+	d->detector_ms = now->mono_ms;
+	if (sentry_load(s, path_of(d, names[DETECTOR_FILE], "", path), now, &err))
+		log_event(LOG_INFO, "-", "ratelimit", "detector-read", LS("file", path));
+	else if (err)
+		set_aside(d, path, err);
+}
+
+void disk_load(struct disk *d, struct limiter *l, struct sentry *s, const struct moment *now)
 {
 	load(d, l, SNAPSHOT_COUNTERS, now);
 	load(d, l, SNAPSHOT_STANDING, now);
 	d->counters_ms = now->mono_ms;
+	load_detector(d, s, now);
+}
+
+void disk_detector_every(struct disk *d, int64_t interval_ms)
+{
+	d->detector_every_ms = interval_ms;
 }
 
 /* --- writing ---------------------------------------------------------------------------------- */
@@ -142,7 +165,13 @@ static bool write_file(const struct disk *d, struct limiter *l, enum snapshot_ki
 	return ok;
 }
 
-static void failed(struct disk *d, enum snapshot_kind kind, const char *why)
+static bool write_detector(const struct disk *d)
+{
+	char path[PATH_MAX];
+	return sentry_save(d->sentry, path_of(d, names[DETECTOR_FILE], "", path));
+}
+
+static void failed(struct disk *d, int kind, const char *why)
 {
 	d->errors++;
 	log_event(LOG_ERR, "-", "ratelimit", "snapshot-not-written", LS("file", names[kind]),
@@ -177,9 +206,10 @@ static void child_ended(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	struct disk *d = arg;
 	int status = reap_child(d);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
 		d->counters_ms = d->child_ms;
-	else
+		d->detector_ms = d->child_detector ? d->child_ms : d->detector_ms;
+	} else
 		failed(d, SNAPSHOT_COUNTERS,
 		       WIFEXITED(status) ? strerror(WEXITSTATUS(status))
 					 : "the writing process was killed");
@@ -195,7 +225,9 @@ _Noreturn static void child_main(const struct disk *d, struct limiter *l, const 
 	if (getppid() != parent || (end != keep && dup2(end, keep) < 0))
 		_exit(EIO);
 	(void)close_range((unsigned)keep + 1, ~0U, 0);
-	_exit(write_file(d, l, SNAPSHOT_COUNTERS, now) ? 0 : errno);
+	if (!write_file(d, l, SNAPSHOT_COUNTERS, now) || (d->child_detector && !write_detector(d)))
+		_exit(errno ? errno : EIO);
+	_exit(0);
 }
 
 void disk_save_counters(struct disk *d, struct limiter *l, const struct moment *now)
@@ -208,6 +240,7 @@ void disk_save_counters(struct disk *d, struct limiter *l, const struct moment *
 		failed(d, SNAPSHOT_COUNTERS, strerror(errno));
 		return;
 	}
+	d->child_detector = now->mono_ms - d->detector_ms >= d->detector_every_ms;
 	d->child = fork();
 	if (d->child == 0)
 		child_main(d, l, now, ends[1], self);
@@ -233,6 +266,11 @@ bool disk_save_counters_now(struct disk *d, struct limiter *l, const struct mome
 		return false;
 	}
 	d->counters_ms = now->mono_ms;
+	if (!write_detector(d)) {
+		failed(d, DETECTOR_FILE, strerror(errno));
+		return false;
+	}
+	d->detector_ms = now->mono_ms;
 	return true;
 }
 

@@ -27,3 +27,16 @@ uint64_t rl_hash(const char *text)
 {
 	return hash_bytes(0, text, strlen(text));
 }
+
+struct rl_name rl_name_of(const char *address)
+{
+	struct rl_name n = {{0, 0}};
+	const char *at = strrchr(address, '@');
+	size_t len = at ? (size_t)(at - address) : strlen(address);
+	for (size_t i = 0; i < len && i < 2 * sizeof n.half[0]; i++) {
+		unsigned char c = (unsigned char)address[i];
+		uint64_t byte = c >= 'A' && c <= 'Z' ? c + 32u : c;
+		n.half[i / 8] |= byte << (56 - 8 * (i % 8));
+	}
+	return n;
+}

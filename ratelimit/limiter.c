@@ -1,11 +1,11 @@
 /*
  * limiter - what ratelimitd knows and decides. Pure: times are passed in, results passed out.
  *
- * Order of a decision: a penalty in force answers alone (suspended: refuse; held: accept on hold up
- * to a ceiling a day); then the declared size of the account's class; then every limit, all or
- * nothing; then, for what was counted or refused, the detector. So the message that trips the
- * detector is itself held. In mode observe limits and detector only report; penalties somebody set
- * are answered all the same.
+ * Order of a decision: a hold or suspension in force answers alone (suspended: refuse; held: accept
+ * on hold up to a ceiling a day); then the declared size of the account's class; then every limit,
+ * all or nothing; then the judge (the detector of stolen accounts); then, for what was counted or
+ * refused, the fixed rules. So the message that trips either is itself held. In mode observe limits
+ * and rules only report; penalties somebody set are answered all the same.
  *
  * What an ask does not bring (sessions, failed logins, rejected recipients) it does not add: such a
  * limit refuses mail while it is exceeded, so that max are let through and what follows the next
@@ -414,7 +414,7 @@ static bool run_detector(struct asking *q, struct limiter_outcome *o)
 {
 	const struct standing *st = q->st[TARGET_ACCOUNT];
 	struct detect_counts n;
-	if (st && q->now->mono_ms < st->grace_until_ms)
+	if (q->l->rules_rest || (st && q->now->mono_ms < st->grace_until_ms))
 		return false;
 	asking_detect_counts(q, &n);
 	o->rule = detect(&q->l->conf.detect, &n, o->why, sizeof o->why);
@@ -519,6 +519,55 @@ static bool too_many(const struct asking *q, struct rl_verdict *v)
 	return true;
 }
 
+static const struct rl_penalty *penalty_of(const struct asking *q)
+{
+	const struct standing *st = q->st[TARGET_ACCOUNT];
+	return st ? st->penalty : NULL;
+}
+
+static bool throttled(const struct asking *q)
+{
+	const struct rl_penalty *p = penalty_of(q);
+	return p && p->stage == RL_THROTTLE;
+}
+
+/* A throttled account writes to a few in a minute. Who would not pass now is told when. */
+static bool over_throttle(struct asking *q, struct rl_verdict *v)
+{
+	const struct limiter_conf *c = &q->l->conf;
+	struct subject *s = asking_subject(q, KEY_ACCOUNT);
+	struct series sent = s ? subject_series(s) : (struct series){0};
+	uint32_t now = (uint32_t)q->now->mono_ms;
+	if (!throttled(q) || c->throttle_recipients == 0)
+		return false;
+	int64_t retry =
+	    series_retry(&sent, 1, MINUTE_MS, now, (uint64_t)c->throttle_recipients, q->ask->rcpts);
+	if (retry == 0)
+		return false;
+	v->answer = RL_LIMIT;
+	v->retry_ms = retry;
+	snprintf(v->why, sizeof v->why,
+		 "%" PRIu64 " recipients in 1m, limit %" PRId64 " while this account is looked at",
+		 series_used(&sent, 1, MINUTE_MS, now) + q->ask->rcpts, c->throttle_recipients);
+	return true;
+}
+
+/* What stands for the account may have changed. */
+static void ask_judge(struct asking *q)
+{
+	struct limiter *l = q->l;
+	if (!l->judge || !q->ask->charge)
+		return;
+	l->judge(q->ask, q->now, l->judge_arg);
+	q->st[TARGET_ACCOUNT] = standing_find(l->standings, TARGET_ACCOUNT, q->ask->account);
+}
+
+static bool stopped(const struct asking *q)
+{
+	const struct rl_penalty *p = penalty_of(q);
+	return p && p->stage >= RL_HOLD;
+}
+
 static void answer_normal(struct asking *q, struct rl_verdict *v, struct limiter_outcome *o)
 {
 	if (too_many(q, v))
@@ -528,6 +577,8 @@ static void answer_normal(struct asking *q, struct rl_verdict *v, struct limiter
 		answer_limited(q, &hit, v, o);
 		return;
 	}
+	if (over_throttle(q, v))
+		return;
 	v->answer = RL_OK;
 	if (!q->ask->charge)
 		return;
@@ -537,6 +588,13 @@ static void answer_normal(struct asking *q, struct rl_verdict *v, struct limiter
 		snprintf(v->why, sizeof v->why, "no room for another account");
 		return;
 	}
+	ask_judge(q);
+	if (stopped(q)) {
+		answer_penalised(q, penalty_of(q), v);
+		return;
+	}
+	if (throttled(q))
+		v->delay_ms = q->l->conf.throttle_delay_ms;
 	charge(q);
 	see_recipients(q);
 	if (run_detector(q, o))
@@ -551,7 +609,7 @@ void limiter_ask(struct limiter *l, const struct rl_ask *ask, const struct momen
 	size_t len = strlen(ask->account);
 	v->answer = RL_DOWN;
 	v->too_many = false;
-	v->retry_ms = 0;
+	v->retry_ms = v->delay_ms = 0;
 	v->why[0] = '\0';
 	o->opened = o->would_hold = o->limited = o->full = false;
 	o->n_would = 0;
@@ -562,9 +620,10 @@ void limiter_ask(struct limiter *l, const struct rl_ask *ask, const struct momen
 	} else {
 		q->ask = ask;
 		asking_init(q, l, &who, now);
-		const struct standing *st = q->st[TARGET_ACCOUNT];
-		if (st && st->penalty)
-			answer_penalised(q, st->penalty, v);
+		if (stopped(q))
+			ask_judge(q);
+		if (stopped(q))
+			answer_penalised(q, penalty_of(q), v);
 		else
 			answer_normal(q, v, o);
 	}
@@ -594,8 +653,7 @@ void limiter_refund(struct limiter *l, const struct rl_ask *ask, const struct mo
 		return;
 	q->ask = ask;
 	asking_init(q, l, &who, now);
-	const struct standing *st = q->st[TARGET_ACCOUNT];
-	if (st && st->penalty) {
+	if (stopped(q)) {
 		struct subject *s = asking_subject(q, KEY_ACCOUNT);
 		struct series held = s ? asking_series(q, s, MORE_WATCH + 1) : (struct series){0};
 		series_sub(&held, (uint32_t)now->mono_ms, then,

@@ -36,7 +36,10 @@ struct limiter_conf {
 	int64_t accounts;	  /* subjects at most; fixed for the life of the limiter */
 	int64_t memory;		  /* bytes for them; the same */
 	int64_t prefix4, prefix6; /* how many bits of an address are one key */
-	int mode;		  /* enum limiter_mode */
+	/* Of an account that is throttled. */
+	int64_t throttle_delay_ms;   /* the reply to each of its messages is kept back so long */
+	int64_t throttle_recipients; /* it may write to so many in a minute; 0: no limit */
+	int mode;		     /* enum limiter_mode */
 };
 
 struct moment {
@@ -65,7 +68,7 @@ struct limiter_stats {
 	uint64_t would_limit, would_hold, detections;
 	uint64_t observations[RL_N_SEEN];
 	uint64_t refused_by[LIMITS_MAX], would_by[LIMITS_MAX]; /* by row, since the last reload */
-	uint64_t penalised[RL_SUSPEND + 1];		       /* by stage, now */
+	uint64_t penalised[RL_N_STAGES];		       /* by stage, now */
 };
 
 struct limiter;
@@ -76,6 +79,15 @@ void limiter_free(struct limiter *l);
 /* New limits for everybody; counters stay, accounts and memory too. */
 void limiter_configure(struct limiter *l, const struct limiter_conf *conf);
 const struct limiter_conf *limiter_config(const struct limiter *l);
+
+/*
+ * Judges each charge that no limit refuses, before it is counted and answered: it may set a penalty
+ * of that account, which is then in force for that very message. Also those of accounts on hold.
+ */
+typedef void limiter_judge(const struct rl_ask *ask, const struct moment *now, void *arg);
+void limiter_set_judge(struct limiter *l, limiter_judge *judge, void *arg);
+/* The fixed rules (detect.h) look on: somebody who knows the accounts has taken over. */
+void limiter_rest_rules(struct limiter *l, bool rest);
 
 /* Answers, and charges when asked to and the answer is RL_OK or RL_HELD. */
 void limiter_ask(struct limiter *l, const struct rl_ask *ask, const struct moment *now,

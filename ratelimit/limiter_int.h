@@ -34,6 +34,9 @@ struct limiter {
 	struct standings *standings;
 	struct limiter_stats stats;
 	struct asking asking;
+	limiter_judge *judge; /* NULL: none */
+	void *judge_arg;
+	bool rules_rest;
 	struct uniq_scratch scratch;
 };
 

@@ -72,6 +72,17 @@ void limiter_configure(struct limiter *l, const struct limiter_conf *conf)
 	take_members(l);
 }
 
+void limiter_set_judge(struct limiter *l, limiter_judge *judge, void *arg)
+{
+	l->judge = judge;
+	l->judge_arg = arg;
+}
+
+void limiter_rest_rules(struct limiter *l, bool rest)
+{
+	l->rules_rest = rest;
+}
+
 const struct limiter_conf *limiter_config(const struct limiter *l)
 {
 	return &l->conf;
@@ -129,12 +140,15 @@ static enum limiter_set lift_penalty(struct limiter *l, const char *account,
 	struct standing *s = standing_find(l->standings, TARGET_ACCOUNT, account);
 	if (!s || !s->penalty)
 		return LIMITER_SAME;
+	bool released = s->penalty->stage >= RL_HOLD;
 	l->stats.penalised[s->penalty->stage]--;
 	free(s->penalty);
 	s->penalty = NULL;
-	limiter_forget_seen(l, account, now);
-	s->released_ms = now->mono_ms;
-	s->grace_until_ms = now->mono_ms + l->conf.release_grace_ms;
+	if (released) {
+		limiter_forget_seen(l, account, now);
+		s->released_ms = now->mono_ms;
+		s->grace_until_ms = now->mono_ms + l->conf.release_grace_ms;
+	}
 	(void)standing_tidy(l->standings, s, now->mono_ms, now->utc_ms);
 	return LIMITER_CHANGED;
 }

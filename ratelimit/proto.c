@@ -8,6 +8,40 @@
 
 #include <string.h>
 
+/* Stages as they are sent and kept on disk: what came later has higher numbers. */
+static const uint8_t stage_codes[RL_N_STAGES] = {
+    [RL_NORMAL] = 0, [RL_WATCH] = 4, [RL_THROTTLE] = 5, [RL_HOLD] = 2, [RL_SUSPEND] = 3};
+
+static bool stage_of_code(uint8_t code, enum rl_stage *out)
+{
+	for (int i = 0; i < RL_N_STAGES; i++)
+		if (stage_codes[i] == code) {
+			*out = (enum rl_stage)i;
+			return true;
+		}
+	return false;
+}
+
+const char *rl_stage_name(enum rl_stage stage)
+{
+	static const char *const names[RL_N_STAGES] = {"normal", "watch", "throttle", "hold",
+						       "suspend"};
+	return stage < RL_N_STAGES ? names[stage] : "unknown";
+}
+
+static void put_text(struct wire_out *w, const char *text, size_t max)
+{
+	wire_bytes(w, text ? text : "", text ? strnlen(text, max) : 0);
+}
+
+static void put_names(struct wire_out *w, const struct rl_name *name, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		wire_u64(w, name ? name[i].half[0] : 0);
+		wire_u64(w, name ? name[i].half[1] : 0);
+	}
+}
+
 void proto_put_ask(struct wire_out *w, uint32_t id, uint8_t flags, const struct rl_ask *ask)
 {
 	uint32_t n = ask->n_hash < PROTO_MAX_HASHES ? ask->n_hash : PROTO_MAX_HASHES;
@@ -29,6 +63,11 @@ void proto_put_ask(struct wire_out *w, uint32_t id, uint8_t flags, const struct 
 		wire_u64(w, ask->rcpt_hash[i]);
 		wire_u64(w, ask->domain_hash ? ask->domain_hash[i] : 0);
 	}
+	if (flags != PROTO_CHARGE)
+		return;
+	put_text(w, ask->ehlo, RL_TEXT_MAX);
+	put_text(w, ask->sender, RL_ACCOUNT_MAX);
+	put_names(w, ask->rcpt_name, n);
 }
 
 static bool flags_known(uint8_t flags)
@@ -45,6 +84,19 @@ static void get_facts(struct wire_in *r, struct proto_ask *out)
 	out->ask.ehlo_hash = wire_get_u64(r);
 	out->ask.tls_hash = wire_get_u64(r);
 	out->ask.body = wire_get_u64(r);
+}
+
+static void get_texts(struct wire_in *r, struct proto_ask *out)
+{
+	wire_get_str(r, out->ehlo, sizeof out->ehlo);
+	wire_get_str(r, out->sender, sizeof out->sender);
+	out->ask.ehlo = out->ehlo;
+	out->ask.sender = out->sender;
+	out->ask.rcpt_name = out->name;
+	for (uint32_t i = 0; i < out->ask.n_hash; i++) {
+		out->name[i].half[0] = wire_get_u64(r);
+		out->name[i].half[1] = wire_get_u64(r);
+	}
 }
 
 bool proto_get_ask(const uint8_t *data, size_t len, struct proto_ask *out)
@@ -71,6 +123,8 @@ bool proto_get_ask(const uint8_t *data, size_t len, struct proto_ask *out)
 		out->hash[i] = wire_get_u64(&r);
 		out->domain[i] = wire_get_u64(&r);
 	}
+	if (out->ask.charge)
+		get_texts(&r, out);
 	return wire_done(&r);
 }
 
@@ -82,6 +136,7 @@ void proto_put_observe(struct wire_out *w, const struct rl_observation *o)
 	wire_addr(w, &o->client);
 	wire_i64(w, o->t_ms);
 	wire_bytes(w, text, strnlen(text, RL_TEXT_MAX));
+	put_text(w, o->rcpt, RL_ACCOUNT_MAX);
 	wire_u64(w, o->ehlo_hash);
 	wire_u64(w, o->tls_hash);
 	wire_u64(w, o->rcpt_hash);
@@ -94,12 +149,15 @@ bool proto_get_observe(const uint8_t *data, size_t len, struct proto_observe *ou
 	struct wire_in r;
 	wire_in_init(&r, data, len);
 	uint8_t what = wire_get_u8(&r);
-	out->o = (struct rl_observation){
-	    .what = (enum rl_seen)what, .account = out->account, .text = out->text};
+	out->o = (struct rl_observation){.what = (enum rl_seen)what,
+					 .account = out->account,
+					 .text = out->text,
+					 .rcpt = out->rcpt};
 	wire_get_str(&r, out->account, sizeof out->account);
 	wire_get_addr(&r, &out->o.client);
 	out->o.t_ms = wire_get_i64(&r);
 	wire_get_str(&r, out->text, sizeof out->text);
+	wire_get_str(&r, out->rcpt, sizeof out->rcpt);
 	out->o.ehlo_hash = wire_get_u64(&r);
 	out->o.tls_hash = wire_get_u64(&r);
 	out->o.rcpt_hash = wire_get_u64(&r);
@@ -114,6 +172,7 @@ void proto_put_answer(struct wire_out *w, uint32_t id, const struct rl_verdict *
 	wire_u8(w, (uint8_t)v->answer);
 	wire_u8(w, v->too_many);
 	wire_i64(w, v->retry_ms);
+	wire_i64(w, v->delay_ms);
 	wire_str(w, v->why);
 }
 
@@ -126,14 +185,16 @@ bool proto_get_answer(const uint8_t *data, size_t len, uint32_t *id, struct rl_v
 	v->answer = (enum rl_answer)answer;
 	v->too_many = too_many == 1;
 	v->retry_ms = wire_get_i64(&r);
+	v->delay_ms = wire_get_i64(&r);
 	wire_get_str(&r, v->why, sizeof v->why);
-	return wire_done(&r) && answer <= RL_DOWN && too_many <= 1 && v->retry_ms >= 0;
+	return wire_done(&r) && answer <= RL_DOWN && too_many <= 1 && v->retry_ms >= 0 &&
+	       v->delay_ms >= 0;
 }
 
 void proto_put_penalty(struct wire_out *w, const struct rl_penalty *p)
 {
 	wire_str(w, p->account);
-	wire_u8(w, (uint8_t)p->stage);
+	wire_u8(w, stage_codes[p->stage]);
 	wire_i64(w, p->since_ms);
 	wire_str(w, p->rule);
 	wire_str(w, p->why);
@@ -149,11 +210,8 @@ bool proto_read_penalty(struct wire_in *r, struct rl_penalty *p)
 	wire_get_str(r, p->rule, sizeof p->rule);
 	wire_get_str(r, p->why, sizeof p->why);
 	wire_get_str(r, p->actor, sizeof p->actor);
-	if (p->account[0] == '\0' ||
-	    (stage != RL_NORMAL && stage != RL_HOLD && stage != RL_SUSPEND))
+	if (p->account[0] == '\0' || !stage_of_code(stage, &p->stage))
 		r->bad = true;
-	else
-		p->stage = (enum rl_stage)stage;
 	return !r->bad;
 }
 

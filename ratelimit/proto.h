@@ -30,7 +30,7 @@ enum proto_frame { /* u16 type of lib/ipc */
 enum { PROTO_CHARGE = 1, PROTO_REFUND = 2 }; /* flags of ASK */
 
 #define PROTO_MAX_HASHES 4096
-#define PROTO_ASK_MAX	 (128 + RL_ACCOUNT_MAX + RL_TEXT_MAX + 16 * PROTO_MAX_HASHES)
+#define PROTO_ASK_MAX	 (256 + RL_ACCOUNT_MAX * 2 + RL_TEXT_MAX * 2 + 32 * PROTO_MAX_HASHES)
 #define PROTO_SMALL_MAX	 2048 /* ANSWER, PENALTY, SET */
 #define PROTO_JSON_MAX	 65536
 #define PROTO_ADMIN_MAX	 (PROTO_JSON_MAX + 16)
@@ -39,13 +39,14 @@ struct proto_ask {
 	uint32_t id;
 	uint8_t flags;
 	char account[RL_ACCOUNT_MAX + 1];
-	char sender_domain[RL_TEXT_MAX + 1];
+	char sender_domain[RL_TEXT_MAX + 1], ehlo[RL_TEXT_MAX + 1], sender[RL_ACCOUNT_MAX + 1];
 	struct rl_ask ask; /* its texts and hashes point into this struct */
 	uint64_t hash[PROTO_MAX_HASHES], domain[PROTO_MAX_HASHES];
+	struct rl_name name[PROTO_MAX_HASHES];
 };
 
 struct proto_observe {
-	char account[RL_ACCOUNT_MAX + 1], text[RL_TEXT_MAX + 1];
+	char account[RL_ACCOUNT_MAX + 1], text[RL_TEXT_MAX + 1], rcpt[RL_ACCOUNT_MAX + 1];
 	struct rl_observation o; /* its texts point into this struct */
 };
 

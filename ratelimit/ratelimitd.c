@@ -52,7 +52,9 @@ static void reload(void *arg)
 	proc_reloading();
 	struct ratelimit_conf *fresh = config_load(d->conf_file, &err);
 	if (fresh &&
-	    conf_may_reload(fresh, ratelimit_keys, ratelimit_n_keys, d->conf, fresh, &err)) {
+	    conf_may_reload(fresh, ratelimit_keys, ratelimit_n_keys, d->conf, fresh, &err) &&
+	    conf_may_reload(fresh, detector_keys, detector_n_keys, &d->conf->detector,
+			    &fresh->detector, &err)) {
 		server_reload(d->server, fresh);
 		talloc_free(d->conf);
 		d->conf = fresh;

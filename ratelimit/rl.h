@@ -18,7 +18,11 @@
 #define RL_ACCOUNT_MAX 320
 #define RL_WHY_MAX     512
 
-enum rl_stage { RL_NORMAL = 0, RL_HOLD = 2, RL_SUSPEND = 3 }; /* order of severity */
+/* Order of severity. Watched mail goes out, by the route of suspects where there is one; throttled
+ * mail is slowed down as well. */
+enum rl_stage { RL_NORMAL, RL_WATCH, RL_THROTTLE, RL_HOLD, RL_SUSPEND, RL_N_STAGES };
+/* "normal" "watch" "throttle" "hold" "suspend" */
+const char *rl_stage_name(enum rl_stage stage);
 
 enum rl_answer {
 	RL_OK = 0,     /* go on */
@@ -32,6 +36,7 @@ struct rl_verdict {
 	enum rl_answer answer;
 	bool too_many;	      /* RL_LIMIT: one message has too many recipients (452 4.5.3) */
 	int64_t retry_ms;     /* RL_LIMIT: when it may pass again; 0: with fewer recipients */
+	int64_t delay_ms;     /* RL_OK to a charge: keep the reply back so long */
 	char why[RL_WHY_MAX]; /* RL_LIMIT: "31 messages in 1m, limit 30"; RL_HELD/RL_REFUSE: the
 				 penalty's reason */
 };
@@ -48,14 +53,22 @@ struct rl_ask {
 	uint64_t bytes;		   /* of the message; at a check what was declared, 0: not known */
 	uint64_t sender_hash;	   /* rl_hash() of the envelope sender; 0: none */
 	const char *sender_domain; /* of the envelope sender, lower case; NULL: none */
-	/* For the detector; 0: not known. */
-	uint64_t ehlo_hash, tls_hash; /* rl_hash() of what the client calls itself, of its TLS
-					 fingerprint */
-	uint64_t body;		      /* similarity hash of the content */
-	const uint64_t *rcpt_hash;    /* rl_hash() of each recipient, in the order they came */
-	const uint64_t *domain_hash;  /* the same of its domain; NULL: not known */
+	/* For the detector; 0 and NULL: not known. */
+	const char *ehlo, *sender;	 /* what the client calls itself; the envelope sender */
+	uint64_t ehlo_hash, tls_hash;	 /* rl_hash() of what the client calls itself, of its TLS
+					    fingerprint */
+	uint64_t body;			 /* similarity hash of the content */
+	const uint64_t *rcpt_hash;	 /* rl_hash() of each recipient, in the order they came */
+	const uint64_t *domain_hash;	 /* the same of its domain; NULL: not known */
+	const struct rl_name *rcpt_name; /* how it begins; of a charge only; NULL: not known */
 	uint32_t n_hash;
 };
+
+/* The first 16 bytes of a local part, in lower case: enough for the order of the alphabet. */
+struct rl_name {
+	uint64_t half[2]; /* the first byte is the highest */
+};
+struct rl_name rl_name_of(const char *address);
 
 /* What else was seen, told without an answer. */
 enum rl_seen {
@@ -76,6 +89,7 @@ struct rl_observation {
 	struct addr client;
 	int64_t t_ms;				 /* UTC, when it happened */
 	const char *text;			 /* NULL: "" */
+	const char *rcpt;			 /* RESULT: who was answered; NULL: not known */
 	uint64_t ehlo_hash, tls_hash, rcpt_hash; /* 0: not known */
 	uint32_t n, m;
 };
@@ -83,12 +97,17 @@ struct rl_observation {
 /* Keyed by nothing but the text; canonical recipient (domain in lower case). */
 uint64_t rl_hash(const char *text);
 
+/* A release that says: what the account did is its own way. The detector learns it. */
+#define RL_RULE_MISTAKE	 "mistake"
+#define RL_RULE_DETECTOR "detector"
+
 struct rl;
 struct rl_penalty {
 	char account[RL_ACCOUNT_MAX + 1];
 	enum rl_stage stage;  /* RL_NORMAL: released */
 	int64_t since_ms;     /* UTC; identifies the penalty */
-	char rule[32];	      /* "burst", "operator" */
+	char rule[32];	      /* "detector", "burst", "operator"; of a release
+				 RL_RULE_MISTAKE, when it was one */
 	char why[RL_WHY_MAX]; /* one sentence with the numbers */
 	char actor[64];	      /* "detector" or who did it */
 };

@@ -33,6 +33,7 @@
 #include "ratelimit/link.h"
 #include "ratelimit/policy_front.h"
 #include "ratelimit/proto.h"
+#include "ratelimit/sentry.h"
 
 #define SWEEP_PLACES   1024 /* of the table, at a time */
 #define SWEEP_EVERY_MS 50
@@ -49,6 +50,7 @@ struct peer {
 struct server {
 	struct event_base *base;
 	struct limiter *limiter;
+	struct sentry *sentry;
 	struct disk *disk;
 	struct ipc_listener *listener;
 	struct event *tick, *sweep;
@@ -60,7 +62,6 @@ struct server {
 	bool standing_dirty;
 	int64_t minute_until_ms; /* UTC: until then `minute` is right */
 	int minute;
-	struct server_hooks hooks;
 	struct policy_front *front;
 	struct proto_ask ask; /* the one being answered */
 	struct limiter_outcome outcome;
@@ -126,6 +127,17 @@ static void save_standing(struct server *s, const struct moment *now)
 	s->standing_dirty = !disk_save_standing(s->disk, s->limiter, now);
 }
 
+/* The detector has set or lifted a penalty. A stage below a hold may be lost with a crash. */
+static void detector_changed(const struct rl_penalty *p, const struct moment *now, void *arg)
+{
+	struct server *s = arg;
+	if (p->stage >= RL_HOLD)
+		save_standing(s, now);
+	else
+		s->standing_dirty = true;
+	push(s, p);
+}
+
 /* --- ASK ----------------------------------------------------------------------------------------
  */
 
@@ -178,8 +190,6 @@ void server_ask(struct server *s, const struct rl_ask *ask, struct rl_verdict *v
 		save_standing(s, &now);
 		push(s, limiter_penalty(s->limiter, ask->account));
 	}
-	if (s->hooks.asked)
-		s->hooks.asked(ask, v, &now, s->hooks.arg);
 }
 
 static void answer(struct peer *p, uint32_t id, const struct rl_verdict *v)
@@ -217,8 +227,7 @@ static bool on_observe(struct peer *p, const uint8_t *data, size_t len)
 	struct moment now = now_of(s);
 	s->changed_ms = now.mono_ms;
 	limiter_observe(s->limiter, &seen.o, &now);
-	if (s->hooks.observed)
-		s->hooks.observed(&seen.o, &now, s->hooks.arg);
+	sentry_observed(s->sentry, &seen.o, &now);
 	return true;
 }
 
@@ -245,8 +254,6 @@ static bool on_subscribe(struct peer *p, const uint8_t *data, size_t len)
 
 static bool on_set(struct peer *p, const uint8_t *data, size_t len)
 {
-	static const char *const stages[] = {
-	    [RL_NORMAL] = "normal", [1] = "", [RL_HOLD] = "hold", [RL_SUSPEND] = "suspend"};
 	struct server *s = p->s;
 	struct rl_penalty penalty;
 	if (!proto_get_penalty(data, len, &penalty))
@@ -255,9 +262,10 @@ static bool on_set(struct peer *p, const uint8_t *data, size_t len)
 	enum limiter_set r = limiter_set_penalty(s->limiter, &penalty, &now);
 	if (r == LIMITER_CHANGED) {
 		log_event(LOG_NOTICE, penalty.account, "ratelimit", "penalty",
-			  LS("stage", stages[penalty.stage]), LS("rule", penalty.rule),
+			  LS("stage", rl_stage_name(penalty.stage)), LS("rule", penalty.rule),
 			  LS("actor", penalty.actor), LS("why", penalty.why));
 		save_standing(s, &now);
+		sentry_decided(s->sentry, &penalty, &now);
 		push(s, &penalty);
 	} else if (r == LIMITER_SAME && p->subscribed) {
 		send_penalty(p, &penalty); /* it is as they want it */
@@ -302,6 +310,9 @@ static bool on_admin(struct peer *p, const uint8_t *data, size_t len)
 	/* What the mail servers have asked so far is known here alone. */
 	if (r.ok && r.op && strcmp(r.op, "limit.selftest") == 0)
 		json_object_set_new(r.value, "policy", policy_front_report(s->front));
+	const char *account = json_string_value(json_object_get(r.value, "account"));
+	if (r.ok && account)
+		sentry_show(s->sentry, account, &now, r.value);
 	log_admin(&r, json, n);
 	s->changed_ms = now.mono_ms;
 	if (r.standing_changed)
@@ -415,6 +426,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	struct moment now = now_of(s);
 	if (subjects_count(limiter_subjects(s->limiter)) > 0)
 		limiter_sweep(s->limiter, &now, SWEEP_PLACES);
+	sentry_tick(s->sentry, &now);
 }
 
 static void arm_tick(struct server *s)
@@ -511,6 +523,32 @@ static void put_observations(const struct limiter_stats *st)
 		    "What was told without a question", st->observations[i]);
 }
 
+/* A series a stage; those of the detector's changes too. */
+static void put_stages(const struct server *s, const struct limiter_stats *st)
+{
+	struct sentry_stats d;
+	char labels[64];
+	sentry_stats(s->sentry, &d);
+	for (int i = RL_WATCH; i < RL_N_STAGES; i++) {
+		snprintf(labels, sizeof labels, "stage=\"%s\"", rl_stage_name((enum rl_stage)i));
+		put(METRIC_GAUGE, "sekisho_ratelimit_penalised_accounts", labels,
+		    "Accounts by penalty", st->penalised[i]);
+	}
+	for (int i = 0; i < STAGE_COUNT; i++) {
+		snprintf(labels, sizeof labels, "stage=\"%s\"",
+			 detector_stage_name((enum detector_stage)i));
+		put(METRIC_COUNTER, "sekisho_detector_changes_total", labels,
+		    "Accounts that entered a stage of the detector", d.changes[i]);
+		put(METRIC_COUNTER, "sekisho_detector_would_total", labels,
+		    "Mode observe: accounts that would have entered it", d.would[i]);
+	}
+	put(METRIC_COUNTER, "sekisho_detector_attempts_total", NULL, "Messages judged", d.attempts);
+	put(METRIC_GAUGE, "sekisho_detector_learning", NULL, "It is the time of learning",
+	    d.learning);
+	put(METRIC_GAUGE, "sekisho_detector_memory_bytes", NULL, "Memory of the detector, at most",
+	    d.memory);
+}
+
 void server_refresh_metrics(void *server)
 {
 	struct server *s = server;
@@ -536,10 +574,7 @@ void server_refresh_metrics(void *server)
 	put_memory(s);
 	put_rows(s, st);
 	put_observations(st);
-	put(METRIC_GAUGE, "sekisho_ratelimit_penalised_accounts", "stage=\"hold\"",
-	    "Accounts by penalty", st->penalised[RL_HOLD]);
-	put(METRIC_GAUGE, "sekisho_ratelimit_penalised_accounts", "stage=\"suspend\"",
-	    "Accounts by penalty", st->penalised[RL_SUSPEND]);
+	put_stages(s, st);
 	put(METRIC_GAUGE, "sekisho_ratelimit_snapshot_age_seconds", NULL,
 	    "Time since the counters on disk were complete", (uint64_t)age_ms / 1000);
 	put(METRIC_COUNTER, "sekisho_ratelimit_snapshot_errors_total", NULL,
@@ -632,7 +667,10 @@ struct server *server_new(struct event_base *base, const struct ratelimit_conf *
 		return NULL;
 	}
 	struct moment now = now_of(s);
-	disk_load(s->disk, s->limiter, &now);
+	s->sentry = sentry_new(&conf->detector, conf->limiter.mode == MODE_OBSERVE, random_seed(),
+			       s->limiter, detector_changed, s);
+	disk_load(s->disk, s->limiter, s->sentry, &now);
+	disk_detector_every(s->disk, conf->detector.snapshot_interval_ms);
 	s->tick = evtimer_new(base, on_tick, s);
 	if (!s->tick)
 		fatal("out of memory");
@@ -644,15 +682,13 @@ struct server *server_new(struct event_base *base, const struct ratelimit_conf *
 	return s;
 }
 
-void server_set_hooks(struct server *s, const struct server_hooks *h)
-{
-	s->hooks = *h;
-}
-
 void server_reload(struct server *s, const struct ratelimit_conf *conf)
 {
 	struct policy_front_conf c = front_conf(conf);
+	struct moment now = now_of(s);
 	limiter_configure(s->limiter, &conf->limiter);
+	sentry_configure(s->sentry, &conf->detector, conf->limiter.mode == MODE_OBSERVE, &now);
+	disk_detector_every(s->disk, conf->detector.snapshot_interval_ms);
 	policy_front_configure(s->front, &c);
 	s->interval_ms = conf->snapshot_interval_ms;
 	arm_tick(s);
@@ -675,6 +711,7 @@ void server_free(struct server *s)
 		event_free(s->sweep);
 	policy_front_free(s->front);
 	disk_free(s->disk);
+	sentry_free(s->sentry);
 	limiter_free(s->limiter);
 	free(s);
 }

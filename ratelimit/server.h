@@ -3,9 +3,10 @@
  * this and the usual start-up.
  *
  * All calls are from the base's thread. Files: <state_dir>/ratelimit/snapshot (counters, every
- * snapshot_interval and at the end) and <state_dir>/ratelimit/standing (penalties and overrides,
- * before anybody is told of a change). A damaged one is renamed to *.damaged and the daemon starts
- * without it.
+ * snapshot_interval and at the end), <state_dir>/ratelimit/detector (what it has learnt, less
+ * often) and <state_dir>/ratelimit/standing (penalties and overrides, before anybody is told of a
+ * change; of a stage below a hold with the next snapshot). A damaged one is renamed to *.damaged
+ * and the daemon starts without it.
  */
 #ifndef RATELIMIT_SERVER_H
 #define RATELIMIT_SERVER_H
@@ -19,14 +20,6 @@
 
 struct server;
 
-/* Who else wants to know what was asked and seen: the detector. Any may be NULL. */
-struct server_hooks {
-	void (*asked)(const struct rl_ask *ask, const struct rl_verdict *v,
-		      const struct moment *now, void *arg);
-	void (*observed)(const struct rl_observation *o, const struct moment *now, void *arg);
-	void *arg;
-};
-
 /*
  * Makes the folder, reads the files, listens on <run_dir>/ratelimitd.sock (mode 0660), which is
  * handed to id. Peers that may connect: root, our own uid, id's uid. conf is read during the call
@@ -36,7 +29,6 @@ struct server *server_new(struct event_base *base, const struct ratelimit_conf *
 			  const struct proc_identity *id, char **err);
 /* New limits and intervals. */
 void server_reload(struct server *s, const struct ratelimit_conf *conf);
-void server_set_hooks(struct server *s, const struct server_hooks *h);
 /* Asks as a peer does: logged, made durable, told to everybody. */
 void server_ask(struct server *s, const struct rl_ask *ask, struct rl_verdict *v);
 /* Serve a peer on a connected fd (taken), without asking who it is. */

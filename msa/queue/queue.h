@@ -86,6 +86,9 @@ struct queue_config {
 };
 
 struct queue_handlers {
+	/* An EVENT_DELIVERY that is on disk now: what became of one recipient, but for later
+	 * deferrals. NULL: not wanted. */
+	void (*delivery)(const struct event *e, void *arg);
 	/* Outbox: a batch for accounting, in order; call queue_outbox_acked() later. False: not now
 	 * (asked again on queue_outbox_kick()). */
 	bool (*outbox)(uint64_t seq, uint32_t n, const uint8_t *records, size_t len, void *arg);

@@ -58,6 +58,7 @@ static int settle_free(struct settle_op *o)
 {
 	free(o->t.dests);
 	free(o->t.dsn_dests);
+	free(o->t.said);
 	return 0;
 }
 
@@ -93,6 +94,23 @@ static void add_notice(struct queue *q, const struct settle_op *o)
 		  LI("size", o->t.dsn_size));
 }
 
+/* A server that puts us off again has said it before. */
+static void tell_said(struct queue *q, const struct settle_op *o)
+{
+	const uint8_t *p = o->t.said;
+	size_t left = o->t.said_len;
+	struct event e;
+
+	while (q->h.delivery && left > 0) {
+		size_t n = event_decode(p, left, &e);
+		bug_on(n == 0);
+		p += n;
+		left -= n;
+		if (e.u.delivery.result != EVENT_DEFERRED || o->t.attempt == 0)
+			q->h.delivery(&e, q->arg);
+	}
+}
+
 static void settle_done(struct queue *q, struct qop *qo)
 {
 	struct settle_op *o = (struct settle_op *)qo;
@@ -104,6 +122,7 @@ static void settle_done(struct queue *q, struct qop *qo)
 		return;
 	if (o->known)
 		count_outcomes(q, o);
+	tell_said(q, o);
 	if (o->t.notified)
 		add_notice(q, o);
 	if (o->seq > q->relay.commit_seq)

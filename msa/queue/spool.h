@@ -104,6 +104,8 @@ struct spool_settle {
 	int64_t place, dsn_place; /* where they are now, when not gone, when notified */
 	char *dests;		  /* spool_dests() of who still waits; malloc'd, NULL when gone */
 	char *dsn_dests;	  /* of the notification, when there is one; malloc'd */
+	uint8_t *said;		  /* what was put down, as event_encode() writes it; malloc'd */
+	size_t said_len;
 };
 enum queue_result spool_settle(struct spool *s, struct spool_settle *t);
 
@@ -175,6 +177,7 @@ struct spool_envelope {
 	struct spool_rcpt {
 		uint32_t idx;
 		char *address;
+		char *status; /* of the last attempt; "" none */
 		struct esmtp_rcpt esmtp;
 	} * rcpts; /* those to be tried in this round, at most max */
 };

@@ -36,6 +36,18 @@ static void copy_text(char *to, size_t cap, const char *from)
 	snprintf(to, cap, "%s", from);
 }
 
+static bool keep_said(struct spool_settle *t, const uint8_t *record, size_t n)
+{
+	uint8_t *more = realloc(t->said, t->said_len + n);
+
+	if (!more)
+		return false;
+	memcpy(more + t->said_len, record, n);
+	t->said = more;
+	t->said_len += n;
+	return true;
+}
+
 static enum queue_result delivery_event(const struct settle *c, const char *address,
 					const struct relay_rcpt *o)
 {
@@ -54,6 +66,8 @@ static enum queue_result delivery_event(const struct settle *c, const char *addr
 	e.u.delivery.result = results[o->result];
 	size_t n = event_encode(&e, buf, sizeof(buf));
 	bug_on(n == 0);
+	if (!keep_said(c->t, buf, n))
+		return QUEUE_ERROR;
 	return spool_record(c->s, buf, n);
 }
 
@@ -292,7 +306,10 @@ enum queue_result spool_settle(struct spool *s, struct spool_settle *t)
 	t->delivered = t->bounced = t->deferred = 0;
 	free(t->dests); /* of a try that was rolled back */
 	free(t->dsn_dests);
+	free(t->said);
 	t->dests = t->dsn_dests = NULL;
+	t->said = NULL;
+	t->said_len = 0;
 	if (!c)
 		return QUEUE_ERROR;
 	c->s = s;

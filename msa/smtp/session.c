@@ -429,6 +429,7 @@ void smtp_session_verdict(struct smtp_session *s, const struct rl_verdict *v, st
 	}
 	if (charge) {
 		s->tx->hold = v->answer == RL_HELD;
+		s->tx->slow_ms = v->answer == RL_OK ? v->delay_ms : 0;
 		smtp_want(s, out, SMTP_WANT_SUBMIT);
 		return;
 	}
@@ -590,6 +591,7 @@ void smtp_session_chunk(struct smtp_session *s, const struct smtp_data_end *d,
 void smtp_session_submitted(struct smtp_session *s, enum queue_result r, struct smtp_step *out)
 {
 	begin(s, out);
+	out->delay_ms = s->tx->slow_ms;
 	if (r == QUEUE_OK) {
 		s->messages++;
 		s->idle_commands = 0;

@@ -131,6 +131,7 @@ struct smtp_tx {
 	struct esmtp_mail esmtp;     /* as MAIL said it; from the end of the message on as it is */
 	char envid[ESMTP_ENVID_MAX + 1];
 	bool hold;
+	int64_t slow_ms; /* its reply is kept back so long: the account is slowed down */
 	struct smtp_rcpt *rcpts;
 	uint32_t n_rcpts;
 	char queue_id[QUEUE_ID_LEN + 1]; /* set by the caller at SMTP_WANT_DATA */

@@ -31,12 +31,18 @@
 
 const struct conf_key detector_keys[] = {
     CONF_COMMON_ROWS,
+    {"detector", "mode", CONF_ENUM, AT(mode), "enforce", 0, 0, "enforce|observe", true,
+     "observe: only count and log what would have been done", false},
     ROW("learn", CONF_DURATION, AT(detector.learn_ms), "14d", 0, 400 * DAY,
 	"nothing is judged by habit before, of all and of each account"),
     SCORE("watch", watch, "40", "the score from which an account is watched"),
     SCORE("throttle", throttle, "60", "slowed down"),
     SCORE("hold", hold, "100", "held"),
     SCORE("suspend", suspend, "250", "suspended"),
+    ROW("throttle_delay", CONF_DURATION, AT(throttle_delay_ms), "10s", 0, 60 * SECOND,
+	"each message of a throttled account is answered so late"),
+    ROW("throttle_recipients", CONF_INT, AT(throttle_recipients), "10", 0, 1000000,
+	"a throttled account writes to so many in a minute; 0: no limit"),
     ROW("near_bits", CONF_INT, AT(detector.near_bits), "12", 0, 20,
 	"bodies whose hashes differ in so many bits are one text"),
     SIGNAL("new_client", SIGNAL_NEW_CLIENT, "500", "150", "5d", "a first contact"),
@@ -55,7 +61,10 @@ const struct conf_key detector_keys[] = {
     SIGNAL("complaints", SIGNAL_COMPLAINTS, "3000", "90", "3d", "a report on a small sender"),
     SIGNAL("passwords", SIGNAL_PASSWORDS, "300", "30", "12h", "a failure"),
     SIGNAL("probe", SIGNAL_PROBE, "2000", "20", "1d", "the probe"),
-    ROW("accounts", CONF_INT, AT(accounts), "1000000", 100, 10000000, "remembered at once"),
+    ROW("snapshot_interval", CONF_DURATION, AT(snapshot_interval_ms), "5m", SECOND, DAY,
+	"how often what was learnt goes to disk"),
+    {"detector", "accounts", CONF_INT, AT(accounts), "1000000", 100, 10000000, NULL, false,
+     "remembered at once", false},
 };
 const size_t detector_n_keys = sizeof detector_keys / sizeof detector_keys[0];
 
@@ -77,7 +86,8 @@ void detector_conf_default(struct detector_conf *c)
 {
 	struct detector_settings s = {.accounts = 0};
 	for (size_t i = 0; i < detector_n_keys; i++)
-		if (strcmp(detector_keys[i].section, "detector") == 0) {
+		if (strcmp(detector_keys[i].section, "detector") == 0 &&
+		    detector_keys[i].type != CONF_ENUM) {
 			int64_t v = value_of(&detector_keys[i]);
 			memcpy((char *)&s + detector_keys[i].offset, &v, sizeof(v));
 		}

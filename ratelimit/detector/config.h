@@ -12,7 +12,12 @@ struct detector_settings {
 	struct conf_common common;
 	struct detector_conf detector;
 	int64_t accounts;
+	int mode; /* enum detector_mode */
+	int64_t throttle_delay_ms, throttle_recipients;
+	int64_t snapshot_interval_ms;
 };
+
+enum detector_mode { DETECTOR_ENFORCE, DETECTOR_OBSERVE };
 
 extern const struct conf_key detector_keys[];
 extern const size_t detector_n_keys;

@@ -127,10 +127,19 @@ enum detector_stage detector_stage(const struct detector *d, const char *account
  * False: the account is not known.
  */
 bool detector_release(struct detector *d, int64_t t_ms, const char *account, bool false_positive);
+/* Nobody decided: an account whose stage is not in force after all begins anew. */
+void detector_forget(struct detector *d, int64_t t_ms, const char *account);
+/* Is it still the time of learning? Nothing is judged by habit then. */
+bool detector_learning(const struct detector *d, int64_t t_ms);
 /* The score as it is now, with its reasons; false: the account is not known. */
 bool detector_explain(struct detector *d, int64_t t_ms, const char *account,
 		      struct detector_change *out);
 
+/* "score 112; from 100 on hold. REASON; REASON" of what explain or a change said, as far as it
+ * fits.
+ */
+void detector_say(const struct detector_conf *conf, const struct detector_change *c, char *buf,
+		  size_t cap);
 const char *detector_stage_name(enum detector_stage stage);
 const char *detector_signal_name(enum detector_signal signal);
 

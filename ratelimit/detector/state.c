@@ -17,7 +17,7 @@
 #include "ratelimit/detector/inside.h"
 
 #define MAGIC	0x736b7364u /* "sksd" */
-#define VERSION 1
+#define VERSION 2
 #define MAX_CAP (1u << 24)
 
 struct header {
@@ -44,6 +44,26 @@ static void put(struct sum *s, const void *data, size_t size, size_t n)
 		return;
 	s->bad = fwrite(data, size, n, s->f) != n;
 	s->hash = hash_bytes(s->hash, data, size * n);
+}
+
+static bool empty(const uint8_t *p, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+/* Of a table only what is used: the number of each record, the record; then the table's size. */
+static void put_used(struct sum *s, const void *table, size_t size, uint64_t n)
+{
+	const uint8_t *p = table;
+	for (uint64_t i = 0; i < n; i++)
+		if (!empty(p + i * size, size)) {
+			put(s, &i, sizeof(i), 1);
+			put(s, p + i * size, size, 1);
+		}
+	put(s, &n, sizeof(n), 1);
 }
 
 static struct header header_of(const struct detector *d)
@@ -75,8 +95,8 @@ bool detector_save(const struct detector *d, FILE *f)
 	put(&s, t->a, sizeof(*t->a), t->n);
 	for (uint32_t i = t->oldest; i != NONE; i = t->act[i].newer)
 		put(&s, &t->act[i], sizeof(*t->act), 1);
-	put(&s, d->seen.e, sizeof(*d->seen.e) * SEEN_WAYS, d->seen.buckets);
-	put(&s, d->popular.e, sizeof(*d->popular.e) * POPULAR_WAYS, d->popular.buckets);
+	put_used(&s, d->seen.e, sizeof(*d->seen.e) * SEEN_WAYS, d->seen.buckets);
+	put_used(&s, d->popular.e, sizeof(*d->popular.e) * POPULAR_WAYS, d->popular.buckets);
 	put(&s, d->texts.c, sizeof(struct crowd), d->texts.n);
 	put(&s, d->sources.c, sizeof(struct crowd), d->sources.n);
 	put(&s, d->lines.c, sizeof(struct crowd), d->lines.n);
@@ -92,6 +112,19 @@ static void get(struct sum *s, void *data, size_t size, size_t n)
 	s->bad = fread(data, size, n, s->f) != n;
 	if (!s->bad)
 		s->hash = hash_bytes(s->hash, data, size * n);
+}
+
+static void get_used(struct sum *s, void *table, size_t size, uint64_t n)
+{
+	uint64_t at = 0, next = 0;
+	for (;;) {
+		get(s, &at, sizeof(at), 1);
+		s->bad |= at > n || at < next;
+		if (s->bad || at == n)
+			return;
+		get(s, (uint8_t *)table + at * size, size, 1);
+		next = at + 1;
+	}
 }
 
 static bool header_ok(const struct header *h, const char **err)
@@ -156,8 +189,8 @@ static bool get_all(struct detector *d, const struct header *h, struct sum *s)
 		chain_all(&d->accounts);
 	for (uint32_t i = 0; i < h->n_act && !s->bad; i++)
 		get_active(s, d);
-	get(s, d->seen.e, sizeof(*d->seen.e) * SEEN_WAYS, d->seen.buckets);
-	get(s, d->popular.e, sizeof(*d->popular.e) * POPULAR_WAYS, d->popular.buckets);
+	get_used(s, d->seen.e, sizeof(*d->seen.e) * SEEN_WAYS, d->seen.buckets);
+	get_used(s, d->popular.e, sizeof(*d->popular.e) * POPULAR_WAYS, d->popular.buckets);
 	get_crowds(s, &d->texts, h->texts);
 	get_crowds(s, &d->sources, h->sources);
 	get_crowds(s, &d->lines, h->lines);

@@ -77,3 +77,21 @@ void words(const struct detector *d, const struct active *s, struct detector_cha
 	for (int i; out->n_why < DETECTOR_WHY && (i = heaviest(s, done)) >= 0; done |= 1u << i)
 		say(out->why[out->n_why++], s, i);
 }
+
+void detector_say(const struct detector_conf *conf, const struct detector_change *c, char *buf,
+		  size_t cap)
+{
+	static const char *const words_of[STAGE_COUNT] = {"", "watched", "slowed down", "held",
+							  "suspended"};
+	const int64_t at[STAGE_COUNT] = {0, conf->watch, conf->throttle, conf->hold, conf->suspend};
+	int n = snprintf(buf, cap, "score %" PRId64, c->score);
+	if (c->stage != STAGE_NORMAL && n > 0 && (size_t)n < cap)
+		n += snprintf(buf + n, cap - (size_t)n, ", %s from %" PRId64, words_of[c->stage],
+			      at[c->stage]);
+	for (int i = 0; i < c->n_why && n > 0; i++) {
+		size_t len = strlen(c->why[i]);
+		if ((size_t)n + len + 3 > cap)
+			return;
+		n += snprintf(buf + n, cap - (size_t)n, "; %s", c->why[i]);
+	}
+}

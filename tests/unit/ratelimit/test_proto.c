@@ -219,7 +219,13 @@ static void a_penalty(void **state)
 	exactly(get_penalty);
 	for (int stage = 0; stage < 256; stage++) {
 		buf[4 + strlen(p.account)] = (uint8_t)stage;
-		assert_int_equal(get_penalty(buf, w.len), stage == 0 || stage == 2 || stage == 3);
+		assert_int_equal(get_penalty(buf, w.len), stage == 0 || (stage >= 2 && stage <= 5));
+	}
+	for (int stage = 0; stage < RL_N_STAGES; stage++) {
+		p.stage = (enum rl_stage)stage;
+		proto_put_penalty(fresh_out(), &p);
+		assert_true(proto_get_penalty(buf, w.len, &back));
+		assert_int_equal(back.stage, stage);
 	}
 	p.account[0] = '\0';
 	proto_put_penalty(fresh_out(), &p);

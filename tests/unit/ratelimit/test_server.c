@@ -199,12 +199,16 @@ static bool exists(const char *name)
 static int no_files(void **state)
 {
 	(void)state;
-	static const char *const names[] = {"snapshot", "standing", "snapshot.damaged",
-					    "standing.damaged"};
+	static const char *const names[] = {"snapshot",		"standing",
+					    "detector",		"detector.damaged",
+					    "snapshot.damaged", "standing.damaged"};
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		(void)unlink(file(names[i]));
 	conf.limiter = default_conf();
 	conf.snapshot_interval_ms = HOUR;
+	detector_conf_default(&conf.detector.detector);
+	conf.detector.accounts = 1000;
+	conf.detector.snapshot_interval_ms = HOUR;
 	return 0;
 }
 

@@ -1,0 +1,384 @@
+/*
+ * sentry - see sentry.h.
+ *
+ * The detector compares texts of recipients; ratelimitd is told hashes and how local parts begin.
+ * Of these a text is made that is the same for the same recipient, sorts as its local part does,
+ * and names nobody: "beginning#HASH@DOMAINHASH".
+ *
+ * Results of one message come one by one. They are counted together, because their order says
+ * nothing: when one of another message, or something else, comes, or at the next tick.
+ *
+ * Trusted with what msad and acctd tell. Diagnostics: `ACCOUNT detector STAGE|would-STAGE` lines,
+ * sentry_stats(). Known gaps: of a message with more than BATCH results the later ones are counted
+ * as another's.
+ */
+#include "ratelimit/sentry.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "lib/proc.h"
+
+#define BATCH	  64
+#define NAME_SIZE 56 /* 16 bytes, '#', 16 digits, '@', 16 digits, NUL */
+#define TEXT_SIZE (RL_TEXT_MAX + 1)
+
+struct results {
+	unsigned n;
+	int64_t t_ms;
+	char account[RL_ACCOUNT_MAX + 1];
+	char name[BATCH][NAME_SIZE], reply[BATCH][TEXT_SIZE];
+};
+
+struct sentry {
+	struct detector *d;
+	struct limiter *l;
+	struct detector_conf conf;
+	bool observe;
+	void (*changed)(const struct rl_penalty *p, const struct moment *now, void *arg);
+	void *arg;
+	struct sentry_stats stats;
+	struct results results;
+	struct detector_change change;
+	/* of the attempt being judged */
+	char (*name)[NAME_SIZE];
+	const char **rcpt;
+	uint32_t room;
+};
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+static void make_name(char out[static NAME_SIZE], const struct rl_name *begins, uint64_t hash,
+		      uint64_t domain)
+{
+	char text[17];
+	for (int i = 0; i < 16; i++)
+		text[i] = (char)(begins->half[i / 8] >> (56 - 8 * (i % 8)) & 0xff);
+	text[16] = '\0';
+	snprintf(out, NAME_SIZE, "%s#%016" PRIx64 "@%016" PRIx64, text, hash, domain);
+}
+
+/* The same of an address. */
+static void name_of(char out[static NAME_SIZE], const char *address)
+{
+	const char *at = strrchr(address, '@');
+	struct rl_name begins = rl_name_of(address);
+	make_name(out, &begins, rl_hash(address), rl_hash(at ? at + 1 : ""));
+}
+
+static void make_room(struct sentry *s, uint32_t n)
+{
+	if (n <= s->room)
+		return;
+	free(s->name);
+	free(s->rcpt);
+	s->name = calloc(n, sizeof *s->name);
+	s->rcpt = calloc(n, sizeof *s->rcpt);
+	if (!s->name || !s->rcpt)
+		fatal("out of memory");
+	s->room = n;
+}
+
+/* --- what follows from a stage ---------------------------------------------------------------- */
+
+static const enum rl_stage stages[STAGE_COUNT] = {
+    [STAGE_NORMAL] = RL_NORMAL, [STAGE_WATCH] = RL_WATCH,     [STAGE_THROTTLE] = RL_THROTTLE,
+    [STAGE_HOLD] = RL_HOLD,	[STAGE_SUSPEND] = RL_SUSPEND,
+};
+
+static bool by_detector(const struct rl_penalty *p)
+{
+	return strcmp(p->rule, RL_RULE_DETECTOR) == 0;
+}
+
+/* Somebody else's decision stands unless ours is graver; a hold ends by people alone. */
+static bool outweighed(const struct rl_penalty *old, enum rl_stage stage)
+{
+	if (!old)
+		return stage == RL_NORMAL;
+	if (old->stage >= RL_HOLD)
+		return stage <= old->stage;
+	return !by_detector(old) && stage <= old->stage;
+}
+
+static void say_change(struct sentry *s, const char *account, const struct addr *client,
+		       const char *why)
+{
+	static const char *const would[STAGE_COUNT] = {
+	    "would-normal", "would-watch", "would-throttle", "would-hold", "would-suspend"};
+	static const struct addr none;
+	enum detector_stage to = s->change.stage;
+	log_event(to >= STAGE_THROTTLE ? LOG_WARNING : LOG_INFO, account, "detector",
+		  s->observe ? would[to] : detector_stage_name(to),
+		  LS("was", detector_stage_name(s->change.was)), LI("score", s->change.score),
+		  LS("why", why), LA("client", client ? client : &none));
+}
+
+/* What s->change says, in force. */
+static void enforce(struct sentry *s, const char *account, const struct addr *client,
+		    const struct moment *now)
+{
+	struct rl_penalty p = {.stage = stages[s->change.stage], .since_ms = now->utc_ms};
+	const struct rl_penalty *old = limiter_penalty(s->l, account);
+	detector_say(&s->conf, &s->change, p.why, sizeof p.why);
+	say_change(s, account, client, p.why);
+	if (s->observe) {
+		s->stats.would[s->change.stage]++;
+		return;
+	}
+	s->stats.changes[s->change.stage]++;
+	if (outweighed(old, p.stage))
+		return;
+	if (old && p.since_ms <= old->since_ms)
+		p.since_ms = old->since_ms + 1;
+	snprintf(p.account, sizeof p.account, "%s", account);
+	snprintf(p.rule, sizeof p.rule, "%s", RL_RULE_DETECTOR);
+	snprintf(p.actor, sizeof p.actor, "detector");
+	if (limiter_set_penalty(s->l, &p, now) == LIMITER_CHANGED)
+		s->changed(&p, now, s->arg);
+}
+
+/* A stage that was never in force, or is no more (mode observe until now, a crash): it would keep
+ * the detector from ever saying anything again. */
+static void forget_stale(struct sentry *s, const char *account, const struct moment *now)
+{
+	const struct rl_penalty *p = limiter_penalty(s->l, account);
+	if (detector_stage(s->d, account) >= STAGE_HOLD && (!p || p->stage < RL_HOLD))
+		detector_forget(s->d, now->utc_ms, account);
+}
+
+/* --- what comes in ---------------------------------------------------------------------------- */
+
+static void flush(struct sentry *s, const struct moment *now)
+{
+	struct results *r = &s->results;
+	const char *rcpt[BATCH], *reply[BATCH];
+	if (r->n == 0)
+		return;
+	for (unsigned i = 0; i < r->n; i++) {
+		rcpt[i] = r->name[i];
+		reply[i] = r->reply[i];
+	}
+	struct detector_attempt a = {
+	    .t_ms = r->t_ms, .account = r->account, .rcpt = rcpt, .n_rcpt = r->n};
+	r->n = 0;
+	if (detector_replies(s->d, now->utc_ms, &a, reply, a.n_rcpt, &s->change))
+		enforce(s, r->account, NULL, now);
+}
+
+static void judge(const struct rl_ask *ask, const struct moment *now, void *arg)
+{
+	static const struct addr none;
+	static const struct rl_name unnamed;
+	struct sentry *s = arg;
+	struct detector_attempt a = {.t_ms = now->utc_ms,
+				     .account = ask->account,
+				     .client = ask->client,
+				     .has_client = !addr_eq(&ask->client, &none),
+				     .has_body = ask->body != 0,
+				     .ehlo = ask->ehlo && ask->ehlo[0] ? ask->ehlo : NULL,
+				     .from = ask->sender && ask->sender[0] ? ask->sender : NULL,
+				     .n_rcpt = ask->n_hash,
+				     .bytes = (int64_t)ask->bytes,
+				     .body = ask->body};
+	if (ask->n_hash == 0)
+		return;
+	flush(s, now);
+	if (!s->observe)
+		forget_stale(s, ask->account, now);
+	make_room(s, ask->n_hash);
+	for (uint32_t i = 0; i < ask->n_hash; i++) {
+		make_name(s->name[i], ask->rcpt_name ? &ask->rcpt_name[i] : &unnamed,
+			  ask->rcpt_hash[i], ask->domain_hash ? ask->domain_hash[i] : 0);
+		s->rcpt[i] = s->name[i];
+	}
+	a.rcpt = s->rcpt;
+	s->stats.attempts++;
+	if (detector_attempt(s->d, &a, &s->change))
+		enforce(s, ask->account, &ask->client, now);
+}
+
+static void saw_result(struct sentry *s, const struct rl_observation *o, const struct moment *now)
+{
+	struct results *r = &s->results;
+	if (!o->account[0] || !o->rcpt || !o->rcpt[0])
+		return;
+	if (r->n == BATCH || strcmp(r->account, o->account) != 0 || r->t_ms != o->t_ms)
+		flush(s, now);
+	if (r->n == 0) {
+		snprintf(r->account, sizeof r->account, "%s", o->account);
+		r->t_ms = o->t_ms;
+	}
+	name_of(r->name[r->n], o->rcpt);
+	snprintf(r->reply[r->n++], TEXT_SIZE, "%s", o->text ? o->text : "");
+}
+
+static bool saw(struct sentry *s, const struct rl_observation *o, const struct moment *now)
+{
+	struct detector_change *c = &s->change;
+	int64_t t = now->utc_ms;
+	switch (o->what) {
+	case RL_SEEN_LOGIN:
+	case RL_SEEN_LOGIN_FAILED:
+		return o->account[0] &&
+		       detector_auth(s->d, t, o->account, &o->client, o->what == RL_SEEN_LOGIN, c);
+	case RL_SEEN_BOUNCE:
+		return o->account[0] && detector_bounce(s->d, t, o->account, o->text, c);
+	case RL_SEEN_REPORT:
+		return o->account[0] && detector_complaint(s->d, t, o->account, c);
+	case RL_SEEN_SYN25:
+		detector_syn25(s->d, t, &o->client, o->n, o->m);
+		return false;
+	default:
+		return false;
+	}
+}
+
+void sentry_observed(struct sentry *s, const struct rl_observation *o, const struct moment *now)
+{
+	s->stats.observations[o->what]++;
+	if (o->what == RL_SEEN_RESULT) {
+		saw_result(s, o, now);
+		return;
+	}
+	flush(s, now);
+	if (saw(s, o, now))
+		enforce(s, o->account, &o->client, now);
+}
+
+void sentry_decided(struct sentry *s, const struct rl_penalty *p, const struct moment *now)
+{
+	bool mistake = strcmp(p->rule, RL_RULE_MISTAKE) == 0;
+	if (p->stage != RL_NORMAL)
+		return;
+	flush(s, now);
+	/* Who was held by somebody else has not offended by the detector's lights. */
+	if (mistake || detector_stage(s->d, p->account) >= STAGE_HOLD)
+		(void)detector_release(s->d, now->utc_ms, p->account, mistake);
+	else
+		detector_forget(s->d, now->utc_ms, p->account);
+}
+
+/* In the time of learning, and where it only looks on, fixed rules are what there is. */
+static void rest_rules(struct sentry *s, const struct moment *now)
+{
+	s->stats.learning = detector_learning(s->d, now->utc_ms);
+	limiter_rest_rules(s->l, !s->observe && !s->stats.learning);
+}
+
+void sentry_tick(struct sentry *s, const struct moment *now)
+{
+	flush(s, now);
+	rest_rules(s, now);
+}
+
+/* --- for people ------------------------------------------------------------------------------- */
+
+static const char *clears(enum detector_stage stage)
+{
+	static const char *const text[STAGE_COUNT] = {
+	    [STAGE_NORMAL] = "nothing is in force",
+	    [STAGE_WATCH] = "by itself, when the score has faded",
+	    [STAGE_THROTTLE] = "by itself, when the score has faded, or a release",
+	    [STAGE_HOLD] = "a release",
+	    [STAGE_SUSPEND] = "a release",
+	};
+	return text[stage];
+}
+
+void sentry_show(struct sentry *s, const char *account, const struct moment *now, json_t *into)
+{
+	struct detector_change c = {.stage = STAGE_NORMAL};
+	json_t *why = json_array();
+	flush(s, now);
+	(void)detector_explain(s->d, now->utc_ms, account, &c);
+	for (int i = 0; i < c.n_why; i++)
+		json_array_append_new(why, json_string(c.why[i]));
+	json_object_set_new(into, "score",
+			    json_pack("{s:s, s:s, s:I, s:o, s:s}", "mode",
+				      s->stats.learning ? "learning"
+				      : s->observe	? "observe"
+							: "enforce",
+				      "stage", detector_stage_name(c.stage), "score",
+				      (json_int_t)c.score, "why", why, "clears", clears(c.stage)));
+}
+
+void sentry_stats(const struct sentry *s, struct sentry_stats *out)
+{
+	*out = s->stats;
+	out->memory = detector_memory(s->d);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+struct sentry *sentry_new(
+    const struct detector_settings *conf, bool observe, uint64_t seed, struct limiter *l,
+    void (*changed)(const struct rl_penalty *p, const struct moment *now, void *arg), void *arg)
+{
+	struct sentry *s = calloc(1, sizeof *s);
+	if (!s || !(s->d = detector_new(&conf->detector, seed, (size_t)conf->accounts)))
+		fatal("out of memory: lower detector.accounts");
+	s->l = l;
+	s->conf = conf->detector;
+	s->observe = observe || conf->mode == DETECTOR_OBSERVE;
+	s->changed = changed;
+	s->arg = arg;
+	limiter_set_judge(l, judge, s);
+	return s;
+}
+
+void sentry_free(struct sentry *s)
+{
+	if (!s)
+		return;
+	detector_free(s->d);
+	free(s->name);
+	free(s->rcpt);
+	free(s);
+}
+
+void sentry_configure(struct sentry *s, const struct detector_settings *conf, bool observe,
+		      const struct moment *now)
+{
+	s->conf = conf->detector;
+	s->observe = observe || conf->mode == DETECTOR_OBSERVE;
+	detector_set_conf(s->d, &s->conf);
+	rest_rules(s, now);
+}
+
+bool sentry_load(struct sentry *s, const char *path, const struct moment *now, const char **err)
+{
+	FILE *f = fopen(path, "re");
+	struct detector *d = f ? detector_load(&s->conf, f, err) : NULL;
+	if (f)
+		(void)fclose(f);
+	else
+		*err = errno == ENOENT ? NULL : strerror(errno);
+	if (d) {
+		detector_free(s->d);
+		s->d = d;
+	}
+	rest_rules(s, now);
+	return d != NULL;
+}
+
+bool sentry_save(const struct sentry *s, const char *path)
+{
+	char *data = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&data, &len);
+	bool ok = f && detector_save(s->d, f);
+	if (f && fclose(f) != 0)
+		ok = false;
+	if (!ok)
+		errno = ENOMEM;
+	ok = ok && proc_write_file(path, data, len, 0640);
+	int saved = errno;
+	free(data);
+	errno = saved;
+	return ok;
+}

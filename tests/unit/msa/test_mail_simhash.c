@@ -1,0 +1,93 @@
+/* Nearly the same text, nearly the same hash. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "msa/mail/simhash.h"
+
+#define OFFER                                                                                      \
+	"we have watched your account for weeks and must ask you to confirm the details of your "  \
+	"delivery before friday evening, else the parcel goes back to the sender and a fee of "    \
+	"twelve euro is charged. please follow the link below and enter the number of your card. " \
+	"the service team thanks you for your trust and wishes you a pleasant day. "
+
+static uint64_t hash_cut(const char *text, size_t piece)
+{
+	struct simhash h;
+	size_t len = strlen(text);
+	simhash_init(&h);
+	for (size_t i = 0; i < len; i += piece)
+		simhash_feed(&h, text + i, piece < len - i ? piece : len - i);
+	return simhash_end(&h);
+}
+
+static uint64_t hash(const char *text)
+{
+	return hash_cut(text, strlen(text) + 1);
+}
+
+static int distance(const char *a, const char *b)
+{
+	return __builtin_popcountll(hash(a) ^ hash(b));
+}
+
+static void small_edits_change_little(void **state)
+{
+	(void)state;
+	static const char *const same[] = {
+	    "Dear Anna, " OFFER "http://a.example/1",
+	    "Dear Bernd Meier, " OFFER "http://a.example/1",
+	    "Dear Anna, " OFFER "http://evil.example/9x81",
+	    "DEAR ANNA,\r\n" OFFER "\r\nhttp://a.example/1\r\n-- \r\n",
+	};
+	for (size_t i = 1; i < sizeof(same) / sizeof(same[0]); i++)
+		assert_in_range(distance(same[0], same[i]), 0, 12);
+}
+
+static void other_texts_are_far(void **state)
+{
+	(void)state;
+	static const char other[] =
+	    "hello everybody, the minutes of our meeting on tuesday are attached; the next one is "
+	    "in the town hall at seven, and somebody should bring the projector. best wishes from "
+	    "the board, and thank you for the cake that was left over in the kitchen last time.";
+	assert_in_range(distance(OFFER, other), 17, 64);
+}
+
+static void where_it_is_cut_changes_nothing(void **state)
+{
+	(void)state;
+	uint64_t whole = hash("Caf=C3=A9 " OFFER);
+	for (size_t piece = 1; piece < 40; piece++)
+		assert_true(hash_cut("Caf=C3=A9 " OFFER, piece) == whole);
+}
+
+static void soft_line_ends_are_no_text(void **state)
+{
+	(void)state;
+	assert_true(hash("one two three four five six") ==
+		    hash("one two th=\r\nree four five =\r\nsix"));
+}
+
+static void too_little_is_nothing(void **state)
+{
+	(void)state;
+	assert_true(hash("") == 0);
+	assert_true(hash("see you tomorrow") == 0);
+	assert_true(hash("see you tomorrow then") != 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(small_edits_change_little),
+	    cmocka_unit_test(other_texts_are_far),
+	    cmocka_unit_test(where_it_is_cut_changes_nothing),
+	    cmocka_unit_test(soft_line_ends_are_no_text),
+	    cmocka_unit_test(too_little_is_nothing),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
