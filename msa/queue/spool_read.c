@@ -109,9 +109,10 @@ static bool copy_rcpts(struct spool_envelope *to, const struct envelope *e, uint
 		struct spool_rcpt *t = &to->rcpts[to->n];
 		*t = (struct spool_rcpt){.idx = i,
 					 .address = talloc_strdup(to, e->rcpts[i].address),
+					 .status = talloc_strdup(to, e->rcpts[i].status),
 					 .esmtp = {.notify = e->rcpts[i].notify & NOTIFY_ASKED,
 						   .orcpt = talloc_strdup(to, e->rcpts[i].orcpt)}};
-		if (!t->address || !t->esmtp.orcpt)
+		if (!t->address || !t->status || !t->esmtp.orcpt)
 			return false;
 		to->n++;
 	}

@@ -248,7 +248,7 @@ static void close_dest(struct dest *d, const char *status)
 	if (r->draining || !p)
 		return;
 	dest_take_out(d, p);
-	work_part_settle(r, p, RELAY_DEFERRED, status, d->why);
+	work_part_settle(r, p, RELAY_DEFERRED, d->insecure ? STATUS_INSECURE : status, d->why);
 	while ((p = d->first)) {
 		dest_take_out(d, p);
 		work_part_later(r, p, dest_wait(d) + relay_random() % 500, d->why);
@@ -319,7 +319,8 @@ static void heed_sts(struct dest *d)
 		return;
 	snprintf(d->why, sizeof(d->why),
 		 "%.255s: its MTA-STS policy names none of its mail servers", d->domain);
-	close_dest(d, "4.7.5");
+	d->insecure = true;
+	close_dest(d, STATUS_INSECURE);
 }
 
 static void servers_known(struct dest *d)
@@ -327,6 +328,7 @@ static void servers_known(struct dest *d)
 	d->state = DEST_KNOWN;
 	d->known_at = clock_mono_ms();
 	d->bad = 0;
+	d->insecure = false;
 	heed_sts(d);
 	event_active(d->r->pump, EV_TIMEOUT, 0);
 }
@@ -345,6 +347,13 @@ static bool wants_sts(const struct dest *d)
 	return d->r->stss && d->route->tls == ROUTE_TLS_DANE && d->domain[0] && d->domain[0] != '[';
 }
 
+/* TLSA records that are withheld are as good as a certificate that does not hold. */
+static void close_unknown(struct dest *d, const struct mx_list *list)
+{
+	d->insecure = strcmp(list->status, STATUS_INSECURE) == 0;
+	close_dest(d, list->status);
+}
+
 static void on_servers(struct mx_list *list, void *arg)
 {
 	struct dest *d = arg;
@@ -356,7 +365,7 @@ static void on_servers(struct mx_list *list, void *arg)
 		if (list->result == MX_REFUSED)
 			refuse_all(d, list->status, list->why);
 		else
-			close_dest(d, list->status);
+			close_unknown(d, list);
 		talloc_free(list);
 		return;
 	}
@@ -516,6 +525,7 @@ void dest_peer_ready(struct dest *d, struct peer *c)
 		return;
 	}
 	d->streak = 0;
+	d->insecure = false;
 	if (pace_probing(&d->pace))
 		dest_good(d);
 	say_up(d, true);
@@ -523,8 +533,10 @@ void dest_peer_ready(struct dest *d, struct peer *c)
 		give_next(d, c);
 }
 
-void dest_peer_failed(struct dest *d, const struct addr *a, uint16_t port, const char *why)
+void dest_peer_failed(struct dest *d, const struct addr *a, uint16_t port, const char *why,
+		      bool insecure)
 {
+	d->insecure |= insecure;
 	snprintf(d->why, sizeof(d->why), "%s", why);
 	if (d->r->draining || d->state != DEST_KNOWN)
 		return;

@@ -109,7 +109,7 @@ void relay_outcome_put(struct wire_out *w, const struct relay_outcome *o)
 		wire_u8(w, t->result);
 		wire_str(w, t->status);
 		wire_str(w, t->reply);
-		wire_u8(w, t->dsn);
+		wire_u8(w, (uint8_t)(t->dsn | t->final << 1));
 	}
 }
 
@@ -129,8 +129,11 @@ bool relay_outcome_get(struct wire_in *r, struct relay_outcome *o)
 		t->result = wire_get_u8(r);
 		wire_get_str(r, t->status, sizeof(t->status));
 		wire_get_str(r, t->reply, sizeof(t->reply));
-		t->dsn = wire_get_u8(r);
-		if (t->result < RELAY_DELIVERED || t->result > RELAY_DEFERRED)
+		uint8_t told = wire_get_u8(r);
+		t->dsn = told & 1;
+		t->final = told & 2;
+		t->answer = 0;
+		if (told > 3 || t->result < RELAY_DELIVERED || t->result > RELAY_DEFERRED)
 			return false;
 	}
 	return wire_done(r);

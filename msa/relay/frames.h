@@ -92,7 +92,9 @@ struct relay_rcpt {
 	uint8_t result;			 /* enum relay_result */
 	char status[RELAY_STATUS_MAX];	 /* enhanced code, never "" */
 	char reply[RELAY_REPLY_MAX + 1]; /* printable ASCII */
-	bool dsn; /* delivered to a server that was told what notices are wanted (RFC 3461) */
+	bool dsn;	/* delivered to a server that was told what notices are wanted (RFC 3461) */
+	bool final;	/* delivered into the mailbox, by LMTP: nobody after it tells of anything */
+	uint8_t answer; /* enum answer_class; the parent's: the relay role does not say it */
 };
 
 struct relay_outcome {

@@ -70,7 +70,9 @@ void journal_encode(const struct journal_record *r, uint8_t out[static JOURNAL_S
 	wire_u8(&w, r->rcpt.result);
 	wire_str(&w, r->rcpt.status);
 	wire_str(&w, r->rcpt.reply);
-	wire_u8(&w, r->rcpt.dsn); /* 0 in records of versions that did not know it */
+	wire_u8(&w,
+		(uint8_t)(r->rcpt.dsn |
+			  r->rcpt.final << 1)); /* 0 in records of versions that did not know it */
 	bug_on(w.bad);
 	seal(MAGIC_RECORD, out);
 }
@@ -89,7 +91,10 @@ bool journal_decode(const uint8_t in[static JOURNAL_SLOT_BYTES], struct journal_
 	r->rcpt.result = wire_get_u8(&w);
 	wire_get_str(&w, r->rcpt.status, sizeof(r->rcpt.status));
 	wire_get_str(&w, r->rcpt.reply, sizeof(r->rcpt.reply));
-	r->rcpt.dsn = wire_get_u8(&w);
+	uint8_t told = wire_get_u8(&w);
+	r->rcpt.dsn = told & 1;
+	r->rcpt.final = told & 2;
+	r->rcpt.answer = 0;
 	return !w.bad && r->seq > 0 && queue_id_valid(r->id) && r->rcpt.result >= RELAY_DELIVERED &&
 	       r->rcpt.result <= RELAY_DEFERRED;
 }

@@ -139,6 +139,7 @@ static void over(struct peer *c, const char *why)
 	char words[RELAY_REPLY_MAX + 1], text[RELAY_REPLY_MAX + 1];
 	struct addr a = c->addr;
 	uint16_t port = c->host->port;
+	bool insecure = c->client.insecure;
 
 	snprintf(text, sizeof(text), "%s", why);
 	log_event(LOG_DEBUG, "-", "relay", "closed", LS("via", c->via), LS("why", text));
@@ -152,7 +153,7 @@ static void over(struct peer *c, const char *why)
 	c->part = NULL;
 	free_peer(c);
 	if (!up && !quitting)
-		dest_peer_failed(d, &a, port, words);
+		dest_peer_failed(d, &a, port, words, insecure);
 	dest_peer_gone(d, p);
 }
 
@@ -262,8 +263,10 @@ static void without_tls(struct peer *c)
 {
 	struct dest *d = c->d;
 
-	if (c->must_tls)
+	if (c->must_tls) {
+		c->client.insecure = true;
 		return;
+	}
 	c->again = true;
 	if (!dest_is_clear(d, &c->addr))
 		log_event(LOG_WARNING, "-", "relay", "tls-failed", LS("via", c->via),
@@ -396,6 +399,7 @@ static void tls_up(struct peer *c)
 	if (c->must_verify && !good) {
 		snprintf(why, sizeof(why), "%s: the certificate of %s does not hold: %s", c->policy,
 			 c->host->name, relay_tls_fault(c->bev));
+		c->client.insecure = true;
 		over(c, why);
 		return;
 	}

@@ -65,7 +65,8 @@ enum dest_state {
 	DEST_KNOWN,
 };
 
-#define DEST_CLEAR 8
+#define DEST_CLEAR	8
+#define STATUS_INSECURE "4.7.5"
 
 struct dest {
 	struct relay *r;
@@ -88,6 +89,8 @@ struct dest {
 	struct pace pace;
 	unsigned streak; /* connections and transactions that went wrong without one that did not */
 	char why[RELAY_REPLY_MAX + 1];
+	bool insecure; /* its servers are there, but not as safe as they must be: then the status
+			  is STATUS_INSECURE, by which work.c knows it again */
 	struct part *first, *last;
 	size_t n_queued;
 	struct peer *peers;
@@ -182,7 +185,8 @@ void dest_peer_ready(struct dest *d, struct peer *c);
 /* Opportunistic TLS was tried there and failed, is not to be tried now. */
 void dest_set_clear(struct dest *d, const struct addr *a, int64_t until);
 bool dest_is_clear(const struct dest *d, const struct addr *a);
-void dest_peer_failed(struct dest *d, const struct addr *a, uint16_t port, const char *why);
+void dest_peer_failed(struct dest *d, const struct addr *a, uint16_t port, const char *why,
+		      bool insecure);
 void dest_peer_gone(struct dest *d, struct part *p);
 void dest_good(struct dest *d);
 void dest_less(struct dest *d, const char *why);

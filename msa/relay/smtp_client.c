@@ -203,8 +203,10 @@ static enum client_action on_ehlo(struct smtp_client *c, const struct reply *r,
 	if (r->code / 100 != 2)
 		return fail(c, r);
 	reply_ehlo(r, &c->offers);
-	if (c->must_tls && !c->tls && !c->offers.starttls)
+	if (c->must_tls && !c->tls && !c->offers.starttls) {
+		c->insecure = true;
 		return fail_here(c, "the next mail server does not offer TLS");
+	}
 	if (c->use_tls && !c->tls && c->offers.starttls) {
 		evbuffer_add_printf(out, "STARTTLS\r\n");
 		c->state = CLIENT_STARTTLS;
@@ -231,8 +233,10 @@ static enum client_action on_starttls(struct smtp_client *c, const struct reply 
 		c->state = CLIENT_HANDSHAKE;
 		return CLIENT_DO_TLS;
 	}
-	if (c->must_tls)
+	if (c->must_tls) {
+		c->insecure = true;
 		return fail(c, r);
+	}
 	/* Opportunistic: offered and then refused means clear text, as if it had not been offered.
 	 */
 	return c->user ? log_in(c, out) : come_up(c);
@@ -574,9 +578,11 @@ static enum client_action on_dot(struct smtp_client *c, const struct reply *r, s
 			return CLIENT_WAIT;
 	}
 	settle_rest(c->tx, r);
-	for (uint32_t i = 0; i < c->tx->n; i++)
-		c->tx->rcpts[i].out.dsn =
-		    c->offers.dsn && c->tx->rcpts[i].out.result == RELAY_DELIVERED;
+	for (uint32_t i = 0; i < c->tx->n; i++) {
+		struct relay_rcpt *o = &c->tx->rcpts[i].out;
+		o->dsn = c->offers.dsn && o->result == RELAY_DELIVERED;
+		o->final = c->lmtp && o->result == RELAY_DELIVERED;
+	}
 	return finish(c, r->code == 421 ? CLIENT_CLOSED : CLIENT_IDLE);
 }
 

@@ -74,6 +74,7 @@ struct smtp_client {
 	const char *policy;	     /* "dane"; may be NULL */
 	const char *user, *password; /* AUTH; NULL: none. Only said under TLS */
 	bool use_tls, tls;	     /* wanted when offered; on */
+	bool insecure;		     /* it failed because it was not as safe as it must be */
 	bool verified;		     /* its certificate is the host's own */
 	struct reply_ehlo offers;
 	struct smtp_tx *tx; /* NULL outside one */

@@ -120,7 +120,8 @@ void work_part_later(struct relay *r, struct part *p, int64_t wait_ms, const cha
 	struct work *w = p->w;
 
 	if (!only_waits(w, p) || w->k.flags & WORK_SETTLE) {
-		work_part_settle(r, p, RELAY_DEFERRED, "4.4.1", why);
+		work_part_settle(r, p, RELAY_DEFERRED, p->d->insecure ? STATUS_INSECURE : "4.4.1",
+				 why);
 		return;
 	}
 	relay_tell_back(r, w->k.id, BACK_LATER, p->d->name, wait_ms);
@@ -242,16 +243,37 @@ static void decide_here(struct smtp_rcpt *t, const struct route_choice *c)
 	t->out.dsn = discard;
 }
 
+/* The fallback is for servers that are down. What was kept back for the sake of its safety does not
+ * go another way that proves nothing. */
+static bool stays_safe(const struct work *w, const struct spool_rcpt *t,
+		       const struct route_choice *c)
+{
+	bool kept_back = w->env->esmtp.requiretls || strcmp(t->status, STATUS_INSECURE) == 0 ||
+			 strcmp(t->status, "4.7.10") == 0;
+
+	return !c->fallback || c->route->tls == ROUTE_TLS_VERIFY || !kept_back;
+}
+
+static void choose(struct relay *r, const struct work *w, const struct spool_rcpt *t,
+		   struct route_choice *c)
+{
+	struct route_ask ask = {
+	    .rcpt = t->address, .attempts = w->k.attempt, .suspect = w->k.flags & WORK_SUSPECT};
+
+	route_choose(r->table, &ask, c);
+	if (!stays_safe(w, t, c)) {
+		ask.attempts = 0;
+		route_choose(r->table, &ask, c);
+	}
+	route_override(r->table, w->env->route, &ask, c);
+}
+
 static void split(struct relay *r, struct work *w)
 {
 	for (uint32_t i = 0; i < w->env->n; i++) {
 		const struct spool_rcpt *t = &w->env->rcpts[i];
-		struct route_ask ask = {.rcpt = t->address,
-					.attempts = w->k.attempt,
-					.suspect = w->k.flags & WORK_SUSPECT};
 		struct route_choice c;
-		route_choose(r->table, &ask, &c);
-		route_override(r->table, w->env->route, &ask, &c);
+		choose(r, w, t, &c);
 		struct part *p = part_for(w, c.act == ROUTE_TO ? dest_of(r, &c) : NULL, w->env->n);
 		struct smtp_rcpt *x = add_rcpt(p, t);
 		if (c.act != ROUTE_TO)
@@ -297,7 +319,8 @@ static void begin(struct relay *r, struct work *w)
 		char why[RELAY_REPLY_MAX + 1];
 		snprintf(why, sizeof(why), "not tried, it was down a moment ago: %.390s",
 			 p->d->why);
-		work_part_settle(r, p, RELAY_DEFERRED, "4.4.1", why);
+		work_part_settle(r, p, RELAY_DEFERRED, p->d->insecure ? STATUS_INSECURE : "4.4.1",
+				 why);
 		if (last)
 			return;
 	}

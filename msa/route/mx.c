@@ -21,7 +21,7 @@ struct judge {
 	struct dns_facts *f;
 	struct mx_list *out;
 	uint32_t random;
-	bool waits;
+	bool waits, withheld;
 	char trouble[96]; /* the first one, in words */
 };
 
@@ -314,7 +314,8 @@ static void drop_unsure(struct judge *j)
 	for (size_t i = 0; i < l->n_addrs; i++)
 		if (!l->hosts[l->addrs[i].host].unsure)
 			l->addrs[n++] = l->addrs[i];
-	if (n < l->n_addrs && !j->trouble[0])
+	j->withheld = n < l->n_addrs;
+	if (j->withheld && !j->trouble[0])
 		snprintf(j->trouble, sizeof(j->trouble), "its TLSA records cannot be looked up");
 	l->n_addrs = n;
 }
@@ -344,7 +345,7 @@ void mx_judge(void *ctx, const struct mx_ask *ask, struct dns_facts *f, struct m
 	if (out->n_addrs)
 		return;
 	if (j.trouble[0])
-		verdict(&j, MX_LATER, "4.4.3",
+		verdict(&j, MX_LATER, j.withheld ? "4.7.5" : "4.4.3",
 			"no address of its mail servers can be looked up now: ", name, j.trouble);
 	else if (ask->domain[0])
 		verdict(&j, MX_REFUSED, "5.1.2", "it has no mail server with an address", name, "");

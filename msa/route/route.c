@@ -279,6 +279,7 @@ void route_choose(const struct route_table *t, const struct route_ask *ask,
 	}
 	if (t->fallback && ask->attempts >= t->fallback_after) {
 		take_route(out, t->fallback, domain);
+		out->fallback = true;
 	} else if (ask->suspect && t->suspect && !(e && e->route && e->route->lmtp)) {
 		take_route(out, t->suspect, domain);
 	} else if (e && (e->host || e->domain)) {

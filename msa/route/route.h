@@ -81,6 +81,7 @@ struct route_choice {
 	const char *domain;	       /* whose mail servers; "" when the route says its hosts */
 	const struct route_host *host; /* the map's own HOST:PORT, else NULL */
 	const char *status, *text;     /* of ROUTE_ERROR: "5.1.2", words */
+	bool fallback;		       /* because it was deferred so often */
 };
 
 struct route_table;

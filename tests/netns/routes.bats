@@ -243,6 +243,18 @@ fate() { grep -E "queue (delivered|bounced|deferred) .*$1" "$DIR/msad.log"; }
 	[ "$(fate 'reply="451 4.3.0 not now"' | wc -l)" = 2 ]
 }
 
+# The mail of the tests above is tried again and again meanwhile.
+@test "what was kept back for its safety does not go to a fallback that proves nothing" {
+	kept_back() { [ "$(fate "status=4.7.5 .*$1" | wc -l)" -ge 3 ]; }
+	TIMEOUT_S=40 wait_until kept_back 'mx-bad.example does not hold'
+	TIMEOUT_S=40 wait_until kept_back 'dane: the next mail server does not offer TLS'
+	TIMEOUT_S=40 wait_until kept_back 'MTA-STS policy names none'
+	for m in dane-bad dane-clear sts-bad; do
+		not at 4 "$m"
+		not at 2 "$m"
+	done
+}
+
 # Exim's package wants to be the machine's only mail server: it is unpacked, and run from there.
 exim_receives() { # on 127.0.1.8
 	local e=$DIR/exim x=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}/../exim
