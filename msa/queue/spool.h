@@ -178,7 +178,6 @@ struct spool_envelope {
 		uint32_t idx;
 		char *address;
 		char *status; /* of the last attempt; "" none */
-		char *status; /* of the last attempt; "" none */
 		struct esmtp_rcpt esmtp;
 	} * rcpts; /* those to be tried in this round, at most max */
 };
