@@ -33,7 +33,9 @@ class Facts:
         self.version = p[0] >> 4
         if self.version == 4:
             self.src, self.dst = (ipaddress.ip_address(p[i:i + 4]) for i in (12, 16))
-            p = p[:struct.unpack("!H", p[2:4])[0]]
+            claimed = struct.unpack("!H", p[2:4])[0]
+            self.lies = claimed > len(p)
+            p = p[:claimed]
             self.offset = struct.unpack("!H", p[6:8])[0] & 0x1FFF
             self.at, self.proto = (p[0] & 15) * 4, p[9]
             self.later = self.offset != 0
@@ -209,7 +211,7 @@ class Model:
         """(OUT, IN or ANY, why, meter or None): the packet came in between begin and end."""
         f = Facts(packet)
         # Before any rule: what the kernel does not forward.
-        if f.version == 6 and f.lies:
+        if f.lies:
             return IN, "longer than the packet is", None
         if f.version == 4 and b"\x83" in packet[20:(packet[0] & 15) * 4]:
             return IN, "a source route, which this kernel does not serve", None
