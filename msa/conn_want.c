@@ -66,6 +66,14 @@ static void note_refuse(struct conn *c)
 		limits_saw_rejected(c->srv->limits, c->s->account, &c->client, n->status, n->rcpts);
 }
 
+static void tell_accounting(const struct conn *c, const struct event *e)
+{
+	if (c->srv->leaving)
+		handover_event(c->srv->leaving, e);
+	else
+		queue_event(c->srv->queue, e);
+}
+
 void conn_take_note(struct conn *c)
 {
 	struct tell_from from;
@@ -75,10 +83,7 @@ void conn_take_note(struct conn *c)
 		return;
 	from = tell_from(c);
 	tell_note(&from, c->s, &c->step.note, &e);
-	if (c->srv->leaving)
-		handover_event(c->srv->leaving, &e);
-	else
-		queue_event(c->srv->queue, &e);
+	tell_accounting(c, &e);
 	if (c->step.note.what == SMTP_NOTE_LOGIN)
 		note_login(c);
 	else
@@ -126,7 +131,7 @@ static void say_sprayed(struct conn *c, uint32_t accounts)
 	log_event(LOG_WARNING, c->id, "auth", "spraying", LA("client", &c->client),
 		  LI("accounts", accounts), LS("within", "1h"));
 	tell_spray(&from, accounts, &e);
-	queue_event(c->srv->queue, &e);
+	tell_accounting(c, &e);
 }
 
 /* Counts what came out; true when the account has to wait, be the password right or wrong. */
