@@ -10,11 +10,13 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <talloc.h>
 #include <unistd.h>
@@ -31,6 +33,7 @@
 #define ONE_OF_MS    10000 /* when there are other addresses */
 #define IDLE_S	     5
 #define NO_TLS_MS    60000
+#define SLOWEST	     500 /* octets of a body a second */
 
 struct peer { /* talloc'd */
 	struct dest *d;
@@ -45,6 +48,9 @@ struct peer { /* talloc'd */
 	struct reply_parser parser;
 	struct part *part;
 	struct event *idle;
+	struct event *deadline; /* of the reply that is awaited, whole */
+	uint64_t unsent;	/* octets of the body, when the deadline was last looked at */
+	int64_t body_until;	/* monotonic: the body must have been taken then */
 	bool came_up, idling, counted;
 	bool again; /* to be tried at once, in another way */
 	char via[RELAY_VIA_MAX];
@@ -109,6 +115,7 @@ static void free_peer(struct peer *c)
 		c->next->prev = c->prev;
 	c->d->r->n_peers--;
 	event_free(c->idle);
+	event_free(c->deadline);
 	bufferevent_free(c->bev);
 	talloc_free(c);
 }
@@ -204,14 +211,57 @@ static bool fill(struct peer *c)
 	return true;
 }
 
-/* --- events ------------------------------------------------------------------------------ */
+/* --- time ---------------------------------------------------------------------------------- */
 
+/* Something must have gone out within ms, and the reply have come whole: a server that says an
+ * octet now and then has not answered. */
 static void set_timeouts(struct peer *c, int64_t ms)
 {
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
-	bufferevent_set_timeouts(c->bev, &tv, &tv);
+	bufferevent_set_timeouts(c->bev, NULL, &tv);
+	event_add(c->deadline, &tv);
 }
+
+static void await_reply(struct peer *c)
+{
+	if (!c->idling)
+		set_timeouts(c, c->client.state == CLIENT_QUIT ? IDLE_S * 1000
+							       : c->d->r->cfg.timeout_ms);
+}
+
+/* Octets of the body that the other side has not acknowledged. */
+static uint64_t unsent(const struct peer *c)
+{
+	int out = 0;
+
+	if (ioctl(bufferevent_getfd(c->bev), SIOCOUTQ, &out) != 0)
+		out = 0;
+	return c->part->w->env->size - c->part->body_off +
+	       evbuffer_get_length(bufferevent_get_output(c->bev)) + (uint64_t)out;
+}
+
+static void begin_body(struct peer *c)
+{
+	int64_t ms = (int64_t)(c->part->w->env->size * 1000 / SLOWEST);
+
+	c->body_until = clock_mono_ms() + c->d->r->cfg.timeout_ms + ms;
+	c->unsent = c->part->w->env->size > OUTPUT_AHEAD ? UINT64_MAX : 0;
+	await_reply(c);
+}
+
+/* It takes the body, slowly: the reply is late only when that was over a whole timeout ago. */
+static bool still_taking(struct peer *c)
+{
+	if (c->client.state != CLIENT_BODY && c->client.state != CLIENT_DOT)
+		return false;
+	uint64_t left = unsent(c);
+	bool going = left < c->unsent && clock_mono_ms() < c->body_until;
+	c->unsent = left;
+	return going;
+}
+
+/* --- events ------------------------------------------------------------------------------ */
 
 static void enter_idle(struct peer *c)
 {
@@ -220,6 +270,7 @@ static void enter_idle(struct peer *c)
 
 	c->idling = true;
 	event_add(c->idle, &tv);
+	event_del(c->deadline);
 	if (!r->idle) {
 		r->idle = c->idle_prev = c->idle_next = c;
 		return;
@@ -320,6 +371,7 @@ static bool act(struct peer *c, enum client_action a)
 		start_tls(c);
 		return false;
 	case CLIENT_DO_BODY:
+		begin_body(c);
 		return fill(c);
 	case CLIENT_DONE:
 		finished(c);
@@ -353,8 +405,14 @@ static void on_read(struct bufferevent *bev, void *arg)
 			over(c, c->parser.err);
 			return;
 		}
-		if (r == REPLY_DONE && !act(c, client_reply(&c->client, &c->parser.reply,
-							    bufferevent_get_output(c->bev))))
+		if (r == REPLY_MORE)
+			continue;
+		/* What is said before the end of the message has left is no reply to it. */
+		struct evbuffer *out = bufferevent_get_output(c->bev);
+		if (c->client.state == CLIENT_DOT && evbuffer_get_length(out) > 0)
+			c->client.state = CLIENT_BODY;
+		await_reply(c);
+		if (!act(c, client_reply(&c->client, &c->parser.reply, out)))
 			return;
 	}
 }
@@ -411,21 +469,29 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	struct peer *c = arg;
 	char why[RELAY_REPLY_MAX + 1];
 
+	(void)bev;
 	if (what & BEV_EVENT_CONNECTED) {
 		set_timeouts(c, c->d->r->cfg.timeout_ms);
 		if (c->client.state == CLIENT_HANDSHAKE)
 			tls_up(c);
 		return;
 	}
-	/* While we write a long body there is nothing to read. */
-	if (what == (BEV_EVENT_TIMEOUT | BEV_EVENT_READING) && c->client.state == CLIENT_BODY) {
-		bufferevent_enable(bev, EV_READ);
-		return;
-	}
 	if (c->client.state == CLIENT_HANDSHAKE)
 		without_tls(c);
 	snprintf(why, sizeof(why), "%s", reason(c, what));
 	over(c, why);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct peer *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (still_taking(c))
+		await_reply(c);
+	else
+		on_event(c->bev, BEV_EVENT_TIMEOUT | BEV_EVENT_READING, c);
 }
 
 static void on_idle(evutil_socket_t fd, short what, void *arg)
@@ -448,6 +514,7 @@ void peer_give(struct peer *c, struct part *p)
 	bug_on(!c->idling);
 	leave_idle(c);
 	c->part = p;
+	await_reply(c);
 	p->body_off = 0;
 	p->dot = (struct dot){.last = 0};
 	if (client_begin(&c->client, &p->tx, bufferevent_get_output(c->bev)) == CLIENT_DONE) {
@@ -562,9 +629,10 @@ struct peer *peer_open(struct dest *d, size_t at)
 	socklen_t len = addr_to_sockaddr(&c->addr, c->host->port, &ss);
 	int fd = open_socket(c, &ss);
 	c->idle = event_new(d->r->base, -1, 0, on_idle, c);
+	c->deadline = event_new(d->r->base, -1, 0, on_deadline, c);
 	c->bev =
 	    bufferevent_socket_new(d->r->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-	if (!c->idle || !c->bev || !c->list)
+	if (!c->idle || !c->deadline || !c->bev || !c->list)
 		fatal("out of memory");
 	set_client(c);
 	reply_init(&c->parser);

@@ -5,8 +5,10 @@
  * A recipient's local part up to the first '-' decides the reply to RCPT: "no" 550 5.1.1, "later"
  * 451 4.7.1, else 250. The sender's local part: "badfrom" 550 to MAIL; "slowdot" the final reply
  * comes DOT_DELAY_MS late; "dotlater" 451 to the final dot; "dotno" 554; "drop" closes at the final
- * dot; "dropdata" closes at DATA; "stall" never answers MAIL. Each message taken adds a line
- * "X-Test-Id recipients" to the log, before 250 is sent. Options: what EHLO offers.
+ * dot; "dropdata" closes at DATA; "stall" never answers MAIL; "dribble" answers MAIL an octet at a
+ * time and never to its end; "early" says 250 before it has the message; "slowbody" reads a message
+ * slowly. Each message taken adds a line "X-Test-Id recipients" to the log, before 250 is sent.
+ * Options: what EHLO offers.
  */
 #ifndef TESTS_SINK_H
 #define TESTS_SINK_H
@@ -32,6 +34,7 @@
 
 struct sink_options {
 	bool no_pipelining, no_ehlo, no_8bit, size_small, greet_421;
+	size_t slow_bytes; /* every 20 ms, of "slowbody" */
 	/* STARTTLS is offered when set; NULL from it: junk is sent instead of a handshake. */
 	struct bufferevent *(*tls)(struct event_base *base, int fd);
 };
@@ -49,7 +52,7 @@ struct sink_conn {
 	struct event *late;
 	char from[64], id[64], rcpts[2048];
 	bool data, header, tls;
-	int taken;
+	int taken, n;
 };
 
 static void sink_say(struct sink_conn *c, const char *text)
@@ -86,6 +89,28 @@ static void sink_late(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	sink_say(arg, "250 2.0.0 taken late");
+}
+
+static void sink_dribble(evutil_socket_t fd, short what, void *arg)
+{
+	struct sink_conn *c = arg;
+	const struct timeval tv = {.tv_usec = 50000};
+	(void)fd;
+	(void)what;
+	evbuffer_add(bufferevent_get_output(c->bev), "250 welcome" + (c->n < 4 ? c->n++ : 5), 1);
+	event_free(c->late);
+	c->late = event_new(bufferevent_get_base(c->bev), -1, 0, sink_dribble, c);
+	event_add(c->late, &tv);
+}
+
+/* Some octets every 20 ms. */
+static void sink_slow(struct sink_conn *c)
+{
+	const struct timeval tick = {.tv_usec = 20000};
+
+	bufferevent_set_rate_limit(
+	    c->bev, ev_token_bucket_cfg_new(c->s->o.slow_bytes, c->s->o.slow_bytes,
+					    EV_RATE_LIMIT_MAX, EV_RATE_LIMIT_MAX, &tick));
 }
 
 static bool sink_dot(struct sink_conn *c)
@@ -167,6 +192,8 @@ static bool sink_line(struct sink_conn *c, const char *line)
 		c->taken = 0;
 		if (sink_is(c->from, "badfrom"))
 			sink_say(c, "550 5.1.0 not you");
+		else if (sink_is(c->from, "dribble"))
+			sink_dribble(-1, 0, c);
 		else if (!sink_is(c->from, "stall"))
 			sink_say(c, "250 2.1.0 Ok");
 	} else if (strncmp(line, "RCPT TO:<", 9) == 0) {
@@ -191,6 +218,10 @@ static bool sink_line(struct sink_conn *c, const char *line)
 		c->data = c->taken > 0;
 		c->header = true;
 		sink_say(c, c->taken ? "354 go" : "503 5.5.1 RCPT first");
+		if (sink_is(c->from, "early"))
+			sink_say(c, "250 2.0.0 taken, I think");
+		if (sink_is(c->from, "slowbody"))
+			sink_slow(c);
 	} else if (strcmp(line, "STARTTLS") == 0 && c->s->o.tls && !c->tls) {
 		sink_tls(c);
 		return false;

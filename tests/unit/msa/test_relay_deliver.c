@@ -187,6 +187,30 @@ static const struct fate {
      {.size_small = false},
      900,
      200},
+    {"answered octet by octet",
+     "dribble@isp.example",
+     {"a@x.example"},
+     1,
+     1,
+     1,
+     1,
+     "5.4.7",
+     false,
+     {.size_small = false},
+     900,
+     200},
+    {"answered before the end",
+     "early@isp.example",
+     {"a@x.example"},
+     1,
+     1,
+     1,
+     1,
+     "5.4.7",
+     false,
+     {.size_small = false},
+     500,
+     0},
     {"null sender refused",
      "",
      {"no-a@x.example"},
@@ -263,6 +287,21 @@ static void large_message_over_a_small_limit(void **state)
 	 * is empty. */
 	assert_true(kit_queued(&k, 0, 5000));
 	assert_int_equal(sink_count(&k.sink, ""), 0);
+}
+
+/* A body takes longer than the timeout; the reply comes late after it, but in time. */
+static void slow_body(void **state)
+{
+	(void)state;
+	k.sink.o.slow_bytes = 100000;
+	k.cfg.timeout_ms = 800;
+	kit_open_relay(&k);
+	assert_int_equal(
+	    kit_send(&k, &(struct kit_msg){.from = "slowbody@isp.example", .pad = 6000000}, NULL),
+	    QUEUE_OK);
+	assert_true(kit_queued(&k, 0, 20000));
+	assert_int_equal(sink_count(&k.sink, ""), 1);
+	assert_int_equal(events(EVENT_DEFERRED), 0);
 }
 
 static bool host_down_known(struct kit *kit, const void *arg)
@@ -562,6 +601,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test_setup_teardown(delivers_once, setup, teardown),
 	    cmocka_unit_test_setup_teardown(each_fate, NULL, teardown),
 	    cmocka_unit_test_setup_teardown(large_message_over_a_small_limit, setup, teardown),
+	    cmocka_unit_test_setup_teardown(slow_body, setup, teardown),
 	    cmocka_unit_test_setup_teardown(host_comes_up_later, setup, teardown),
 	    cmocka_unit_test_setup_teardown(hold_recalls_what_has_not_begun, setup, teardown),
 	    cmocka_unit_test_setup_teardown(held_mail_stays_while_other_mail_goes, setup, teardown),
