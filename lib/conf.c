@@ -32,7 +32,8 @@ const char *const conf_sections[] = {
     "common", "kernel-rules", "nfq",	    "notice", "msa",
     "milter", "ratelimit",    "detector",   "accounting", "webui",  NULL,
 };
-const char *const conf_groups[] = {"class", "pool", "route", "limit", "account-class", NULL};
+const char *const conf_groups[] = {"class", "pool",	     "route", "realm",
+				   "limit", "account-class", NULL};
 #define N_SECTIONS (sizeof conf_sections / sizeof *conf_sections - 1)
 #define N_GROUPS   (sizeof conf_groups / sizeof *conf_groups - 1)
 

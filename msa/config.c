@@ -16,6 +16,7 @@
 
 #define O(field)  offsetof(struct msa_config, field)
 #define RO(field) offsetof(struct route, field)
+#define EO(field) offsetof(struct msa_realm, field)
 #define DAY	  (INT64_C(86400) * 1000)
 #define MB	  (INT64_C(1) << 20)
 
@@ -64,6 +65,10 @@ const struct conf_key msa_keys[] = {
     {"msa", "sasl_conf_path", CONF_PATH, O(sasl_conf_path), "", 0, 0, NULL, false,
      "folder with a Cyrus SASL sekisho.conf, used instead of sasldb", false},
 
+    {"msa", "help_url", CONF_STRING, O(help_url), "", 0, 0, NULL, true,
+     "page for people whose account is suspended or held, named in replies; empty: none", false},
+    {"msa", "tell_held", CONF_BOOL, O(tell_held), "true", 0, 0, NULL, true,
+     "with help_url: the reply to a message that is held says so", false},
     {"msa", "mail_from", CONF_ENUM, O(mail_from), "rewrite", 0, 0, "rewrite|owned|any", true,
      "envelope senders an account may use", false},
     {"msa", "from_header", CONF_ENUM, O(from_header), "any", 0, 0, "any|owned", true,
@@ -222,6 +227,14 @@ const struct conf_key msa_keys[] = {
      "messages a minute to a destination; 0: any", false},
     {"route", "messages", CONF_INT, RO(per_connection), "100", 0, 1000000, NULL, true,
      "a connection; 0: any", false},
+    {"realm", "", CONF_GROUP, O(realms), NULL, 0, sizeof(struct msa_realm), NULL, true, NULL,
+     false},
+    {"realm", "domains", CONF_LIST, EO(domains), "", 0, 0, NULL, true,
+     "whose accounts it is about: what is after the @ of the login", false},
+    {"realm", "auth_mechanisms", CONF_LIST, EO(auth_mechanisms), "", 0, 0, NULL, true,
+     "they may log in with; none: any that the listener offers", false},
+    {"realm", "listeners", CONF_LIST, EO(listeners), "", 0, 0, NULL, true,
+     "ADDRESS:PORT they may log in at; none: any", false},
 };
 const size_t msa_n_keys = sizeof(msa_keys) / sizeof(*msa_keys);
 
@@ -232,131 +245,6 @@ static bool host_port(const char *text)
 	const char *err;
 
 	return addr_parse_port(text, &a, &port, &err) && port != 0;
-}
-
-static const char *const known_mechs[] = {
-    "SCRAM-SHA-512-PLUS",
-    "SCRAM-SHA-256-PLUS",
-    "SCRAM-SHA-1-PLUS",
-    "SCRAM-SHA-512",
-    "SCRAM-SHA-256",
-    "SCRAM-SHA-1",
-    "EXTERNAL",
-    "PLAIN",
-    "LOGIN",
-    "CRAM-MD5",
-    "DIGEST-MD5",
-};
-#define N_MECHS (sizeof(known_mechs) / sizeof(*known_mechs))
-
-static int known_mech(const char *name, size_t len)
-{
-	for (size_t i = 0; i < N_MECHS; i++)
-		if (strlen(known_mechs[i]) == len && strncasecmp(known_mechs[i], name, len) == 0)
-			return (int)i;
-	return -1;
-}
-
-/* Cyrus SASL's own list: each once, and -PLUS goes without saying. */
-static void want_mech(struct msa_config *c, const char *name)
-{
-	size_t len = strlen(name);
-	const char *at;
-
-	if (len > 5 && strcmp(name + len - 5, "-PLUS") == 0)
-		len -= 5;
-	for (at = c->mechs; (at = strstr(at, name)); at += len)
-		if ((at == c->mechs || at[-1] == ' ') && (at[len] == ' ' || at[len] == '\0'))
-			return;
-	c->mechs =
-	    talloc_asprintf_append(c->mechs, "%s%.*s", c->mechs[0] ? " " : "", (int)len, name);
-}
-
-/* The mechanism of len octets at name, or NULL with *err. */
-static const char *check_mech(void *ctx, struct msa_config *c, const char *key, const char *name,
-			      size_t len, char **err)
-{
-	int i = known_mech(name, len);
-
-	if (i < 0) {
-		*err = talloc_asprintf(ctx, "msa.%s: %.*s is not known;", key, (int)len, name);
-		for (size_t j = 0; j < N_MECHS; j++)
-			*err = talloc_asprintf_append(*err, "%s %s", j ? "," : "", known_mechs[j]);
-		*err = talloc_asprintf_append(*err, " are");
-	} else if (strcmp(known_mechs[i], "EXTERNAL") == 0 && c->tls_client_ca[0] == '\0') {
-		*err = talloc_asprintf(ctx, "msa.%s: EXTERNAL needs msa.tls_client_ca", key);
-	} else {
-		want_mech(c, known_mechs[i]);
-		return known_mechs[i];
-	}
-	return NULL;
-}
-
-static bool has_listener(const struct msa_config *c, const char *address)
-{
-	for (size_t i = 0; i < c->listen_submission.n; i++)
-		if (strcmp(c->listen_submission.items[i], address) == 0)
-			return true;
-	for (size_t i = 0; i < c->listen_submissions.n; i++)
-		if (strcmp(c->listen_submissions.items[i], address) == 0)
-			return true;
-	return false;
-}
-
-/* One item of auth_mechanisms_of. */
-static bool check_mechs_of(void *ctx, struct msa_config *c, const char *item,
-			   struct msa_listener *l, char **err)
-{
-	size_t n = strcspn(item, " ");
-
-	l->address = talloc_strndup(c, item, n);
-	if (!has_listener(c, l->address)) {
-		*err = talloc_asprintf(ctx,
-				       "msa.auth_mechanisms_of: %s is neither in "
-				       "msa.listen_submission nor in msa.listen_submissions",
-				       l->address);
-		return false;
-	}
-	for (item += n; *(item += strspn(item, " ")); item += n) {
-		n = strcspn(item, " ");
-		l->mechs = talloc_realloc(c, l->mechs, const char *, l->n_mechs + 1);
-		l->mechs[l->n_mechs] = check_mech(ctx, c, "auth_mechanisms_of", item, n, err);
-		if (!l->mechs[l->n_mechs++])
-			return false;
-	}
-	if (l->n_mechs == 0)
-		*err =
-		    talloc_asprintf(ctx, "msa.auth_mechanisms_of: %s has no mechanism", l->address);
-	return l->n_mechs > 0;
-}
-
-static bool check_mechs(void *ctx, struct msa_config *c, char **err)
-{
-	c->mechs = talloc_strdup(c, "");
-	for (size_t i = 0; i < c->auth_mechanisms.n; i++) {
-		const char *name = c->auth_mechanisms.items[i];
-		const char *m = check_mech(ctx, c, "auth_mechanisms", name, strlen(name), err);
-
-		if (!m)
-			return false;
-		c->auth_mechanisms.items[i] = talloc_strdup(c, m);
-	}
-	c->of = talloc_zero_array(c, struct msa_listener, (unsigned)c->auth_mechanisms_of.n);
-	for (size_t i = 0; i < c->auth_mechanisms_of.n; i++)
-		if (!check_mechs_of(ctx, c, c->auth_mechanisms_of.items[i], &c->of[i], err))
-			return false;
-	if (c->auth_mechanisms.n > 0)
-		return true;
-	*err = talloc_strdup(ctx, "msa.auth_mechanisms is empty: nobody could log in");
-	return false;
-}
-
-const struct msa_listener *msa_config_listener(const struct msa_config *c, const char *address)
-{
-	for (size_t i = 0; i < c->auth_mechanisms_of.n; i++)
-		if (strcmp(c->of[i].address, address) == 0)
-			return &c->of[i];
-	return NULL;
 }
 
 static bool check_listen(void *ctx, const struct conf_list *l, const char *name, char **err)
@@ -467,6 +355,16 @@ static bool read_files(void *ctx, struct msa_config *c, char **err)
 	return ok;
 }
 
+/* It goes into replies. */
+static bool url_ok(const char *url)
+{
+	size_t n = 0;
+
+	while (url[n] > ' ' && url[n] < 0x7f)
+		n++;
+	return url[n] == '\0' && n <= 200;
+}
+
 static bool check(void *ctx, struct msa_config *c, char **err)
 {
 	struct path p;
@@ -483,6 +381,9 @@ static bool check(void *ctx, struct msa_config *c, char **err)
 	else if (c->listen_submission.n + c->listen_submissions.n == 0)
 		*err = talloc_strdup(
 		    ctx, "msa.listen_submission and msa.listen_submissions are both empty");
+	else if (!url_ok(c->help_url))
+		*err = talloc_strdup(
+		    ctx, "msa.help_url is not printable ASCII without blanks, 200 at most");
 	else if (c->pause_min > c->pause_max)
 		*err = talloc_strdup(ctx, "msa.pause_min is longer than msa.pause_max");
 	else if (c->retry_min > c->retry_max)
@@ -494,7 +395,7 @@ static bool check(void *ctx, struct msa_config *c, char **err)
 		       check_listen(ctx, &c->listen_submissions, "listen_submissions", err) &&
 		       check_listen(ctx, &c->bounce_listen, "bounce_listen", err) &&
 		       check_certs(ctx, &c->tls_certs, err) && check_proxies(ctx, c, err) &&
-		       check_mechs(ctx, c, err) && check_cfbl(ctx, c, err);
+		       msa_config_login(ctx, c, err) && check_cfbl(ctx, c, err);
 	return false;
 }
 
@@ -528,6 +429,8 @@ static void make_policy(struct msa_config *c)
 	    .error_delay_ms = c->error_delay,
 	    .strict_8bit = c->body_8bit == 1,
 	    .strict_header = c->header_8bit == 1,
+	    .help = c->help_url[0] ? talloc_asprintf(c, "; see %s", c->help_url) : "",
+	    .tell_held = c->tell_held && c->help_url[0],
 	};
 }
 

@@ -24,6 +24,14 @@ struct msa_listener {
 	size_t n_mechs;
 };
 
+/* What is different for the accounts of some domains; configured as `realm NAME {}`. */
+struct msa_realm {
+	char *name;
+	struct conf_list domains;
+	struct conf_list auth_mechanisms; /* none: whatever the listener offers */
+	struct conf_list listeners;	  /* none: any */
+};
+
 struct msa_config {
 	struct conf_common common;
 	char *hostname;
@@ -65,6 +73,9 @@ struct msa_config {
 	int64_t relay_connections, relay_timeout, delay_notice;
 	char *smarthost_name, *smarthost_ca;
 	struct conf_items routes; /* of struct route */
+	struct conf_items realms; /* of struct msa_realm */
+	char *help_url;
+	bool tell_held;
 	char *transport_map, *fallback_route, *suspect_route;
 	int64_t fallback_after;
 	int relay_tls;
@@ -77,7 +88,7 @@ struct msa_config {
 	/* Made from the above. */
 	struct route default_route;
 	struct route_table *route_table;
-	char *self; /* own_names, blank-separated */
+	char *self;		 /* own_names, blank-separated */
 	char *mechs;		 /* what Cyrus SASL is to have: blank-separated, without -PLUS */
 	struct msa_listener *of; /* as auth_mechanisms_of */
 	struct prefix *proxies;	 /* as proxy_from */
@@ -97,6 +108,11 @@ bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct
 			   char **err);
 /* A part of msa_config_load(): route_table from what c holds. */
 bool msa_config_routes(void *ctx, struct msa_config *c, char **err);
+/* Another one: mechanisms and realms, checked; mechs and of are made. */
+bool msa_config_login(void *ctx, struct msa_config *c, char **err);
+/* May this account, which has shown who it is by mech, log in at this listener? */
+bool msa_config_may_login(const struct msa_config *c, const char *account, const char *mech,
+			  const char *listener);
 /* Views into c, for those who copy. */
 void msa_config_queue(const struct msa_config *c, struct queue_config *out);
 void msa_config_auth(const struct msa_config *c, struct auth_config *out);

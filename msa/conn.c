@@ -588,6 +588,7 @@ void conn_new(struct server *srv, int fd, const struct addr *client, uint16_t po
 	c->port = port;
 	conn_random_hex(c->id, 16);
 	c->s = smtp_session_new(c, &c->cfg->policy, implicit_tls, clock_mono_ms());
+	c->listener = listener;
 	set_mechs(c, listener);
 	c->again = event_new(srv->base, -1, 0, on_again, c);
 	c->timer = event_new(srv->base, -1, 0, on_timer, c);
@@ -620,7 +621,8 @@ void conn_suspend(struct conn *c, const char *account, const char *why)
 {
 	if (strcmp(c->s->account, account) != 0)
 		return;
-	c->s->suspended = talloc_asprintf(c, "This account is suspended: %s", why);
+	c->s->suspended = talloc_asprintf(c, "This account is suspended: %s%s", why,
+					  c->cfg->policy.help);
 	if (!waiting(c) && smtp_session_idle(c->s))
 		conn_act(c);
 }

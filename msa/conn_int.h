@@ -20,6 +20,7 @@ struct conn {
 	struct conn_link link;
 	struct server *srv;
 	struct msa_config *cfg;
+	const char *listener; /* where it came in, as configured */
 	struct bufferevent *bev;
 	struct event *again, *timer;
 	struct event *late; /* a reply is kept back, or the greeting */

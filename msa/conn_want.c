@@ -161,7 +161,17 @@ static bool conn_blocked(struct conn *c, const struct auth_answer *a)
 	return false;
 }
 
-static void answered_auth(const struct auth_answer *a, void *arg)
+/* The right password by the wrong way is a failed login like any other. */
+static void check_realm(const struct conn *c, struct auth_answer *a)
+{
+	if (a->result != AUTH_OK ||
+	    msa_config_may_login(c->cfg, a->account, c->s->mech, c->listener))
+		return;
+	a->result = AUTH_FAILED;
+	a->detail = "its realm does not allow this mechanism, or this listener";
+}
+
+static void answered_auth(const struct auth_answer *given, void *arg)
 {
 	static const enum smtp_auth_result results[] = {
 	    [AUTH_CONTINUE] = SMTP_AUTH_CONTINUE,	[AUTH_OK] = SMTP_AUTH_OK,
@@ -169,10 +179,14 @@ static void answered_auth(const struct auth_answer *a, void *arg)
 	    [AUTH_UNAVAILABLE] = SMTP_AUTH_UNAVAILABLE,
 	};
 	struct conn *c = arg;
-	enum smtp_auth_result r = results[a->result];
-	const char *text = a->challenge, *suspended = NULL;
+	struct auth_answer answer = *given;
+	const struct auth_answer *a = &answer;
+	const char *text = answer.challenge, *suspended = NULL;
+	enum smtp_auth_result r;
 
 	c->auth_waiting = false;
+	check_realm(c, &answer);
+	r = results[answer.result];
 	if (conn_blocked(c, a))
 		return;
 	if (r == SMTP_AUTH_OK) {

@@ -44,6 +44,11 @@ vreply(struct smtp_step *out, const char *fmt, va_list ap)
 	out->reply_len += 2;
 }
 
+static const char *help(const struct smtp_session *s)
+{
+	return s->policy->help ? s->policy->help : "";
+}
+
 void smtp_reply(struct smtp_step *out, const char *fmt, ...)
 {
 	va_list ap;
@@ -315,7 +320,7 @@ void smtp_session_auth(struct smtp_session *s, enum smtp_auth_result r, const ch
 	else if (r == SMTP_AUTH_FAILED)
 		smtp_reply(out, "535 5.7.8 Authentication failed");
 	else if (r == SMTP_AUTH_SUSPENDED)
-		smtp_reply(out, "535 5.7.8 This account is suspended: %s", text);
+		smtp_reply(out, "535 5.7.8 This account is suspended: %s%s", text, help(s));
 	else if (r == SMTP_AUTH_BLOCKED)
 		smtp_reply(out, "454 4.7.0 Too many failed logins; try again in %s", text);
 	else
@@ -384,7 +389,8 @@ static void reply_refused(struct smtp_session *s, const struct rl_verdict *v,
 		smtp_reply(out, "%s 4.7.28 %s; try again in %lld s", limit_code, v->why,
 			   seconds(v->retry_ms));
 	else if (v->answer == RL_REFUSE)
-		smtp_error(s, out, "550 5.7.1 This account is suspended: %s", v->why);
+		smtp_error(s, out, "550 5.7.1 This account is suspended: %s%s", v->why,
+			   help(s));
 	else
 		smtp_reply(out, "451 4.3.0 Limits cannot be checked just now; try again later");
 }
@@ -595,7 +601,9 @@ void smtp_session_submitted(struct smtp_session *s, enum queue_result r, struct 
 	if (r == QUEUE_OK) {
 		s->messages++;
 		s->idle_commands = 0;
-		smtp_reply(out, "250 2.0.0 Ok: queued as %s", s->tx->queue_id);
+		smtp_reply(out, "250 2.0.0 Ok: queued as %s%s%s", s->tx->queue_id,
+			   s->tx->hold && s->policy->tell_held ? ", held for a look at it" : "",
+			   s->tx->hold && s->policy->tell_held ? help(s) : "");
 	} else if (r == QUEUE_FULL) {
 		smtp_reply(out, "452 4.3.1 No room for the message just now; try again later");
 	} else {

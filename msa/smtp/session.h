@@ -67,6 +67,8 @@ struct smtp_policy {
 	int64_t error_delay_ms;	   /* so late; to a failed login always */
 	bool strict_8bit;	   /* 8-bit text needs BODY=8BITMIME */
 	bool strict_header;	   /* a non-ASCII header needs SMTPUTF8 */
+	const char *help;	   /* "; see URL", after bad news; or NULL */
+	bool tell_held;		   /* the reply to a message that is held says so */
 };
 
 enum smtp_state {

@@ -95,6 +95,36 @@ swaks_as() { # MECHANISM USER PASSWORD
 	done
 }
 
+@test "realms: mechanisms and listeners of their own; what is not allowed fails like a wrong password" {
+	printf secret88 | saslpasswd2 -p -c -f "$DIR/sasldb2" -u firm.example user88
+	says 235 PLAIN user88@firm.example secret88
+	cat >> "$DIR/more.conf" <<-'END'
+	realm firm { domains = {"firm.example"} auth_mechanisms = {"scram-sha-256"} }
+	realm home { domains = {"isp.example"} listeners = {"127.0.0.1:587", "127.0.0.1:588"} }
+	END
+	reload reloaded
+	says 235 SCRAM-SHA-256 user88@firm.example secret88
+	says "535 5.7.8 Authentication failed" PLAIN user88@FIRM.example secret88
+	says "535 5.7.8 Authentication failed" PLAIN user88@firm.example wrong
+	[ "$(grep -c 'login-failed account=user88@firm.example .*its realm does not allow' "$DIR/msad.log")" = 1 ]
+	says "535 5.7.8 Authentication failed" PLAIN user01 secret01
+	gnu PLAIN secret01
+	# As many failures as of a wrong password.
+	[ "$(metric 'sekisho_msa_auth_total{result="failed"}')" -ge 3 ]
+	wrong() { # TEXT GROUP
+		base ""
+		echo "$2" >> "$DIR/more.conf"
+		reload reload-failed
+		grep 'reload-failed' "$DIR/msad.log" | tail -1 | grep -q -- "$1"
+	}
+	wrong 'realm x: domains is empty' 'realm x { }'
+	wrong 'realm x: FOO is not a known mechanism' 'realm x { domains = {"a.example"} auth_mechanisms = {"FOO"} }'
+	wrong 'realm x: 127.0.0.1:1 is neither in' 'realm x { domains = {"a.example"} listeners = {"127.0.0.1:1"} }'
+	base ""
+	reload reloaded
+	says 235 PLAIN user01 secret01
+}
+
 @test "-PLUS with tls-server-end-point; with a wrong one, an unknown one, or none it fails" {
 	for m in SCRAM-SHA-1-PLUS SCRAM-SHA-256-PLUS SCRAM-SHA-512-PLUS; do
 		says 235 "$m" user01 secret01 --flag p

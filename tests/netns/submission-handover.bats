@@ -140,6 +140,34 @@ login() { printf 'EHLO me\nAUTH PLAIN %s\n' "$(printf '\0user01@isp.example\0sec
 	reload reloaded
 }
 
+@test "failed logins in the process that leaves: counted there, told to the new one" {
+	in_ns python3 - "$DIR" <<-'END' 3>&- &
+	import base64, os, smtplib, ssl, sys, time
+	d = sys.argv[1]
+	c = ssl.create_default_context(cafile=d + "/tls/cert.pem")
+	c.check_hostname = False
+	all = [smtplib.SMTP_SSL("127.0.0.1", 465, timeout=20, context=c) for _ in range(5)]
+	for s in all:
+	    s.ehlo()
+	open(d + "/guessing", "w").close()
+	while not os.path.exists(d + "/guess"):
+	    time.sleep(0.02)
+	for i in range(10):
+	    code, _ = all[i // 3].docmd("AUTH PLAIN", base64.b64encode(b"\0victim%d@isp.example\0x" % i).decode())
+	    assert code in (535, 421), code
+	assert all[4].noop()[0] == 250
+	all[4].quit()
+	open(d + "/guessed", "w").close()
+	END
+	wait_until test -e "$DIR/guessing"
+	upgrade
+	touch "$DIR/guess"
+	wait_until test -e "$DIR/guessed"
+	logged 'auth spraying client=127.0.0.1 accounts=10'
+	not logged 'process bug'
+	wait_until nobody_leaves
+}
+
 @test "the new program is gone: what the old one completes is not acknowledged" {
 	talk d
 	exec 7> "$DIR/in.d"

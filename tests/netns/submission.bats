@@ -283,6 +283,30 @@ penalty() { # ACCOUNT STAGE WHY
 	[ "$status" = 0 ]
 }
 
+@test "help_url: who is suspended or held is told where to read about it; tell_held = false keeps the second to itself" {
+	base 'help_url = "https://isp.example/help"'
+	reload reloaded
+	penalty user04@isp.example 2 "40 recipients in 1m"
+	wait_until logged_times 'user04@isp.example limits hold' 2
+	run mail --au user04 --ap secret04 -f user04@isp.example --header "Subject: told-$$"
+	[[ $output == *"250 2.0.0 Ok: queued as "*", held for a look at it; see https://isp.example/help"* ]]
+	base 'help_url = "https://isp.example/help" tell_held = false'
+	reload reloaded
+	run mail --au user04 --ap secret04 -f user04@isp.example --header "Subject: untold-$$"
+	[[ $output == *"250 2.0.0 Ok: queued as "* ]]
+	[[ $output != *"held"*"help"* ]]
+	penalty user04@isp.example 3 "stolen password"
+	wait_until logged_times 'user04@isp.example limits suspend' 2
+	run mail --au user04 --ap secret04 -f user04@isp.example
+	[[ $output == *"535 5.7.8 This account is suspended: stolen password; see https://isp.example/help"* ]]
+	base 'help_url = "https://isp.example/a b"'
+	reload reload-failed
+	penalty user04@isp.example 0 "all clear"
+	arrived "untold-$$"
+	base ""
+	reload reloaded
+}
+
 @test "who does not log in, or does not speak at all, is sent away" {
 	stop_msad
 	base 'login_timeout = 1s'
