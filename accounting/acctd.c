@@ -158,6 +158,20 @@ static void on_rl_state(bool connected, void *arg)
 		incidents_connected(a->incidents);
 }
 
+/* A line that knocks at port 25: the detector looks at the accounts that are used from there. */
+static void on_packets(const struct event *e, void *arg)
+{
+	struct acctd *a = arg;
+	struct rl_observation o = {.what = RL_SEEN_SYN25,
+				   .account = "",
+				   .client = e->src,
+				   .t_ms = e->t_ms,
+				   .n = e->u.block.packets,
+				   .m = e->u.block.dsts};
+	if (e->kind == EVENT_BLOCK)
+		(void)rl_observe(a->rl, &o);
+}
+
 static void on_applied(const char *program, uint64_t version, void *arg)
 {
 	struct acctd *a = arg;
@@ -249,6 +263,7 @@ static void open_all(struct acctd *a)
 	a->feed = feed_server_new(a->base, a->conf.common.run_dir, a->store, on_applied, a, &err);
 	if (!a->feed)
 		fatal("%s", err);
+	feed_server_watch(a->feed, "nfqd", on_packets, a);
 	a->radius = radius_server_new(a->base, &a->conf.radius, a->store, a->feed, &err);
 	if (!a->radius)
 		fatal_config("%s", err);

@@ -82,6 +82,9 @@ struct request {
 };
 
 struct feed_server {
+	const char *seen_of; /* the program whose events seen() wants; static */
+	void (*seen)(const struct event *e, void *arg); /* NULL: nobody */
+	void *seen_arg;
 	struct event_base *base;
 	struct store *store;
 	struct ipc_listener *listener;
@@ -140,6 +143,14 @@ static struct peer *peer_of(const struct feed_server *fs, const char *program)
 	if (p->hello && !p->stalled && strcmp(p->program, program) == 0)
 		return p;
 	return NULL;
+}
+
+void feed_server_watch(struct feed_server *fs, const char *program,
+		       void (*seen)(const struct event *e, void *arg), void *arg)
+{
+	fs->seen_of = program;
+	fs->seen = seen;
+	fs->seen_arg = arg;
 }
 
 bool feed_server_connected(const struct feed_server *fs, const char *program)
@@ -316,6 +327,20 @@ static bool all_decode(uint32_t n, const uint8_t *p, size_t len)
 	return len == 0;
 }
 
+static void tell_watcher(const struct peer *p, uint32_t n, const uint8_t *at, size_t len)
+{
+	const struct feed_server *fs = p->fs;
+	struct event e;
+	if (!fs->seen || strcmp(p->program, fs->seen_of) != 0)
+		return;
+	for (uint32_t i = 0; i < n; i++) {
+		size_t used = event_decode(at, len, &e);
+		fs->seen(&e, fs->seen_arg);
+		at += used;
+		len -= used;
+	}
+}
+
 static bool take_events(struct peer *p, struct wire_in *in)
 {
 	struct feed_server *fs = p->fs;
@@ -331,8 +356,10 @@ static bool take_events(struct peer *p, struct wire_in *in)
 		return true;
 	}
 	metric_add(r == BATCH_SEEN ? fs->m_again : fs->m_batches, 1);
-	if (r == BATCH_STORED)
+	if (r == BATCH_STORED) {
 		metric_add(fs->m_events, n);
+		tell_watcher(p, n, in->p, len);
+	}
 	if (seq > p->ack)
 		p->ack = seq;
 	if (++fs->group_batches >= GROUP_BATCHES)

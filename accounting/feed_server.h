@@ -27,6 +27,9 @@ typedef void feed_answer(bool answered, bool ok, const json_t *result, void *arg
 struct feed_server *feed_server_new(
     struct event_base *base, const char *run_dir, struct store *store,
     void (*applied)(const char *program, uint64_t version, void *arg), void *arg, char **err);
+/* seen() is told of each event that program sends and that is stored, once. */
+void feed_server_watch(struct feed_server *fs, const char *program,
+		       void (*seen)(const struct event *e, void *arg), void *arg);
 bool feed_server_connected(const struct feed_server *fs, const char *program);
 /* args is borrowed (NULL: {}). cb is called once, maybe before this returns; deadline 5 s. */
 void feed_server_request(struct feed_server *fs, const char *program, const char *op, json_t *args,

@@ -22,7 +22,8 @@ struct incidents {
 	struct store *store;
 	bool (*set)(const struct rl_penalty *p, void *arg);
 	void *arg;
-	json_t *named; /* accounts named since the connection came up */
+	json_t *named; /* accounts on hold named since the connection came up */
+	json_t *told;  /* account → the time of the last stage below a hold that was put down */
 };
 
 struct incidents *incidents_new(struct store *store,
@@ -31,7 +32,8 @@ struct incidents *incidents_new(struct store *store,
 	struct incidents *in = calloc(1, sizeof *in);
 	if (!in)
 		fatal("out of memory");
-	*in = (struct incidents){.store = store, .set = set, .arg = arg, .named = json_object()};
+	*in = (struct incidents){
+	    .store = store, .set = set, .arg = arg, .named = json_object(), .told = json_object()};
 	return in;
 }
 
@@ -40,6 +42,7 @@ void incidents_free(struct incidents *in)
 	if (!in)
 		return;
 	json_decref(in->named);
+	json_decref(in->told);
 	free(in);
 }
 
@@ -96,10 +99,55 @@ static void take_new(struct incidents *in, const struct rl_penalty *p, int64_t n
 		  LS("rule", p->rule), LS("why", p->why));
 }
 
+/* The detector's stages below a hold. Whoever is slowed down has an incident; who is only watched
+ * has none for that, but what becomes of an incident that there is is put down. */
+static void take_stage(struct incidents *in, const struct rl_penalty *p, int64_t now_ms)
+{
+	struct store *st = in->store;
+	struct store_incident inc;
+	json_int_t told = json_integer_value(json_object_get(in->told, p->account));
+	bool open = store_incident_of(st, p->account, p->rule, &inc);
+	if (told == p->since_ms || (!open && p->stage < RL_THROTTLE))
+		return;
+	(void)json_object_set_new(in->told, p->account, json_integer(p->since_ms));
+	if (!open) {
+		int64_t account = store_account_seen(st, p->account, now_ms);
+		struct store_incident_new n = {.subject_type = "account",
+					       .subject = p->account,
+					       .account = account,
+					       .subscriber = store_account_subscriber(st, account),
+					       .detector = p->rule,
+					       .why = p->why,
+					       .severity = "medium",
+					       .actor = actor_of(p)};
+		inc.id = store_incident_open(st, &n, now_ms);
+	}
+	store_incident_why(st, inc.id, p->why);
+	store_incident_note(st, inc.id, actor_of(p), rl_stage_name(p->stage), p->why, now_ms);
+	log_event(LOG_NOTICE, p->account, "incident", rl_stage_name(p->stage), LI("id", inc.id),
+		  LS("why", p->why));
+}
+
+/* The score has faded before anybody looked. */
+static void take_faded(struct incidents *in, const struct rl_penalty *p, int64_t now_ms)
+{
+	struct store_incident inc;
+	if (!json_object_get(in->told, p->account))
+		return;
+	(void)json_object_del(in->told, p->account);
+	if (!store_incident_of(in->store, p->account, p->rule, &inc))
+		return;
+	store_incident_note(in->store, inc.id, actor_of(p), "faded", p->why, now_ms);
+	if (strcmp(inc.state, "open") == 0)
+		store_incident_state(in->store, inc.id, "resolved", NULL, now_ms);
+}
+
 /* Only the penalty that was lifted is released: a later one of the same account stays. */
 static void take_released(struct incidents *in, const struct rl_penalty *p, int64_t now_ms)
 {
 	store_begin(in->store);
+	if (strcmp(p->rule, RL_RULE_DETECTOR) == 0 && strcmp(actor_of(p), "detector") == 0)
+		take_faded(in, p, now_ms);
 	if (store_penalty_known(in->store, p->account, p->since_ms))
 		(void)store_incident_release(in->store, p->account, actor_of(p), p->why, now_ms);
 	(void)store_commit(in->store, NULL, NULL);
@@ -110,6 +158,12 @@ void incidents_penalty(struct incidents *in, const struct rl_penalty *p, int64_t
 	if (p->stage == RL_NORMAL) {
 		(void)json_object_del(in->named, p->account);
 		take_released(in, p, now_ms);
+		return;
+	}
+	if (p->stage < RL_HOLD) {
+		store_begin(in->store);
+		take_stage(in, p, now_ms);
+		(void)store_commit(in->store, NULL, NULL);
 		return;
 	}
 	(void)json_object_set_new(in->named, p->account, json_true());
@@ -216,6 +270,13 @@ const char *incidents_hold(struct incidents *in, int64_t id, const char *account
 	return NULL;
 }
 
+/* Not held, but slowed down, for all that is known here. */
+static bool slowed(const struct store_incident *inc)
+{
+	return strcmp(inc->detector, RL_RULE_DETECTOR) == 0 &&
+	       (strcmp(inc->state, "open") == 0 || strcmp(inc->state, "acknowledged") == 0);
+}
+
 const char *incidents_release(struct incidents *in, int64_t id, const char *account,
 			      const char *reason, const char *actor, int64_t now_ms,
 			      struct incident_change *out, const char **code)
@@ -231,8 +292,11 @@ const char *incidents_release(struct incidents *in, int64_t id, const char *acco
 			return "this account has no unresolved incident";
 	}
 	*code = "notfound";
-	if (strcmp(inc.state, "contained") != 0)
+	if (strcmp(inc.state, "contained") != 0 && !slowed(&inc))
 		return "its mail is not held";
+	if (slowed(&inc))
+		store_incident_note(in->store, inc.id, actor, "released",
+				    reason && reason[0] ? reason : "", now_ms);
 	(void)store_incident_release(in->store, inc.subject, actor,
 				     reason && reason[0] ? reason : "", now_ms);
 	out->id = inc.id;

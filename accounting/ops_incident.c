@@ -120,6 +120,8 @@ static void change(struct op_call *c, change_fn *fn)
 		refuse(c, code, bad);
 		return;
 	}
+	if (json_is_true(json_object_get(c->args, "mistake")))
+		snprintf(done.penalty.rule, sizeof done.penalty.rule, "%s", RL_RULE_MISTAKE);
 	audit(c, done.id, reason, done.penalty.account);
 	if (!op_commit(c))
 		return;
@@ -145,10 +147,16 @@ static const struct op_arg note_args[] = {
 static const struct op_arg change_args[] = {
     {"id", OP_ID, false}, {"account", OP_TEXT, false}, {"reason", OP_TEXT, false}, {.name = NULL}};
 
+static const struct op_arg release_args[] = {{"id", OP_ID, false},
+					     {"account", OP_TEXT, false},
+					     {"reason", OP_TEXT, false},
+					     {"mistake", OP_BOOL, false},
+					     {.name = NULL}};
+
 const struct op ops_incident[] = {
     {"incident.ack", ROLE_DESK, id_args, incident_ack},
     {"incident.hold", ROLE_DESK, change_args, incident_hold},
-    {"incident.release", ROLE_DESK, change_args, incident_release},
+    {"incident.release", ROLE_DESK, release_args, incident_release},
     {"incident.resolve", ROLE_DESK, id_args, incident_resolve},
     {"incident.note", ROLE_DESK, note_args, incident_note},
     {.name = NULL},

@@ -84,6 +84,18 @@ static bool write_raw(const struct import *im)
 	return ok;
 }
 
+static void tell_detector(struct acctd *a, const struct arf *arf, const struct report_match *m,
+			  int64_t now_ms)
+{
+	struct rl_observation o = {.what = RL_SEEN_REPORT,
+				   .account = m->login,
+				   .t_ms = now_ms,
+				   .text = arf->feedback_type,
+				   .n = 1};
+	if (m->login[0] && strcmp(arf->feedback_type, "not-spam") != 0)
+		(void)rl_observe(a->rl, &o);
+}
+
 static void store_it(struct import *im, const struct arf *arf)
 {
 	struct op_call *c = im->c;
@@ -102,6 +114,7 @@ static void store_it(struct import *im, const struct arf *arf)
 	store_audit(a->store, &c->who, c->now_ms, "report.import", object, "", m.login);
 	if (!op_commit(c))
 		return;
+	tell_detector(a, arf, &m, c->now_ms);
 	maybe_hold(a, &m, incident, c->now_ms);
 	json_t *row = known_report(a, im->sha256, false);
 	if (row)

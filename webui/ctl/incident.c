@@ -182,7 +182,14 @@ static int run_hold(struct cli *c)
 
 static int run_release(struct cli *c)
 {
-	return with_reason(c, "incident.release", true);
+	int status = EX_OK;
+	json_t *args = subject(c, true, &status);
+	if (args) {
+		ask_put_text(c, args, "reason", "reason");
+		if (cli_flag(c, "false-positive"))
+			json_object_set_new(args, "mistake", json_true());
+	}
+	return change(c, "incident.release", args, status);
 }
 
 static int run_resolve(struct cli *c)
@@ -209,6 +216,12 @@ static const struct cli_opt reason_opts[] = {
     {"reason", CLI_TEXT, "R", "why, for the timeline and the audit trail", 0, 0, false},
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
 };
+static const struct cli_opt release_opts[] = {
+    {"reason", CLI_TEXT, "R", "why, for the timeline and the audit trail", 0, 0, false},
+    {"false-positive", CLI_FLAG, NULL,
+     "what the account did is its own way: the detector learns it", 0, 0, false},
+    {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
+};
 static const struct cli_verb verbs[] = {
     {"list", "", "List the incidents, newest first.", NULL, list_opts, run_list},
     {"show", "ID", "Show one incident: why, what was done, reports, messages, lines.", NULL, NULL,
@@ -216,8 +229,9 @@ static const struct cli_verb verbs[] = {
     {"ack", "ID", "Say that you have seen it and take it over.", NULL, reason_opts, run_ack},
     {"hold", "ID|ACCOUNT", "Hold the account's mail, what is queued already included.",
      "For an account without an open incident one is opened.", reason_opts, run_hold},
-    {"release", "ID|ACCOUNT", "Let the account's held mail go, and its new mail pass.", NULL,
-     reason_opts, run_release},
+    {"release", "ID|ACCOUNT", "Let the account's held mail go, and its new mail pass.",
+     "Without --false-positive the detector was right, and judges the account more strictly.",
+     release_opts, run_release},
     {"resolve", "ID", "Close an incident; one that is contained must be released first.", NULL,
      reason_opts, run_resolve},
     {"note", "ID TEXT", "Add a line to the incident's timeline.", NULL, NULL, run_note},

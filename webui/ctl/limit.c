@@ -18,6 +18,10 @@ static const struct col account_cols[] = {
     {"CLASS", "class", COL_TEXT},	{"HELD", "held", COL_TEXT},
     {"DETECTOR", "detector", COL_TEXT}, COL_END,
 };
+static const struct col score_cols[] = {
+    {"SCORE", "score", COL_NUM},    {"STAGE", "stage", COL_TEXT}, {"MODE", "mode", COL_TEXT},
+    {"CLEARS", "clears", COL_TEXT}, {"SIGNALS", "why", COL_TEXT}, COL_END,
+};
 static const struct col limit_cols[] = {
     {"UNIT", "unit", COL_TEXT},
     {"WINDOW", "window", COL_TEXT},
@@ -86,6 +90,8 @@ static int print_show(struct cli *c, json_t *r, const int *status)
 		out_json(c, r);
 	} else if (r) {
 		out_object(c, account_cols, r);
+		if (json_object_get(r, "score"))
+			out_object(c, score_cols, json_object_get(r, "score"));
 		out_rows(c, c->io->out_tty ? "Limits" : "limit", limit_cols,
 			 json_object_get(r, "limits"));
 	}

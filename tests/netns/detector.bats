@@ -1,0 +1,141 @@
+#!/usr/bin/env bats
+# The detector of stolen accounts in a whole lab: real logins, real packets, real deliveries.
+
+ROOT=$BATS_TEST_DIRNAME/../..
+
+setup_file() {
+	export LAB_DIR=${LAB_DIR:-$BATS_FILE_TMPDIR/lab}
+	# Without a time of learning: what an account does first is its habit.
+	cat > "$BATS_FILE_TMPDIR/extra.conf" <<'C'
+detector {
+	learn = 0s
+	throttle_delay = 1s
+	throttle_recipients = 0
+}
+C
+	LAB_CONF_EXTRA=$BATS_FILE_TMPDIR/extra.conf "$ROOT/tests/lab/up"
+}
+
+teardown_file() {
+	"$ROOT/tests/lab/down"
+}
+
+setup() {
+	. "$LAB_DIR/env"
+	. "$ROOT/tests/lab/client.sh"
+}
+
+soon() { # SECONDS COMMAND...: it succeeds within so many seconds
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@" > /dev/null 2>&1; do
+		if [ $SECONDS -ge $deadline ]; then
+			echo "not within the time: $*"
+			"$@" || true
+			return 1
+		fi
+		read -rt 0.05 <> <(:) || true
+	done
+}
+shown() { ctl limit show "$1@isp.example" --json | jq -e "$2"; } # USER FILTER
+stage_is() { shown "$1" ".stage == \"$2\""; }
+held() { ctl queue list --account "$1@isp.example" --json | jq -e '.total > 0'; }
+# send WHERE USER EHLO RCPT: one message
+send() {
+	local where=$1 user=$2 ehlo=$3 rcpt=$4
+	"$where" swaks --server "$LAB_MSA_IP4" --port 465 --tls-on-connect --tls-sni "$LAB_MSA_HOST" --tls-ca-path "$LAB_CA_FILE" \
+		--tls-verify --ehlo "$ehlo" --auth PLAIN --auth-user "$user" --auth-password "$(password_of "$user")" \
+		--from "$(address_of "$user")" --to "$rcpt" --header "Subject: $ehlo" --hide-all --silent 2
+}
+live() { # USER: a habit: a few friends, from the own line
+	local i
+	for i in 1 2 3; do send in_sub "$1" "$1-laptop.lan" "friend$i@example.net"; done
+}
+# blast USER: a thief from elsewhere, one stranger a message; prints how many went out before the hold
+blast() {
+	local i
+	for i in $(seq 30); do
+		send in_net "$1" "win-7c2f" "stranger$i-$1@example.net" > /dev/null || return 1
+		! stage_is "$1" hold > /dev/null || { echo $((i - 1)); return 0; }
+	done
+	echo 30
+}
+
+@test "a stolen account is on hold within twenty recipients, its own mail to friends was not touched" {
+	live user01
+	stage_is user01 normal
+	out=$(blast user01)
+	echo "out: $out"
+	[ "$out" -le 20 ]
+	held user01
+	soon 10 sh -c "'$LAB_CTL' incident list --state contained --json | jq -e '.[] | select(.subject == \"user01@isp.example\")'"
+	ctl limit show user01@isp.example
+	ctl limit show user01@isp.example | grep -q 'first contacts from a client that is not'
+}
+
+@test "the incident tells the score, its reasons, and how it came to that" {
+	id=$(ctl incident list --json | jq -r '.[] | select(.subject == "user01@isp.example") | .id' | head -1)
+	ctl incident show "$id"
+	ctl incident show "$id" --json | jq -e '.detector == "detector" and (.why | test("^score [0-9]+, held from 100; new_client: "))'
+	ctl incident show "$id" --json | jq -e '[.timeline[].what] | index("throttle") and index("contained")'
+}
+
+@test "somebody who writes to as many strangers from his own line is not held" {
+	live user02
+	for i in $(seq 15); do send in_sub user02 user02-laptop.lan "guest$i@example.net"; done
+	run stage_is user02 hold
+	[ "$status" != 0 ]
+}
+
+@test "a restart forgets nothing: the hold, the score, the habit" {
+	before=$(shown user01 .score.score)
+	pid=$(cat "$LAB_DIR/run/ratelimitd.pid")
+	kill "$pid"
+	soon 10 sh -c "! kill -0 $pid"
+	soon 15 shown user01 ".stage == \"hold\" and .score.score >= $before - 2"
+	[ -s "$LAB_DIR/state/ratelimit/detector" ]
+}
+
+@test "a release lets the mail go; it is remembered" {
+	ctl incident release user01@isp.example --reason "new password"
+	soon 10 stage_is user01 normal
+	shown user01 '.score.score == 0'
+	soon 20 sh -c "! '$LAB_CTL' queue list --account user01@isp.example --json | jq -e '.total > 0'"
+	send in_sub user01 user01-laptop.lan friend1@example.net
+	stage_is user01 normal
+}
+
+@test "blocked packets of a line raise the score of the account that is used from it" {
+	live user03
+	before=$(shown user03 .score.score)
+	for i in $(seq 40); do
+		in_sub timeout 1 bash -c "exec 3<>/dev/tcp/198.51.100.$((i + 30))/25" 2> /dev/null || true
+	done
+	soon 20 ip netns exec "$LAB_NS_GATEWAY" sh -c "curl -s http://127.0.0.1:9427/metrics | grep 'what=\"syn25\"' | grep -qv ' 0$'"
+	send in_sub user03 user03-laptop.lan friend1@example.net
+	shown user03 ".score.score >= $before + 10 and ([.score.why[] | test(\"^syn: \")] | any)"
+}
+
+@test "what mail servers answer is observed" {
+	ip netns exec "$LAB_NS_GATEWAY" curl -s http://127.0.0.1:9427/metrics | grep 'what="result"'
+	ip netns exec "$LAB_NS_GATEWAY" curl -s http://127.0.0.1:9427/metrics | grep 'what="result"' | grep -qv ' 0$'
+}
+
+@test "a complaint raises the score" {
+	soon 20 sh -c "grep -lr --include=*.eml 'user02-laptop' '$LAB_INTERNET_MAIL'"
+	before=$(shown user02 .score.score)
+	arf_of "$(received user02-laptop | head -1)" > "$BATS_TEST_TMPDIR/arf.eml"
+	ctl report import "$BATS_TEST_TMPDIR/arf.eml"
+	soon 10 shown user02 ".score.score > $before and ([.score.why[] | test(\"abuse report\")] | any)"
+}
+
+@test "a false positive teaches: the same client may go on" {
+	live user04
+	out=$(blast user04)
+	[ "$out" -le 20 ]
+	ctl incident release user04@isp.example --false-positive --reason "his new laptop"
+	soon 10 stage_is user04 normal
+	run blast user04
+	echo "second time: $output, first time: $out"
+	[ "$output" -gt "$out" ]
+}
