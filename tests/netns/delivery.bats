@@ -115,6 +115,20 @@ gone() { ! kill -0 "$@" 2> /dev/null; } # the last of them, too: kill -0 is cont
 	fate stall "rcpt x1 stall" 1 0
 }
 
+@test "a hostile host: replies without end, of the wrong shape, before their time, octet by octet" {
+	local n=0
+	for stage in greeting ehlo mail rcpt data; do
+		for action in endless endless-line trickle 'raw 250-one\\r\\n550 two\\r\\n' 'raw 250\\x00\\x07\\xff\\r\\n' 'raw 25\\r\\n' 'raw 199 x\\r\\n'; do
+			drained=hurried fate "hostile-$((n += 1))" "$stage x1 $action" 1 0 || { echo "at $stage: $action"; return 1; }
+		done
+	done
+	fate early-dot "data x1 raw 354 go\\\\r\\\\n250 taken\\\\r\\\\n" 1 0
+	fate early-554 "data x1 raw 354 go\\\\r\\\\n554 5.7.1 no\\\\r\\\\n" 0 1
+	fate trickled "dot x1 trickle" 1 0
+	fate control "dot x1 raw 250 2.0.0 \\\\x00\\\\x1b[2Jtaken\\\\r\\\\n" 0 0
+	! grep -qP '[\x00-\x08\x0e-\x1f]' "$LAB_DIR/log/msad.log"
+}
+
 @test "a smart host of few words: no EHLO, no PIPELINING, no 8BITMIME" {
 	fate helo "ehlo x1 reply 502 no" 1 0
 	fate lockstep "ehlo keywords SIZE 1000000\nrcpt=no reply 550 5.1.1 no" 1 1 yes@far.example no@far.example

@@ -14,6 +14,8 @@ done; xN lines are done N times, over all connections, counted since the file wa
             stall             never answer
             dribble           the usual reply, a byte every 20 ms
             slow SECONDS      the usual reply, later
+            raw TEXT          TEXT as it is, with escapes as in C: \\r \\n \\x00
+            endless           lines of a reply that never ends; endless-line: octets of one; trickle: the same, an octet every half second
             keywords A,B,...  ehlo only: offer these
 
 What it took is in FOLDER/mail: N.eml, the bytes between DATA and the dot, dots unstuffed, and N.env,
@@ -121,6 +123,14 @@ class Session:
         if word == "keywords":
             lines = ["hostile.example", *rest.split(",")]
             usual = "\r\n".join(f"250{'-' if i < len(lines) - 1 else ' '}{w}" for i, w in enumerate(lines))
+        if word == "raw":
+            data = rest.encode().decode("unicode_escape").encode("latin-1")
+            self.s.sendall(data)
+            return int(data[:3])
+        while word in ("endless", "endless-line", "trickle"):
+            self.s.sendall({"endless": b"250-and so on\r\n" * 100, "endless-line": b"250 " + b"x" * 1000, "trickle": b"2"}[word])
+            if word == "trickle":
+                time.sleep(0.5)
         self.say(usual, 0.02 if word == "dribble" else 0.0)
         if word == "last":
             raise Gone
