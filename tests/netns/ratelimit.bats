@@ -99,7 +99,7 @@ receive() {
 zero=0000000000000000
 # charge N: one message to recipient number N; the answer's number in $answer
 charge() {
-	send 1 "$(u32 1)01$(str $ME)00000000000000000000ffffc0000201$(printf '%016x' 1795000000000)$(u32 1)$(u32 1)$zero$zero$(str "")$zero$zero$zero$(u32 1)$(printf '%016x' "$1")$zero"
+	send 1 "$(u32 1)01$(str $ME)00000000000000000000ffffc0000201$(printf '%016x' 1795000000000)$(u32 1)$(u32 1)$zero$zero$(str "")$zero$zero$zero$(u32 1)$(printf '%016x' "$1")$zero$(str "")$(str "")$zero$zero"
 	receive
 	[ "$type" = 17 ] && answer=$((16#${data:8:2}))
 }
