@@ -207,8 +207,8 @@ static bool get_address(const json_t *v, struct path *p, const char **err)
 	if (!s || strlen(s) != len)
 		return false;
 	if (s[0] != '<')
-		return path_parse_mailbox(s, len, p, err);
-	if (!path_parse(s, len, p, &used, err))
+		return path_parse_mailbox_utf8(s, len, p, err);
+	if (!path_parse_utf8(s, len, p, &used, err))
 		return false;
 	*err = "there is more after the address";
 	return used == len;

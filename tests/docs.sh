@@ -36,5 +36,6 @@ check "relative links in *.md lead somewhere" "$(git ls-files '*.md' | while rea
 		[ -e "$(dirname "$f")/$l" ] || echo "$f: $l"
 	done
 done)"
+check "each test that docs/submission.md names is there" "$(python3 tests/docs_tests.py 2>&1)"
 echo "1..$n"
 exit $status

@@ -438,6 +438,11 @@ static void test_requests(void **state)
 	} q[] = {
 	    {"batv.sign", "{'address':'userx@test.ex','at_ms':1804982400000}",
 	     "{'tagged':'prvs=0898", true},
+	    {"batv.sign", "{'address':'J\xc3\xb6rg@test.ex','at_ms':1804982400000}",
+	     "{'tagged':'prvs=0898", true},
+	    {"batv.explain",
+	     "{'address':'<prvs=0891d6fac9=J\xc3\xb6rg@test.ex>','at_ms':1804982400000}",
+	     "'valid': true", true},
 	    {"batv.sign", "{'address':'<>'}", "null sender", false},
 	    {"batv.sign", "{'address':'x'}", "domain is missing", false},
 	    {"batv.sign", "{}", "missing", false},
