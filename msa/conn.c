@@ -109,6 +109,15 @@ static void arm_event(struct event *e, int64_t ms)
 	event_add(e, &tv);
 }
 
+/* A connection that breaks is told of by its events. */
+static void say(struct conn *c, const char *text, size_t len)
+{
+	if (c->tls_up)
+		(void)tls_write(c->bev, text, len);
+	else
+		(void)bufferevent_write(c->bev, text, len);
+}
+
 /* False: the reply waits. */
 static bool emit(struct conn *c)
 {
@@ -119,7 +128,7 @@ static bool emit(struct conn *c)
 		return false;
 	}
 	if (c->step.reply_len > 0)
-		bufferevent_write(c->bev, c->step.reply, c->step.reply_len);
+		say(c, c->step.reply, c->step.reply_len);
 	explicit_bzero(c->step.reply, c->step.reply_len); /* a challenge may be in it */
 	c->step.reply_len = 0;
 	if (c->auth && c->s->state != SMTP_S_AUTHING)
@@ -335,6 +344,8 @@ void conn_turn(struct conn *c)
 {
 	take_input(c);
 	watch_pace(c);
+	if (c->tls_up && !waiting(c))
+		tls_read_on(c->bev);
 	if (c->no_more && !waiting(c) && evbuffer_get_length(bufferevent_get_input(c->bev)) == 0)
 		close_after_flush(c, "client closed");
 }
@@ -440,6 +451,7 @@ static void tls_established(struct conn *c)
 {
 	c->tls_up = true;
 	tls_settle(c->bev);
+	tls_read_on(c->bev);
 	conn_tls_up(c);
 	log_event(LOG_DEBUG, c->id, "smtp", "tls", LS("version", tls_version(c->bev)),
 		  LS("cipher", tls_cipher(c->bev)), LS("host", tls_asked(c->bev)),

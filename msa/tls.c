@@ -16,7 +16,9 @@
 #include <talloc.h>
 #include <time.h>
 
+#include <event2/buffer.h>
 #include <event2/bufferevent_ssl.h>
+#include <event2/bufferevent_struct.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -31,6 +33,8 @@
 
 #include "msa/tls.h"
 #include "msa/tls_certs.h"
+
+#define TLS_RECORD 16384
 
 struct tls {
 	SSL_CTX *ctx; /* OpenSSL counts its users: each SSL holds one */
@@ -239,7 +243,9 @@ static SSL_CTX *new_ctx(const struct tls_config *cfg, struct chooser *ch)
 	SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
 				   SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF |
 				   SSL_OP_PRIORITIZE_CHACHA);
-	SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS);
+	/* What could not be written at once is written again from a buffer of libevent's. */
+	SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_read_ahead(c, 1); /* a record in one read(2); see tls_read_on() */
 	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF); /* tickets; nothing is kept here */
 	SSL_CTX_set_timeout(c, (long)(cfg->ticket_ms / 1000));
 	SSL_CTX_set_num_tickets(c, 1); /* a mail client makes one connection at a time */
@@ -409,6 +415,32 @@ const char *tls_error(struct bufferevent *bev)
 	unsigned long e = bufferevent_get_openssl_error(bev);
 
 	return e ? ERR_reason_error_string(e) : NULL;
+}
+
+/*
+ * libevent would wait for the socket to be writable first: two epoll_ctl(2) and a turn of the loop
+ * a reply. What OpenSSL has begun to write must be offered to it again, whole, in one piece: it is
+ * in the first chunk of an empty evbuffer.
+ */
+bool tls_write(struct bufferevent *bev, const void *data, size_t len)
+{
+	SSL *ssl = bufferevent_openssl_get_ssl(bev);
+	int n = 0;
+
+	if (len > 0 && len <= TLS_RECORD && SSL_is_init_finished(ssl) &&
+	    evbuffer_get_length(bufferevent_get_output(bev)) == 0) {
+		ERR_clear_error();
+		n = SSL_write(ssl, data, (int)len);
+		ERR_clear_error();
+	}
+	return n == (int)len || bufferevent_write(bev, data, len) == 0;
+}
+
+void tls_read_on(struct bufferevent *bev)
+{
+	if ((bufferevent_get_enabled(bev) & EV_READ) &&
+	    SSL_has_pending(bufferevent_openssl_get_ssl(bev)))
+		event_active(&bev->ev_read, EV_READ, 0);
 }
 
 void tls_close_notify(struct bufferevent *bev)

@@ -58,6 +58,11 @@ const char *tls_asked(struct bufferevent *bev);
 bool tls_resumed(struct bufferevent *bev);
 /* Why the connection failed, for the log; static text of OpenSSL, or NULL. */
 const char *tls_error(struct bufferevent *bev);
+/* As bufferevent_write(), but what the socket takes is gone when it returns. */
+bool tls_write(struct bufferevent *bev, const void *data, size_t len);
+/* Records may have come with the one that was read, and no event will tell of them: call this when
+ * more input is wanted, after the handshake and after each read callback. */
+void tls_read_on(struct bufferevent *bev);
 /* Tell the peer that this is the end (close_notify); once, after everything was flushed. */
 void tls_close_notify(struct bufferevent *bev);
 
