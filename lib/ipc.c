@@ -37,6 +37,7 @@
 struct ipc_conn {
 	struct event_base *base;
 	struct bufferevent *bev; /* NULL: not connected */
+	struct event *flush;	 /* active: frames of this turn wait to be written */
 	struct ipc_handlers h;
 	void *arg;
 	int busy;      /* handlers running */
@@ -62,12 +63,17 @@ struct ipc_listener {
 
 /* --- life and death ------------------------------------------------------------------ */
 
+static void on_flush(evutil_socket_t none, short what, void *arg);
+
 static struct ipc_conn *new_conn(struct event_base *base)
 {
 	struct ipc_conn *c = calloc(1, sizeof *c);
 	if (!c)
 		fatal("ipc: out of memory");
 	c->base = base;
+	c->flush = event_new(base, -1, 0, on_flush, c);
+	if (!c->flush)
+		fatal("ipc: out of memory");
 	return c;
 }
 
@@ -76,6 +82,7 @@ static void drop_bev(struct ipc_conn *c)
 	if (c->bev)
 		bufferevent_free(c->bev); /* closes the descriptor */
 	c->bev = NULL;
+	(void)event_del(c->flush);
 }
 
 static void destroy(struct ipc_conn *c)
@@ -83,6 +90,7 @@ static void destroy(struct ipc_conn *c)
 	drop_bev(c);
 	if (c->retry)
 		event_free(c->retry);
+	event_free(c->flush);
 	free(c->path);
 	free(c);
 }
@@ -187,6 +195,14 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	(void)leave(c);
 }
 
+/* What on_flush() left is out. */
+static void on_written(struct bufferevent *bev, void *arg)
+{
+	(void)arg;
+	if (evbuffer_get_length(bufferevent_get_output(bev)) == 0)
+		(void)bufferevent_disable(bev, EV_WRITE);
+}
+
 /* Makes c connected over fd, which it takes in any case. */
 static bool attach(struct ipc_conn *c, int fd)
 {
@@ -196,15 +212,38 @@ static bool attach(struct ipc_conn *c, int fd)
 		(void)close(fd);
 		return false;
 	}
-	bufferevent_setcb(c->bev, on_read, NULL, on_event, c);
+	bufferevent_setcb(c->bev, on_read, on_written, on_event, c);
 	/* Reading pauses when one whole frame is there; on_read() takes it out. */
 	bufferevent_setwatermark(c->bev, EV_READ, 0, IPC_HEAD + IPC_MAX_FRAME);
 	(void)bufferevent_set_max_single_read(c->bev, 65536);
 	(void)bufferevent_set_max_single_write(c->bev, 262144);
-	(void)bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+	(void)bufferevent_disable(c->bev, EV_WRITE); /* on_flush() */
+	(void)bufferevent_enable(c->bev, EV_READ);
 	c->heard = false;
 	c->since_ms = clock_mono_ms();
 	return true;
+}
+
+/* Whether out is empty now. Broken: false, as when the socket is full; libevent tells which. */
+static bool write_out(struct ipc_conn *c, struct evbuffer *out)
+{
+	(void)evbuffer_unfreeze(out, 1);
+	while (evbuffer_get_length(out) && evbuffer_write(out, bufferevent_getfd(c->bev)) > 0)
+		;
+	(void)evbuffer_freeze(out, 1);
+	return evbuffer_get_length(out) == 0;
+}
+
+/*
+ * At the end of the loop's turn: what was sent in it goes in one write. Only what the socket does
+ * not take is left to libevent, which asks epoll when it will.
+ */
+static void on_flush(evutil_socket_t none, short what, void *arg)
+{
+	struct ipc_conn *c = arg;
+	(void)none, (void)what;
+	if (c->bev && !c->draining && !write_out(c, bufferevent_get_output(c->bev)))
+		(void)bufferevent_enable(c->bev, EV_WRITE);
 }
 
 bool ipc_send(struct ipc_conn *c, uint16_t type, const void *data, size_t len)
@@ -215,6 +254,8 @@ bool ipc_send(struct ipc_conn *c, uint16_t type, const void *data, size_t len)
 	struct evbuffer *out = bufferevent_get_output(c->bev);
 	if (evbuffer_get_length(out) + IPC_HEAD + len > IPC_MAX_BACKLOG)
 		return false;
+	if (evbuffer_get_length(out) == 0)
+		event_active(c->flush, EV_TIMEOUT, 0);
 	ipc_put_head(head, type, len);
 	/* Room first, so that never half a frame is queued. */
 	if (evbuffer_expand(out, IPC_HEAD + len) != 0)
@@ -248,12 +289,9 @@ static bool drain(struct ipc_conn *c)
 {
 	struct evbuffer *out = bufferevent_get_output(c->bev);
 	struct timeval tv = {.tv_sec = FLUSH_S, .tv_usec = 0};
-	(void)evbuffer_unfreeze(out, 1);
-	while (evbuffer_get_length(out) && evbuffer_write(out, bufferevent_getfd(c->bev)) > 0)
-		;
-	if (!evbuffer_get_length(out) || (errno != EAGAIN && errno != EWOULDBLOCK))
+	errno = 0;
+	if (write_out(c, out) || (errno != EAGAIN && errno != EWOULDBLOCK))
 		return false;
-	(void)evbuffer_freeze(out, 1);
 	c->draining = true;
 	bufferevent_setcb(c->bev, on_read, on_drained, on_event, c);
 	bufferevent_setwatermark(c->bev, EV_WRITE, 0, 0);
