@@ -35,6 +35,8 @@
 #include "lib/proc.h"
 #include "lib/upgrade.h"
 
+#define STAND_BACK 10 /* nice(2): a ninth of the weight */
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
 #elif defined(__has_feature)
@@ -295,6 +297,12 @@ static void drop(const struct proc_identity *id, const int *keep_caps, size_t n,
 	if (!SANITIZED && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		fatal_errno("cannot make the process non-dumpable");
 	(void)umask(027);
+}
+
+void proc_stand_back(void)
+{
+	if (setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + STAND_BACK) != 0)
+		log_event(LOG_NOTICE, "-", "process", "no-priority", LS("reason", strerror(errno)));
 }
 
 void proc_drop(const struct proc_identity *id, const int *keep_caps, size_t n)

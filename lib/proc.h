@@ -63,6 +63,10 @@ void proc_seccomp_compute(void);
 /* Names the filter in force; "": none. */
 const char *proc_filter(void);
 
+/* This process stands back while processors are short: beside one that does not it gets a tenth of
+ * a processor. Before any thread is started, and before proc_seccomp(). */
+void proc_stand_back(void);
+
 /* sd_notify(3): no-ops without NOTIFY_SOCKET. status may be NULL. */
 void proc_ready(const char *status);
 void proc_reloading(void);

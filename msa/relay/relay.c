@@ -508,6 +508,7 @@ int relay_main(void)
 	static struct relay r = {.lock_fd = -1};
 
 	log_open("sekisho-msad", LOG_INFO);
+	proc_stand_back(); /* what is on disk can wait for who is at the door */
 	proc_drop(&(struct proc_identity){.change = false}, NULL, 0);
 	start(&r);
 	r.parent = ipc_from_fd(r.base, 3, &handlers, &r);
