@@ -2,7 +2,8 @@
  * feed_server - the daemons' connections to acctd (contract in feed_server.h, bytes in
  * docs/protocols/feed.md).
  *
- * Batches that arrive within GROUP_MS share one transaction. When it fails, nothing of it was
+ * Batches that arrive within GROUP_MS share one transaction: the fewer there are, the seldomer a page
+ * of an index is written. When it fails, nothing of it was
  * acknowledged; its senders' connections are closed after a pause, and they send again. A snapshot
  * of the policy goes out in pieces, as fast as the other side reads; changes made meanwhile follow
  * it, and so do those of an import that are more than it reads at once.
@@ -28,7 +29,7 @@
 #include "lib/proc.h"
 #include "lib/wire.h"
 
-#define GROUP_MS      5
+#define GROUP_MS      20
 #define GROUP_BATCHES 64
 #define STALL_MS      1000 /* before a sender whose batch failed is told to come again */
 #define REQUEST_MS    5000
