@@ -42,6 +42,8 @@ static struct {
 	off_t from, to;
 } fault;
 
+static int gone; /* files removed */
+
 static void lose_power(void)
 {
 	static const uint8_t zero[512];
@@ -114,7 +116,10 @@ int renameat(int from, const char *a, int to, const char *b)
 
 int unlinkat(int dir, const char *name, int flags)
 {
-	return strike() ? -1 : (int)done(syscall(SYS_unlinkat, dir, name, flags));
+	if (strike())
+		return -1;
+	gone++;
+	return (int)done(syscall(SYS_unlinkat, dir, name, flags));
 }
 
 /* --- the run --- */
@@ -125,11 +130,13 @@ enum { NEVER = 0, ASKED, ACKED };
 
 static struct shared {
 	uint8_t added[MESSAGES + 1], settled[MESSAGES + 1], held[MESSAGES + 1];
-	int calls;
+	uint64_t seq[MESSAGES + 1]; /* of the outbox, when it was added */
+	int forgotten;		    /* accounting has the events of this one and those before */
+	int calls, unlinked, moved;
 } * shared;
 
 static char dir[64], path[80];
-static const struct dsn_host host = {"smtp.isp.example", "postmaster@isp.example", "192.0.2.25:25"};
+static const struct dsn_host host = {"smtp.isp.example", "postmaster@isp.example"};
 
 static void id_of(int key, char id[QUEUE_ID_LEN + 1])
 {
@@ -213,8 +220,10 @@ static void run(struct spool *s)
 		struct shared *h = shared;
 		h->added[key] = ASKED;
 		enum queue_result r = spool_begin(s);
-		if (finish(s, r == QUEUE_OK ? add_in(s, key) : r))
+		if (finish(s, r == QUEUE_OK ? add_in(s, key) : r)) {
 			h->added[key] = ACKED;
+			h->seq[key] = spool_outbox_last(s);
+		}
 		int old = key - 3;
 		if (key % 2 == 0 && old > 0 && h->added[old] == ACKED) {
 			h->settled[old] = ASKED;
@@ -229,6 +238,12 @@ static void run(struct spool *s)
 			if (finish(s, r == QUEUE_OK ? spool_update(s, key, &c) : r))
 				h->held[key] = ACKED;
 		}
+		if (key % 4 == 0 && key > 6 && h->added[key - 6] == ACKED) {
+			h->forgotten = key - 6;
+			r = spool_begin(s);
+			(void)finish(s,
+				     r == QUEUE_OK ? spool_outbox_forget(s, h->seq[key - 6]) : r);
+		}
 		if (key % 6 == 0) { /* move what keeps a segment */
 			size_t n;
 			uint32_t seg;
@@ -238,8 +253,8 @@ static void run(struct spool *s)
 				r = spool_move_rows(s, seg);
 			for (size_t i = 0; i < n && r == QUEUE_OK; i++)
 				r = spool_move(s, keys[i]);
-			if (keys)
-				(void)finish(s, r);
+			if (keys && finish(s, r))
+				h->moved += (int)n;
 			free(keys);
 		}
 	}
@@ -267,6 +282,7 @@ static void victim(enum mode mode, int at, int error, bool lasting)
 	fault.calls = 0;
 	run(s);
 	shared->calls = fault.calls;
+	shared->unlinked = gone;
 	fault.mode = NONE;
 	/* The disk is well again: what is in memory is what was acknowledged. */
 	for (int key = 1; mode == FAIL && key <= MESSAGES; key++)
@@ -283,7 +299,7 @@ static void victim(enum mode mode, int at, int error, bool lasting)
 
 /* --- afterwards --- */
 
-static uint8_t has_event[1001];
+static uint8_t has_event[1001], has_result[1001];
 
 static bool take_events(uint64_t seq, uint32_t n, const uint8_t *records, size_t len, void *arg)
 {
@@ -298,6 +314,11 @@ static bool take_events(uint64_t seq, uint32_t n, const uint8_t *records, size_t
 		at += k;
 		if (e.kind == EVENT_MESSAGE && e.t_ms <= 1000)
 			has_event[e.t_ms]++;
+		if (e.kind == EVENT_DELIVERY) {
+			unsigned long key = strtoul(e.u.delivery.queue_id, NULL, 10);
+			if (key <= 1000)
+				has_result[key] = 1;
+		}
 	}
 	return true;
 }
@@ -313,7 +334,9 @@ static void check_message(struct spool *s, struct spool_reader *r, int key, cons
 		fail_msg("%s: message %d is lost", what, key);
 	if (shared->settled[key] == ACKED && place)
 		fail_msg("%s: message %d has come back", what, key);
-	if (place && !has_event[key])
+	if (shared->settled[key] == ASKED && !place && key > shared->forgotten && !has_result[key])
+		fail_msg("%s: message %d has gone without a result", what, key);
+	if (place && key > shared->forgotten && !has_event[key])
 		fail_msg("%s: message %d has no event", what, key);
 	if (has_event[key] && !place && shared->settled[key] == NEVER)
 		fail_msg("%s: an event tells of message %d, which is not there", what, key);
@@ -352,6 +375,7 @@ static void check(const char *what)
 	struct spool_reader *r = spool_reader_open(path, &err);
 
 	memset(has_event, 0, sizeof(has_event));
+	memset(has_result, 0, sizeof(has_result));
 	memset(next_of, 0, sizeof(next_of));
 	rows = 0;
 	assert_true(spool_read_outbox(s, r, 0, take_events, NULL));
@@ -407,11 +431,12 @@ static void every_point(enum mode mode, int error, bool lasting)
 
 	once(NONE, 0, 0, false);
 	int calls = shared->calls;
-	assert_true(calls > 100);
+	assert_true(shared->unlinked > 3 && shared->moved > 1);
 	for (; at < calls; at++)
 		struck += once(mode, at, error, lasting) == 9;
 	if (mode != FAIL && mode != KILL_HALF)
 		assert_true(struck >= calls - 1);
+	assert_true(calls > 100);
 	print_message("%d points\n", at);
 }
 
