@@ -99,8 +99,8 @@ class Exemption:
     def __repr__(self):
         return f"{self.prefix} {self.cls} {self.starts}-{self.expires}{' suspended' if self.suspended else ''} {self.destinations}"
 
-    def near_edge(self, begin, end):
-        return any(e is not None and begin - 0.15 < e < end + 0.15 for e in (self.starts, self.expires))
+    def near_edge(self, begin, end, late):
+        return any(e is not None and begin - late < e < end + late for e in (self.starts, self.expires))
 
     def in_force(self, now):
         return not self.suspended and self.starts <= now and (self.expires is None or now < self.expires)
@@ -164,6 +164,7 @@ class Model:
         self.subject = tuple(subject) + tuple(x for p in pools for x in p.prefixes)
         self.exemptions = {}  # prefix -> Exemption
         self.nfqd, self.nfqd_left = True, 0.0
+        self.late = 0.15  # seconds from the moment that an exemption begins or ends until it is in force
         self.buckets = {}
         self.perhaps_known = {}
         self.known = {}  # (class, line, destination) -> when the connection was counted
@@ -189,7 +190,7 @@ class Model:
         return any(e.prefix.version == src.version and src in e.prefix and e.in_force(now) and e.in_sets() for e in self.exemptions.values())
 
     def edge(self, src, begin, end):
-        return any(e.prefix.version == src.version and src in e.prefix and not e.suspended and e.near_edge(begin, end)
+        return any(e.prefix.version == src.version and src in e.prefix and not e.suspended and e.near_edge(begin, end, self.late)
                    for e in self.exemptions.values())
 
     def is_subject(self, facts, interface):
