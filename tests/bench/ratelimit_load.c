@@ -76,6 +76,14 @@ static size_t put_ask(uint8_t *at, uint32_t id, bool charge, uint64_t who, uint6
 	p = be(p, 1, 4);
 	p = be(p, id * 0x9e3779b97f4a7c15ULL, 8);
 	p = be(p, 99, 8);
+	if (charge) {
+		p = be(p, 11, 4);
+		memcpy(p, "win-laptop1", 11);
+		p = be(p + 11, (uint64_t)n, 4);
+		memcpy(p, account, (size_t)n);
+		p = be(p + n, id * 0x9e3779b97f4a7c15ULL | 1, 8);
+		p = be(p, 0, 8);
+	}
 	be(at, (uint64_t)(p - at - 4), 4);
 	return (size_t)(p - at);
 }
