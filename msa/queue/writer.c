@@ -178,7 +178,8 @@ static void take(struct writer *w, struct list *batch)
 
 	*batch = w->kept;
 	w->kept = (struct list){.n = 0};
-	while (batch->n < BATCH_MAX && (op = pop(&w->todo)))
+	/* However many are kept: who waits behind them must have an answer. */
+	for (size_t n = 0; n < BATCH_MAX && (op = pop(&w->todo)); n++)
 		push(batch, op);
 	if (!w->todo.n)
 		w->deadline_ms = INT64_MAX;

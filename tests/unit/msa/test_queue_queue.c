@@ -700,6 +700,17 @@ static int with_file_limit(struct shared *s)
 	queue_hold_account(k.q, "a@isp.example", "burst while the disk is full");
 	if (stat_of("held") != before)
 		return 5;
+	/* More of that kind than one commit takes: who comes after them has an answer. */
+	lim.rlim_cur = 4096;
+	if (setrlimit(RLIMIT_FSIZE, &lim) != 0)
+		return 10;
+	for (int n = 0; n < 2500; n++) {
+		snprintf(args, sizeof(args), "u%d@isp.example", n);
+		queue_hold_account(k.q, args, "burst while the disk is full");
+	}
+	for (int n = 0; n < 3; n++)
+		if (kit_send(&k, &(struct kit_msg){.pad = 100}, NULL) != QUEUE_FULL)
+			return 11;
 	snprintf(args, sizeof(args), "{'all':true}");
 	bool ok = true;
 	json_t *r = kit_ask(&k, "queue.hold", args, &ok);
