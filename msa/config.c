@@ -3,12 +3,15 @@
  */
 #include <ctype.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <talloc.h>
 #include <unistd.h>
 
 #include "lib/addr.h"
+#include "lib/proc.h"
+#include "ratelimit/answer.h"
 
 #include "msa/config.h"
 #include "msa/keyfiles.h"
@@ -186,7 +189,12 @@ const struct conf_key msa_keys[] = {
     {"msa", "lifetime", CONF_DURATION, O(lifetime), "5d", 1000, 60 * DAY, NULL, false,
      "then the sender gets a failure notice", false},
     {"msa", "delay_notice", CONF_DURATION, O(delay_notice), "4h", 0, 60 * DAY, NULL, false,
-     "then senders who asked (NOTIFY=DELAY) are told that it is late; 0: never", false},
+     "then the sender is told once that it is late; 0: never", false},
+    {"msa", "notices_per_hour", CONF_INT, O(notices_per_hour), "30", 0, 1000000, NULL, false,
+     "notices to one address; what is more comes as one summary; 0: any number", false},
+    {"msa", "answers", CONF_PATH, O(answers), "", 0, 0, NULL, true,
+     "file: what answers of mail servers mean, beside what is built in; read again on reload",
+     false},
     {"msa", "max_queue", CONF_SIZE, O(max_queue), "4G", MB, 0x7fffffffffffffff, NULL, false,
      "octets of the whole queue", false},
     {"msa", "max_held_per_account", CONF_INT, O(max_held_per_account), "10000", 1, 100000000, NULL,
@@ -334,6 +342,30 @@ static bool check_cfbl(void *ctx, struct msa_config *c, char **err)
 	return true;
 }
 
+static int free_answers(struct answer_table **t)
+{
+	answer_table_free(*t);
+	return 0;
+}
+
+/* The table goes with the configuration. */
+static bool read_answers(void *ctx, struct msa_config *c, char **err)
+{
+	struct answer_table **holder = talloc_zero(c, struct answer_table *);
+	char *why = NULL;
+
+	if (!c->answers[0])
+		return true;
+	if (!holder)
+		fatal("out of memory");
+	talloc_set_destructor(holder, free_answers);
+	*holder = c->answer_table = answer_load(c->answers, &why);
+	if (!c->answer_table)
+		*err = talloc_asprintf(ctx, "msa.answers: %s", why ? why : "out of memory");
+	free(why);
+	return c->answer_table;
+}
+
 /* The files the configuration names: all of it is there, or nothing changes. */
 static bool read_files(void *ctx, struct msa_config *c, char **err)
 {
@@ -352,7 +384,7 @@ static bool read_files(void *ctx, struct msa_config *c, char **err)
 	}
 	if (!ok)
 		*err = talloc_strdup(ctx, why);
-	return ok;
+	return ok && read_answers(ctx, c, err);
 }
 
 /* It goes into replies. */
@@ -479,6 +511,8 @@ void msa_config_queue(const struct msa_config *c, struct queue_config *out)
 	    .retry_max_ms = c->retry_max,
 	    .lifetime_ms = c->lifetime,
 	    .delay_notice_ms = c->delay_notice,
+	    .notices_per_hour = c->notices_per_hour,
+	    .answers = c->answer_table,
 	    .smarthost_name = c->smarthost_name,
 	    .smarthost_ca = c->smarthost_ca,
 	    .max_bytes = c->max_queue,

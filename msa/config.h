@@ -70,7 +70,8 @@ struct msa_config {
 
 	char *smarthost, *postmaster;
 	int64_t retry_min, retry_max, lifetime, max_queue, max_held_per_account;
-	int64_t relay_connections, relay_timeout, delay_notice;
+	int64_t relay_connections, relay_timeout, delay_notice, notices_per_hour;
+	char *answers;
 	char *smarthost_name, *smarthost_ca;
 	struct conf_items routes; /* of struct route */
 	struct conf_items realms; /* of struct msa_realm */
@@ -88,6 +89,7 @@ struct msa_config {
 	/* Made from the above. */
 	struct route default_route;
 	struct route_table *route_table;
+	struct answer_table *answer_table; /* or NULL */
 	char *self;		 /* own_names, blank-separated */
 	char *mechs;		 /* what Cyrus SASL is to have: blank-separated, without -PLUS */
 	struct msa_listener *of; /* as auth_mechanisms_of */

@@ -255,6 +255,7 @@ static bool reload(struct daemon *d, char **err)
 	srv->tls = tls;
 	srv->tickets.period_ms = fresh->tls_ticket_period;
 	queue_set_routes(srv->queue, fresh->route_table);
+	queue_set_answers(srv->queue, fresh->answer_table);
 	talloc_unlink(d->top, srv->cfg);
 	srv->cfg = fresh;
 	return true;

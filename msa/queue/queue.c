@@ -545,6 +545,18 @@ static void load_hold(const char *account, const char *why, void *arg)
 	index_hold_account(q->ix, index_account(q->ix, account, true), true, why);
 }
 
+static void make_answer_metrics(struct queue *q)
+{
+	for (int i = 0; i < ANSWER_CLASSES; i++) {
+		char *label = talloc_asprintf(q, "class=\"%s\"", answer_class_name(i));
+		if (!label)
+			fatal("out of memory");
+		q->metric.answers[i] =
+		    metric_new(METRIC_COUNTER, "sekisho_msa_queue_answers_total", label,
+			       "Outcomes of recipients, by what the answer says.");
+	}
+}
+
 static void make_metrics(struct queue *q)
 {
 #define M(what, type, name, help)                                                                  \
@@ -567,15 +579,21 @@ static void make_metrics(struct queue *q)
 	M(bounced, METRIC_COUNTER, "bounced_total", "Recipients that failed for good.");
 	M(deferred, METRIC_COUNTER, "deferred_total",
 	  "Attempts on a recipient that failed for now.");
-	M(notices, METRIC_COUNTER, "notices_total", "Failure notices made.");
+	M(notices, METRIC_COUNTER, "notices_total", "Notices made, summaries included.");
+	M(summarized, METRIC_COUNTER, "notices_summarized_total",
+	  "Notices above the ceiling of their receiver, listed in a summary.");
+	M(withheld, METRIC_COUNTER, "notices_withheld_total",
+	  "Notices not made: their message is of an account that is held or suspected, and names "
+	  "another sender.");
 	M(damaged, METRIC_COUNTER, "damaged_total",
 	  "Messages that could not be read from the spool and were put aside.");
 	M(double_bounces, METRIC_COUNTER, "double_bounces_total",
-	  "Failures of mail from the null sender, told to nobody.");
+	  "Failures of mail from the null sender, told to the postmaster.");
 	M(relay_starts, METRIC_COUNTER, "relay_starts_total", "Starts of the relay role.");
 	M(host_up, METRIC_GAUGE, "smarthost_up",
 	  "1 when the last connection to the smart host worked.");
 #undef M
+	make_answer_metrics(q);
 }
 
 static void copy_config(struct queue *q, const struct queue_config *c)
@@ -592,6 +610,7 @@ static void copy_config(struct queue *q, const struct queue_config *c)
 	q->cfg.self = talloc_strdup(q, c->self ? c->self : "");
 	q->cfg.relay_ca = talloc_strdup(q, c->relay_ca ? c->relay_ca : "");
 	q->routes = c->routes;
+	q->answers = c->answers;
 	q->cfg.exe = talloc_strdup(q, c->exe ? c->exe : "/proc/self/exe");
 	q->dir = talloc_asprintf(q, "%s/msa", c->state_dir);
 	q->spool_path = talloc_asprintf(q, "%s/spool", q->dir);
@@ -604,13 +623,15 @@ static void copy_config(struct queue *q, const struct queue_config *c)
 
 static bool open_spool(struct queue *q, char **err)
 {
-	struct dsn_host host = {q->cfg.hostname, q->cfg.postmaster, q->cfg.smarthost};
+	struct dsn_host host = {q->cfg.hostname, q->cfg.postmaster};
 
 	if (mkdir(q->dir, 0700) < 0 && errno != EEXIST) {
 		*err = strdup(strerror(errno));
 		return false;
 	}
 	q->spool = spool_open(q->spool_path, &host, err);
+	if (q->spool)
+		spool_set_notices(q->spool, (uint32_t)q->cfg.notices_per_hour);
 	return q->spool && spool_load(q->spool, load_message, load_hold, q, err) &&
 	       (q->reader = spool_reader_open(q->spool_path, err)) &&
 	       (q->writer = writer_start(q->base, q->spool, op_done, q, err));
@@ -646,6 +667,11 @@ struct queue *queue_open(struct event_base *base, const struct queue_config *cfg
 		  LI("bytes", c.bytes), LS("instance", queue_instance(q)));
 	queue_kick(q);
 	return q;
+}
+
+void queue_set_answers(struct queue *q, const struct answer_table *answers)
+{
+	q->answers = answers;
 }
 
 bool queue_start(struct queue *q, char **err)

@@ -29,6 +29,7 @@
 
 struct queue;
 struct route_table;
+struct answer_table;
 
 struct queue_rcpt {
 	const char *address; /* without <>, as given, domain in lower case */
@@ -72,11 +73,13 @@ struct queue_config {
 	int64_t pause_min_ms,
 	    pause_max_ms; /* back-off of destinations that are down; 0: as built in */
 	const struct route_table *routes; /* the caller's, as long as the queue; NULL: smarthost */
-	const char *postmaster;		  /* From: of our notifications */
+	const struct answer_table *answers; /* classes of answers beside the built-in; or NULL */
+	const char *postmaster;		    /* From: of our notifications; gets double bounces */
+	int64_t notices_per_hour;	    /* to one address; then a summary. 0: no ceiling */
 	int64_t retry_min_ms, retry_max_ms; /* back-off doubles from min to max, with jitter */
 	int64_t lifetime_ms;		    /* then a failure notice */
-	int64_t delay_notice_ms; /* then one of the delay, to who has asked (NOTIFY=DELAY); 0 never
-				  */
+	int64_t delay_notice_ms; /* then one of the delay, but to who has not asked for it (NOTIFY
+				    without DELAY); 0 never */
 	int64_t max_bytes;	 /* of the whole spool */
 	int64_t max_held_per_account; /* messages; above it queue_may_accept() says no */
 	int connections;	      /* deliveries at once */
@@ -102,6 +105,9 @@ struct queue *queue_open(struct event_base *base, const struct queue_config *cfg
 bool queue_start(struct queue *q, char **err);
 /* Other routes from now on; the caller's, as long as the queue or until the next call. */
 void queue_set_routes(struct queue *q, const struct route_table *routes);
+/* Classes of answers from now on, before the built-in ones; the caller's, as the routes. NULL: none
+ * but those. */
+void queue_set_answers(struct queue *q, const struct answer_table *answers);
 /* Mail of the account goes by the suspect route, or does no more. */
 void queue_suspect_account(struct queue *q, const char *account, bool suspect);
 /* A name for the life of this spool's outbox numbering, for feed_new(). */

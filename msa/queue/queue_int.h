@@ -6,6 +6,7 @@
 
 #include "lib/ipc.h"
 #include "lib/metrics.h"
+#include "ratelimit/answer.h"
 
 #include "msa/queue/index.h"
 #include "msa/queue/queue.h"
@@ -50,6 +51,7 @@ struct queue {
 	struct index *ix;
 	struct relay_child relay;
 	const struct route_table *routes;
+	const struct answer_table *answers; /* NULL: only what is built in */
 	struct event *kick;  /* activated after changes: dispatch, commits told, outbox */
 	struct event *timer; /* next due message, housekeeping */
 	int64_t housekept_mono_ms;
@@ -70,7 +72,8 @@ struct queue {
 	struct {
 		struct metric *queued, *held, *active, *bytes, *oldest, *commits, *operations,
 		    *failures, *outbox, *accepted, *delivered, *bounced, *deferred, *notices,
-		    *damaged, *double_bounces, *relay_starts, *events_lost, *host_up;
+		    *damaged, *summarized, *withheld, *answers[ANSWER_CLASSES], *double_bounces,
+		    *relay_starts, *events_lost, *host_up;
 	} metric;
 };
 

@@ -13,6 +13,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/proc.h"
+#include "ratelimit/answer.h"
 
 #include "msa/queue/queue_int.h"
 #include "msa/queue/schedule.h"
@@ -70,16 +71,24 @@ static void count_outcomes(struct queue *q, const struct settle_op *o)
 	metric_add(q->metric.deferred, o->t.deferred);
 	metric_add(q->metric.notices, o->t.notified);
 	metric_add(q->metric.double_bounces, o->t.double_bounce);
+	metric_add(q->metric.summarized, o->t.notified && o->t.dsn_next_ms);
+	metric_add(q->metric.withheld, o->t.withheld);
 	for (uint32_t i = 0; i < o->t.n; i++) {
 		static const char *const names[] = {"", "delivered", "bounced", "deferred"};
 		log_event(LOG_INFO, o->id, "queue", names[o->rcpts[i].result],
 			  LI("recipient", o->rcpts[i].idx), LS("status", o->rcpts[i].status),
+			  LS("class", answer_class_name(o->rcpts[i].answer)),
 			  LS("reply", o->rcpts[i].reply), LS("via", o->via));
+		metric_add(q->metric.answers[o->rcpts[i].answer], 1);
 	}
 	if (o->t.double_bounce)
 		log_event(LOG_WARNING, o->id, "queue", "double-bounce",
 			  LI("recipients", o->t.bounced), LS("reply", o->rcpts[0].reply),
-			  LS("action", "nobody is told: the sender is the null sender"));
+			  LS("action", o->t.notified ? "the postmaster is told"
+						     : "nobody is told: it was to the postmaster"));
+	if (o->t.withheld)
+		log_event(LOG_NOTICE, o->id, "queue", "notice-withheld",
+			  LS("why", "its account is held or suspected, and its sender another"));
 }
 
 static void add_notice(struct queue *q, const struct settle_op *o)
@@ -89,9 +98,14 @@ static void add_notice(struct queue *q, const struct settle_op *o)
 	m->place = o->t.dsn_place;
 	index_set_dest(q->ix, m, o->t.dsn_dests);
 	relay_set_lane(q, m);
+	if (o->t.dsn_next_ms)
+		m->next_ms = o->t.dsn_next_ms;
 	index_set_state(q->ix, m, MSG_READY);
-	log_event(LOG_INFO, o->t.dsn_id, "queue", "notice", LS("about", o->id),
-		  LI("size", o->t.dsn_size));
+	log_event(LOG_INFO, o->t.dsn_id, "queue", o->t.dsn_next_ms ? "notices-summary" : "notice",
+		  LS("about", o->id), LI("size", o->t.dsn_size));
+	struct msg *before = o->t.replaced_key ? index_above(q->ix, o->t.replaced_key - 1) : NULL;
+	if (before && before->key == o->t.replaced_key)
+		index_remove(q->ix, before);
 }
 
 /* A server that puts us off again has said it before. */
@@ -165,6 +179,7 @@ static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct
 	if (m) {
 		memcpy(o->id, m->id, sizeof(o->id));
 		o->known = true;
+		o->t.distrust = m->account->held || m->account->suspect;
 		o->t.key = m->key;
 		o->t.attempt = m->attempts;
 		o->t.retry_at_ms = now + schedule_delay(q->cfg.retry_min_ms, q->cfg.retry_max_ms,
@@ -186,13 +201,17 @@ void queue_op_settle(struct queue *q, struct msg *m, const struct relay_outcome 
 	o->t.attempt = r->attempt;
 	o->seq = r->seq;
 	memcpy(o->via, r->via, sizeof(o->via));
+	o->t.via = o->via;
+	for (uint32_t i = 0; i < o->t.n; i++)
+		o->rcpts[i].answer =
+		    (uint8_t)answer_classify(q->answers, o->rcpts[i].status, o->rcpts[i].reply);
 	writer_put(q->writer, &o->q.op);
 }
 
 void queue_op_settle_all(struct queue *q, struct msg *m, const char *status, const char *reply,
 			 bool quiet)
 {
-	struct relay_rcpt all = {.result = RELAY_BOUNCED};
+	struct relay_rcpt all = {.result = RELAY_BOUNCED, .answer = ANSWER_OTHER};
 
 	strncat(all.status, status, sizeof(all.status) - 1);
 	strncat(all.reply, reply, sizeof(all.reply) - 1);

@@ -20,12 +20,14 @@
 #include "lib/log.h"
 #include "lib/proc.h"
 
+#include "msa/queue/ceiling.h"
 #include "msa/queue/crc32c.h"
 #include "msa/queue/spool_int.h"
 
-#define RESERVE_MAX (24u << 20)
-#define RESERVE_MIN (256u << 10)
-#define FLUSH_BYTES (4u << 20) /* of a transaction, before its end */
+#define NOTICED_ADDRESSES 10000 /* that the ceiling of notices knows at once */
+#define RESERVE_MAX	  (24u << 20)
+#define RESERVE_MIN	  (256u << 10)
+#define FLUSH_BYTES	  (4u << 20) /* of a transaction, before its end */
 
 /* --- results ------------------------------------------------------------------------------- */
 
@@ -691,6 +693,14 @@ static bool open_dir(struct spool *s, char **err)
 	return true;
 }
 
+void spool_set_notices(struct spool *s, uint32_t per_hour)
+{
+	talloc_free(s->ceiling);
+	s->ceiling = ceiling_new(s, per_hour, NOTICED_ADDRESSES);
+	if (!s->ceiling)
+		fatal("out of memory");
+}
+
 struct spool *spool_open(const char *dir, const struct dsn_host *host, char **err)
 {
 	struct spool *s = talloc_zero(NULL, struct spool);
@@ -699,9 +709,9 @@ struct spool *spool_open(const char *dir, const struct dsn_host *host, char **er
 		fatal("out of memory");
 	s->host.hostname = s->own.hostname = talloc_strdup(s, host->hostname);
 	s->host.postmaster = s->own.postmaster = talloc_strdup(s, host->postmaster);
-	s->host.smarthost = s->own.smarthost = talloc_strdup(s, host->smarthost);
 	s->path = talloc_strdup(s, dir);
-	if (!s->path || !s->own.hostname || !s->own.postmaster || !s->own.smarthost)
+	spool_set_notices(s, 0);
+	if (!s->path || !s->own.hostname || !s->own.postmaster)
 		fatal("out of memory");
 	s->cur.fd = s->files.dir = -1;
 	s->new_holds_end = &s->new_holds;

@@ -37,6 +37,8 @@ enum spool_found { SPOOL_FOUND, SPOOL_GONE, SPOOL_FAILED };
  * copied.
  */
 struct spool *spool_open(const char *dir, const struct dsn_host *host, char **err);
+/* Of one address; before the first settle. 0: any number. */
+void spool_set_notices(struct spool *s, uint32_t per_hour);
 void spool_close(struct spool *s);
 const char *spool_instance(const struct spool *s);
 /* In words, of the last failure; until the next call. */
@@ -86,11 +88,13 @@ struct spool_settle {
 	uint32_t attempt; /* stale deferrals are recognised by it */
 	const struct relay_rcpt *rcpts;
 	uint32_t n;
-	bool all;		       /* rcpts[0] is said of every recipient still waiting */
-	bool quiet;		       /* tell the sender nothing */
-	int64_t now_ms, retry_at_ms;   /* next_ms when somebody was deferred */
-	int64_t lifetime_ms;	       /* a deferral later than this is a failure */
-	int64_t delay_ms;	       /* and later than this is told to who asked; 0: never */
+	bool all;		     /* rcpts[0] is said of every recipient still waiting */
+	bool quiet;		     /* tell the sender nothing */
+	int64_t now_ms, retry_at_ms; /* next_ms when somebody was deferred */
+	int64_t lifetime_ms;	     /* a deferral later than this is a failure */
+	int64_t delay_ms;	     /* and later than this is told, once a message; 0: never */
+	const char *via;	     /* struct relay_outcome's; NULL not known */
+	bool distrust; /* its account is held or suspected: only the account itself is told */
 	char dsn_id[QUEUE_ID_LEN + 1]; /* a new id and key, used if a notification is made */
 	int64_t dsn_key;
 	/* out */
@@ -100,7 +104,11 @@ struct spool_settle {
 	uint32_t delivered, bounced, deferred;
 	bool notified; /* dsn_id is in the spool, dsn_size bytes */
 	uint64_t dsn_size;
-	bool double_bounce;	  /* there was nobody to tell */
+	bool double_bounce;	  /* mail of nobody's failed: the postmaster is told */
+	bool withheld;		  /* nobody was told, because of distrust */
+	int64_t dsn_next_ms;	  /* the notice is a summary, which goes out then; 0: at once */
+	int64_t replaced_key;	  /* of the summary as it was before; 0: none */
+	bool counted, listed;	  /* at the ceiling, in a try that was rolled back, too */
 	int64_t place, dsn_place; /* where they are now, when not gone, when notified */
 	char *dests;		  /* spool_dests() of who still waits; malloc'd, NULL when gone */
 	char *dsn_dests;	  /* of the notification, when there is one; malloc'd */

@@ -41,9 +41,10 @@ struct spool {
 	char instance[SPOOL_INSTANCE_MAX];
 	char why[256];
 	struct {
-		char *hostname, *postmaster, *smarthost;
+		char *hostname, *postmaster;
 	} own;
 	struct dsn_host host;
+	struct ceiling *ceiling;     /* of notices */
 	uint64_t acked, outbox_last; /* committed */
 	uint64_t segment_bytes, reserve_bytes;
 	bool reserved;

@@ -8,13 +8,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <talloc.h>
 
 #include "lib/proc.h"
 
 #include "msa/mail/utf8.h"
+#include "msa/queue/ceiling.h"
 #include "msa/queue/schedule.h"
 #include "msa/queue/spool_int.h"
+#include "msa/relay/via.h"
 
 #define HEADERS_MAX (64 << 10)
 #define FULL_MAX                                                                                   \
@@ -29,6 +32,8 @@ struct settle {
 	struct dsn_rcpt *told; /* what the sender is to hear */
 	size_t n_told;
 	bool any_failed, media; /* among them; for what it holds (5.6.x) */
+	bool any_deferred;	/* in this round */
+	struct via via;
 };
 
 static void copy_text(char *to, size_t cap, const char *from)
@@ -64,6 +69,11 @@ static enum queue_result delivery_event(const struct settle *c, const char *addr
 	copy_text(e.u.delivery.status, sizeof(e.u.delivery.status), o->status);
 	copy_text(e.u.delivery.reply, sizeof(e.u.delivery.reply), o->reply);
 	e.u.delivery.result = results[o->result];
+	e.u.delivery.answer = o->answer;
+	copy_text(e.u.delivery.server, sizeof(e.u.delivery.server), c->via.server);
+	copy_text(e.u.delivery.tls, sizeof(e.u.delivery.tls), c->via.tls);
+	copy_text(e.u.delivery.cipher, sizeof(e.u.delivery.cipher), c->via.cipher);
+	copy_text(e.u.delivery.proof, sizeof(e.u.delivery.proof), c->via.proof);
 	size_t n = event_encode(&e, buf, sizeof(buf));
 	bug_on(n == 0);
 	if (!keep_said(c->t, buf, n))
@@ -85,6 +95,8 @@ static enum queue_result remember(struct settle *c, const struct env_rcpt *t,
 			       .status = talloc_strdup(c, o->status),
 			       .reply = talloc_strdup(c, o->reply),
 			       .remote = remote,
+			       .mta = remote ? c->via.mta : "",
+			       .last_ms = c->t->now_ms,
 			       .action = action};
 	c->any_failed |= action == DSN_FAILED;
 	c->media |= action == DSN_FAILED && strncmp(o->status, "5.6.", 4) == 0;
@@ -96,24 +108,50 @@ static bool late(const struct settle *c)
 	return c->t->delay_ms > 0 && c->t->now_ms - c->e.life_from_ms >= c->t->delay_ms;
 }
 
-/* What the sender wants to hear of it (RFC 3461 4.1, 5.2). ours: decided here, not there. */
+/* Without a word from the client failures and delays are told (RFC 3461 4.1, 6.2.7). */
+static uint8_t asked(const struct env_rcpt *t)
+{
+	return t->notify & NOTIFY_ASKED ? t->notify : NOTIFY_FAILURE | NOTIFY_DELAY;
+}
+
+/* What the sender wants to hear of it (RFC 3461 4.1, 5.2). ours: decided here, not there. A notice
+ * that fails, or other mail of nobody, is the postmaster's whatever it asks for. */
 static enum queue_result tell(struct settle *c, struct env_rcpt *t, const struct relay_rcpt *o,
 			      bool ours)
 {
-	uint8_t asked = t->notify & NOTIFY_ASKED ? t->notify : NOTIFY_FAILURE;
+	bool nobody = !c->e.mail_from[0];
 
+	c->any_deferred |= o->result == RELAY_DEFERRED;
 	if (c->t->quiet)
 		return QUEUE_OK;
-	if (o->result == RELAY_BOUNCED && asked & NOTIFY_FAILURE)
+	if (o->result == RELAY_BOUNCED && (nobody || asked(t) & NOTIFY_FAILURE))
 		return remember(c, t, o, DSN_FAILED, !ours);
-	if (o->result == RELAY_DELIVERED && asked & NOTIFY_SUCCESS && !o->dsn)
-		return remember(c, t, o, DSN_RELAYED, true);
-	if (o->result == RELAY_DEFERRED && asked & NOTIFY_DELAY &&
-	    !(t->notify & NOTIFY_DELAY_TOLD) && late(c)) {
-		t->notify |= NOTIFY_DELAY_TOLD;
-		return remember(c, t, o, DSN_DELAYED, true);
-	}
+	if (o->result == RELAY_DELIVERED && !nobody && asked(t) & NOTIFY_SUCCESS && !o->dsn)
+		return remember(c, t, o, o->final ? DSN_DELIVERED : DSN_RELAYED, true);
 	return QUEUE_OK;
+}
+
+/* One notice of the delay a message, of all who still wait for it. */
+static enum queue_result tell_delay(struct settle *c)
+{
+	enum queue_result r = QUEUE_OK;
+	struct relay_rcpt o = {.result = RELAY_DEFERRED};
+
+	if (!c->any_deferred || c->t->quiet || !c->e.mail_from[0] || !late(c))
+		return QUEUE_OK;
+	for (uint32_t i = 0; i < c->e.n; i++)
+		if (c->e.rcpts[i].notify & NOTIFY_DELAY_TOLD)
+			return QUEUE_OK;
+	for (uint32_t i = 0; r == QUEUE_OK && i < c->e.n; i++) {
+		struct env_rcpt *t = &c->e.rcpts[i];
+		if (t->state >= R_DELIVERED || !(asked(t) & NOTIFY_DELAY))
+			continue;
+		copy_text(o.status, sizeof(o.status), t->status[0] ? t->status : "4.4.0");
+		copy_text(o.reply, sizeof(o.reply), t->reply[0] ? t->reply : "not tried yet");
+		t->notify |= NOTIFY_DELAY_TOLD;
+		r = remember(c, t, &o, DSN_DELAYED, t->reply[0] != '\0');
+	}
+	return r;
 }
 
 static void count(struct spool_settle *t, int result)
@@ -179,14 +217,24 @@ static enum queue_result settle_all(struct settle *c)
 	return r;
 }
 
+/* --- notices --------------------------------------------------------------------------- */
+
+/* Mail that nobody sent is the postmaster's. */
+static const char *receiver(const struct settle *c)
+{
+	return c->e.mail_from[0] ? c->e.mail_from : c->s->host.postmaster;
+}
+
 /* What of the message goes back. */
 static int give_back(const struct settle *c)
 {
+	bool utf8_way = utf8_any(c->e.mail_from, strlen(c->e.mail_from));
+
 	if (c->e.esmtp.requiretls)
 		return DSN_SECRET;
-	return c->e.esmtp.ret == ESMTP_RET_FULL && c->any_failed && !c->media &&
-		       c->e.esmtp.body != ESMTP_BINARY && !c->e.esmtp.smtputf8 &&
-		       c->e.size <= FULL_MAX
+	return c->e.mail_from[0] && c->e.esmtp.ret == ESMTP_RET_FULL && c->any_failed &&
+		       !c->media && c->e.esmtp.body != ESMTP_BINARY &&
+		       (!c->e.esmtp.smtputf8 || utf8_way) && c->e.size <= FULL_MAX
 		   ? DSN_FULL
 		   : DSN_HEADERS;
 }
@@ -200,12 +248,13 @@ static char *notice(struct settle *c, size_t *len, bool *full, enum queue_result
 	    c->s, c, c->e.body, give == DSN_FULL ? FULL_MAX : HEADERS_MAX, &n, give == DSN_FULL, r);
 	struct dsn d = {.host = &c->s->host,
 			.id = c->t->dsn_id,
-			.to = c->e.mail_from,
+			.to = receiver(c),
 			.failed_id = c->e.id,
 			.envid = c->e.esmtp.envid,
 			.now_ms = c->t->now_ms,
 			.received_ms = c->e.received_ms,
 			.until_ms = c->e.life_from_ms + c->t->lifetime_ms,
+			.double_bounce = !c->e.mail_from[0],
 			.rcpts = c->told,
 			.n = c->n_told,
 			.message = message ? (const char *)message : "",
@@ -218,35 +267,132 @@ static char *notice(struct settle *c, size_t *len, bool *full, enum queue_result
 	return text;
 }
 
+/* Into the queue, as mail of nobody's that asks for no notice. */
+static enum queue_result enqueue(struct settle *c, const char *text, size_t len, uint8_t body)
+{
+	const char *address = receiver(c);
+	struct queue_rcpt to = {.address = address, .esmtp = {.notify = NOTIFY_NEVER}};
+	bool utf8 = utf8_any(address, strlen(address));
+	struct spool_message m = {.key = c->t->dsn_key,
+				  .id = c->t->dsn_id,
+				  .account = "",
+				  .mail_from = "",
+				  .mail_from_out = "",
+				  .rcpts = &to,
+				  .n_rcpts = 1,
+				  .data = (const uint8_t *)text,
+				  .len = len,
+				  .esmtp = {.body = utf8 ? ESMTP_8BIT : body, .smtputf8 = utf8},
+				  .received_ms = c->t->now_ms};
+	enum queue_result r = spool_add(c->s, &m);
+
+	c->t->notified = r == QUEUE_OK;
+	c->t->dsn_size = len;
+	c->t->dsn_dests = c->t->notified ? spool_dests(&address, 1) : NULL;
+	c->t->dsn_place = spool_place(c->s, c->t->dsn_key);
+	return r;
+}
+
+/* The summary as it was before is in the spool until this transaction replaces it. */
+static enum queue_result take_away(struct settle *c, int64_t key)
+{
+	struct record rec;
+	struct envelope e;
+	bool found = false;
+	enum queue_result r = key ? spool_get_sound(c->s, c, key, &rec, &e, &found) : QUEUE_OK;
+
+	if (r == QUEUE_OK && found) {
+		spool_gone(c->s, &e);
+		c->t->replaced_key = key;
+	}
+	return r;
+}
+
+static char *summary_text(struct settle *c, const struct ceiling_summary *s, size_t *len)
+{
+	struct dsn d = {.host = &c->s->host,
+			.id = c->t->dsn_id,
+			.to = receiver(c),
+			.failed_id = c->e.id,
+			.now_ms = c->t->now_ms,
+			.received_ms = c->e.received_ms,
+			.summary = true,
+			.more = s->more,
+			.rcpts = s->rcpts,
+			.n = s->n,
+			.message = ""};
+
+	return dsn_build(c, &d, len);
+}
+
+/* More than the ceiling: it is listed in the summary of this hour. */
+static enum queue_result summarize(struct settle *c)
+{
+	struct spool_settle *t = c->t;
+	struct ceiling_summary *s = ceiling_summary(c->s->ceiling, receiver(c), t->now_ms);
+	struct spool_change later = {.life_from_ms = -1};
+	size_t len = 0;
+
+	for (size_t i = 0; s && !t->listed && i < c->n_told; i++)
+		if (!ceiling_list(s, &c->told[i], c->e.id))
+			return QUEUE_ERROR;
+	t->listed = true; /* when this transaction is undone and tried again, too */
+	char *text = s ? summary_text(c, s, &len) : NULL;
+	enum queue_result r = text ? take_away(c, s->key) : QUEUE_ERROR;
+	if (r == QUEUE_OK)
+		r = enqueue(c, text, len, ESMTP_7BIT);
+	if (r != QUEUE_OK)
+		return r;
+	s->key = t->dsn_key;
+	t->dsn_next_ms = later.next_ms = s->due_ms;
+	r = spool_update(c->s, t->dsn_key, &later);
+	t->dsn_place = spool_place(c->s, t->dsn_key);
+	return r;
+}
+
 static enum queue_result notify(struct settle *c)
 {
+	struct spool_settle *t = c->t;
 	enum queue_result r;
 	size_t len = 0;
 	bool full;
-	char *text = notice(c, &len, &full, &r);
 
-	if (!text)
-		return r;
-	struct queue_rcpt to = {.address = c->e.mail_from, .esmtp = {.notify = NOTIFY_NEVER}};
-	struct spool_message m = {
-	    .key = c->t->dsn_key,
-	    .id = c->t->dsn_id,
-	    .account = "",
-	    .mail_from = "",
-	    .mail_from_out = "",
-	    .rcpts = &to,
-	    .n_rcpts = 1,
-	    .data = (const uint8_t *)text,
-	    .len = len,
-	    .esmtp = {.body = full ? c->e.esmtp.body : ESMTP_7BIT,
-		      .smtputf8 = utf8_any(c->e.mail_from, strlen(c->e.mail_from))},
-	    .received_ms = c->t->now_ms};
-	r = spool_add(c->s, &m);
-	c->t->notified = r == QUEUE_OK;
-	c->t->dsn_size = len;
-	c->t->dsn_dests = c->t->notified ? spool_dests(&c->e.mail_from, 1) : NULL;
-	c->t->dsn_place = spool_place(c->s, c->t->dsn_key);
-	return r;
+	if (!t->listed && !t->counted && !ceiling_take(c->s->ceiling, receiver(c), t->now_ms))
+		return summarize(c);
+	if (t->listed)
+		return summarize(c);
+	t->counted = true;
+	char *text = notice(c, &len, &full, &r);
+	return text ? enqueue(c, text, len, full ? c->e.esmtp.body : ESMTP_7BIT) : r;
+}
+
+/* The postmaster's own mail that does not arrive is nobody's. */
+static bool to_postmaster(const struct settle *c)
+{
+	for (size_t i = 0; i < c->n_told; i++)
+		if (strcasecmp(c->told[i].address, c->s->host.postmaster) == 0)
+			return true;
+	return false;
+}
+
+/* A stolen account's senders are forged: whoever they name is not to hear of it. */
+static bool forged(const struct settle *c)
+{
+	return c->t->distrust && strcasecmp(c->e.mail_from, c->e.account) != 0;
+}
+
+static enum queue_result tell_somebody(struct settle *c)
+{
+	if (c->n_told == 0)
+		return QUEUE_OK;
+	if (!c->e.mail_from[0]) {
+		c->t->double_bounce = true;
+		return to_postmaster(c) ? QUEUE_OK : notify(c);
+	}
+	if (!forged(c))
+		return notify(c);
+	c->t->withheld = true;
+	return QUEUE_OK;
 }
 
 /* Nobody left: gone. Somebody not yet tried: at once. Else the next round, later. */
@@ -291,10 +437,10 @@ static enum queue_result settle(struct settle *c)
 		r = settle_all(c);
 	for (uint32_t i = 0; r == QUEUE_OK && !c->t->all && i < c->t->n; i++)
 		r = settle_one(c, &c->t->rcpts[i]);
-	if (r == QUEUE_OK && c->n_told && c->e.mail_from[0])
-		r = notify(c);
-	else
-		c->t->double_bounce = c->any_failed;
+	if (r == QUEUE_OK)
+		r = tell_delay(c);
+	if (r == QUEUE_OK)
+		r = tell_somebody(c);
 	return r == QUEUE_OK ? next_step(c) : r;
 }
 
@@ -302,7 +448,8 @@ enum queue_result spool_settle(struct spool *s, struct spool_settle *t)
 {
 	struct settle *c = talloc_zero(s, struct settle);
 
-	t->gone = t->notified = t->double_bounce = false;
+	t->gone = t->notified = t->double_bounce = t->withheld = false;
+	t->replaced_key = t->dsn_next_ms = 0;
 	t->delivered = t->bounced = t->deferred = 0;
 	free(t->dests); /* of a try that was rolled back */
 	free(t->dsn_dests);
@@ -314,6 +461,7 @@ enum queue_result spool_settle(struct spool *s, struct spool_settle *t)
 		return QUEUE_ERROR;
 	c->s = s;
 	c->t = t;
+	via_parse(t->via ? t->via : "", &c->via);
 	enum queue_result r = settle(c);
 	talloc_free(c);
 	return r;

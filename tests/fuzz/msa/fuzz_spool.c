@@ -16,7 +16,7 @@
 #include "lib/log.h"
 #include "msa/queue/spool_int.h"
 
-static const struct dsn_host host = {"h.example", "p@h.example", "192.0.2.1:25"};
+static const struct dsn_host host = {"h.example", "p@h.example"};
 static char dir[64], path[80];
 
 static int remove_one(const char *name, const struct stat *st, int type, struct FTW *f)

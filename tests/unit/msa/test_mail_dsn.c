@@ -11,7 +11,7 @@
 
 #include "msa/mail/dsn.h"
 
-static const struct dsn_host host = {"smtp.isp.example", "postmaster@isp.example", "192.0.2.25:25"};
+static const struct dsn_host host = {"smtp.isp.example", "postmaster@isp.example"};
 
 static char *build(const struct dsn_rcpt *f, size_t n, const char *headers, size_t *len)
 {
@@ -63,8 +63,9 @@ static void check_lines(const char *s)
 static void says_what_failed(void **state)
 {
 	static const struct dsn_rcpt f[] = {
-	    {"a@example.net", "5.1.1", "550 5.1.1 no such user", 1, DSN_FAILED, NULL},
-	    {"b@example.net", "5.4.7", "given up after too long", 0, DSN_FAILED, ""}};
+	    {"a@example.net", "5.1.1", "550 5.1.1 no such user", 1, DSN_FAILED, NULL,
+	     "mx1.example.net", 1795352885000, NULL},
+	    {"b@example.net", "5.4.7", "given up after too long", 0, DSN_FAILED, "", "", 0, NULL}};
 	static const char *const lines[] = {
 	    "From: Mail Delivery System <postmaster@isp.example>\r\n",
 	    "To: <user01@isp.example>\r\n",
@@ -75,10 +76,11 @@ static void says_what_failed(void **state)
 	    "Date: Sun, 22 Nov 2026 13:08:10 +0000\r\n",
 	    "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; smtp.isp.example\r\n",
 	    "Final-Recipient: rfc822; a@example.net\r\nAction: failed\r\nStatus: "
-	    "5.1.1\r\nRemote-MTA: x-address; 192.0.2.25:25\r\nDiagnostic-Code: smtp; 550 5.1.1 no "
-	    "such user\r\n",
+	    "5.1.1\r\nRemote-MTA: dns; mx1.example.net\r\nDiagnostic-Code: smtp; 550 5.1.1 no "
+	    "such user\r\nLast-Attempt-Date: Sun, 22 Nov 2026 13:08:05 +0000\r\n"
+	    "Final-Log-Id: 0mwrwtn7r017exo5\r\n",
 	    "Final-Recipient: rfc822; b@example.net\r\nAction: failed\r\nStatus: "
-	    "5.4.7\r\nDiagnostic-Code: x-sekisho; given up after too long\r\n",
+	    "5.4.7\r\nDiagnostic-Code: x-sekisho; given up after too long\r\nFinal-Log-Id: ",
 	    "Content-Type: text/rfc822-headers\r\n\r\nSubject: hello\r\nX-Sekisho-Trace: "
 	    "0123456789abcdef01234567\r\n",
 	    "\r\n--=_0mwrwtn7r018w1pd--\r\n",
@@ -104,8 +106,9 @@ static void foreign_text_breaks_nothing(void **state)
 	static char longest[3000];
 	const struct dsn_rcpt f[] = {{"\"a\r\n.\r\nb\"@example.net", "5.1.1",
 				      "550 x\r\nBcc: evil@example.net\r\n\r\n--=_0", 1, DSN_FAILED,
-				      NULL},
-				     {longest, "5.0.0", longest, 1, DSN_FAILED, longest}};
+				      NULL, "x\r\nBcc: y", 0, NULL},
+				     {longest, "5.0.0", longest, 1, DSN_FAILED, longest, longest, 0,
+				      longest}};
 	static char headers[8000];
 	size_t len;
 
@@ -162,15 +165,15 @@ static void all(const char *s, const char *const *lines, size_t n)
 static void tells_of_delay_and_handing_on(void **state)
 {
 	static const struct dsn_rcpt r[] = {
-	    {"a@x.example", "4.4.1", "no route", 1, DSN_DELAYED, "rfc822;A+2Bb@x.example"},
-	    {"b@x.example", "2.1.5", "250 ok", 1, DSN_RELAYED, NULL},
-	    {"j\xc3\xb6+x@x.example", "5.6.7", "not there", 0, DSN_FAILED, "utf-8;j\\x{F6}@x"}};
+	    {"a@x.example", "4.4.1", "no route", 1, DSN_DELAYED, "rfc822;A+2Bb@x.example", NULL, 0, NULL},
+	    {"b@x.example", "2.1.5", "250 ok", 1, DSN_RELAYED, NULL, NULL, 0, NULL},
+	    {"j\xc3\xb6+x@x.example", "5.6.7", "not there", 0, DSN_FAILED, "utf-8;j\\x{F6}@x", NULL, 0, NULL}};
 	static const char *const failed[] = {
 	    "Subject: Your message could not be delivered\r\n",
 	    "\r\n\r\nOriginal-Envelope-Id: QQ+1\r\nReporting-MTA: dns; smtp.isp.example\r\n",
 	    "\r\n\r\nOriginal-Recipient: rfc822;A+b@x.example\r\nFinal-Recipient: rfc822; "
 	    "a@x.example\r\nAction: delayed\r\nStatus: 4.4.1\r\n",
-	    "Diagnostic-Code: smtp; no route\r\nWill-Retry-Until: Fri, 27 Nov 2026 13:08:00 "
+	    "Diagnostic-Code: smtp; no route\r\nFinal-Log-Id: 0mwrwtn7r017exo5\r\nWill-Retry-Until: Fri, 27 Nov 2026 13:08:00 "
 	    "+0000\r\n",
 	    "\r\n\r\nFinal-Recipient: rfc822; b@x.example\r\nAction: relayed\r\nStatus: 2.1.5\r\n",
 	    "Original-Recipient: utf-8;j\\x{F6}@x\r\nFinal-Recipient: utf-8; "
@@ -196,7 +199,8 @@ static void tells_of_delay_and_handing_on(void **state)
 
 static void gives_back_what_may_be_given(void **state)
 {
-	static const struct dsn_rcpt r[] = {{"a@x.example", "5.1.1", "no", 1, DSN_FAILED, NULL}};
+	static const struct dsn_rcpt r[] = {{"a@x.example", "5.1.1", "no", 1, DSN_FAILED, NULL, NULL, 0,
+					     NULL}};
 	char *s = notice(r, 1, "user01@isp.example", DSN_FULL);
 
 	(void)state;
@@ -217,11 +221,89 @@ static void gives_back_what_may_be_given(void **state)
 	talloc_free(s);
 }
 
+/* RFC 6533: to an address that needs SMTPUTF8 the notice is in UTF-8; to another nothing is. */
+static void utf8_where_it_can_go(void **state)
+{
+	static const struct dsn_rcpt r[] = {{"j\xc3\xb6@x.example", "5.1.1", "550 n\xc3\xb6", 1,
+					     DSN_FAILED, NULL, "mx.example", 0, NULL},
+					    {"b@x.example", "5.1.1", "550 \xff\r\nBcc: x", 1,
+					     DSN_FAILED, NULL, "mx.example", 0, NULL}};
+	static const char head[] = "Subject: gr\xc3\xbc\xc3\x9f\r\nX-Bad: \xff\r\n\r\nbody";
+	static const char *const global[] = {
+	    "Content-Type: message/global-delivery-status\r\n",
+	    "Content-Type: message/global-headers\r\n\r\nSubject: gr\xc3\xbc\xc3\x9f\r\n"
+	    "X-Bad: ?\r\n",
+	    "Content-Type: text/plain; charset=utf-8\r\n",
+	    "Final-Recipient: utf-8; j\xc3\xb6@x.example\r\n",
+	    "Diagnostic-Code: smtp; 550 n\xc3\xb6\r\n",
+	    "Final-Recipient: rfc822; b@x.example\r\n",
+	    "Diagnostic-Code: smtp; 550 ???Bcc: x\r\n"};
+	struct dsn d = {.host = &host,
+			.id = "0mwrwtn7r018w1pd",
+			.to = "\xc3\xa9@isp.example",
+			.failed_id = "0mwrwtn7r017exo5",
+			.rcpts = r,
+			.n = 2,
+			.message = head,
+			.message_len = strlen(head)};
+	size_t len;
+	char *s = dsn_build(NULL, &d, &len);
+
+	(void)state;
+	all(s, global, N(global));
+	talloc_free(s);
+	d.give = DSN_FULL;
+	s = dsn_build(NULL, &d, &len);
+	assert_non_null(strstr(s, "Content-Type: message/global\r\n"));
+	talloc_free(s);
+	d.to = "e@isp.example";
+	d.give = DSN_HEADERS;
+	s = dsn_build(NULL, &d, &len);
+	check_lines(s);
+	assert_non_null(strstr(s, "Content-Type: message/delivery-status\r\n"));
+	assert_non_null(strstr(s, "Final-Recipient: utf-8; j\\x{F6}@x.example\r\n"));
+	assert_non_null(strstr(s, "Subject: gr????\r\n"));
+	talloc_free(s);
+}
+
+static void a_summary_is_of_several_messages(void **state)
+{
+	static const struct dsn_rcpt r[] = {
+	    {"a@x.example", "5.1.1", "no", 1, DSN_FAILED, NULL, "mx.example", 0, "id1"},
+	    {"b@x.example", "4.4.1", "no", 1, DSN_DELAYED, NULL, "", 0, "id2"}};
+	struct dsn d = {.host = &host,
+			.id = "0mwrwtn7r018w1pd",
+			.to = "e@isp.example",
+			.failed_id = "id2",
+			.envid = "E1",
+			.summary = true,
+			.more = 7,
+			.rcpts = r,
+			.n = 2,
+			.message = message,
+			.message_len = strlen(message)};
+	size_t len;
+	char *s = dsn_build(NULL, &d, &len);
+
+	(void)state;
+	check_lines(s);
+	assert_non_null(strstr(s, "Subject: What became of several of your messages\r\n"));
+	assert_non_null(strstr(s, "no room to list: 7\r\n"));
+	assert_non_null(strstr(s, "Final-Log-Id: id1\r\n"));
+	assert_non_null(strstr(s, "Final-Log-Id: id2\r\n"));
+	assert_null(strstr(s, "Original-Envelope-Id"));
+	assert_null(strstr(s, "Arrival-Date"));
+	assert_null(strstr(s, "secret"));
+	talloc_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(says_what_failed),
 					   cmocka_unit_test(foreign_text_breaks_nothing),
 					   cmocka_unit_test(tells_of_delay_and_handing_on),
-					   cmocka_unit_test(gives_back_what_may_be_given)};
+					   cmocka_unit_test(gives_back_what_may_be_given),
+					   cmocka_unit_test(utf8_where_it_can_go),
+					   cmocka_unit_test(a_summary_is_of_several_messages)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,7 @@
 static char dir[64], path[80];
 static struct spool *s;
 static struct spool_reader *r;
-static const struct dsn_host host = {"smtp.isp.example", "postmaster@isp.example", "192.0.2.25:25"};
+static const struct dsn_host host = {"smtp.isp.example", "postmaster@isp.example"};
 
 static void open_it(void)
 {
@@ -96,6 +96,8 @@ static void drop(struct spool_settle *t)
 {
 	free(t->dests);
 	free(t->dsn_dests);
+	free(t->said);
+	t->said = NULL;
 	t->dests = t->dsn_dests = NULL;
 }
 
@@ -141,7 +143,10 @@ static void who_is_told_of_what(void **state)
 	} cases[] = {
 	    {0, RELAY_BOUNCED, false, true, 2000},
 	    {0, RELAY_DELIVERED, false, false, 2000},
-	    {0, RELAY_DEFERRED, false, false, 50000},
+	    {0, RELAY_DEFERRED, false, false, 10999},
+	    {0, RELAY_DEFERRED, false, true, 11000}, /* RFC 3461 6.2.7 */
+	    {NOTIFY_FAILURE, RELAY_DEFERRED, false, false, 50000},
+	    {NOTIFY_NEVER, RELAY_DEFERRED, false, false, 50000},
 	    {NOTIFY_NEVER, RELAY_BOUNCED, false, false, 2000},
 	    {NOTIFY_FAILURE, RELAY_BOUNCED, false, true, 2000},
 	    {NOTIFY_SUCCESS, RELAY_BOUNCED, false, false, 2000},
@@ -192,6 +197,138 @@ static void a_delay_is_told_once(void **state)
 	assert_int_equal(spool_read_envelope(r, NULL, at(1), 10, &e), SPOOL_FOUND);
 	assert_int_equal(e->rcpts[0].esmtp.notify, NOTIFY_DELAY);
 	talloc_free(e);
+}
+
+static struct spool_settle settle_of(int64_t key, const char *dsn, int64_t dsn_key, int64_t now,
+				     bool distrust)
+{
+	struct relay_rcpt o = {.idx = 0, .result = RELAY_BOUNCED, .status = "5.1.1", .reply = "no"};
+	struct spool_settle t = {.key = key,
+				 .rcpts = &o,
+				 .n = 1,
+				 .now_ms = now,
+				 .retry_at_ms = now + 500,
+				 .lifetime_ms = 100000,
+				 .via = "mx.x.example[192.0.2.9]:25 TLSv1.3 C dane",
+				 .distrust = distrust,
+				 .dsn_key = dsn_key};
+
+	snprintf(t.dsn_id, sizeof(t.dsn_id), "%s", dsn);
+	assert_int_equal(spool_begin(s), QUEUE_OK);
+	assert_int_equal(spool_settle(s, &t), QUEUE_OK);
+	drop(&t);
+	assert_int_equal(spool_commit(s), QUEUE_OK);
+	return t;
+}
+
+static void add_as(int64_t key, const char *from, const char *rcpt)
+{
+	char id[QUEUE_ID_LEN + 1];
+	const struct queue_rcpt to = {.address = rcpt, .esmtp = {NOTIFY_NEVER, ""}},
+				any = {.address = rcpt};
+	struct spool_message m = {.key = key,
+				  .id = id,
+				  .account = "me@isp.example",
+				  .mail_from = from,
+				  .mail_from_out = from,
+				  .rcpts = from[0] ? &any : &to,
+				  .n_rcpts = 1,
+				  .data = (const uint8_t *)"Subject: s\r\n\r\nbody",
+				  .len = 18,
+				  .received_ms = 1000};
+
+	snprintf(id, sizeof(id), "%016lld", (long long)key);
+	assert_int_equal(spool_begin(s), QUEUE_OK);
+	assert_int_equal(spool_add(s, &m), QUEUE_OK);
+	assert_int_equal(spool_commit(s), QUEUE_OK);
+}
+
+/* Above the ceiling: one summary, in the spool all the time, with all of them. */
+static void a_flood_becomes_a_summary(void **state)
+{
+	char id[QUEUE_ID_LEN + 1];
+	int64_t last = 0;
+
+	(void)state;
+	spool_set_notices(s, 2);
+	for (int64_t i = 0; i < 5; i++) {
+		add_as(100 + i, "me@isp.example", "a@x.example");
+		snprintf(id, sizeof(id), "dsn%013lld", (long long)i);
+		struct spool_settle t = settle_of(100 + i, id, 200 + i, 5000 + i, false);
+		assert_true(t.notified);
+		assert_int_equal(t.dsn_next_ms, i < 2 ? 0 : 5000 + 3600000);
+		assert_int_equal(t.replaced_key, last);
+		last = i < 2 ? 0 : 200 + i;
+	}
+	assert_int_equal(at(202), 0);
+	assert_int_equal(at(203), 0);
+	char *text = text_of(204);
+	assert_non_null(strstr(text, "\r\nRemote-MTA: dns; mx.x.example\r\n"));
+	for (int64_t i = 102; i < 105; i++) {
+		snprintf(id, sizeof(id), "%016lld", (long long)i);
+		assert_non_null(strstr(text, id));
+	}
+	assert_null(strstr(text, "0000000000000101"));
+	/* somebody else has a ceiling of his own; the next hour is another */
+	add_as(300, "you@isp.example", "a@x.example");
+	assert_int_equal(settle_of(300, "dsn0000000000300", 400, 6000, false).dsn_next_ms, 0);
+	add_as(301, "me@isp.example", "a@x.example");
+	assert_int_equal(settle_of(301, "dsn0000000000301", 401, 3700000, false).dsn_next_ms, 0);
+	assert_true(at(204) != 0);
+}
+
+static void a_forged_sender_hears_nothing(void **state)
+{
+	(void)state;
+	add_as(100, "someone@else.example", "a@x.example");
+	struct spool_settle t = settle_of(100, "dsn0000000000000", 200, 5000, true);
+	assert_false(t.notified);
+	assert_true(t.withheld);
+	add_as(101, "ME@isp.example", "a@x.example");
+	t = settle_of(101, "dsn0000000000001", 201, 5000, true);
+	assert_true(t.notified);
+	assert_false(t.withheld);
+	add_as(102, "someone@else.example", "a@x.example");
+	assert_true(settle_of(102, "dsn0000000000002", 202, 5000, false).notified);
+}
+
+/* A notice that fails is the postmaster's, whatever it asked for; his own is nobody's. */
+static void a_double_bounce_is_the_postmasters(void **state)
+{
+	(void)state;
+	add_as(100, "", "a@x.example");
+	struct spool_settle t = settle_of(100, "dsn0000000000000", 200, 5000, false);
+	assert_true(t.double_bounce);
+	assert_true(t.notified);
+	assert_non_null(strstr(text_of(200), "\r\nTo: <postmaster@isp.example>\r\n"));
+	assert_non_null(strstr(text_of(200), "could not be delivered, nor could its sender"));
+	add_as(101, "", "postmaster@isp.example");
+	t = settle_of(101, "dsn0000000000001", 201, 5000, false);
+	assert_true(t.double_bounce);
+	assert_false(t.notified);
+}
+
+/* One for all who wait, of several destinations. */
+static void a_delay_is_told_of_everybody_at_once(void **state)
+{
+	const struct queue_rcpt rcpts[] = {{.address = "a@x.example"}, {.address = "b@y.example"}};
+	struct spool_message m = {.key = 1,
+				  .id = "000000000001abcd",
+				  .account = "me@isp.example",
+				  .mail_from = "me@isp.example",
+				  .mail_from_out = "me@isp.example",
+				  .rcpts = rcpts,
+				  .n_rcpts = 2,
+				  .data = (const uint8_t *)"Subject: s\r\n\r\nbody",
+				  .len = 18,
+				  .received_ms = 1000};
+	(void)state;
+	assert_int_equal(spool_begin(s), QUEUE_OK);
+	assert_int_equal(spool_add(s, &m), QUEUE_OK);
+	assert_int_equal(spool_commit(s), QUEUE_OK);
+	assert_true(settle(RELAY_DEFERRED, "4.4.1", false, 0, 20000).notified);
+	assert_non_null(strstr(text_of(2), "\r\nFinal-Recipient: rfc822; a@x.example\r\n"));
+	assert_non_null(strstr(text_of(2), "\r\nFinal-Recipient: rfc822; b@y.example\r\n"));
 }
 
 static void what_comes_back(void **state)
@@ -349,6 +486,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(who_is_told_of_what), T(a_delay_is_told_once), T(what_comes_back),
 	    T(envelope_is_kept),    T(an_older_spool),
+	    T(a_flood_becomes_a_summary), T(a_forged_sender_hears_nothing),
+	    T(a_double_bounce_is_the_postmasters), T(a_delay_is_told_of_everybody_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

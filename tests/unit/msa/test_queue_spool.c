@@ -19,7 +19,7 @@
 static char dir[64], path[80];
 static struct spool *s;
 static struct spool_reader *r;
-static const struct dsn_host host = {"smtp.isp.example", "postmaster@isp.example", "192.0.2.25:25"};
+static const struct dsn_host host = {"smtp.isp.example", "postmaster@isp.example"};
 
 static void open_it(void)
 {
@@ -298,8 +298,8 @@ static void null_sender_is_told_nothing(void **state)
 	(void)state;
 	add(1, "", 1);
 	struct spool_settle t = settle(1, 0, o, 1, 2000);
-	assert_true(t.double_bounce && t.gone && !t.notified);
-	assert_int_equal(messages(), 0);
+	assert_true(t.double_bounce && t.gone && t.notified); /* the postmaster */
+	assert_int_equal(messages(), 1);
 }
 
 static void too_old_is_a_failure(void **state)

@@ -214,8 +214,8 @@ static const struct fate {
     {"null sender refused",
      "",
      {"no-a@x.example"},
-     0,
-     0,
+     1, /* the postmaster's */
+     1,
      1,
      0,
      NULL,
