@@ -502,17 +502,18 @@ static void test_rcpt_limits(void **state)
 	(void)state;
 	logged_in(&w);
 	expect(&w, "MAIL FROM:<user01@isp.example>", "250");
-	w.check = (struct rl_verdict){RL_LIMIT, 1500, "31 messages in 1m, limit 30"};
+	w.check = (struct rl_verdict){
+	    .answer = RL_LIMIT, .retry_ms = 1500, .why = "31 messages in 1m, limit 30"};
 	expect(&w, "RCPT TO:<a@b.example>",
 	       "452 4.7.28 31 messages in 1m, limit 30; try again in 2 s\r\n");
-	w.check = (struct rl_verdict){RL_REFUSE, 0, "burst"};
+	w.check = (struct rl_verdict){.answer = RL_REFUSE, .retry_ms = 0, .why = "burst"};
 	expect(&w, "RCPT TO:<a@b.example>", "550 5.7.1 This account is suspended: burst\r\n");
-	w.check = (struct rl_verdict){RL_DOWN, 0, ""};
+	w.check = (struct rl_verdict){.answer = RL_DOWN, .retry_ms = 0, .why = ""};
 	expect(&w, "RCPT TO:<a@b.example>", "451 4.3.0 ");
 	expect(&w, "DATA", "554 5.5.1 ");
 	w.policy.limiter_down = LIMITER_ACCEPT;
 	expect(&w, "RCPT TO:<a@b.example>", "250");
-	w.check = (struct rl_verdict){RL_HELD, 0, "burst"};
+	w.check = (struct rl_verdict){.answer = RL_HELD, .retry_ms = 0, .why = "burst"};
 	expect(&w, "RCPT TO:<b@b.example>",
 	       "250 2.1.5 <b@b.example> recipient ok\r\n"); /* learns nothing */
 	assert_int_equal(w.s->tx->n_rcpts, 2);
@@ -594,14 +595,16 @@ static void test_charge(void **state)
 		enum limiter_down down;
 		const char *reply;
 	} cases[] = {
-	    {{RL_OK, 0, ""}, LIMITER_DEFER, "250 "},
-	    {{RL_HELD, 0, "burst"}, LIMITER_DEFER, "250 2.0.0 Ok: queued as 0123456789abcdef\r\n"},
-	    {{RL_LIMIT, 61000, "too many"},
+	    {{.answer = RL_OK, .retry_ms = 0, .why = ""}, LIMITER_DEFER, "250 "},
+	    {{.answer = RL_HELD, .retry_ms = 0, .why = "burst"},
+	     LIMITER_DEFER,
+	     "250 2.0.0 Ok: queued as 0123456789abcdef\r\n"},
+	    {{.answer = RL_LIMIT, .retry_ms = 61000, .why = "too many"},
 	     LIMITER_DEFER,
 	     "451 4.7.28 too many; try again in 61 s\r\n"},
-	    {{RL_REFUSE, 0, "burst"}, LIMITER_DEFER, "550 5.7.1 "},
-	    {{RL_DOWN, 0, ""}, LIMITER_DEFER, "451 4.3.0 "},
-	    {{RL_DOWN, 0, ""}, LIMITER_ACCEPT, "250 "},
+	    {{.answer = RL_REFUSE, .retry_ms = 0, .why = "burst"}, LIMITER_DEFER, "550 5.7.1 "},
+	    {{.answer = RL_DOWN, .retry_ms = 0, .why = ""}, LIMITER_DEFER, "451 4.3.0 "},
+	    {{.answer = RL_DOWN, .retry_ms = 0, .why = ""}, LIMITER_ACCEPT, "250 "},
 	};
 	struct world w;
 
@@ -622,7 +625,7 @@ static void test_hold_reaches_the_queue(void **state)
 
 	(void)state;
 	with_rcpt(&w);
-	w.charge = (struct rl_verdict){RL_HELD, 0, "burst"};
+	w.charge = (struct rl_verdict){.answer = RL_HELD, .retry_ms = 0, .why = "burst"};
 	expect(&w, "DATA", "354 ");
 	smtp_session_data(w.s, &w.data, &w.step);
 	assert_int_equal(w.step.want, SMTP_WANT_CHARGE);
@@ -747,7 +750,8 @@ static void test_reply_is_one_line(void **state)
 
 	(void)state;
 	logged_in(&w);
-	w.check = (struct rl_verdict){RL_REFUSE, 0, "a\r\n250 b\x01\xff"};
+	w.check =
+	    (struct rl_verdict){.answer = RL_REFUSE, .retry_ms = 0, .why = "a\r\n250 b\x01\xff"};
 	expect(&w, "MAIL FROM:<user01@isp.example>", "250");
 	say(&w, "RCPT TO:<a@b.example>");
 	assert_string_equal(w.reply, "550 5.7.1 This account is suspended: a??250 b??\r\n");
@@ -761,7 +765,7 @@ static void test_gone(void **state)
 	(void)state;
 	logged_in(&w);
 	expect(&w, "MAIL FROM:<user01@isp.example>", "250");
-	w.check = (struct rl_verdict){RL_LIMIT, 1, "over"};
+	w.check = (struct rl_verdict){.answer = RL_LIMIT, .retry_ms = 1, .why = "over"};
 	expect(&w, "RCPT TO:<a@b.example>", "450");
 	smtp_session_gone(w.s, &w.step);
 	assert_int_equal(w.step.note.what, SMTP_NOTE_REFUSE);
