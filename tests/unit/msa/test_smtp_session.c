@@ -766,7 +766,7 @@ static void test_gone(void **state)
 	logged_in(&w);
 	expect(&w, "MAIL FROM:<user01@isp.example>", "250");
 	w.check = (struct rl_verdict){.answer = RL_LIMIT, .retry_ms = 1, .why = "over"};
-	expect(&w, "RCPT TO:<a@b.example>", "450");
+	expect(&w, "RCPT TO:<a@b.example>", "452 4.7.28");
 	smtp_session_gone(w.s, &w.step);
 	assert_int_equal(w.step.note.what, SMTP_NOTE_REFUSE);
 	assert_int_equal(w.step.note.rcpts, 1);
