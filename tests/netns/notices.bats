@@ -10,19 +10,20 @@ setup_file() {
 	submission_up
 	certificate_of smtp.isp.example
 	users 01
+	cat "$DIR/tls/cert.pem" "$DIR/tls/key.pem" > "$DIR/tls/both.pem"
 	mkdir -p "$DIR/h1/mail"
 	printf '%s\n' "ehlo keywords PIPELINING,SMTPUTF8,8BITMIME" > "$DIR/h1/behaviour"
 	mkfifo "$DIR/h1/stdin"
-	ip netns exec "$NS" python3 "$BATS_TEST_DIRNAME/hostile_smtp.py" 127.0.1.1 25 "$DIR/h1" "" <> "$DIR/h1/stdin" > "$DIR/h1/out" 2>&1 3>&- &
+	ip netns exec "$NS" python3 "$BATS_TEST_DIRNAME/hostile_smtp.py" 127.0.1.1 25 "$DIR/h1" "$DIR/tls/both.pem" <> "$DIR/h1/stdin" > "$DIR/h1/out" 2>&1 3>&- &
 	echo $! > "$DIR/h1.pid"
 	wait_until grep -q ready "$DIR/h1/out"
 	mkdir -p "$DIR/h2/mail"
 	printf '%s\n' "rcpt reply 550 5.9.9 caixa postal inexistente" > "$DIR/h2/behaviour"
 	mkfifo "$DIR/h2/stdin"
-	ip netns exec "$NS" python3 "$BATS_TEST_DIRNAME/hostile_smtp.py" 127.0.1.2 25 "$DIR/h2" "" <> "$DIR/h2/stdin" > "$DIR/h2/out" 2>&1 3>&- &
+	ip netns exec "$NS" python3 "$BATS_TEST_DIRNAME/hostile_smtp.py" 127.0.1.2 25 "$DIR/h2" "$DIR/tls/both.pem" <> "$DIR/h2/stdin" > "$DIR/h2/out" 2>&1 3>&- &
 	echo $! > "$DIR/h2.pid"
 	wait_until grep -q ready "$DIR/h2/out"
-	in_ns smtp-sink -u nobody -L -c 127.0.2.1:24 10 > "$DIR/lmtp.log" 2>&1 3>&- &
+	in_ns smtp-sink -N -u nobody -L -c 127.0.2.1:24 10 > "$DIR/lmtp.log" 2>&1 3>&- &
 	echo $! > "$DIR/lmtp.pid"
 	printf '%s\n' "refuses.example 127.0.1.2" "down.example 127.0.1.9" "local.example route store" > "$DIR/map"
 	printf 'unknown-user\t5xx\tcaixa postal\n' > "$DIR/answers"
