@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -675,6 +676,22 @@ static void choose_sizes(struct spool *s)
 		s->reserve_bytes = part;
 }
 
+#define LOCK_TRIES 200 /* of 10 ms */
+
+/* Two would write over each other. A child of one that was killed may have the lock until it has
+ * come to its exec(). */
+static bool lock_folder(int dir)
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (flock(dir, LOCK_EX | LOCK_NB) == 0)
+			return true;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return false;
+		(void)poll(NULL, 0, 10);
+	}
+	return false;
+}
+
 static bool open_dir(struct spool *s, char **err)
 {
 	if ((mkdir(s->path, 0700) != 0 && errno != EEXIST) ||
@@ -683,8 +700,7 @@ static bool open_dir(struct spool *s, char **err)
 			*err = NULL;
 		return false;
 	}
-	/* Two would write over each other. */
-	if (flock(s->files.dir, LOCK_EX | LOCK_NB) != 0) {
+	if (!lock_folder(s->files.dir)) {
 		if (asprintf(err, "%s: another sekisho-msad has it open: stop that first",
 			     s->path) < 0)
 			*err = NULL;

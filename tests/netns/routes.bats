@@ -199,7 +199,7 @@ fate() { grep -E "queue (delivered|bounced|deferred) .*$1" "$DIR/msad.log"; }
 	mail_to x@mapped.example,x@pref.example,x@closed.example,x@void.example many
 	wait_until at 2 many
 	wait_until at 1 many
-	wait_until fate 'status=5.7.1 reply="we do not write to them"'
+	wait_until fate 'status=5.7.1 class=[a-z-]* reply="we do not write to them"'
 	wait_until fate 'reply="discarded'
 	sed -i 's/^mapped.example.*/mapped.example 127.0.1.4/' "$DIR/map"
 	reload reloaded

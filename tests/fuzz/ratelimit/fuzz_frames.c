@@ -1,6 +1,7 @@
 /*
- * A peer of ratelimitd sends frames: u8 type, u16 length, payload, again and again. Everything behind the socket runs: decoding,
- * limiter, JSON requests, the standing file, pushes to the peer itself.
+ * A peer of ratelimitd sends frames: u8 type, u16 length, payload, again and again. Everything
+ * behind the socket runs: decoding, limiter, JSON requests, the standing file, pushes to the peer
+ * itself.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -42,6 +43,9 @@ static void start(void)
 	base = event_base_new();
 	conf.common.run_dir = conf.common.state_dir = folder;
 	conf.snapshot_interval_ms = 3600000;
+	detector_conf_default(&conf.detector.detector);
+	conf.detector.accounts = 100;
+	conf.detector.snapshot_interval_ms = 3600000;
 	limiter_of_a_few(&conf.limiter);
 }
 

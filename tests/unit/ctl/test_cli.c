@@ -266,7 +266,7 @@ static void test_usage_errors(void **state)
 	    {"incident show one", 64, "one is not a number"},
 	    {"incident show 0", 64, "0 is not a number"},
 	    {"incident ack a@b", 64, "a@b is not a number"},
-	    {"limit set a@b --unit messages", 64, "limit set needs --unit, --window and --limit"},
+	    {"limit set a@b --unit messages", 64, "limit set needs --name, or --unit and --window; and --limit"},
 	    {"limit set a@b --unit messages --window 1h --limit -1", 64, "--limit -1: "},
 	    {"lease add 192.0.2.1", 64, "needs --subscriber REF"},
 	    {"lease add 192.0.2.1 --subscriber x --ports 5", 64, "ports are LO-HI"},

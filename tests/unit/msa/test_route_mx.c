@@ -106,7 +106,7 @@ static const struct zone zones[] = {
      {"MX d 10:a", "A a 192.0.2.1", "TLSA _25._tcp.a SERVFAIL"},
      "d",
      MX_LATER,
-     "4.4.3",
+     "4.7.5",
      NULL},
     {"TLSA withheld of one",
      {"MX d 10:a 20:b", "A a 192.0.2.1", "A b 192.0.2.2", "TLSA _25._tcp.a SERVFAIL"},
