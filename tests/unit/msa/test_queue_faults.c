@@ -200,6 +200,7 @@ static enum queue_result settle_in(struct spool *s, int key, uint8_t result)
 	enum queue_result r = spool_settle(s, &t);
 	free(t.dests);
 	free(t.dsn_dests);
+	free(t.said);
 	return r;
 }
 

@@ -109,6 +109,8 @@ static void drop(struct spool_settle *t)
 	free(t->dests);
 	free(t->dsn_dests);
 	t->dests = t->dsn_dests = NULL;
+	free(t->said);
+	t->said = NULL;
 }
 
 static struct spool_settle settle(int64_t key, uint32_t attempt, const struct relay_rcpt *rcpts,

@@ -130,10 +130,12 @@ static void tls_is_a_must(void **state)
 	hear("220 hi\r\n", "EHLO me.example\r\n");
 	assert_int_equal(hear("250-x\r\n250 PIPELINING\r\n", ""), CLIENT_FAILED);
 	assert_string_equal(c.why, "dane: the next mail server does not offer TLS");
+	teardown(NULL);
 	setup(NULL);
 	c.must_tls = true;
 	hear("220 hi\r\n", "EHLO me.example\r\n");
 	assert_int_equal(hear("502 what?\r\n", ""), CLIENT_FAILED);
+	teardown(NULL);
 	setup(NULL);
 	c.must_tls = true;
 	hear("220 hi\r\n", "EHLO me.example\r\n");
