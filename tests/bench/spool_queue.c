@@ -105,7 +105,7 @@ static void rate(char **v)
 	hold = true; /* without delivery nothing would leave; held, nothing is tried */
 	int64_t start = clock_mono_us();
 	double cpu = cpu_us();
-	go(atoi(v[2]));
+	go((int)strtol(v[2], NULL, 10));
 	double s = (double)(clock_mono_us() - start) / 1e6;
 	struct writer_stats w = writer_stats(q->writer);
 	printf("rate %.0f cpu_us %.1f share %.1f failed %ld\n", (double)done / s,
