@@ -71,27 +71,33 @@ static const char *actor_of(const struct rl_penalty *p)
 	return p->actor[0] ? p->actor : "detector";
 }
 
+static int64_t open_for(struct store *st, const struct rl_penalty *p, const char *severity,
+			int64_t now_ms)
+{
+	int64_t account = store_account_seen(st, p->account, now_ms);
+	struct store_incident_new n = {.subject_type = "account",
+				       .subject = p->account,
+				       .account = account,
+				       .subscriber = store_account_subscriber(st, account),
+				       .detector = p->rule,
+				       .why = p->why,
+				       .severity = severity,
+				       .actor = actor_of(p)};
+	return store_incident_open(st, &n, now_ms);
+}
+
 /* A penalty nobody here knew of: into the account's unresolved incident of that rule, or a new one.
  */
 static void take_new(struct incidents *in, const struct rl_penalty *p, int64_t now_ms)
 {
 	struct store *st = in->store;
 	struct store_incident inc;
-	int64_t account = store_account_seen(st, p->account, now_ms);
 	int64_t id;
 	if (store_incident_of(st, p->account, p->rule, &inc)) {
 		id = inc.id;
 		store_incident_why(st, id, p->why);
 	} else {
-		struct store_incident_new n = {.subject_type = "account",
-					       .subject = p->account,
-					       .account = account,
-					       .subscriber = store_account_subscriber(st, account),
-					       .detector = p->rule,
-					       .why = p->why,
-					       .severity = "high",
-					       .actor = actor_of(p)};
-		id = store_incident_open(st, &n, now_ms);
+		id = open_for(st, p, "high", now_ms);
 	}
 	store_incident_contain(st, id, p->since_ms, now_ms);
 	store_incident_note(st, id, actor_of(p), "contained", p->why, now_ms);
@@ -110,18 +116,8 @@ static void take_stage(struct incidents *in, const struct rl_penalty *p, int64_t
 	if (told == p->since_ms || (!open && p->stage < RL_THROTTLE))
 		return;
 	(void)json_object_set_new(in->told, p->account, json_integer(p->since_ms));
-	if (!open) {
-		int64_t account = store_account_seen(st, p->account, now_ms);
-		struct store_incident_new n = {.subject_type = "account",
-					       .subject = p->account,
-					       .account = account,
-					       .subscriber = store_account_subscriber(st, account),
-					       .detector = p->rule,
-					       .why = p->why,
-					       .severity = "medium",
-					       .actor = actor_of(p)};
-		inc.id = store_incident_open(st, &n, now_ms);
-	}
+	if (!open)
+		inc.id = open_for(st, p, "medium", now_ms);
 	store_incident_why(st, inc.id, p->why);
 	store_incident_note(st, inc.id, actor_of(p), rl_stage_name(p->stage), p->why, now_ms);
 	log_event(LOG_NOTICE, p->account, "incident", rl_stage_name(p->stage), LI("id", inc.id),

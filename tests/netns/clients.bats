@@ -7,6 +7,7 @@
 # All of it on the loopback of one network namespace.
 
 load submission
+load exim
 
 setup_file() {
 	export NS=sekisho-clients-$$
@@ -254,24 +255,11 @@ came() { # SUBJECT [MECHANISM]
 	not grep -q 'status=deferred\|status=bounced\|Untrusted\|Unverified' "$DIR/postfix-client.log"
 }
 
-# Exim's package wants to be the machine's only mail server: it is unpacked, and run from there.
-exim_unpacked() {
-	EXIM=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}/../exim
-	mkdir -p "$EXIM"
-	EXIM=$(cd "$EXIM" && pwd)
-	[ -x "$EXIM/usr/sbin/exim4" ] && return 0
-	(cd "$EXIM" && apt-get download -q exim4-daemon-light && dpkg -x exim4-daemon-light_*.deb .) > "$DIR/exim-get.log" 2>&1
-}
-
 @test "Exim as an authenticated client: PLAIN and LOGIN, STARTTLS and TLS on connect" {
 	exim_unpacked || skip "exim4-daemon-light cannot be fetched: $(tail -n 1 "$DIR/exim-get.log")"
 	e=$DIR/exim
 	mkdir -p "$e"
-	# It looks its user up by name; the machine has none.
-	grep -v '^Debian-exim:' /etc/passwd > "$e/passwd"
-	grep -v '^Debian-exim:' /etc/group > "$e/group"
-	echo 'Debian-exim:x:64990:64990::/nonexistent:/usr/sbin/nologin' >> "$e/passwd"
-	echo 'Debian-exim:x:64990:' >> "$e/group"
+	exim_user "$e"
 	for port in 587 465; do
 		mkdir -p "$e/spool"
 		chown -R 64990:64990 "$e/spool"

@@ -3,6 +3,7 @@
 # policy protocol. All of it on the loopback of one network namespace.
 
 load submission
+load exim
 
 setup_file() {
 	export NS=sekisho-policy-$$
@@ -121,24 +122,11 @@ ask() { printf 'request=smtpd_access_policy\n%b\n' "$1" | in_ns timeout 5 nc -q 
 	[ "$(ask 'protocol_state=RCPT\nsasl_username=user07@isp.example\nrecipient=x@y.example\ninstance=q\n')" = "action=DUNNO" ]
 }
 
-# Exim's daemon is not installed (it would take the place of Postfix): its package is unpacked.
-exim_unpacked() {
-	EXIM=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}/../exim
-	mkdir -p "$EXIM"
-	EXIM=$(cd "$EXIM" && pwd)
-	[ -x "$EXIM/usr/sbin/exim4" ] && return 0
-	(cd "$EXIM" && apt-get download -q exim4-daemon-light && dpkg -x exim4-daemon-light_*.deb .) > "$DIR/exim-get.log" 2>&1
-}
-
 @test "Exim by readsocket: three messages pass, the fourth is refused" {
 	exim_unpacked || skip "exim4-daemon-light cannot be fetched: $(tail -n 1 "$DIR/exim-get.log")"
 	e=$DIR/exim
 	mkdir -p "$e/spool"
-	# It looks its user up by name; the machine has none.
-	grep -v '^Debian-exim:' /etc/passwd > "$e/passwd"
-	grep -v '^Debian-exim:' /etc/group > "$e/group"
-	echo 'Debian-exim:x:64990:64990::/nonexistent:/usr/sbin/nologin' >> "$e/passwd"
-	echo 'Debian-exim:x:64990:' >> "$e/group"
+	exim_user "$e"
 	cat > "$e/conf" <<-'END'
 	primary_hostname = exim.isp.example
 	spool_directory = SPOOL

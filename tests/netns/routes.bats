@@ -8,6 +8,7 @@
 # All of it on the loopback of one network namespace.
 
 load submission
+load exim
 
 setup_file() {
 	export NS=sekisho-routes-$$
@@ -255,17 +256,12 @@ fate() { grep -E "queue (delivered|bounced|deferred) .*$1" "$DIR/msad.log"; }
 	done
 }
 
-# Exim's package wants to be the machine's only mail server: it is unpacked, and run from there.
 exim_receives() { # on 127.0.1.8
-	local e=$DIR/exim x=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}/../exim
-	mkdir -p "$x" "$e/spool"
-	x=$(cd "$x" && pwd)
-	[ -x "$x/usr/sbin/exim4" ] ||
-		(cd "$x" && apt-get download -q exim4-daemon-light && dpkg -x exim4-daemon-light_*.deb .) > "$DIR/exim-get.log" 2>&1 || return 1
-	grep -v '^Debian-exim:' /etc/passwd > "$e/passwd"
-	grep -v '^Debian-exim:' /etc/group > "$e/group"
-	echo 'Debian-exim:x:64990:64990::/nonexistent:/usr/sbin/nologin' >> "$e/passwd"
-	echo 'Debian-exim:x:64990:' >> "$e/group"
+	local e=$DIR/exim
+	exim_unpacked || return 1
+	local x=$EXIM
+	mkdir -p "$e/spool"
+	exim_user "$e"
 	cp "$DIR/tls/other.crt" "$DIR/tls/other.key" "$e/"
 	chown -R 64990:64990 "$e/spool" "$e/other.key"
 	cat > "$e/conf" <<-END

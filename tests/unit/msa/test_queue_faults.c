@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -593,6 +595,18 @@ static void one_at_a_time(void **state)
 	free(err);
 	spool_close(s);
 	s = open_spool();
+	spool_close(s);
+	/* whoever has it for a moment only is waited for */
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		poll(NULL, 0, 200);
+		_exit(0);
+	}
+	close(fd); /* the child has the lock now, and lets go of it by its end */
+	s = open_spool();
+	assert_int_equal(waitpid(pid, NULL, WNOHANG), pid);
 	spool_close(s);
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -169,7 +169,7 @@ static void add_value(struct dns_answer *a, enum dns_type type, char *v)
 	}
 	if (type == DNS_MX) {
 		char *colon = strchr(v, ':');
-		rr->pref = (uint16_t)atoi(v);
+		rr->pref = (uint16_t)strtoul(v, NULL, 10);
 		rr->text = talloc_strdup(ctx, strcmp(colon + 1, ".") == 0 ? "" : colon + 1);
 	} else if (type == DNS_TLSA) {
 		hex(rr, v);
@@ -236,14 +236,14 @@ static void judge(const struct zone *z, struct mx_list *l, uint32_t random)
 			}
 			if (*p == '[') {
 				char *end = strchr(p, ']');
-				port = (unsigned)atoi(end + 2);
+				port = (unsigned)strtoul(end + 2, NULL, 10);
 				*end = '\0';
 				x->literal = addr_parse(p + 1, &x->addr, &err);
 				x->name = talloc_strdup(ctx, p + 1);
 			} else {
 				char *colon = strchr(p, ':');
 				if (colon) {
-					port = (unsigned)atoi(colon + 1);
+					port = (unsigned)strtoul(colon + 1, NULL, 10);
 					*colon = '\0';
 				}
 				for (size_t i = 0; i < 3; i++)

@@ -44,10 +44,10 @@ static void requests_are_read(void **state)
 	n = snprintf(too_long, sizeof too_long, HEAD "x=");
 	memset(too_long + n, 'y', POLICY_LINE - 2);
 	memcpy(too_long + n + POLICY_LINE - 2, "\n\n", 3);
-	strcpy(many, HEAD);
+	n = snprintf(many, sizeof many, "%s", HEAD);
 	for (int i = 0; i < POLICY_ATTRS; i++)
-		strcat(many, "x=1\n");
-	strcat(many, "\n");
+		n += snprintf(many + n, sizeof many - (size_t)n, "x=1\n");
+	snprintf(many + n, sizeof many - (size_t)n, "\n");
 	const struct {
 		const char *text;
 		enum policy_result result;
