@@ -19,8 +19,9 @@
 #define KNOWN_MS       60000  /* then its servers are looked up again */
 #define FORGET_MS      600000 /* after the last use */
 #define FIXED_MAX_MS   30000  /* of pauses, when the operator named the hosts */
-#define STREAK_MAX     8      /* transactions lost one after the other: it is down */
-#define COMING_UP_ROOM 4      /* connections being opened, in connections allowed */
+#define LIES_MS	       3600000
+#define STREAK_MAX     8 /* transactions lost one after the other: it is down */
+#define COMING_UP_ROOM 4 /* connections being opened, in connections allowed */
 
 static void start_lookup(struct dest *d);
 
@@ -516,6 +517,29 @@ bool dest_is_clear(const struct dest *d, const struct addr *a)
 		if (d->clear[i].until > now && addr_eq(&d->clear[i].a, a))
 			return true;
 	return false;
+}
+
+unsigned dest_lies(const struct dest *d, const struct addr *a)
+{
+	int64_t now = clock_mono_ms();
+	unsigned lies = 0;
+
+	for (unsigned i = 0; i < DEST_CLEAR; i++)
+		if (d->liars[i].until > now && addr_eq(&d->liars[i].a, a))
+			lies |= d->liars[i].lies;
+	return lies;
+}
+
+void dest_add_lies(struct dest *d, const struct addr *a, unsigned lies)
+{
+	unsigned i = d->n_liars % DEST_CLEAR;
+
+	if (!(lies & ~dest_lies(d, a)))
+		return;
+	d->n_liars++;
+	d->liars[i].a = *a;
+	d->liars[i].lies = lies;
+	d->liars[i].until = clock_mono_ms() + LIES_MS;
 }
 
 void dest_peer_ready(struct dest *d, struct peer *c)

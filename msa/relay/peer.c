@@ -344,6 +344,32 @@ static void start_tls(struct peer *c)
 	listen_to(c);
 }
 
+/* For an hour nobody tries it there. */
+static void remember_lies(struct peer *c, unsigned lies)
+{
+	char words[CLIENT_LIES_TEXT];
+
+	if (lies & ~dest_lies(c->d, &c->addr))
+		log_event(LOG_NOTICE, "-", "relay", "offer-empty", LS("via", c->via),
+			  LS("offers", client_lies_text(lies, words)),
+			  LS("action", "not used there for an hour"));
+	dest_add_lies(c->d, &c->addr, lies);
+}
+
+/* It refused what it offers. The part begins again, at once, and says less. */
+static void begin_again(struct peer *c)
+{
+	struct dest *d = c->d;
+	struct part *p = c->part;
+	char words[CLIENT_LIES_TEXT];
+
+	log_event(LOG_INFO, p->w->k.id, "relay", "begun-again", LS("via", c->via),
+		  LS("without", client_lies_text(p->tx.without, words)));
+	c->part = NULL;
+	free_peer(c);
+	dest_peer_gone(d, p);
+}
+
 static void finished(struct peer *c)
 {
 	struct dest *d = c->d;
@@ -351,6 +377,7 @@ static void finished(struct peer *c)
 	char why[RELAY_REPLY_MAX + 1];
 
 	snprintf(why, sizeof(why), "%s", c->part->tx.rcpts[0].out.reply);
+	remember_lies(c, c->client.lies);
 	part_done(c);
 	if (closed)
 		dest_less(d, why);
@@ -383,6 +410,9 @@ static bool act(struct peer *c, enum client_action a)
 		if (c->client.state == CLIENT_IDLE)
 			go_idle(c);
 		return true;
+	case CLIENT_AGAIN:
+		begin_again(c);
+		return false;
 	case CLIENT_FAILED:
 	case CLIENT_CLOSE:
 		over(c, c->client.why);
@@ -478,6 +508,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	}
 	if (c->client.state == CLIENT_HANDSHAKE)
 		without_tls(c);
+	if (what & BEV_EVENT_TIMEOUT && client_pipelines(&c->client))
+		remember_lies(c, LIE_PIPELINING);
 	snprintf(why, sizeof(why), "%s", reason(c, what));
 	over(c, why);
 }
@@ -517,6 +549,7 @@ void peer_give(struct peer *c, struct part *p)
 	await_reply(c);
 	p->body_off = 0;
 	p->dot = (struct dot){.last = 0};
+	c->client.lies |= dest_lies(c->d, &c->addr);
 	if (client_begin(&c->client, &p->tx, bufferevent_get_output(c->bev)) == CLIENT_DONE) {
 		part_done(c);
 		go_idle(c);

@@ -86,6 +86,12 @@ struct dest {
 		int64_t until;
 	} clear[DEST_CLEAR];
 	unsigned n_clear; /* ever; the oldest gives way */
+	struct {	  /* it offers what it does not do (enum client_lie) */
+		struct addr a;
+		unsigned lies;
+		int64_t until;
+	} liars[DEST_CLEAR];
+	unsigned n_liars; /* ever */
 	struct pace pace;
 	unsigned streak; /* connections and transactions that went wrong without one that did not */
 	char why[RELAY_REPLY_MAX + 1];
@@ -185,6 +191,9 @@ void dest_peer_ready(struct dest *d, struct peer *c);
 /* Opportunistic TLS was tried there and failed, is not to be tried now. */
 void dest_set_clear(struct dest *d, const struct addr *a, int64_t until);
 bool dest_is_clear(const struct dest *d, const struct addr *a);
+/* enum client_lie of a server: remembered for an hour. */
+void dest_add_lies(struct dest *d, const struct addr *a, unsigned lies);
+unsigned dest_lies(const struct dest *d, const struct addr *a);
 void dest_peer_failed(struct dest *d, const struct addr *a, uint16_t port, const char *why,
 		      bool insecure);
 void dest_peer_gone(struct dest *d, struct part *p);

@@ -1,6 +1,8 @@
 /*
  * smtp_client - RFC 5321 as a client, with PIPELINING (2920), SIZE (1870), 8BITMIME (6152),
  * STARTTLS (3207), SMTPUTF8 (6531), DSN (3461), BINARYMIME with CHUNKING (3030), REQUIRETLS (8689).
+ * A host that refuses a verb or a parameter that it offers gets the transaction again without it,
+ * where that loses nothing but convenience: no mail bounces because of our choice of words.
  *
  * Purpose: from replies to results of recipients. Diagnostics: each result carries the reply that
  * decided it. AUTH PLAIN and LOGIN (4954, 4616),
@@ -203,6 +205,7 @@ static enum client_action on_ehlo(struct smtp_client *c, const struct reply *r,
 	if (r->code / 100 != 2)
 		return fail(c, r);
 	reply_ehlo(r, &c->offers);
+	c->offered = c->offers;
 	if (c->must_tls && !c->tls && !c->offers.starttls) {
 		c->insecure = true;
 		return fail_here(c, "the next mail server does not offer TLS");
@@ -221,7 +224,7 @@ static enum client_action on_helo(struct smtp_client *c, const struct reply *r,
 	(void)out;
 	if (r->code / 100 != 2)
 		return fail(c, r);
-	c->offers = (struct reply_ehlo){.pipelining = false};
+	c->offered = c->offers = (struct reply_ehlo){.pipelining = false};
 	c->state = CLIENT_IDLE;
 	return CLIENT_READY;
 }
@@ -272,6 +275,73 @@ static bool needs_utf8(const struct smtp_tx *tx)
 static bool is_binary(const struct smtp_tx *tx)
 {
 	return tx->esmtp.body == ESMTP_BINARY;
+}
+
+/* --- offers that do not hold --- */
+
+static const struct {
+	unsigned lie;
+	const char *word;
+} lie_words[] = {{LIE_PIPELINING, "PIPELINING"},
+		 {LIE_SIZE, "SIZE"},
+		 {LIE_DSN, "DSN"},
+		 {LIE_SMTPUTF8, "SMTPUTF8"},
+		 {LIE_CHUNKING, "CHUNKING"}};
+
+const char *client_lies_text(unsigned lies, char buf[static CLIENT_LIES_TEXT])
+{
+	buf[0] = '\0';
+	for (size_t i = 0; i < sizeof(lie_words) / sizeof(lie_words[0]); i++)
+		if (lies & lie_words[i].lie) {
+			size_t n = strlen(buf);
+			snprintf(buf + n, CLIENT_LIES_TEXT - n, "%s%s", n ? ", " : "",
+				 lie_words[i].word);
+		}
+	return buf;
+}
+
+static void leave_out(struct smtp_client *c, unsigned lies)
+{
+	struct reply_ehlo *o = &c->offers;
+
+	*o = c->offered;
+	o->pipelining &= !(lies & LIE_PIPELINING);
+	o->size &= !(lies & LIE_SIZE);
+	o->dsn &= !(lies & LIE_DSN);
+	o->smtputf8 &= !(lies & LIE_SMTPUTF8);
+	o->chunking &= !(lies & LIE_CHUNKING);
+}
+
+/* "I do not know that word": not an answer to the message, nor to who it is from or for. */
+static bool refuses_words(const struct reply *r)
+{
+	static const char *const statuses[] = {"5.5.0", "5.5.1", "5.5.2", "5.5.4"};
+
+	if (r->code / 100 != 5)
+		return false;
+	for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
+		if (strcmp(r->status, statuses[i]) == 0)
+			return true;
+	return !r->status[0] && (r->code <= 504 || r->code == 555);
+}
+
+static enum client_action again(struct smtp_client *c, unsigned lies)
+{
+	c->tx->without |= lies;
+	c->tx = NULL;
+	c->state = CLIENT_CLOSED;
+	return CLIENT_AGAIN;
+}
+
+/* It went well without: so it is this host, and the next message need not try. */
+static void learn(struct smtp_client *c)
+{
+	c->lies |= c->tx->without;
+}
+
+bool client_pipelines(const struct smtp_client *c)
+{
+	return c->state == CLIENT_ENVELOPE && c->offers.pipelining;
 }
 
 /* Where it may be: nothing is stuffed, nothing is looked for in the text at the other end. */
@@ -440,6 +510,9 @@ static bool any_possible(const struct smtp_client *c, struct smtp_tx *tx)
 enum client_action client_begin(struct smtp_client *c, struct smtp_tx *tx, struct evbuffer *out)
 {
 	bug_on(c->state != CLIENT_IDLE || tx->n == 0);
+	leave_out(c, c->lies | tx->without);
+	for (uint32_t i = 0; i < tx->n; i++)
+		tx->rcpts[i].accepted = false;
 	if (!any_possible(c, tx))
 		return CLIENT_DONE;
 	c->tx = tx;
@@ -486,6 +559,62 @@ static enum client_action next_command(struct smtp_client *c, struct evbuffer *o
 }
 
 /* The server is going away; what it has not decided is for later. */
+static enum client_action closing(struct smtp_client *c, const struct reply *r);
+
+/* What was said with MAIL that can be left unsaid: first what only informs, then UTF-8, which some
+ * recipients may need and others not. */
+static unsigned spare_of_mail(const struct smtp_client *c)
+{
+	const struct smtp_tx *tx = c->tx;
+	const struct esmtp_mail *m = &tx->esmtp;
+	unsigned said = (c->offers.size ? LIE_SIZE : 0) |
+			(c->offers.dsn && (m->ret || (m->envid && m->envid[0])) ? LIE_DSN : 0);
+	bool ascii = false;
+
+	for (uint32_t i = 0; i < tx->n; i++)
+		ascii |= !tx->rcpts[i].skip && !has_utf8(tx->rcpts[i].address);
+	if (!said && ascii && needs_utf8(tx) && !m->smtputf8 && !has_utf8(tx->mail_from))
+		said = LIE_SMTPUTF8;
+	return said;
+}
+
+static unsigned spare_of_rcpt(const struct smtp_client *c, const struct reply *r)
+{
+	const struct esmtp_rcpt *t = &c->tx->rcpts[c->next - 1].esmtp;
+	bool asked = t->notify & NOTIFY_ASKED || (t->orcpt && t->orcpt[0]);
+
+	if (c->offers.dsn && asked)
+		return LIE_DSN;
+	/* A wrong address is a 501 too; what comes of pipelining is out of order or unknown. */
+	return c->offers.pipelining && r->code != 501 && r->code != 555 ? LIE_PIPELINING : 0;
+}
+
+/* What to leave out for this reply to help; 0: it stands. */
+static unsigned spare(const struct smtp_client *c, const struct reply *r)
+{
+	if (!refuses_words(r))
+		return 0;
+	if (c->next == 0)
+		return spare_of_mail(c);
+	if (!c->mail_ok)
+		return 0;
+	if (c->next <= c->tx->n)
+		return spare_of_rcpt(c, r);
+	return c->offers.pipelining && any_accepted(c->tx) ? LIE_PIPELINING : 0;
+}
+
+/* RFC 3030: whoever offers CHUNKING takes BDAT. One that does not may take the message for
+ * commands: the connection must end here. */
+static bool refuses_chunk(const struct smtp_client *c, const struct reply *r)
+{
+	if (!by_chunk(c) || is_binary(c->tx) || !refuses_words(r))
+		return false;
+	for (uint32_t i = 0; i < c->tx->n; i++)
+		if (c->tx->rcpts[i].accepted && c->tx->rcpts[i].out.result)
+			return false;
+	return true;
+}
+
 static enum client_action closing(struct smtp_client *c, const struct reply *r)
 {
 	settle_rest(c->tx, r);
@@ -498,6 +627,7 @@ static enum client_action on_data(struct smtp_client *c, const struct reply *r,
 	bool any = any_accepted(c->tx);
 
 	if (r->code == 354 && any) {
+		learn(c);
 		c->state = CLIENT_BODY;
 		return CLIENT_DO_BODY;
 	}
@@ -524,6 +654,9 @@ static enum client_action on_envelope(struct smtp_client *c, const struct reply 
 	c->touched = true;
 	if (r->code == 421)
 		return closing(c, r);
+	unsigned lies = spare(c, r);
+	if (lies)
+		return again(c, lies);
 	if (c->next == c->tx->n + 1)
 		return on_data(c, r, out);
 	if (c->next == 0) {
@@ -562,6 +695,8 @@ static enum client_action on_body(struct smtp_client *c, const struct reply *r,
 				  struct evbuffer *out)
 {
 	(void)out;
+	if (refuses_chunk(c, r))
+		return again(c, LIE_CHUNKING);
 	if (r->code / 100 == 2)
 		settle_rest_local(c->tx, RELAY_DEFERRED, "4.5.0",
 				  "the next mail server answered before the end of the message");
@@ -571,6 +706,9 @@ static enum client_action on_body(struct smtp_client *c, const struct reply *r,
 static enum client_action on_dot(struct smtp_client *c, const struct reply *r, struct evbuffer *out)
 {
 	(void)out;
+	if (refuses_chunk(c, r))
+		return again(c, LIE_CHUNKING);
+	learn(c);
 	if (c->lmtp && r->code != 421) {
 		set_from_reply(&c->tx->rcpts[c->next - 1], r);
 		next_accepted(c);

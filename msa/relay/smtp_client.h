@@ -29,12 +29,22 @@ struct smtp_rcpt {
 	struct relay_rcpt out; /* idx is the caller's; result 0 until it is known */
 };
 
+/* What a host offers and then does not do. */
+enum client_lie {
+	LIE_PIPELINING = 1,
+	LIE_SIZE = 2,
+	LIE_DSN = 4,
+	LIE_SMTPUTF8 = 8,
+	LIE_CHUNKING = 16,
+};
+
 struct smtp_tx {
 	const char *mail_from; /* as MAIL FROM carries it; "" for the null sender */
 	uint64_t size;
 	struct esmtp_mail esmtp;
 	struct smtp_rcpt *rcpts;
-	uint32_t n; /* at least 1 */
+	uint32_t n;	  /* at least 1 */
+	unsigned without; /* enum client_lie: tried and refused; not said again */
 };
 
 enum client_state {
@@ -61,6 +71,8 @@ enum client_action {
 			   client_sends_chunk() */
 	CLIENT_DONE, /* every recipient has its result. The state says whether the connection can be
 			used again */
+	CLIENT_AGAIN,  /* it refused what it offers: begin the transaction again, with what is in
+			  tx->without left out, on another connection. Close this one */
 	CLIENT_FAILED, /* before any transaction: this host takes no mail now; why is in c->why.
 			  Close */
 	CLIENT_CLOSE,  /* close, nothing was lost */
@@ -76,7 +88,9 @@ struct smtp_client {
 	bool use_tls, tls;	     /* wanted when offered; on */
 	bool insecure;		     /* it failed because it was not as safe as it must be */
 	bool verified;		     /* its certificate is the host's own */
-	struct reply_ehlo offers;
+	struct reply_ehlo offered;   /* in EHLO */
+	struct reply_ehlo offers;    /* what of it is used now */
+	unsigned lies;	    /* enum client_lie, of this host; grows when a transaction shows it */
 	struct smtp_tx *tx; /* NULL outside one */
 	uint32_t
 	    next; /* whose reply comes: 0 MAIL, 1..n RCPT, n+1 DATA; LMTP after the dot: 1..n */
@@ -91,10 +105,15 @@ enum client_action client_reply(struct smtp_client *c, const struct reply *r, st
 /* verified: who is at the other end is proven (RFC 8689 4.2.1). */
 void client_tls_done(struct smtp_client *c, bool verified, struct evbuffer *out);
 /* Only when CLIENT_IDLE. CLIENT_WAIT, or CLIENT_DONE at once when this host cannot take it at all
- * (size, 8 bit, UTF-8, TLS). */
+ * (size, 8 bit, UTF-8, TLS). What is in lies and tx->without counts as not offered. */
 enum client_action client_begin(struct smtp_client *c, struct smtp_tx *tx, struct evbuffer *out);
 /* In CLIENT_BODY: by BDAT, octet by octet (RFC 3030). */
 bool client_sends_chunk(const struct smtp_client *c);
+/* Said in words: "CHUNKING, DSN". Returns buf. */
+#define CLIENT_LIES_TEXT 64
+const char *client_lies_text(unsigned lies, char buf[static CLIENT_LIES_TEXT]);
+/* It went on pipelined and no reply comes: some swallow what they do not expect. */
+bool client_pipelines(const struct smtp_client *c);
 /* The final dot, or the last octet of the chunk, was written. */
 void client_body_sent(struct smtp_client *c);
 void client_quit(struct smtp_client *c, struct evbuffer *out);

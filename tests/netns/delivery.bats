@@ -194,6 +194,41 @@ gone() { ! kill -0 "$@" 2> /dev/null; } # the last of them, too: kill -0 is cont
 	fate lost "dot x1 lost" 2 0
 }
 
+# The relay role forgets what it knows of the host.
+forget() {
+	local pid
+	pid=$(proc_named sekisho-relay)
+	kill -9 $pid
+	soon 5 gone $pid
+	soon 5 running sekisho-relay
+}
+said() { grep -c "^$1 " "$HOST/log" || true; } # STAGE
+
+@test "a host that offers an extension and refuses its words: nothing comes back for it, and it is not tried there again" {
+	local offers="ehlo keywords PIPELINING,CHUNKING,DSN,SIZE 1000000,8BITMIME"
+	for code in "500 what?" "502 5.5.1 not implemented" "503 out of order" "554 5.5.1 no"; do
+		fate "bdat-${code%% *}" "$offers\nbdat reply $code" 1 0
+		# What it took for commands of the message was not answered by anything that counts.
+		[ "$(said bdat)" = 1 ]
+		send again r@far.example
+		soon 15 queue_empty
+		[ "$(said bdat)" = 1 ]
+		forget
+	done
+	grep -q 'relay offer-empty .*offers=CHUNKING' "$LAB_DIR/log/msad.log"
+	fate mail-size "$offers\nmail=SIZE= reply 555 5.5.4 SIZE?" 1 0
+	fate mail-dsn "$offers\nmail=SIZE= reply 504 no\nrcpt=NOTIFY reply 501 5.5.4 NOTIFY?" 1 0
+	forget
+	fate pipelined "$offers\npipelined reply 503 5.5.1 one at a time" 1 0
+	grep -q 'relay offer-empty .*offers=PIPELINING' "$LAB_DIR/log/msad.log"
+	forget
+	fate liar "$offers\npipelined reply 500 what?\nbdat reply 500 what?\nmail=SIZE= reply 501 what?" 1 0
+	# It swallows what it does not expect: the next attempt goes step by step.
+	forget
+	fate swallowed "$offers\npipelined stall" 1 0
+	forget
+}
+
 @test "TLS when offered; clear text after a failed handshake" {
 	fate tls "ehlo keywords PIPELINING,STARTTLS" 1 0
 	grep -q '"tls": true' "$(grep -l 'Subject: tls' "$HOST"/mail/*.eml | sed 's/eml$/env/')"

@@ -4,7 +4,9 @@
 FOLDER/behaviour is read before each step. A line is `STAGE [xN] ACTION`: the first one that fits is
 done; xN lines are done N times, over all connections, counted since the file was written.
 
-  stages    greeting ehlo starttls mail rcpt data body dot rset quit
+  stages    greeting ehlo starttls auth mail rcpt data body dot rset quit
+            bdat: that is answered, and what follows BDAT is taken for commands, as by a server that does not know it
+            pipelined: instead of any command that came before the one before it was answered
             now: as soon as it is read, whatever the action, every connection that is open is closed
             (body: in the middle of the message; rcpt=WORD, dot=WORD: only when WORD is in the command, in the message)
   actions   reply CODE TEXT   say that instead of what is usual ("\\n" in TEXT: a further line)
@@ -203,7 +205,12 @@ class Session:
         elif verb == b"DATA":
             self.data()
         elif verb == b"BDAT":
-            self.chunk(int(line.split()[1]))
+            if rule_peek("bdat", line):
+                self.answer("bdat", "500 what?", line)
+            else:
+                self.chunk(int(line.split()[1]))
+        elif verb == b"AUTH":
+            self.answer("auth", "235 2.7.0 welcome", line)
         elif verb == b"RSET":
             self.mail, self.rcpts = None, []
             self.answer("rset", "250 ok")
@@ -221,7 +228,12 @@ class Session:
                 self.read_line()
                 raise Gone
             while True:
-                self.command(self.read_line())
+                ahead = b"\r\n" in self.buf
+                line = self.read_line()
+                if ahead and rule_peek("pipelined", line):
+                    self.answer("pipelined", "503 5.5.1 one at a time", line)
+                else:
+                    self.command(line)
         except (Gone, OSError):
             pass
         with lock:
