@@ -19,8 +19,8 @@
 #include "lib/ipc.h"
 #include "lib/log.h"
 #include "lib/proc.h"
+#include "lib/role.h"
 
-#include "msa/role.h"
 #include "msa/tls_key.h"
 
 #define RESPAWN_MIN_MS 1000 /* between two starts */

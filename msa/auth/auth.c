@@ -12,10 +12,10 @@
 #include "lib/ipc.h"
 #include "lib/log.h"
 #include "lib/proc.h"
+#include "lib/role.h"
 #include "lib/wire.h"
 
 #include "msa/auth/auth.h"
-#include "msa/role.h"
 #include "msa/smtp/parser.h"
 
 #define RESPAWN_MIN_MS 1000 /* between two starts of one worker */

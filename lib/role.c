@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "msa/role.h"
+#include "lib/role.h"
 
 static int spawn(const char *exe, const char *name, int fd, pid_t *pid)
 {

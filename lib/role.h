@@ -1,8 +1,8 @@
 /*
  * role - start one of this program's roles.
  */
-#ifndef MSA_ROLE_H
-#define MSA_ROLE_H
+#ifndef LIB_ROLE_H
+#define LIB_ROLE_H
 
 #include <sys/types.h>
 
