@@ -26,13 +26,36 @@ static uint64_t mixed(uint64_t h)
 	return h ^ (h >> 33);
 }
 
+/* A bit counts up where it is set, down where it is not. */
+static void empty_planes(struct simhash *h)
+{
+	for (int i = 0; i < 64; i++) {
+		int32_t set = 0;
+		for (int k = 0; k < SIMHASH_PLANES; k++)
+			set += (int32_t)(h->plane[k] >> i & 1) << k;
+		h->sum[i] += 2 * set - (int32_t)h->in_planes;
+	}
+	memset(h->plane, 0, sizeof(h->plane));
+	h->in_planes = 0;
+}
+
+/* 64 counters at once: a carry goes from plane to plane, and seldom far. */
+static void count_bits(struct simhash *h, uint64_t bits)
+{
+	for (int k = 0; bits; k++) {
+		uint64_t carry = h->plane[k] & bits;
+		h->plane[k] ^= bits;
+		bits = carry;
+	}
+	if (++h->in_planes == (1u << SIMHASH_PLANES) - 1)
+		empty_planes(h);
+}
+
 static void end_word(struct simhash *h)
 {
 	if (h->word == 0)
 		return;
-	uint64_t pair = mixed(h->word + 3 * h->before);
-	for (int i = 0; i < 64; i++)
-		h->sum[i] += (int32_t)(pair >> i & 1) * 2 - 1;
+	count_bits(h, mixed(h->word + 3 * h->before));
 	h->before = h->word;
 	h->word = 0;
 	h->words++;
@@ -71,7 +94,7 @@ void simhash_feed(struct simhash *h, const char *text, size_t len)
 	h->left -= len;
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)text[i], b;
-		if (escaped(h, c))
+		if ((c == '=' || h->escape) && escaped(h, c))
 			continue;
 		b = word_byte(c);
 		if (b)
@@ -85,6 +108,7 @@ uint64_t simhash_end(struct simhash *h)
 {
 	uint64_t out = 0;
 	end_word(h);
+	empty_planes(h);
 	if (h->words < SIMHASH_WORDS)
 		return 0;
 	for (int i = 0; i < 64; i++)

@@ -14,8 +14,12 @@
 
 #define SIMHASH_BYTES (64 << 10)
 
+#define SIMHASH_PLANES 8
+
 struct simhash {
 	int32_t sum[64];
+	uint64_t plane[SIMHASH_PLANES]; /* how often each bit was set, not yet in sum: bit i of */
+	uint32_t in_planes;		/* plane k counts 2^k of bit i; so many hashes are in them */
 	uint64_t word, before; /* hashes of this word and the one before */
 	uint32_t words;
 	size_t left;	/* bytes that still count */

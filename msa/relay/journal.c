@@ -14,6 +14,7 @@
 #include "lib/proc.h"
 #include "lib/wire.h"
 
+#include "msa/queue/crc32c.h"
 #include "msa/relay/journal.h"
 
 #define MAGIC_FLOOR  0x534b4a46u /* "SKJF" */
@@ -25,19 +26,6 @@ struct journal {
 	unsigned damaged;
 };
 
-/* CRC-32C (RFC 3720 B.4), bit by bit: half a kilobyte a delivery. */
-static uint32_t crc32c(const uint8_t *p, size_t n)
-{
-	uint32_t crc = 0xffffffffu;
-
-	while (n--) {
-		crc ^= *p++;
-		for (int k = 0; k < 8; k++)
-			crc = crc & 1 ? crc >> 1 ^ 0x82f63b78u : crc >> 1;
-	}
-	return ~crc;
-}
-
 /* Every slot: u32 magic, u32 crc of all that follows, then the fields; zeros to the end. */
 static void seal(uint32_t magic, uint8_t slot[static JOURNAL_SLOT_BYTES])
 {
@@ -45,7 +33,7 @@ static void seal(uint32_t magic, uint8_t slot[static JOURNAL_SLOT_BYTES])
 
 	wire_out_init(&w, slot, 8);
 	wire_u32(&w, magic);
-	wire_u32(&w, crc32c(slot + 8, JOURNAL_SLOT_BYTES - 8));
+	wire_u32(&w, crc32c(0, slot + 8, JOURNAL_SLOT_BYTES - 8));
 }
 
 static bool sealed(uint32_t magic, const uint8_t slot[static JOURNAL_SLOT_BYTES])
@@ -54,7 +42,7 @@ static bool sealed(uint32_t magic, const uint8_t slot[static JOURNAL_SLOT_BYTES]
 
 	wire_in_init(&r, slot, 8);
 	return wire_get_u32(&r) == magic &&
-	       wire_get_u32(&r) == crc32c(slot + 8, JOURNAL_SLOT_BYTES - 8);
+	       wire_get_u32(&r) == crc32c(0, slot + 8, JOURNAL_SLOT_BYTES - 8);
 }
 
 void journal_encode(const struct journal_record *r, uint8_t out[static JOURNAL_SLOT_BYTES])

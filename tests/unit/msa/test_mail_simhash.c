@@ -57,6 +57,47 @@ static void other_texts_are_far(void **state)
 	assert_in_range(distance(OFFER, other), 17, 64);
 }
 
+/* The definition, bit by bit: a counter each. */
+static uint64_t plainly(const char *text)
+{
+	int sum[64] = {0};
+	uint64_t before = 0, out = 0;
+	for (const char *p = text; *p; p += *p != 0) {
+		uint64_t word = 0xcbf29ce484222325ULL;
+		for (; *p && *p != ' '; p++)
+			word = (word ^ (unsigned char)*p) * 0x100000001b3ULL;
+		uint64_t h = word + 3 * before;
+		h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdULL;
+		h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53ULL;
+		h ^= h >> 33;
+		for (int i = 0; i < 64; i++)
+			sum[i] += h >> i & 1 ? 1 : -1;
+		before = word;
+	}
+	for (int i = 0; i < 64; i++)
+		out |= (uint64_t)(sum[i] > 0) << i;
+	return out;
+}
+
+/* More words than its counters of few bits can hold, and as many, and one fewer. */
+static void long_texts_are_counted(void **state)
+{
+	(void)state;
+	static char text[8 * 1100];
+	unsigned seed = 1;
+	for (int words = 250; words < 1100; words += words < 260 ? 1 : 83) {
+		char *p = text;
+		for (int i = 0; i < words; i++) {
+			seed = seed * 1103515245 + 12345;
+			for (unsigned k = 0, v = seed >> 8; k < 6; k++, v >>= 3)
+				*p++ = (char)('a' + (v & 15));
+			*p++ = ' ';
+		}
+		p[-1] = '\0';
+		assert_true(hash(text) == plainly(text));
+	}
+}
+
 static void where_it_is_cut_changes_nothing(void **state)
 {
 	(void)state;
@@ -85,6 +126,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(small_edits_change_little),
 	    cmocka_unit_test(other_texts_are_far),
+	    cmocka_unit_test(long_texts_are_counted),
 	    cmocka_unit_test(where_it_is_cut_changes_nothing),
 	    cmocka_unit_test(soft_line_ends_are_no_text),
 	    cmocka_unit_test(too_little_is_nothing),
