@@ -8,9 +8,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "lib/proc.h"
+#include "ratelimit/big.h"
 
 #define UNIT	  16u
 #define PAGE	  65536u
@@ -57,9 +57,8 @@ struct pool *pool_new(size_t bytes)
 	if (!p)
 		fatal("out of memory");
 	p->bytes = bytes / PAGE * PAGE;
-	p->base = mmap(NULL, p->bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p->base == MAP_FAILED)
+	p->base = big_new(p->bytes);
+	if (!p->base)
 		fatal_errno("no address space for %zu bytes of counters: lower ratelimit.memory",
 			    p->bytes);
 	return p;
@@ -69,7 +68,7 @@ void pool_free_all(struct pool *p)
 {
 	if (!p)
 		return;
-	(void)munmap(p->base, p->bytes);
+	big_free(p->base, p->bytes);
 	free(p);
 }
 

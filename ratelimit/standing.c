@@ -51,7 +51,7 @@ void standings_free(struct standings *t)
 
 static uint64_t hash_of(const struct standings *t, enum target target, const char *name)
 {
-	return hash_bytes(t->seed + (unsigned)target, name, strlen(name));
+	return hash_fast(t->seed + (unsigned)target, name, strlen(name));
 }
 
 struct standing *standing_find(const struct standings *t, enum target target, const char *name)

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "lib/proc.h"
+#include "ratelimit/big.h"
 #include "ratelimit/hash.h"
 
 #define HOUR_MS	  3600000
@@ -134,7 +135,7 @@ struct subjects *subjects_new(size_t max, size_t bytes, uint64_t seed)
 	size_t size = 16;
 	while (size < max * 2)
 		size *= 2;
-	if (!t || !(t->slot = calloc(size, sizeof *t->slot)))
+	if (!t || !(t->slot = big_new(size * sizeof *t->slot)))
 		fatal("no memory for a table of %zu accounts: lower ratelimit.accounts", max);
 	t->mask = size - 1;
 	t->max = max;
@@ -148,13 +149,13 @@ void subjects_free(struct subjects *t)
 	if (!t)
 		return;
 	pool_free_all(t->pool);
-	free(t->slot);
+	big_free(t->slot, (t->mask + 1) * sizeof *t->slot);
 	free(t);
 }
 
 static uint32_t hash_of(const struct subjects *t, enum limit_key kind, const char *name, size_t len)
 {
-	return (uint32_t)hash_bytes(t->seed + (unsigned)kind, name, len);
+	return (uint32_t)hash_fast(t->seed + (unsigned)kind, name, len);
 }
 
 uint32_t subjects_find(const struct subjects *t, enum limit_key kind, const char *name, size_t len)

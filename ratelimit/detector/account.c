@@ -7,8 +7,9 @@
 #include "ratelimit/detector/account.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "ratelimit/big.h"
 
 #define MIN_ACTIVE 4096
 #define SWEEP	   32
@@ -55,9 +56,9 @@ bool accounts_init(struct accounts *t, size_t cap)
 {
 	*t = (struct accounts){.cap = (uint32_t)cap, .oldest = NONE, .newest = NONE};
 	t->cap_act = t->cap / 32 > MIN_ACTIVE ? t->cap / 32 : MIN_ACTIVE;
-	t->a = calloc(t->cap, sizeof(*t->a));
-	t->head = malloc(t->cap * sizeof(*t->head));
-	t->act = calloc(t->cap_act, sizeof(*t->act));
+	t->a = big_new(t->cap * sizeof(*t->a));
+	t->head = big_new(t->cap * sizeof(*t->head));
+	t->act = big_new(t->cap_act * sizeof(*t->act));
 	if (t->head)
 		memset(t->head, 0xff, t->cap * sizeof(*t->head));
 	return t->a && t->head && t->act;
@@ -65,9 +66,9 @@ bool accounts_init(struct accounts *t, size_t cap)
 
 void accounts_free(struct accounts *t)
 {
-	free(t->a);
-	free(t->head);
-	free(t->act);
+	big_free(t->a, t->cap * sizeof(*t->a));
+	big_free(t->head, t->cap * sizeof(*t->head));
+	big_free(t->act, t->cap_act * sizeof(*t->act));
 }
 
 static uint32_t *chain(const struct accounts *t, uint64_t key)

@@ -23,12 +23,15 @@ struct crowd {
 
 struct crowds {
 	struct crowd *c;
+	uint64_t *key; /* of each row once more, side by side: what is looked through */
 	uint32_t n, cap;
 	int64_t keep_ms; /* forgotten when unused for so long */
 };
 
 bool crowds_init(struct crowds *t, uint32_t cap, int64_t keep_ms);
 void crowds_free(struct crowds *t);
+/* After rows were put there by hand. */
+void crowds_reindex(struct crowds *t);
 /* The nearest within `bits` (0: the same); NULL: none. */
 struct crowd *crowds_find(struct crowds *t, uint64_t key, int bits, int64_t now_ms);
 /* Found or made, in place of the one unused for longest. */

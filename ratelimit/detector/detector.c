@@ -209,11 +209,29 @@ static uint64_t rcpt_key(const struct detector *d, const struct account *acc, co
 	return mix(acc->key, hash_text(d->seed, rcpt), 'r');
 }
 
+/* Keys are made once, and what they lead to is fetched at once. */
+static void make_keys(const struct detector *d, struct facts *f)
+{
+	for (size_t i = 0; i < f->a->n_rcpt && i < FACTS_KEYS; i++) {
+		f->rcpt[i] = rcpt_key(d, f->acc, f->a->rcpt[i]);
+		seen_soon(&d->seen, f->rcpt[i]);
+	}
+	if (!f->a->from)
+		return;
+	f->sender = mix(f->acc->key, signal_sender(d, f->a->from), 's');
+	seen_soon(&d->seen, f->sender);
+}
+
+static uint64_t key_at(const struct detector *d, const struct facts *f, size_t i)
+{
+	return i < FACTS_KEYS ? f->rcpt[i] : rcpt_key(d, f->acc, f->a->rcpt[i]);
+}
+
 static void count_recipients(const struct detector *d, struct facts *f)
 {
 	bool own = f->o.novelty <= NOVELTY_OWN;
 	for (size_t i = 0; i < f->a->n_rcpt; i++) {
-		int age = seen_age(&d->seen, rcpt_key(d, f->acc, f->a->rcpt[i]), f->day);
+		int age = seen_age(&d->seen, key_at(d, f, i), f->day);
 		f->contacts += age < 0;
 		f->known += age > 0 || (age == 0 && own);
 	}
@@ -223,8 +241,7 @@ static void count_recipients(const struct detector *d, struct facts *f)
 /* Did the account use this sender before today, or none was told? */
 static void look_at_sender(struct detector *d, struct facts *f)
 {
-	uint64_t key = f->a->from ? mix(f->acc->key, signal_sender(d, f->a->from), 's') : 0;
-	f->own_sender = !f->a->from || f->fresh || seen_age(&d->seen, key, f->day) >= 0;
+	f->own_sender = !f->a->from || f->fresh || seen_age(&d->seen, f->sender, f->day) >= 0;
 }
 
 static struct client *client_slot(struct active *s, uint32_t net)
@@ -285,9 +302,9 @@ static void learn(struct detector *d, struct facts *f)
 	if (f->acc->stage >= (own ? STAGE_HOLD : STAGE_WATCH))
 		return;
 	for (size_t i = 0; i < f->a->n_rcpt; i++)
-		seen_add(&d->seen, rcpt_key(d, f->acc, f->a->rcpt[i]), f->day);
+		seen_add(&d->seen, key_at(d, f, i), f->day);
 	if (f->a->from && (own || f->own_sender || f->share < .5))
-		seen_add(&d->seen, mix(f->acc->key, signal_sender(d, f->a->from), 's'), f->day);
+		seen_add(&d->seen, f->sender, f->day);
 }
 
 static void note_silence(struct facts *f)
@@ -317,6 +334,7 @@ bool detector_attempt(struct detector *d, const struct detector_attempt *a,
 	account_roll(f.acc, f.s, d->now_ms, f.acc->stage < STAGE_THROTTLE, &d->conf);
 	note_silence(&f);
 	f.young = is_young(d, f.acc, f.day);
+	make_keys(d, &f);
 	origin_of(d, f.acc, a->has_client ? &a->client : NULL, a->ehlo, f.young, f.day, &f.o);
 	count_recipients(d, &f);
 	look_at_sender(d, &f);
@@ -472,7 +490,7 @@ void detector_syn25(struct detector *d, int64_t t_ms, const struct addr *client,
 	struct addr net;
 	tick(d, t_ms);
 	addr_mask(client, addr_is4(client) ? 32 : 64, &net);
-	uint64_t key = hash_bytes(d->seed, net.b, sizeof(net.b));
+	uint64_t key = hash_fast(d->seed, net.b, sizeof(net.b));
 	/* A misconfigured device knocks at one door; an infected one at many. */
 	if (destinations == 0)
 		destinations = n;

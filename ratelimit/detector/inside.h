@@ -37,6 +37,8 @@ struct origin {
 	bool has_addr, line_syn;   /* refused port-25 connections of that address of late */
 };
 
+#define FACTS_KEYS 32
+
 /* What one attempt is, before anything was raised. */
 struct facts {
 	const struct detector_attempt *a;
@@ -49,6 +51,8 @@ struct facts {
 	bool fresh, young, learning; /* fresh: its first message ever */
 	struct client *client;	     /* NULL: the owner's */
 	bool own_sender;	     /* the account used this sender before */
+	uint64_t sender;	     /* its key; 0: none was told */
+	uint64_t rcpt[FACTS_KEYS];   /* the keys of the first recipients */
 };
 
 uint64_t hash_text(uint64_t seed, const char *text); /* case does not matter */

@@ -40,8 +40,7 @@ static const struct {
 
 uint64_t mix(uint64_t a, uint64_t b, uint64_t kind)
 {
-	const uint64_t v[3] = {a, b, kind};
-	return hash_bytes(kind, v, sizeof(v));
+	return hash_three(a, b, kind);
 }
 
 uint64_t hash_text(uint64_t seed, const char *text)
@@ -52,11 +51,11 @@ uint64_t hash_text(uint64_t seed, const char *text)
 	for (; *text; text++) {
 		low[n++] = (char)tolower((unsigned char)*text);
 		if (n == sizeof(low)) {
-			h = hash_bytes(h, low, n);
+			h = hash_fast(h, low, n);
 			n = 0;
 		}
 	}
-	return hash_bytes(h, low, n);
+	return hash_fast(h, low, n);
 }
 
 /* "DESKTOP-4711" and "desktop-12" are of one class. */
@@ -69,7 +68,7 @@ static uint64_t class_of(uint64_t seed, const char *name)
 		if (c != '#' || n == 0 || low[n - 1] != '#')
 			low[n++] = c;
 	}
-	return hash_bytes(seed, low, n);
+	return hash_fast(seed, low, n);
 }
 
 static void parts_of(const struct detector *d, const struct addr *a, struct origin *o)
@@ -79,7 +78,7 @@ static void parts_of(const struct detector *d, const struct addr *a, struct orig
 	for (int i = 0; i < ADDR_PARTS; i++) {
 		struct addr net;
 		addr_mask(a, len[i], &net);
-		o->part[i] = hash_bytes(d->seed + (uint64_t)i, net.b, sizeof(net.b));
+		o->part[i] = hash_fast(d->seed + (uint64_t)i, net.b, sizeof(net.b));
 	}
 }
 
@@ -147,6 +146,22 @@ static int met(const struct detector *d, const struct account *acc, const struct
 	return most > 0 ? most : 0;
 }
 
+/* What is looked up next is at some twenty places of large tables: all are fetched at once. */
+static void fetch(const struct detector *d, const struct account *acc, const struct origin *o)
+{
+	for (unsigned i = 0; i < ADDR_POOL; i++)
+		seen_soon(&d->seen, mix(acc->key, o->part[i], KIND_OWN + i));
+	for (unsigned i = ADDR_NEAR; i < ADDR_PARTS; i++)
+		popular_soon(&d->popular, mix(0, o->part[i], i));
+	seen_soon(&d->seen, mix(acc->key, o->part[ADDR_NEAR], KIND_MET + ADDR_NEAR));
+	if (!o->ehlo)
+		return;
+	seen_soon(&d->seen, mix(acc->key, o->ehlo, KIND_OWN + KIND_EHLO));
+	seen_soon(&d->seen, mix(acc->key, o->ehlo_class, KIND_OWN + KIND_CLASS));
+	seen_soon(&d->seen, mix(acc->key, o->ehlo, KIND_MET + KIND_EHLO));
+	popular_soon(&d->popular, mix(0, o->ehlo, KIND_EHLO));
+}
+
 void origin_of(const struct detector *d, const struct account *acc, const struct addr *client,
 	       const char *ehlo, bool young, uint16_t day, struct origin *o)
 {
@@ -158,6 +173,7 @@ void origin_of(const struct detector *d, const struct account *acc, const struct
 	if (!client)
 		return;
 	parts_of(d, client, o);
+	fetch(d, acc, o);
 	int i = narrowest(d, acc, o, day);
 	double same = name_known(d, acc, o, young, day);
 	o->novelty = novelty[i].other_name + (novelty[i].same_name - novelty[i].other_name) * same;

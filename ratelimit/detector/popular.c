@@ -6,23 +6,28 @@
  */
 #include "ratelimit/detector/popular.h"
 
-#include <stdlib.h>
+#include "ratelimit/big.h"
 
 bool popular_init(struct popular *p, size_t entries)
 {
 	p->buckets = entries / POPULAR_WAYS + 1;
-	p->e = calloc(p->buckets * POPULAR_WAYS, sizeof(*p->e));
+	p->e = big_new(p->buckets * POPULAR_WAYS * sizeof(*p->e));
 	return p->e != NULL;
 }
 
 void popular_free(struct popular *p)
 {
-	free(p->e);
+	big_free(p->e, p->buckets * POPULAR_WAYS * sizeof(*p->e));
 }
 
 static struct popular_entry *bucket(const struct popular *p, uint64_t key)
 {
 	return p->e + (((key & UINT32_MAX) * p->buckets) >> 32) * POPULAR_WAYS;
+}
+
+void popular_soon(const struct popular *p, uint64_t key)
+{
+	__builtin_prefetch(bucket(p, key));
 }
 
 static uint32_t print_of(uint64_t key)

@@ -25,6 +25,8 @@ bool popular_init(struct popular *p, size_t entries);
 void popular_free(struct popular *p);
 /* One more account uses it. */
 void popular_add(struct popular *p, uint64_t key, uint16_t day);
+/* It will be asked for soon. */
+void popular_soon(const struct popular *p, uint64_t key);
 unsigned popular_count(const struct popular *p, uint64_t key);
 
 #endif

@@ -6,24 +6,29 @@
  */
 #include "ratelimit/detector/seen.h"
 
-#include <stdlib.h>
+#include "ratelimit/big.h"
 
 bool seen_init(struct seen *s, size_t entries)
 {
 	s->buckets = entries / SEEN_WAYS + 1;
-	s->e = calloc(s->buckets * SEEN_WAYS, sizeof(*s->e));
+	s->e = big_new(s->buckets * SEEN_WAYS * sizeof(*s->e));
 	return s->e != NULL;
 }
 
 void seen_free(struct seen *s)
 {
-	free(s->e);
+	big_free(s->e, s->buckets * SEEN_WAYS * sizeof(*s->e));
 	s->e = NULL;
 }
 
 static struct seen_entry *bucket(const struct seen *s, uint64_t key)
 {
 	return s->e + (((key & UINT32_MAX) * s->buckets) >> 32) * SEEN_WAYS;
+}
+
+void seen_soon(const struct seen *s, uint64_t key)
+{
+	__builtin_prefetch(bucket(s, key), 1);
 }
 
 static uint16_t print_of(uint64_t key)

@@ -28,6 +28,8 @@ struct seen {
 /* False when there is no memory. */
 bool seen_init(struct seen *s, size_t entries);
 void seen_free(struct seen *s);
+/* It will be asked for, or added, soon. */
+void seen_soon(const struct seen *s, uint64_t key);
 /* Days since it was first met; -1: never. */
 int seen_age(const struct seen *s, uint64_t key, uint16_t day);
 /* Met today. Days since it was first met, 0 the first time. */

@@ -17,7 +17,7 @@
 #include "ratelimit/detector/inside.h"
 
 #define MAGIC	0x736b7364u /* "sksd" */
-#define VERSION 2
+#define VERSION 3
 #define MAX_CAP (1u << 24)
 
 struct header {
@@ -43,7 +43,7 @@ static void put(struct sum *s, const void *data, size_t size, size_t n)
 	if (s->bad || n == 0)
 		return;
 	s->bad = fwrite(data, size, n, s->f) != n;
-	s->hash = hash_bytes(s->hash, data, size * n);
+	s->hash = hash_fast(s->hash, data, size * n);
 }
 
 static bool empty(const uint8_t *p, size_t size)
@@ -111,7 +111,7 @@ static void get(struct sum *s, void *data, size_t size, size_t n)
 		return;
 	s->bad = fread(data, size, n, s->f) != n;
 	if (!s->bad)
-		s->hash = hash_bytes(s->hash, data, size * n);
+		s->hash = hash_fast(s->hash, data, size * n);
 }
 
 static void get_used(struct sum *s, void *table, size_t size, uint64_t n)
@@ -176,6 +176,7 @@ static void get_crowds(struct sum *s, struct crowds *t, uint32_t n)
 			  c->n_failed > CROWD_MEMBERS;
 	}
 	t->n = n;
+	crowds_reindex(t);
 }
 
 static bool get_all(struct detector *d, const struct header *h, struct sum *s)
