@@ -362,10 +362,10 @@ void policy_front_free(struct policy_front *f)
 {
 	if (!f)
 		return;
-	/* conn_free() takes it out first; the analyzer loses sight of that.
-	 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
-	while (!TAILQ_EMPTY(&f->conns))
-		conn_free(TAILQ_FIRST(&f->conns));
+	for (struct conn *c = TAILQ_FIRST(&f->conns), *next; c; c = next) {
+		next = TAILQ_NEXT(c, link);
+		conn_free(c);
+	}
 	for (size_t i = 0; i < f->n; i++) {
 		evconnlistener_free(f->at[i].lev);
 		if (f->at[i].path[0])
