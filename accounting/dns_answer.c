@@ -2,8 +2,8 @@
  * dns_answer - see dns_answer.h.
  *
  * Trusted with: bytes from anywhere, each length checked; a name's compression pointers may only go
- * back, so that reading one ends. Diagnostics: none of its own. Known gaps: the owner names of
- * records are not looked at: the resolver has followed the aliases.
+ * back, so that reading one ends. Diagnostics: none of its own. Known gaps: which alias led to
+ * which is not looked at: the resolver has followed them.
  */
 #include "accounting/dns_answer.h"
 
@@ -153,6 +153,7 @@ static void get_data(void *ctx, struct reader *r, enum dns_type type, size_t n, 
 		rr->pref = get16(r);
 		__attribute__((fallthrough));
 	case DNS_PTR:
+	case DNS_CNAME:
 		get_name(r, name);
 		rr->text = talloc_strdup(ctx, name);
 		return;
@@ -161,7 +162,8 @@ static void get_data(void *ctx, struct reader *r, enum dns_type type, size_t n, 
 
 static void get_rr(void *ctx, struct reader *r, enum dns_type type, struct dns_answer *out)
 {
-	get_name(r, NULL);
+	char owner[DNS_NAME_MAX];
+	get_name(r, owner);
 	uint16_t t = get16(r), class = get16(r);
 	skip(r, 4);
 	size_t n = get16(r), at = r->at;
@@ -175,10 +177,13 @@ static void get_rr(void *ctx, struct reader *r, enum dns_type type, struct dns_a
 	/* Names in it may point anywhere before, so that it is read in the whole packet. */
 	struct reader d = {.p = r->p, .len = at + n, .at = at};
 	get_data(ctx, &d, type, n, &out->rr[out->n]);
-	if (d.bad)
+	if (d.bad) {
 		r->bad = true;
-	else
-		out->n++;
+		return;
+	}
+	if (!out->owner)
+		out->owner = talloc_strdup(ctx, owner);
+	out->n++;
 }
 
 static void trouble(struct dns_answer *out, const char *why)
@@ -269,6 +274,8 @@ const char *dns_type_name(enum dns_type t)
 		return "A";
 	case DNS_PTR:
 		return "PTR";
+	case DNS_CNAME:
+		return "CNAME";
 	case DNS_MX:
 		return "MX";
 	case DNS_TXT:

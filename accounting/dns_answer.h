@@ -18,10 +18,12 @@
 #define DNS_TEXT_MAX 2048 /* of a TXT record, its strings put together; longer ones are cut */
 #define DNS_RR_MAX   32	  /* of one answer; further ones are counted only */
 
-#define DNS_DATA_MAX 512  /* of a TLSA record: a longer one is passed over, as if it could not be used */
+#define DNS_DATA_MAX                                                                               \
+	512 /* of a TLSA record: a longer one is passed over, as if it could not be used */
 
 enum dns_type {
 	DNS_A = 1,
+	DNS_CNAME = 5,
 	DNS_PTR = 12,
 	DNS_MX = 15,
 	DNS_TXT = 16,
@@ -40,15 +42,17 @@ enum dns_status {
 struct dns_rr {
 	struct addr a; /* A, AAAA */
 	uint16_t pref; /* MX */
-	char *text;    /* PTR, MX: a name ("" is the root); TXT: its text */
+	char *text;    /* PTR, MX, CNAME: a name ("" is the root); TXT: its text */
 	uint8_t *data; /* TLSA: usage, selector, matching type, association data (RFC 6698 2.1) */
 	size_t len;
 };
 
 struct dns_answer {
 	enum dns_status status;
-	bool secure;	   /* DNSSEC holds, from an anchor on; also of "there is none" */
-	char why[80];	   /* of DNS_TROUBLE, in words */
+	bool secure;  /* DNSSEC holds, from an anchor on; also of "there is none" */
+	char why[80]; /* of DNS_TROUBLE, in words */
+	char *owner; /* of DNS_FOUND: the name that has the records: not the one asked for when that
+			is an alias */
 	size_t n, dropped; /* records; those beyond DNS_RR_MAX */
 	struct dns_rr *rr;
 };

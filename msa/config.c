@@ -304,6 +304,19 @@ static void lower(char *s)
 		*s = (char)tolower((unsigned char)*s);
 }
 
+/* Names and addresses that the operator gave, and where we listen. */
+static void name_self(struct msa_config *c)
+{
+	const struct conf_list *const lists[] = {&c->own_names, &c->listen_submission,
+						 &c->listen_submissions, &c->bounce_listen};
+
+	c->self = talloc_strdup(c, "");
+	for (size_t k = 0; k < sizeof(lists) / sizeof(*lists); k++)
+		for (size_t i = 0; i < lists[k]->n; i++)
+			c->self = talloc_asprintf_append(c->self, "%s%s", c->self[0] ? " " : "",
+							 lists[k]->items[i]);
+}
+
 static void fill_in(struct msa_config *c)
 {
 	char name[256] = "";
@@ -317,10 +330,7 @@ static void fill_in(struct msa_config *c)
 		c->postmaster = talloc_asprintf(c, "postmaster@%s", c->sasl_realm);
 	if (c->batv_keys[0] == '\0')
 		c->batv_keys = talloc_asprintf(c, "%s/msa/batv.keys", c->common.state_dir);
-	c->self = talloc_strdup(c, "");
-	for (size_t i = 0; i < c->own_names.n; i++)
-		c->self =
-		    talloc_asprintf_append(c->self, "%s%s", i ? " " : "", c->own_names.items[i]);
+	name_self(c);
 	if (c->trace_key[0] == '\0')
 		c->trace_key = talloc_asprintf(c, "%s/msa/trace.key", c->common.state_dir);
 }

@@ -9,13 +9,35 @@
 #include <talloc.h>
 
 #include "msa/config.h"
+#include "msa/route/own.h"
+
+/* A host that is one of our listeners would send everything back to us. */
+static bool not_ourselves(void *ctx, const struct msa_config *c, const struct route *r, char **why)
+{
+	const struct conf_list *const lists[] = {&c->listen_submission, &c->listen_submissions};
+	struct own *own = own_new(ctx);
+	bool ok = true;
+
+	for (size_t k = 0; k < sizeof(lists) / sizeof(*lists); k++)
+		for (size_t i = 0; i < lists[k]->n; i++)
+			(void)own_add_text(own, lists[k]->items[i]);
+	for (size_t i = 0; ok && i < r->n; i++) {
+		ok = !r->list[i].literal || !own_is(own, &r->list[i].addr, r->list[i].port);
+		if (!ok)
+			*why = talloc_asprintf(ctx, "%s:%u is this server itself: it listens there",
+					       r->list[i].name, r->list[i].port);
+	}
+	talloc_free(own);
+	return ok;
+}
 
 static bool prepare_route(void *ctx, struct msa_config *c, struct route *r, const char *what,
 			  char **err)
 {
 	char *why = NULL;
 
-	if (route_prepare(c, r, ctx, &why) && route_read_password(c, r, ctx, &why))
+	if (route_prepare(c, r, ctx, &why) && not_ourselves(ctx, c, r, &why) &&
+	    route_read_password(c, r, ctx, &why))
 		return true;
 	*err = talloc_asprintf(ctx, "%s: %s", what, why);
 	return false;

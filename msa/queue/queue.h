@@ -67,7 +67,8 @@ struct queue_config {
 	const char *smarthost_name; /* in its certificate; "" or NULL: its address is */
 	const char *smarthost_ca;   /* who may have signed it, PEM; "" or NULL: the system's */
 	const char *dns_server, *dns_anchor; /* as dns_new() takes them; NULL: "" */
-	const char *self;     /* names and addresses that are us beside hostname, blank-separated */
+	const char *self;     /* names, addresses and ADDRESS:PORTs that are us beside hostname,
+				 blank-separated */
 	const char *relay_ca; /* authorities for mail servers, PEM; "" or NULL: the system's */
 	bool mta_sts;
 	int64_t pause_min_ms,
@@ -81,6 +82,7 @@ struct queue_config {
 	int64_t delay_notice_ms; /* then one of the delay, but to who has not asked for it (NOTIFY
 				    without DELAY); 0 never */
 	int64_t max_bytes;	 /* of the whole spool */
+	int64_t keep_bytes;	 /* of its disk that new mail leaves free: spool_set_keep() */
 	int64_t max_held_per_account; /* messages; above it queue_may_accept() says no */
 	int connections;	      /* deliveries at once */
 	int64_t timeout_ms;	      /* of each step with the smart host */

@@ -387,8 +387,7 @@ static void start_lookup(struct dest *d)
 			     .n_hosts = d->host ? 1 : d->route->n,
 			     .self = (const char *const *)r->self_names,
 			     .n_self = r->n_self_names,
-			     .own = r->self_addrs,
-			     .n_own = r->n_self_addrs,
+			     .own = r->own,
 			     .dane = d->route->tls == ROUTE_TLS_DANE && r->cfg.dns_anchor[0],
 			     .random = relay_random()};
 	struct dns *dns = relay_dns(r);

@@ -54,7 +54,7 @@ enum relay_result { RELAY_DELIVERED = 1, RELAY_BOUNCED = 2, RELAY_DEFERRED = 3 }
 struct relay_config {
 	char state_dir[256], hostname[256];
 	char dns_server[64], dns_anchor[256]; /* as dns_new() takes them */
-	char self[1024];		      /* names and addresses that are us, blank-separated */
+	char self[2048]; /* names, addresses and ADDRESS:PORTs that are us, blank-separated */
 	char ca[256]; /* authorities of MTA-STS and of routes without their own; "": the system's */
 	bool sts;     /* heed MTA-STS */
 	uint32_t connections; /* in all */

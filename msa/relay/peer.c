@@ -567,7 +567,10 @@ static void set_policy(struct peer *c)
 	bool fixed = !d->domain[0];
 	bool sts = !h->dane && d->sts && d->sts->mode == STS_ENFORCE;
 
-	c->wish = (struct relay_tls_wish){.name = t->tls_name[0] ? t->tls_name : h->name,
+	c->wish = (struct relay_tls_wish){.name = h->dane && h->base[0] ? h->base
+						  : t->tls_name[0]	? t->tls_name
+									: h->name,
+					  .also = h->dane ? d->domain : "",
 					  .literal = h->literal && !t->tls_name[0],
 					  .ca = t->tls_ca[0] ? t->tls_ca : d->r->cfg.ca,
 					  .dane = h->dane,

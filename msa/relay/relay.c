@@ -166,19 +166,11 @@ static void drain(struct relay *r, const char *why)
 static void add_self(struct relay *r, const char *word, size_t n)
 {
 	char *text = talloc_strndup(r->pool, word, n);
-	struct addr a;
-	const char *err;
 
 	if (!text)
 		fatal("out of memory");
-	if (addr_parse(text, &a, &err)) {
-		r->self_addrs = talloc_realloc(r->pool, r->self_addrs, struct addr,
-					       (unsigned)r->n_self_addrs + 1);
-		if (!r->self_addrs)
-			fatal("out of memory");
-		r->self_addrs[r->n_self_addrs++] = a;
+	if (own_add_text(r->own, text))
 		return;
-	}
 	r->self_names =
 	    talloc_realloc(r->pool, r->self_names, char *, (unsigned)r->n_self_names + 1);
 	if (!r->self_names)
@@ -193,6 +185,7 @@ static bool on_config(struct relay *r, struct wire_in *in)
 	if (!relay_config_get(in, &r->cfg))
 		return false;
 	r->window = r->cfg.connections * 4 + WINDOW_MORE;
+	r->own = own_new(r->pool);
 	add_self(r, r->cfg.hostname, strlen(r->cfg.hostname));
 	for (const char *p = r->cfg.self; *p;) {
 		size_t n = strcspn(p, " ");

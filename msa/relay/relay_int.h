@@ -135,8 +135,7 @@ struct relay {
 	size_t n_coming_up, n_up; /* without them */
 	char **self_names;
 	size_t n_self_names;
-	struct addr *self_addrs;
-	size_t n_self_addrs;
+	struct own *own;
 	void *pool; /* talloc; of tables and of what the configuration gave */
 	uint32_t window;
 	bool draining, up;

@@ -72,6 +72,8 @@ static bool expect_records(SSL *ssl, const struct relay_tls_wish *w)
 
 	if (SSL_dane_enable(ssl, w->name) <= 0)
 		return false;
+	if (w->also && w->also[0] && SSL_add1_host(ssl, w->also) != 1)
+		return false;
 	for (size_t i = 0; i < w->n_tlsa; i++)
 		any |= SSL_dane_tlsa_add(ssl, w->tlsa[i].usage, w->tlsa[i].selector,
 					 w->tlsa[i].matching, w->tlsa[i].data, w->tlsa[i].len) > 0;

@@ -14,6 +14,8 @@
 struct relay_tls_wish {
 	const char
 	    *name; /* in its certificate, and said in the handshake; an address when literal */
+	const char *also; /* another name that it may have, when its authority is a TLSA record;
+			     "" or NULL none (RFC 7672 3.2.2) */
 	bool literal;
 	const char *ca; /* PEM file; "": the system's */
 	bool dane;	/* tlsa decides, not the authorities */

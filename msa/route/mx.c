@@ -2,9 +2,7 @@
  * mx - see mx.h.
  *
  * Purpose: from a domain, or a route's hosts, to addresses in the order to try. Trusted with:
- * nothing; every record is foreign. Diagnostics: status and words of the list. Known gaps: the TLSA
- * records looked for are those of the name in the MX record, not of what it may be an alias of (RFC
- * 7672 2.2.2 allows both; RFC 2181 10.3 forbids the alias).
+ * nothing; every record is foreign. Diagnostics: status and words of the list. Known gaps: none.
  */
 #include <stdio.h>
 #include <string.h>
@@ -248,21 +246,50 @@ static bool take_tlsa(struct judge *j, struct mx_host *h, const struct dns_rr *r
 	return true;
 }
 
-static void find_tlsa(struct judge *j, struct mx_host *h)
+/* The records of base, one of the names of h. False: there are none, look at the next name. */
+static bool find_tlsa(struct judge *j, struct mx_host *h, const char *base)
 {
 	char name[DNS_NAME_MAX + 16];
 	const struct dns_answer *a;
 
-	snprintf(name, sizeof(name), "_%u._tcp.%s", h->port, h->name);
+	snprintf(name, sizeof(name), "_%u._tcp.%s", h->port, base);
 	a = dns_fact(j->f, DNS_TLSA, name);
 	j->waits |= !a;
 	if (!a)
-		return;
+		return true;
 	/* RFC 7672 2.1.1: an answer that is withheld must not look like "there is none". */
 	h->unsure = a->status == DNS_TROUBLE;
 	h->dane = a->status == DNS_FOUND && a->secure;
 	for (size_t i = 0; h->dane && i < a->n; i++)
 		(void)take_tlsa(j, h, &a->rr[i]);
+	if (h->dane && strcmp(base, h->name) != 0)
+		snprintf(h->base, sizeof(h->base), "%s", base);
+	return h->unsure || h->dane;
+}
+
+/* RFC 7672 2.2.2: of an alias the name that it leads to comes first, when the way there is secure;
+ * else the alias counts by itself, when that much is. */
+static void find_tlsa_of(struct judge *j, struct mx_host *h, const char *owner, bool secure)
+{
+	const struct dns_answer *alias;
+
+	if (!owner || strcmp(owner, h->name) == 0) {
+		if (secure)
+			(void)find_tlsa(j, h, h->name);
+		return;
+	}
+	if (secure) {
+		if (!find_tlsa(j, h, owner))
+			(void)find_tlsa(j, h, h->name);
+		return;
+	}
+	alias = look(j, DNS_CNAME, h->name);
+	if (!alias)
+		return;
+	if (alias->status == DNS_TROUBLE)
+		h->unsure = true;
+	else if (alias->status == DNS_FOUND && alias->secure)
+		(void)find_tlsa(j, h, h->name);
 }
 
 static void find_host(struct judge *j, size_t i)
@@ -285,24 +312,38 @@ static void find_host(struct judge *j, size_t i)
 	add_addrs(j, i, four);
 	bool secure = (six->status != DNS_FOUND || six->secure) &&
 		      (four->status != DNS_FOUND || four->secure);
-	if (j->ask->dane && h->mx_secure && secure && (six->n || four->n))
-		find_tlsa(j, h);
+	if (j->ask->dane && h->mx_secure && (six->n || four->n))
+		find_tlsa_of(j, h, six->n ? six->owner : four->owner, secure);
 }
 
-static bool is_own(const struct judge *j, const struct addr *a)
+static bool is_own(const struct judge *j, const struct mx_addr *a)
 {
-	for (size_t i = 0; i < j->ask->n_own; i++)
-		if (addr_eq(&j->ask->own[i], a))
-			return true;
-	return false;
+	return own_is(j->ask->own, &a->a, j->out->hosts[a->host].port);
 }
 
 static bool cut_addrs(struct judge *j)
 {
 	for (size_t i = 0; i < j->out->n_addrs; i++)
-		if (is_own(j, &j->out->addrs[i].a))
+		if (is_own(j, &j->out->addrs[i]))
 			return cut_at(j, j->out->addrs[i].host);
 	return true;
+}
+
+/* The operator's hosts: what is us is passed over. False: nothing else is there, and it waits until
+ * somebody mends that. */
+static bool drop_own(struct judge *j, const char *name)
+{
+	struct mx_list *l = j->out;
+	size_t n = 0, before = l->n_addrs;
+
+	for (size_t i = 0; i < before; i++)
+		if (!is_own(j, &l->addrs[i]))
+			l->addrs[n++] = l->addrs[i];
+	l->n_addrs = n;
+	if (n || !before)
+		return true;
+	verdict(j, MX_LATER, "4.4.6", "that is this server itself: name another host", name, "");
+	return false;
 }
 
 /* Hosts about whose TLSA records nothing is known get nothing. */
@@ -337,8 +378,8 @@ void mx_judge(void *ctx, const struct mx_ask *ask, struct dns_facts *f, struct m
 		out->result = MX_WAIT;
 		return;
 	}
-	if (ok && ask->domain[0])
-		ok = cut_addrs(&j);
+	if (ok)
+		ok = ask->domain[0] ? cut_addrs(&j) : drop_own(&j, name);
 	if (!ok)
 		return;
 	drop_unsure(&j);

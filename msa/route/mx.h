@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "accounting/dns_answer.h"
+#include "msa/route/own.h"
 #include "msa/route/route.h"
 
 #define MX_HOSTS_MAX 16 /* the best ones; a domain that names more does not get more tries */
@@ -24,10 +25,9 @@ struct mx_ask {
 	size_t n_hosts;
 	const char *const *self; /* names that are us, lower case */
 	size_t n_self;
-	const struct addr *own; /* addresses that are us */
-	size_t n_own;
-	bool dane;	 /* look for TLSA records */
-	uint32_t random; /* orders equals */
+	const struct own *own; /* ends of connections that are us; NULL: none known */
+	bool dane;	       /* look for TLSA records */
+	uint32_t random;       /* orders equals */
 };
 
 struct mx_tlsa {
@@ -38,6 +38,8 @@ struct mx_tlsa {
 
 struct mx_host {
 	char name[DNS_NAME_MAX]; /* as it is in a certificate; the address for a literal */
+	char base[DNS_NAME_MAX]; /* whose TLSA records they are, when name is an alias of it; ""
+				    name itself (RFC 7672 2.2.3) */
 	uint16_t pref, port;
 	bool literal;
 	bool mx_secure; /* the name came by DNSSEC, or from the operator */

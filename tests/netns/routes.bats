@@ -23,6 +23,7 @@ setup_file() {
 	host 5 good "greeting stall"
 	host 6 good "rcpt reply 451 4.3.0 not now"
 	host 7 good "dot slow 4"
+	host 9 chain "ehlo keywords STARTTLS"
 	zone
 	in_ns smtp-sink -u nobody -L -c 127.0.2.1:24 10 > "$DIR/lmtp.log" 2>&1 3>&- &
 	echo $! > "$DIR/lmtp.pid"
@@ -66,6 +67,7 @@ authority() {
 			-extfile <(echo "subjectAltName=DNS:mx1.example,DNS:mta-sts.sts.example,DNS:mta-sts.sts-bad.example,DNS:$n.example")
 		cat "$d/$n.crt" "$d/$n.key" > "$d/$n.pem"
 	done
+	cat "$d/other.crt" "$d/ca.pem" "$d/other.key" > "$d/chain.pem"
 }
 
 host() { # N CERTIFICATE BEHAVIOUR
@@ -80,6 +82,8 @@ host() { # N CERTIFICATE BEHAVIOUR
 
 spki() { openssl x509 -in "$DIR/tls/$1.crt" -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum | cut -d' ' -f1; }
 
+authority_digest() { openssl x509 -in "$DIR/tls/ca.pem" -outform DER | sha256sum | cut -d' ' -f1; }
+
 zone() {
 	mkdir -p "$DIR/nsd"
 	cat > "$DIR/nsd/example" <<-Z
@@ -88,6 +92,7 @@ zone() {
 	@ 300 IN NS ns
 	ns 300 IN A 127.0.0.53
 	mx1 300 IN A 127.0.1.1
+	self 300 IN A 127.0.0.1
 	mx2 300 IN A 127.0.1.2
 	mx3 300 IN A 127.0.1.3
 	mx4 300 IN A 127.0.1.4
@@ -111,6 +116,29 @@ zone() {
 	dane-clear 300 IN MX 10 mx-clear
 	mx-clear 300 IN A 127.0.1.2
 	_25._tcp.mx-clear 300 IN TLSA 3 1 1 $(spki good)
+	alias 300 IN MX 10 mx-alias
+	mx-alias 300 IN CNAME mx3
+	alias-own 300 IN MX 10 mx-own
+	mx-own 300 IN CNAME mx9
+	_25._tcp.mx-own 300 IN TLSA 3 1 1 $(spki good)
+	mx9 300 IN A 127.0.1.9
+	alias-out 300 IN MX 10 mx-out
+	mx-out 300 IN CNAME mx3.plain.
+	_25._tcp.mx-out 300 IN TLSA 3 1 1 $(spki good)
+	other 300 IN MX 10 mx-ta
+	mx-ta 300 IN A 127.0.1.9
+	_25._tcp.mx-ta 300 IN TLSA 2 0 1 $(authority_digest)
+	dane-name 300 IN MX 10 mx-ta
+	odd 300 IN MX 10 mx-odd
+	mx-odd 300 IN A 127.0.1.3
+	_25._tcp.mx-odd 300 IN TLSA 3 1 9 00
+	odd-clear 300 IN MX 10 mx-odd-clear
+	mx-odd-clear 300 IN A 127.0.1.2
+	_25._tcp.mx-odd-clear 300 IN TLSA 0 0 1 $(spki good)
+	bogus 300 IN MX 10 mx1
+	bogus-tlsa 300 IN MX 10 mx-bogus
+	mx-bogus 300 IN A 127.0.1.3
+	_25._tcp.mx-bogus 300 IN TLSA 3 1 1 $(spki other)
 	gone 300 IN MX 10 dead
 	stall 300 IN MX 10 stalls
 	sts 300 IN MX 10 mx1
@@ -121,7 +149,18 @@ zone() {
 	mta-sts.sts-bad 300 IN A 127.0.3.1
 	Z
 	(cd "$DIR/nsd" && k=$(ldns-keygen -a ECDSAP256SHA256 -k example) && ldns-signzone -o example example "$k" &&
-		cat "$k.key" > "$DIR/anchor")
+		cat "$k.key" > "$DIR/anchor"
+		# Signatures that do not hold any more.
+		sed -i -E '/^bogus\.example\..*MX/s/mx1/mx2/; /^_25\._tcp\.mx-bogus\.example\..*TLSA/s/(.*)[0-9a-f]$/\10/; /^_25\._tcp\.mx-bogus\.example\..*TLSA/s/3\t?\s*1 1 [0-9a-f]{2}/3 1 1 00/' example.signed)
+	cat > "$DIR/nsd/plain" <<-Z
+	\$ORIGIN plain.
+	@ 300 IN SOA ns.example. hostmaster 1 3600 600 86400 300
+	@ 300 IN NS ns.example.
+	@ 300 IN MX 10 mx1
+	mx1 300 IN A 127.0.1.1
+	_25._tcp.mx1 300 IN TLSA 3 1 1 $(spki other)
+	mx3 300 IN A 127.0.1.3
+	Z
 	cat > "$DIR/nsd/nsd.conf" <<-C
 	server:
 	  ip-address: 127.0.0.53
@@ -138,6 +177,9 @@ zone() {
 	zone:
 	  name: example
 	  zonefile: example.signed
+	zone:
+	  name: plain
+	  zonefile: plain
 	C
 	spawn nsd nsd -d -c "$DIR/nsd/nsd.conf"
 	wait_until in_ns dig +short @127.0.0.53 mx1.example A
@@ -223,6 +265,58 @@ fate() { grep -E "queue (delivered|bounced|deferred) .*$1" "$DIR/msad.log"; }
 	wait_until fate 'reply="dane: the next mail server does not offer TLS'
 	not at 3 dane-bad
 	not at 2 dane-clear
+}
+
+@test "DANE and aliases: the records of the name at the end, else of the alias; in and out of DNSSEC" {
+	mail_to a@alias.example alias
+	wait_until logged 'delivered .*via="mx-alias.example\[127.0.1.3\]:25 TLSv1.3 [^ ]* dane"'
+	mail_to a@alias-own.example alias-own
+	wait_until fate 'reply="dane: the certificate of mx-own.example does not hold'
+	mail_to a@alias-out.example alias-out
+	wait_until fate 'reply="dane: the certificate of mx-out.example does not hold'
+}
+
+@test "DANE by an authority: the certificate may have the name of the domain, and must have one" {
+	mail_to a@other.example ta
+	wait_until at 9 ta
+	wait_until logged 'delivered .*via="mx-ta.example\[127.0.1.9\]:25 TLSv1.3 [^ ]* dane"'
+	mail_to a@dane-name.example ta-name
+	wait_until fate 'reply="dane: the certificate of mx-ta.example does not hold: [Hh]ostname mismatch'
+	not at 9 ta-name
+}
+
+@test "records that nobody can use ask for TLS, and no more" {
+	mail_to a@odd.example odd
+	wait_until logged 'delivered .*via="mx-odd.example\[127.0.1.3\]:25 TLSv1.3 [^ ]* unverified"'
+	mail_to a@odd-clear.example odd-clear
+	wait_until fate 'reply="dane: the next mail server does not offer TLS'
+	not at 2 odd-clear
+}
+
+@test "signatures that do not hold: nothing is sent, nobody is told it failed; a zone without any: as TLS is offered" {
+	mail_to a@bogus.example bogus
+	wait_until fate 'status=4.4.3 .*its DNSSEC signatures do not hold'
+	mail_to a@bogus-tlsa.example bogus-tlsa
+	wait_until fate 'status=4.7.5 .*TLSA'
+	not at 2 bogus
+	not at 1 bogus
+	not at 3 bogus-tlsa
+	mail_to a@plain plain
+	wait_until logged 'delivered .*via="mx1.plain\[127.0.1.1\]:25 TLSv1.3 [^ ]* unverified"'
+}
+
+@test "a host of a route that is this server: refused when it is read, kept back when the DNS says so" {
+	sed 's/smarthost = mx/smarthost = "127.0.0.1:465"/' "$DIR/more.conf" > "$DIR/loop-more.conf"
+	sed 's/more.conf/loop-more.conf/' "$DIR/sekisho.conf" > "$DIR/loop.conf"
+	run in_ns "$BIN/sekisho-msad" -c "$DIR/loop.conf" -n
+	[ "$status" != 0 ]
+	[[ $output == *"127.0.0.1:465 is this server itself"* ]]
+	echo "myself.example  self.example:465" >> "$DIR/map"
+	reload reloaded
+	mail_to a@myself.example myself
+	wait_until fate 'status=4.4.6 .*that is this server itself'
+	sed -i '$d' "$DIR/map"
+	reload reloaded
 }
 
 @test "MTA-STS: the policy is fetched, kept and obeyed" {

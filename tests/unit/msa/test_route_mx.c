@@ -12,14 +12,16 @@
 
 #include "msa/route/mx.h"
 
-/* "TYPE NAME[!] VALUE VALUE ...": "!" without DNSSEC; a value of MX is "PREF:HOST"; "SERVFAIL" is
- * trouble, "NXDOMAIN" no name. What is not listed has no such records, securely. */
+/* "TYPE NAME[>OWNER][!] VALUE VALUE ...": ">" an alias of OWNER; "!" without DNSSEC; a value of MX
+ * is "PREF:HOST"; "SERVFAIL" is trouble, "NXDOMAIN" no name. What is not listed has no such
+ * records, securely. */
 struct zone {
 	const char *name, *records[14];
 	const char *ask; /* a domain; or "@HOST..." of a route */
 	enum mx_status result;
 	const char *status;
-	const char *want; /* "HOST=ADDRESS HOST=ADDRESS"; "*" after a host: by TLSA */
+	const char *want; /* "HOST=ADDRESS HOST=ADDRESS"; "*N" after a host: N by TLSA, "(NAME)" of
+			     that name */
 };
 
 static const struct zone zones[] = {
@@ -139,6 +141,66 @@ static const struct zone zones[] = {
      MX_FOUND,
      "",
      "a=192.0.2.1 b=192.0.2.2"},
+    {"a route to ourselves", {NULL}, "@[192.0.2.99]:25", MX_LATER, "4.4.6", NULL},
+    {"a route to ourselves by name", {"A a 192.0.2.99"}, "@a", MX_LATER, "4.4.6", NULL},
+    {"a route to our machine, where somebody else listens",
+     {NULL},
+     "@[192.0.2.98]:26",
+     MX_FOUND,
+     "",
+     "192.0.2.98=192.0.2.98"},
+    {"a route to where we listen", {NULL}, "@[192.0.2.98]:25", MX_LATER, "4.4.6", NULL},
+    {"a route that has another host",
+     {"A a 192.0.2.99", "A b 192.0.2.2"},
+     "@a|b",
+     MX_FOUND,
+     "",
+     "b=192.0.2.2"},
+    {"an alias: the records of what it stands for",
+     {"MX d 10:a", "A a>b 192.0.2.1", "TLSA _25._tcp.b 0301010203",
+      "TLSA _25._tcp.a 0301010203 03010104"},
+     "d",
+     MX_FOUND,
+     "",
+     "a*1(b)=192.0.2.1"},
+    {"an alias: its own, when that has none",
+     {"MX d 10:a", "A a>b 192.0.2.1", "TLSA _25._tcp.a 0301010203"},
+     "d",
+     MX_FOUND,
+     "",
+     "a*1=192.0.2.1"},
+    {"an alias: neither has any",
+     {"MX d 10:a", "AAAA a>b 2001:db8::1"},
+     "d",
+     MX_FOUND,
+     "",
+     "a=2001:db8::1"},
+    {"an alias: those of its target are withheld",
+     {"MX d 10:a", "A a>b 192.0.2.1", "TLSA _25._tcp.b SERVFAIL", "TLSA _25._tcp.a 0301010203"},
+     "d",
+     MX_LATER,
+     "4.7.5",
+     NULL},
+    {"an alias that leads out of DNSSEC: its own",
+     {"MX d 10:a", "A a>b! 192.0.2.1", "CNAME a b", "TLSA _25._tcp.b 0301010203",
+      "TLSA _25._tcp.a 0301010203 03010104"},
+     "d",
+     MX_FOUND,
+     "",
+     "a*2=192.0.2.1"},
+    {"an alias that is not in DNSSEC itself",
+     {"MX d 10:a", "A a>b! 192.0.2.1", "CNAME a! b", "TLSA _25._tcp.b 0301010203",
+      "TLSA _25._tcp.a 0301010203"},
+     "d",
+     MX_FOUND,
+     "",
+     "a=192.0.2.1"},
+    {"an alias of which nobody says whether it is in DNSSEC",
+     {"MX d 10:a", "A a>b! 192.0.2.1", "CNAME a SERVFAIL"},
+     "d",
+     MX_LATER,
+     "4.7.5",
+     NULL},
     {"a route without addresses", {NULL}, "@a", MX_LATER, "4.4.3", NULL},
 };
 
@@ -167,7 +229,9 @@ static void add_value(struct dns_answer *a, enum dns_type type, char *v)
 		a->status = DNS_NXDOMAIN;
 		return;
 	}
-	if (type == DNS_MX) {
+	if (type == DNS_CNAME) {
+		rr->text = talloc_strdup(ctx, v);
+	} else if (type == DNS_MX) {
 		char *colon = strchr(v, ':');
 		rr->pref = (uint16_t)strtoul(v, NULL, 10);
 		rr->text = talloc_strdup(ctx, strcmp(colon + 1, ".") == 0 ? "" : colon + 1);
@@ -192,9 +256,13 @@ static struct dns_answer answer(const struct zone *z, const struct dns_need *q)
 		bool insecure = name[strlen(name) - 1] == '!';
 		if (insecure)
 			name[strlen(name) - 1] = '\0';
+		char *owner = strchr(name, '>');
+		if (owner)
+			*owner++ = '\0';
 		if (strcmp(type, dns_type_name(q->type)) != 0 || strcmp(name, q->name) != 0)
 			continue;
 		a.secure = !insecure;
+		a.owner = talloc_strdup(ctx, owner ? owner : name);
 		while ((v = strtok_r(NULL, " ", &save)))
 			add_value(&a, q->type, v);
 	}
@@ -204,19 +272,19 @@ static struct dns_answer answer(const struct zone *z, const struct dns_need *q)
 static void judge(const struct zone *z, struct mx_list *l, uint32_t random)
 {
 	static const char *const self[] = {"self"};
-	static struct addr own;
+	struct own *own = own_new(ctx);
 	struct route_host hosts[4];
 	struct mx_ask ask = {.domain = z->ask[0] == '@' ? "" : z->ask,
 			     .hosts = hosts,
 			     .self = self,
 			     .n_self = 1,
-			     .own = &own,
-			     .n_own = 1,
+			     .own = own,
 			     .dane = true,
 			     .random = random};
 	struct dns_facts *f = dns_facts_new(ctx);
 	const char *err = "";
-	assert_true(addr_parse("192.0.2.99", &own, &err));
+	assert_true(own_add_text(own, "192.0.2.99"));
+	assert_true(own_add_text(own, "192.0.2.98:25"));
 	if (z->ask[0] == '@') {
 		char text[200], *save, *h;
 		snprintf(text, sizeof(text), "%s", z->ask + 1);
@@ -273,9 +341,10 @@ static void show(const struct mx_list *l, char *out, size_t cap)
 	out[0] = '\0';
 	for (size_t i = 0; i < l->n_addrs; i++) {
 		const struct mx_host *h = &l->hosts[l->addrs[i].host];
-		char text[ADDR_STRLEN], dane[8] = "";
+		char text[ADDR_STRLEN], dane[32] = "";
 		if (h->dane)
-			snprintf(dane, sizeof(dane), "*%zu", h->n_tlsa);
+			snprintf(dane, sizeof(dane), "*%zu%s%.3s%s", h->n_tlsa,
+				 h->base[0] ? "(" : "", h->base, h->base[0] ? ")" : "");
 		n += (size_t)snprintf(out + n, cap - n, "%s%s%s=%s", n ? " " : "", h->name, dane,
 				      addr_format(&l->addrs[i].a, text));
 	}
@@ -346,10 +415,48 @@ static void too_many_are_cut(void **state)
 	talloc_free(ctx);
 }
 
+/* What we are: an address with any port, one with one, those of the interfaces. */
+static void ends_that_are_us(void **state)
+{
+	static const struct {
+		const char *text, *address;
+		uint16_t port;
+		bool is;
+	} cases[] = {
+	    {"192.0.2.1", "192.0.2.1", 25, true},
+	    {"192.0.2.1:587", "192.0.2.1", 587, true},
+	    {"192.0.2.1:587", "192.0.2.1", 25, false},
+	    {"192.0.2.1:587", "192.0.2.2", 587, false},
+	    {"[2001:db8::1]:25", "2001:db8::1", 25, true},
+	    {"0.0.0.0:25", "127.0.0.1", 25, true},
+	    {"0.0.0.0:25", "127.0.0.1", 26, false},
+	    {"0.0.0.0:25", "127.0.0.2", 25, false}, /* no interface has it */
+	    {"0.0.0.0:25", "192.0.2.1", 25, false},
+	    {"[::]:25", "127.0.0.1", 25, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct own *o = own_new(NULL);
+		struct addr a;
+		const char *err;
+		assert_true(addr_parse(cases[i].address, &a, &err));
+		assert_true(own_add_text(o, cases[i].text));
+		if (own_is(o, &a, cases[i].port) != cases[i].is)
+			fail_msg("%s, %s port %u", cases[i].text, cases[i].address, cases[i].port);
+		talloc_free(o);
+	}
+	struct own *o = own_new(NULL);
+	assert_false(own_add_text(o, "mail.example"));
+	assert_false(own_is(NULL, &(struct addr){{0}}, 25));
+	talloc_free(o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(zones_are_judged),
+	    cmocka_unit_test(ends_that_are_us),
 	    cmocka_unit_test(equals_share),
 	    cmocka_unit_test(too_many_are_cut),
 	};
