@@ -10,18 +10,18 @@
 #include <stdio.h>
 #include <string.h>
 #include <talloc.h>
-#include <unistd.h>
+
+#include "lib/queues.h"
 
 #include "kernel-rules/rules_conf.h"
 
-#define S	   struct rules_conf
-#define ROW(n)	   "kernel-rules", #n
-#define OFF(n)	   offsetof(S, n)
-#define CLASS(n)   "class", #n
-#define COFF(n)	   offsetof(struct rules_class, n)
-#define POOL(n)	   "pool", #n
-#define POFF(n)	   offsetof(struct rules_pool, n)
-#define MAX_QUEUES 64
+#define S	 struct rules_conf
+#define ROW(n)	 "kernel-rules", #n
+#define OFF(n)	 offsetof(S, n)
+#define CLASS(n) "class", #n
+#define COFF(n)	 offsetof(struct rules_class, n)
+#define POOL(n)	 "pool", #n
+#define POFF(n)	 offsetof(struct rules_pool, n)
 
 const struct conf_key rules_keys[] = {
     CONF_COMMON_ROWS,
@@ -37,7 +37,7 @@ const struct conf_key rules_keys[] = {
      "bits of the packet mark that are ours alone", false},
     {ROW(queue_first), CONF_INT, OFF(queue_first), "25", 0, 65535, NULL, false,
      "number of the first netfilter queue", false},
-    {ROW(queue_count), CONF_INT, OFF(queue_count), "0", 0, MAX_QUEUES, NULL, false,
+    {ROW(queue_count), CONF_INT, OFF(queue_count), "0", 0, QUEUES_MAX, NULL, false,
      "number of queues; 0: one a CPU", false},
     {ROW(set_size), CONF_INT, OFF(set_size), "1048576", 1024, 1 << 24, NULL, false,
      "most elements of each kernel set", false},
@@ -287,19 +287,9 @@ bool rules_notices(const struct rules_conf *c)
 	return any;
 }
 
-static unsigned queue_count(const struct rules_conf *c)
-{
-	long n = c->queue_count;
-	if (n == 0)
-		n = sysconf(_SC_NPROCESSORS_CONF);
-	if (n < 1)
-		n = 1;
-	return n > MAX_QUEUES ? MAX_QUEUES : (unsigned)n;
-}
-
 struct rules_queues rules_queues(const struct rules_conf *c, enum rules_fail how)
 {
-	unsigned n = queue_count(c), first = (unsigned)c->queue_first;
+	unsigned n = queues_count(c->queue_count), first = (unsigned)c->queue_first;
 	if (how == RULES_FAIL_OPEN && rules_fails(c, RULES_FAIL_CLOSED))
 		first += n;
 	return (struct rules_queues){(uint16_t)first, (uint16_t)(first + n - 1)};

@@ -13,6 +13,7 @@
 
 #include "accounting/feed.h"
 #include "lib/proc.h"
+#include "lib/queues.h"
 
 #include "nfq/alive.h"
 #include "nfq/firstlog.h"
@@ -26,7 +27,7 @@
 #include "nfq/tally.h"
 #include "nfq/worker.h"
 
-#define MAX_WORKERS  128 /* two ranges of MAX_QUEUES */
+#define MAX_WORKERS  (2 * QUEUES_MAX) /* two ranges */
 #define MAX_COUNTERS 16
 #define HARVESTS     6	   /* sets that count */
 #define LEARN_RATE   20000 /* refused sources a second that are put into the deny sets */

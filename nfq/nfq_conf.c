@@ -3,18 +3,17 @@
  * kernel-rules/rules_conf.c; tests/unit/nfq compares.
  */
 #include <talloc.h>
-#include <unistd.h>
 
 #include "lib/conf.h"
 #include "lib/proc.h"
+#include "lib/queues.h"
 
 #include "nfq/nfq_conf.h"
 #include "nfq/suspect.h"
 
-#define OFF(n)	   offsetof(struct nfq_conf, n)
-#define POFF(n)	   offsetof(struct nfq_pool, n)
-#define COFF(n)	   offsetof(struct nfq_class, n)
-#define MAX_QUEUES 64
+#define OFF(n)	offsetof(struct nfq_conf, n)
+#define POFF(n) offsetof(struct nfq_pool, n)
+#define COFF(n) offsetof(struct nfq_class, n)
 
 const struct conf_key nfq_keys[] = {
     CONF_COMMON_ROWS,
@@ -46,7 +45,7 @@ const struct conf_key nfq_keys[] = {
      "bits of the packet mark that are ours alone", true},
     {"kernel-rules", "queue_first", CONF_INT, OFF(queue_first), "25", 0, 65535, NULL, false,
      "number of the first netfilter queue", true},
-    {"kernel-rules", "queue_count", CONF_INT, OFF(queue_count), "0", 0, MAX_QUEUES, NULL, false,
+    {"kernel-rules", "queue_count", CONF_INT, OFF(queue_count), "0", 0, QUEUES_MAX, NULL, false,
      "number of queues; 0: one a CPU", true},
     {"kernel-rules", "set_size", CONF_INT, OFF(set_size), "1048576", 1024, 1 << 24, NULL, false,
      "most elements of each kernel set", true},
@@ -125,12 +124,7 @@ bool nfq_conf_load(void *ctx, const char *file, struct nfq_conf *out, struct mar
 
 unsigned nfq_conf_queues(const struct nfq_conf *c)
 {
-	long n = c->queue_count;
-	if (n == 0)
-		n = sysconf(_SC_NPROCESSORS_CONF);
-	if (n < 1)
-		n = 1;
-	return n > MAX_QUEUES ? MAX_QUEUES : (unsigned)n;
+	return queues_count(c->queue_count);
 }
 
 struct nfq_ranges nfq_conf_ranges(const struct nfq_conf *c)
