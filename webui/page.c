@@ -409,3 +409,24 @@ void ago_or_none(struct html *h, int64_t ms)
 	else
 		put(h, FOR(""));
 }
+
+bool word_in(const char *words, const char *word)
+{
+	size_t n = strlen(word);
+	for (const char *s = words; n && (s = strstr(s, word)); s += n)
+		if ((s == words || s[-1] == ' ') && (s[n] == ' ' || s[n] == '\0'))
+			return true;
+	return false;
+}
+
+void span_cells(struct html *h, int64_t from_ms, int64_t to_ms)
+{
+	put(h, LIT("<td>"));
+	when_or_none(h, from_ms);
+	put(h, LIT("</td><td>"));
+	if (to_ms > 0)
+		put(h, WHEN(to_ms));
+	else
+		put(h, LIT("still"));
+	put(h, LIT("</td>"));
+}

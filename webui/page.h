@@ -142,6 +142,10 @@ void subscriber(struct html *h, const char *ref, const char *name);
 	put(h, LIT("<div class=\"all\"><dt>" label "</dt><dd>"), __VA_ARGS__, LIT("</dd></div>"))
 /* <time> or a dash for a time that may be absent (0 or below). */
 void when_or_none(struct html *h, int64_t ms);
+/* From when to when something holds, as two cells; to 0 is "still". */
+void span_cells(struct html *h, int64_t from_ms, int64_t to_ms);
+/* Is word one of words, which spaces separate? */
+bool word_in(const char *words, const char *word);
 void ago_or_none(struct html *h, int64_t ms);
 
 #endif

@@ -87,6 +87,21 @@ json_t *ask_got(struct cli *c, json_t *v, const char *err, int *status)
 	return NULL;
 }
 
+json_t *ask_one(struct cli *c, const char *what,
+		json_t *(*get)(struct query *q, int64_t id, const char **err), int *status)
+{
+	const char *err = NULL;
+	int64_t id;
+	struct query *q = ask_id(c, c->args[0], &id, status) ? ask_query(c, status) : NULL;
+	json_t *r = q ? get(q, id, &err) : NULL;
+
+	if (q && !r && err && strcmp(err, "not found") == 0) {
+		*status = cli_fail(c, CLI_NO, "there is no %s %s", what, c->args[0]);
+		return NULL;
+	}
+	return q ? ask_got(c, r, err, status) : NULL;
+}
+
 /* --- files --- */
 
 static char *read_stream(struct cli *c, FILE *f, size_t max, size_t *len, int *status)

@@ -36,6 +36,10 @@ int ask_data_code(const struct control_error *e);
 struct query *ask_query(struct cli *c, int *status);
 /* A query's result, or NULL: says err and gives the status ("not found" is 1). Passes v through. */
 json_t *ask_got(struct cli *c, json_t *v, const char *err, int *status);
+/* What ("incident") the first argument names by its number: a new reference, or NULL with
+ * *status. */
+json_t *ask_one(struct cli *c, const char *what,
+		json_t *(*get)(struct query *q, int64_t id, const char **err), int *status);
 
 /* FILE or "-" (standard input), at most max bytes; talloc'd under c->pool, NUL-terminated past
  * *len. NULL with *status. */

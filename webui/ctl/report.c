@@ -116,15 +116,7 @@ static void show_fields(const struct cli *c, const json_t *fields)
 static int run_show(struct cli *c)
 {
 	int status = EX_OK;
-	int64_t id;
-	const char *err = NULL;
-	if (!ask_id(c, c->args[0], &id, &status))
-		return status;
-	struct query *q = ask_query(c, &status);
-	json_t *r = q ? query_report(q, id, &err) : NULL;
-	if (q && !r && err && strcmp(err, "not found") == 0)
-		return cli_fail(c, CLI_NO, "there is no report %s", c->args[0]);
-	r = q ? ask_got(c, r, err, &status) : NULL;
+	json_t *r = ask_one(c, "report", query_report, &status);
 	const char *headers = json_string_value(json_object_get(r, "original_headers"));
 	if (r && c->json) {
 		out_json(c, r);

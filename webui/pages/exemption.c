@@ -54,15 +54,6 @@ static const struct action {
      "requested verified active pending suspended", ROLE_ADMIN, true},
 };
 
-static bool word_in(const char *words, const char *word)
-{
-	size_t n = strlen(word);
-	for (const char *s = words; n && (s = strstr(s, word)); s += n)
-		if ((s == words || s[-1] == ' ') && (s[n] == ' ' || s[n] == '\0'))
-			return true;
-	return false;
-}
-
 static void action_form(struct web *w, const struct action *a, const char *prefix)
 {
 	struct html *h = w->h;

@@ -34,15 +34,6 @@ static const struct action {
     {"resolve", "Resolve", "", "Closes the case.", "open acknowledged released", false, true},
 };
 
-static bool word_in(const char *words, const char *word)
-{
-	size_t n = strlen(word);
-	for (const char *s = words; n && (s = strstr(s, word)); s += n)
-		if ((s == words || s[-1] == ' ') && (s[n] == ' ' || s[n] == '\0'))
-			return true;
-	return false;
-}
-
 static void action_form(struct web *w, const struct action *a)
 {
 	struct html *h = w->h;

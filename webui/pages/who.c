@@ -158,14 +158,9 @@ static void who_row(struct web *w, const json_t *x)
 		put(h, INT(jint(x, "port_lo", 0)), LIT("&ndash;"), INT(jint(x, "port_hi", 65535)));
 	else
 		put(h, LIT("all"));
-	put(h, LIT("</td><td>"));
-	when_or_none(h, jint(x, "from_ms", 0));
-	put(h, LIT("</td><td>"));
-	if (jint(x, "to_ms", 0) > 0)
-		put(h, WHEN(jint(x, "to_ms", 0)));
-	else
-		put(h, LIT("still"));
-	put(h, LIT("</td><td>"), FOR(jstr(x, "source")), LIT("</td><td>"));
+	put(h, LIT("</td>"));
+	span_cells(h, jint(x, "from_ms", 0), jint(x, "to_ms", 0));
+	put(h, LIT("<td>"), FOR(jstr(x, "source")), LIT("</td><td>"));
 	if (json_array_size(json_object_get(x, "accounts")) == 0)
 		put(h, FOR(""));
 	json_array_foreach (json_object_get(x, "accounts"), i, login) {
@@ -405,14 +400,9 @@ void lease_table(struct web *w, const json_t *rows)
 		put(h, LIT("<tr><th scope=\"row\">"));
 		link_subject(h, jstr(x, "prefix"));
 		put(h, LIT("</th><td>"), INT(jint(x, "port_lo", 0)), LIT("&ndash;"),
-		    INT(jint(x, "port_hi", 65535)), LIT("</td><td>"));
-		when_or_none(h, jint(x, "from_ms", 0));
-		put(h, LIT("</td><td>"));
-		if (jint(x, "to_ms", 0) > 0)
-			put(h, WHEN(jint(x, "to_ms", 0)));
-		else
-			put(h, LIT("still"));
-		put(h, LIT("</td><td>"), FOR(jstr(x, "source")), LIT("</td></tr>"));
+		    INT(jint(x, "port_hi", 65535)), LIT("</td>"));
+		span_cells(h, jint(x, "from_ms", 0), jint(x, "to_ms", 0));
+		put(h, LIT("<td>"), FOR(jstr(x, "source")), LIT("</td></tr>"));
 	}
 	put(h, LIT("</tbody></table></div>"));
 }
