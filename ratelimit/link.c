@@ -116,6 +116,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	c->in_len += (size_t)n;
 	c->busy = true;
 	const char *why = take_frames(c);
+	if (c->h.batch)
+		c->h.batch(c->arg);
 	c->busy = false;
 	if (!why && c->out_len > 0 && !flush(c))
 		why = "the connection broke";

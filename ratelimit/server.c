@@ -2,8 +2,9 @@
  * server - what goes in and out of ratelimitd.
  *
  * A frame is decoded (proto), decided (limiter), made durable when a penalty changed (disk), told
- * to every subscriber, then answered: who gets an answer may rely on the penalty behind it. A frame
- * that is not valid ends its connection.
+ * to every subscriber, then answered: who gets an answer may rely on the penalty behind it. The
+ * penalties of all frames that one read brought are made durable together. A frame that is not
+ * valid ends its connection.
  *
  * Trusted with the socket and the folder <state_dir>/ratelimit. Diagnostics: log lines `ACCOUNT
  * ratelimit hold|limit|would-hold|would-limit|penalty|override|reset`, metrics sekisho_ratelimit_*.
@@ -26,7 +27,6 @@
 #include "lib/clock.h"
 #include "lib/ipc.h"
 #include "lib/log.h"
-#include "lib/metrics.h"
 #include "lib/wire.h"
 #include "ratelimit/admin.h"
 #include "ratelimit/disk.h"
@@ -34,10 +34,12 @@
 #include "ratelimit/policy_front.h"
 #include "ratelimit/proto.h"
 #include "ratelimit/sentry.h"
+#include "ratelimit/server_metrics.h"
 
 #define SWEEP_PLACES   1024 /* of the table, at a time */
 #define SWEEP_EVERY_MS 50
 #define FULL_EVERY_MS  60000
+#define CHANGES	       64 /* of penalties, told together */
 
 struct peer {
 	TAILQ_ENTRY(peer) link;
@@ -60,6 +62,9 @@ struct server {
 	uid_t uid;	    /* of the configured user */
 	int64_t changed_ms; /* limiter time of the last change of a counter */
 	bool standing_dirty;
+	struct rl_penalty change[CHANGES]; /* in force, and told when they are on disk */
+	unsigned n_changes;
+	bool must_save;
 	int64_t minute_until_ms; /* UTC: until then `minute` is right */
 	int minute;
 	struct policy_front *front;
@@ -127,15 +132,31 @@ static void save_standing(struct server *s, const struct moment *now)
 	s->standing_dirty = !disk_save_standing(s->disk, s->limiter, now);
 }
 
-/* The detector has set or lifted a penalty. A stage below a hold may be lost with a crash. */
+/* What has changed is on disk, and everybody is told. */
+static void settle(struct server *s, const struct moment *now)
+{
+	if (s->must_save)
+		save_standing(s, now);
+	s->must_save = false;
+	for (unsigned i = 0; i < s->n_changes; i++)
+		push(s, &s->change[i]);
+	s->n_changes = 0;
+}
+
+/* A stage below a hold may be lost with a crash. */
+static void changed(struct server *s, const struct rl_penalty *p, const struct moment *now)
+{
+	if (s->n_changes == CHANGES)
+		settle(s, now);
+	s->change[s->n_changes++] = *p;
+	s->standing_dirty = true;
+	s->must_save |= p->stage >= RL_HOLD;
+}
+
+/* The detector has set or lifted a penalty. */
 static void detector_changed(const struct rl_penalty *p, const struct moment *now, void *arg)
 {
-	struct server *s = arg;
-	if (p->stage >= RL_HOLD)
-		save_standing(s, now);
-	else
-		s->standing_dirty = true;
-	push(s, p);
+	changed(arg, p, now);
 }
 
 /* --- ASK ----------------------------------------------------------------------------------------
@@ -179,17 +200,22 @@ static void log_outcome(struct server *s, const struct rl_ask *ask, const struct
 		log_full(s, ask->account, now);
 }
 
-void server_ask(struct server *s, const struct rl_ask *ask, struct rl_verdict *v)
+static void decide(struct server *s, const struct rl_ask *ask, const struct moment *now,
+		   struct rl_verdict *v)
 {
 	struct limiter_outcome *o = &s->outcome;
+	s->changed_ms = now->mono_ms;
+	limiter_ask(s->limiter, ask, now, v, o);
+	log_outcome(s, ask, v, o, now);
+	if (o->opened)
+		changed(s, limiter_penalty(s->limiter, ask->account), now);
+}
+
+void server_ask(struct server *s, const struct rl_ask *ask, struct rl_verdict *v)
+{
 	struct moment now = now_of(s);
-	s->changed_ms = now.mono_ms;
-	limiter_ask(s->limiter, ask, &now, v, o);
-	log_outcome(s, ask, v, o, &now);
-	if (o->opened) {
-		save_standing(s, &now);
-		push(s, limiter_penalty(s->limiter, ask->account));
-	}
+	decide(s, ask, &now, v);
+	settle(s, &now);
 }
 
 static void answer(struct peer *p, uint32_t id, const struct rl_verdict *v)
@@ -207,13 +233,13 @@ static bool on_ask(struct peer *p, const uint8_t *data, size_t len)
 	struct rl_verdict v;
 	if (!proto_get_ask(data, len, &s->ask))
 		return false;
+	struct moment now = now_of(s);
 	if (s->ask.flags == PROTO_REFUND) {
-		struct moment now = now_of(s);
 		s->changed_ms = now.mono_ms;
 		limiter_refund(s->limiter, &s->ask.ask, &now);
 		return true;
 	}
-	server_ask(s, &s->ask.ask, &v);
+	decide(s, &s->ask.ask, &now, &v);
 	answer(p, s->ask.id, &v);
 	return true;
 }
@@ -243,8 +269,10 @@ static bool on_subscribe(struct peer *p, const uint8_t *data, size_t len)
 {
 	(void)data;
 	struct wire_out w;
+	struct moment now = now_of(p->s);
 	if (len != 0)
 		return false;
+	settle(p->s, &now);
 	p->subscribed = true;
 	limiter_each_penalty(p->s->limiter, tell_one, p);
 	wire_out_init(&w, NULL, 0);
@@ -259,6 +287,7 @@ static bool on_set(struct peer *p, const uint8_t *data, size_t len)
 	if (!proto_get_penalty(data, len, &penalty))
 		return false;
 	struct moment now = now_of(s);
+	settle(s, &now);
 	enum limiter_set r = limiter_set_penalty(s->limiter, &penalty, &now);
 	if (r == LIMITER_CHANGED) {
 		log_event(LOG_NOTICE, penalty.account, "ratelimit", "penalty",
@@ -383,7 +412,15 @@ static void on_closed(struct link *c, const char *reason, void *arg)
 	peer_free(arg);
 }
 
-static const struct link_handlers peer_handlers = {.frame = on_frame, .closed = on_closed};
+static void on_batch(void *arg)
+{
+	const struct peer *p = arg;
+	struct moment now = now_of(p->s);
+	settle(p->s, &now);
+}
+
+static const struct link_handlers peer_handlers = {
+    .frame = on_frame, .batch = on_batch, .closed = on_closed};
 
 static struct peer *peer_new(struct server *s)
 {
@@ -427,6 +464,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	if (subjects_count(limiter_subjects(s->limiter)) > 0)
 		limiter_sweep(s->limiter, &now, SWEEP_PLACES);
 	sentry_tick(s->sentry, &now);
+	settle(s, &now);
 }
 
 static void arm_tick(struct server *s)
@@ -469,118 +507,11 @@ bool server_save(struct server *s)
 	return ok;
 }
 
-/* --- metrics
- * ----------------------------------------------------------------------------------------- */
-
-static void put(enum metric_type type, const char *name, const char *labels, const char *help,
-		uint64_t v)
-{
-	metric_set(metric_new(type, name, labels, help), (int64_t)v);
-}
-
-static void put_answers(const struct limiter_stats *st)
-{
-	static const char *const labels[] = {
-	    [RL_OK] = "answer=\"ok\"",	   [RL_LIMIT] = "answer=\"limit\"",
-	    [RL_HELD] = "answer=\"held\"", [RL_REFUSE] = "answer=\"refuse\"",
-	    [RL_DOWN] = "answer=\"full\"",
-	};
-	for (int i = 0; i <= RL_DOWN; i++)
-		put(METRIC_COUNTER, "sekisho_ratelimit_answers_total", labels[i], "Asks by answer",
-		    st->answers[i]);
-}
-
-static void put_memory(const struct server *s)
-{
-	size_t used, touched = subjects_memory(limiter_subjects(s->limiter), &used);
-	put(METRIC_GAUGE, "sekisho_ratelimit_memory_bytes", "state=\"touched\"",
-	    "Memory of counters", touched);
-	put(METRIC_GAUGE, "sekisho_ratelimit_memory_bytes", "state=\"used\"", "Memory of counters",
-	    used);
-}
-
-/* By name of the limit: what it refused, or would have. */
-static void put_rows(const struct server *s, const struct limiter_stats *st)
-{
-	const struct limits *ls = &limiter_config(s->limiter)->limits;
-	char labels[64];
-	for (unsigned i = 0; i < ls->n; i++) {
-		snprintf(labels, sizeof labels, "limit=\"%s\"", ls->row[i].name);
-		put(METRIC_COUNTER, "sekisho_ratelimit_refused_total", labels,
-		    "Asks refused, by limit", st->refused_by[i]);
-		put(METRIC_COUNTER, "sekisho_ratelimit_would_refuse_total", labels,
-		    "Asks a limit that only observes would have refused", st->would_by[i]);
-	}
-}
-
-static void put_observations(const struct limiter_stats *st)
-{
-	static const char *const labels[RL_N_SEEN] = {
-	    "what=\"login\"",  "what=\"login-failed\"", "what=\"rejected\"", "what=\"result\"",
-	    "what=\"bounce\"", "what=\"syn25\"",	"what=\"report\""};
-	for (int i = 0; i < RL_N_SEEN; i++)
-		put(METRIC_COUNTER, "sekisho_ratelimit_observations_total", labels[i],
-		    "What was told without a question", st->observations[i]);
-}
-
-/* A series a stage; those of the detector's changes too. */
-static void put_stages(const struct server *s, const struct limiter_stats *st)
-{
-	struct sentry_stats d;
-	char labels[64];
-	sentry_stats(s->sentry, &d);
-	for (int i = RL_WATCH; i < RL_N_STAGES; i++) {
-		snprintf(labels, sizeof labels, "stage=\"%s\"", rl_stage_name((enum rl_stage)i));
-		put(METRIC_GAUGE, "sekisho_ratelimit_penalised_accounts", labels,
-		    "Accounts by penalty", st->penalised[i]);
-	}
-	for (int i = 0; i < STAGE_COUNT; i++) {
-		snprintf(labels, sizeof labels, "stage=\"%s\"",
-			 detector_stage_name((enum detector_stage)i));
-		put(METRIC_COUNTER, "sekisho_detector_changes_total", labels,
-		    "Accounts that entered a stage of the detector", d.changes[i]);
-		put(METRIC_COUNTER, "sekisho_detector_would_total", labels,
-		    "Mode observe: accounts that would have entered it", d.would[i]);
-	}
-	put(METRIC_COUNTER, "sekisho_detector_attempts_total", NULL, "Messages judged", d.attempts);
-	put(METRIC_GAUGE, "sekisho_detector_learning", NULL, "It is the time of learning",
-	    d.learning);
-	put(METRIC_GAUGE, "sekisho_detector_memory_bytes", NULL, "Memory of the detector, at most",
-	    d.memory);
-}
-
 void server_refresh_metrics(void *server)
 {
 	struct server *s = server;
-	const struct limiter_stats *st = limiter_stats(s->limiter);
 	int64_t age_ms = counters_behind(s) ? now_of(s).mono_ms - disk_counters_ms(s->disk) : 0;
-	put(METRIC_COUNTER, "sekisho_ratelimit_asks_total", "kind=\"check\"", "Asks by kind",
-	    st->checks);
-	put(METRIC_COUNTER, "sekisho_ratelimit_asks_total", "kind=\"charge\"", "Asks by kind",
-	    st->charges);
-	put_answers(st);
-	put(METRIC_COUNTER, "sekisho_ratelimit_detections_total", NULL,
-	    "Accounts put on hold by the detector", st->detections);
-	put(METRIC_COUNTER, "sekisho_ratelimit_would_limit_total", NULL,
-	    "Mode observe: asks a limit would have refused", st->would_limit);
-	put(METRIC_COUNTER, "sekisho_ratelimit_would_hold_total", NULL,
-	    "Mode observe: holds the detector would have opened", st->would_hold);
-	put(METRIC_COUNTER, "sekisho_ratelimit_evicted_total", NULL,
-	    "Accounts forgotten early for want of room",
-	    subjects_evicted(limiter_subjects(s->limiter)));
-	put(METRIC_GAUGE, "sekisho_ratelimit_accounts", NULL,
-	    "Accounts, addresses and domains remembered",
-	    subjects_count(limiter_subjects(s->limiter)));
-	put_memory(s);
-	put_rows(s, st);
-	put_observations(st);
-	put_stages(s, st);
-	put(METRIC_GAUGE, "sekisho_ratelimit_snapshot_age_seconds", NULL,
-	    "Time since the counters on disk were complete", (uint64_t)age_ms / 1000);
-	put(METRIC_COUNTER, "sekisho_ratelimit_snapshot_errors_total", NULL,
-	    "Snapshot writes that failed", disk_errors(s->disk));
-	put(METRIC_COUNTER, "sekisho_ratelimit_snapshot_damaged_total", NULL,
-	    "Snapshot files set aside", disk_damaged(s->disk));
+	server_put_metrics(s->limiter, s->sentry, s->disk, age_ms);
 }
 
 /* --- up and down

@@ -2,10 +2,12 @@
  * ratelimit_load - asks sekisho-ratelimitd, or an echo server, at a steady rate over its socket, and measures each answer.
  *
  *   ratelimit_load SOCKET CONNECTIONS RATE SECONDS ACCOUNTS     one line: rate and percentiles in microseconds
+ *   ratelimit_load SOCKET CONNECTIONS RATE SECONDS -ACCOUNTS    the same, account after account in turn
  *   ratelimit_load --echo SOCKET                                answers every frame with an empty one; ends with its standard input
  *
  * Asks are sent when they are due, as many as are, whether or not earlier ones were answered; an answer's time runs from when its ask
- * was due, so waiting in our own queue counts. Half are checks, half charges; accounts are drawn at random.
+ * was due, so waiting in our own queue counts. Half are checks, half charges; accounts are drawn at random. An account writes as itself, from one address
+ * and one program of its own; each message goes to an address that nobody wrote to before.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -62,7 +64,7 @@ static size_t put_ask(uint8_t *at, uint32_t id, bool charge, uint64_t who, uint6
 	p = be(p, (uint64_t)n, 4);
 	memcpy(p, account, (size_t)n);
 	p = be(p + n, 0, 8);
-	p = be(p, 0xffffc0000200 | (who & 255), 8);
+	p = be(p, 0xffff64400000 | (who & 0x3fffff), 8);
 	p = be(p, t_ms, 8);
 	p = be(p, 1, 4);
 	p = be(p, 1, 4);
@@ -72,14 +74,16 @@ static size_t put_ask(uint8_t *at, uint32_t id, bool charge, uint64_t who, uint6
 	memcpy(p, "isp.example", 11);
 	p = be(p + 11, 5, 8);
 	p = be(p, 6, 8);
-	p = be(p, 7, 8);
+	p = be(p, (who << 32 | id) * 0xd6e8feb86659fd93ULL | 1, 8); /* another text */
 	p = be(p, 1, 4);
 	p = be(p, id * 0x9e3779b97f4a7c15ULL, 8);
 	p = be(p, 99, 8);
 	if (charge) {
-		p = be(p, 11, 4);
-		memcpy(p, "win-laptop1", 11);
-		p = be(p + 11, (uint64_t)n, 4);
+		char ehlo[32];
+		int e = snprintf(ehlo, sizeof ehlo, "pc-%07" PRIu64 ".home", who);
+		p = be(p, (uint64_t)e, 4);
+		memcpy(p, ehlo, (size_t)e);
+		p = be(p + e, (uint64_t)n, 4);
 		memcpy(p, account, (size_t)n);
 		p = be(p + n, id * 0x9e3779b97f4a7c15ULL | 1, 8);
 		p = be(p, 0, 8);
@@ -144,8 +148,9 @@ static uint64_t rnd(uint64_t below)
 	return s % below;
 }
 
-static void load(const char *path, int n_conns, double rate, double seconds, uint64_t accounts)
+static void load(const char *path, int n_conns, double rate, double seconds, int64_t accounts)
 {
+	uint64_t n = (uint64_t)(accounts < 0 ? -accounts : accounts);
 	size_t total = (size_t)(rate * seconds), sent = 0;
 	uint64_t t_ms = (uint64_t)time(NULL) * 1000;
 	took = malloc(total * sizeof *took);
@@ -162,7 +167,7 @@ static void load(const char *path, int n_conns, double rate, double seconds, uin
 			if (c->out_len + 512 > BUF || c->sent - c->got >= WINDOW - 1)
 				break;
 			c->due[c->sent % WINDOW] = start + (int64_t)((double)sent * 1e9 / rate);
-			c->out_len += put_ask(c->out + c->out_len, c->sent++, sent & 1, rnd(accounts), t_ms);
+			c->out_len += put_ask(c->out + c->out_len, c->sent++, sent & 1, accounts < 0 ? sent / 2 % n : rnd(n), t_ms);
 		}
 		for (int i = 0; i < n_conns; i++)
 			flush(&conns[i]);
@@ -225,7 +230,7 @@ int main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "--echo") == 0)
 		echo(argv[2]);
 	else if (argc == 6 && strtol(argv[2], NULL, 10) <= MAX_CONNS)
-		load(argv[1], (int)strtol(argv[2], NULL, 10), strtod(argv[3], NULL), strtod(argv[4], NULL), strtoull(argv[5], NULL, 10));
+		load(argv[1], (int)strtol(argv[2], NULL, 10), strtod(argv[3], NULL), strtod(argv[4], NULL), strtoll(argv[5], NULL, 10));
 	else
 		return 64;
 	return 0;
