@@ -49,6 +49,11 @@ struct peer {
 	bool dead; /* to be freed when the present frame is done */
 };
 
+struct late {
+	uint32_t id;
+	struct rl_verdict v;
+};
+
 struct server {
 	struct event_base *base;
 	struct limiter *limiter;
@@ -65,6 +70,9 @@ struct server {
 	struct rl_penalty change[CHANGES]; /* in force, and told when they are on disk */
 	unsigned n_changes;
 	bool must_save;
+	struct late late[CHANGES]; /* answers of the present read that wait for that */
+	unsigned n_late;
+	struct peer *late_to;
 	int64_t minute_until_ms; /* UTC: until then `minute` is right */
 	int minute;
 	struct policy_front *front;
@@ -132,7 +140,16 @@ static void save_standing(struct server *s, const struct moment *now)
 	s->standing_dirty = !disk_save_standing(s->disk, s->limiter, now);
 }
 
-/* What has changed is on disk, and everybody is told. */
+static void answer(struct peer *p, uint32_t id, const struct rl_verdict *v)
+{
+	uint8_t buf[PROTO_SMALL_MAX];
+	struct wire_out w;
+	wire_out_init(&w, buf, sizeof buf);
+	proto_put_answer(&w, id, v);
+	send_frame(p, PROTO_ANSWER, &w);
+}
+
+/* What has changed is on disk, everybody is told, and who asked is answered. */
 static void settle(struct server *s, const struct moment *now)
 {
 	if (s->must_save)
@@ -140,7 +157,24 @@ static void settle(struct server *s, const struct moment *now)
 	s->must_save = false;
 	for (unsigned i = 0; i < s->n_changes; i++)
 		push(s, &s->change[i]);
-	s->n_changes = 0;
+	for (unsigned i = 0; i < s->n_late; i++)
+		answer(s->late_to, s->late[i].id, &s->late[i].v);
+	s->n_changes = s->n_late = 0;
+}
+
+/* Not before what stands behind it, nor behind an earlier one. */
+static void answer_in_turn(struct peer *p, uint32_t id, const struct rl_verdict *v,
+			   const struct moment *now)
+{
+	struct server *s = p->s;
+	if (s->n_changes == 0) {
+		answer(p, id, v);
+		return;
+	}
+	s->late_to = p;
+	s->late[s->n_late++] = (struct late){id, *v};
+	if (s->n_late == CHANGES)
+		settle(s, now);
 }
 
 /* A stage below a hold may be lost with a crash. */
@@ -218,15 +252,6 @@ void server_ask(struct server *s, const struct rl_ask *ask, struct rl_verdict *v
 	settle(s, &now);
 }
 
-static void answer(struct peer *p, uint32_t id, const struct rl_verdict *v)
-{
-	uint8_t buf[PROTO_SMALL_MAX];
-	struct wire_out w;
-	wire_out_init(&w, buf, sizeof buf);
-	proto_put_answer(&w, id, v);
-	send_frame(p, PROTO_ANSWER, &w);
-}
-
 static bool on_ask(struct peer *p, const uint8_t *data, size_t len)
 {
 	struct server *s = p->s;
@@ -240,7 +265,7 @@ static bool on_ask(struct peer *p, const uint8_t *data, size_t len)
 		return true;
 	}
 	decide(s, &s->ask.ask, &now, &v);
-	answer(p, s->ask.id, &v);
+	answer_in_turn(p, s->ask.id, &v, &now);
 	return true;
 }
 
@@ -335,6 +360,7 @@ static bool on_admin(struct peer *p, const uint8_t *data, size_t len)
 	if (!proto_get_admin(data, len, &id, &json, &n))
 		return false;
 	struct moment now = now_of(s);
+	settle(s, &now);
 	admin_run(s->limiter, json, n, &now, &r);
 	/* What the mail servers have asked so far is known here alone. */
 	if (r.ok && r.op && strcmp(r.op, "limit.selftest") == 0)
