@@ -63,6 +63,8 @@ const struct conf_key msa_keys[] = {
      "processes that check passwords", false},
     {"msa", "sasl_realm", CONF_STRING, O(sasl_realm), "", 0, 0, NULL, false,
      "completes a bare login, and is the mail domain; empty: hostname", false},
+    {"msa", "sasl_realm_of", CONF_LIST, O(sasl_realm_of), "", 0, 0, NULL, true,
+     "\"ADDRESS:PORT DOMAIN\": what completes a bare login at some listeners", false},
     {"msa", "sasldb", CONF_PATH, O(sasldb), "/etc/sekisho/sasldb2", 0, 0, NULL, false,
      "Cyrus SASL's own password database", false},
     {"msa", "sasl_conf_path", CONF_PATH, O(sasl_conf_path), "", 0, 0, NULL, false,
@@ -245,6 +247,12 @@ const struct conf_key msa_keys[] = {
      "ADDRESS:PORT they may log in at; none: any", false},
 };
 const size_t msa_n_keys = sizeof(msa_keys) / sizeof(*msa_keys);
+    {"realm", "sasldb", CONF_PATH, EO(sasldb), "", 0, 0, NULL, false,
+     "a back end of its own: Cyrus SASL's password database", false},
+    {"realm", "sasl_conf_path", CONF_PATH, EO(sasl_conf_path), "", 0, 0, NULL, false,
+     "a back end of its own: folder with a Cyrus SASL sekisho.conf", false},
+    {"realm", "auth_workers", CONF_INT, EO(auth_workers), "2", 1, 64, NULL, false,
+     "processes that check passwords for its own back end", false},
 
 static bool host_port(const char *text)
 {
@@ -499,7 +507,8 @@ struct msa_config *msa_config_load(void *ctx, const char *file, char **err)
 bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct msa_config *fresh,
 			   char **err)
 {
-	return conf_may_reload(ctx, msa_keys, msa_n_keys, old, fresh, err);
+	return conf_may_reload(ctx, msa_keys, msa_n_keys, old, fresh, err) &&
+	       msa_config_same_backends(ctx, old, fresh, err);
 }
 
 void msa_config_queue(const struct msa_config *c, struct queue_config *out)
@@ -540,11 +549,10 @@ void msa_config_auth(const struct msa_config *c, struct auth_config *out)
 	    .exe = "/proc/self/exe",
 	    .hostname = c->hostname,
 	    .realm = c->sasl_realm,
-	    .sasldb = c->sasldb,
-	    .conf_path = c->sasl_conf_path,
 	    .mechs = c->mechs,
 	    .user = c->common.user,
-	    .workers = (int)c->auth_workers,
+	    .backends = c->backends,
+	    .n_backends = c->n_backends,
 	};
 }
 

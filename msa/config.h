@@ -30,6 +30,9 @@ struct msa_realm {
 	struct conf_list domains;
 	struct conf_list auth_mechanisms; /* none: whatever the listener offers */
 	struct conf_list listeners;	  /* none: any */
+	/* A back end of its own, when one of these is not "". */
+	char *sasldb, *sasl_conf_path;
+	int64_t auth_workers;
 };
 
 struct msa_config {
@@ -46,6 +49,7 @@ struct msa_config {
 	int64_t auth_free_failures, auth_max_wait, auth_spray;
 	int64_t auth_workers;
 	char *sasl_realm, *sasldb, *sasl_conf_path;
+	struct conf_list sasl_realm_of;
 
 	int mail_from, from_header, sender, limiter_down;
 	char *identities;
@@ -93,6 +97,8 @@ struct msa_config {
 	char *self;		 /* own_names, blank-separated */
 	char *mechs;		 /* what Cyrus SASL is to have: blank-separated, without -PLUS */
 	struct msa_listener *of; /* as auth_mechanisms_of */
+	struct auth_backend *backends; /* msa's own, then those of realms */
+	size_t n_backends;
 	struct prefix *proxies;	 /* as proxy_from */
 	struct guard_config guard;
 	struct smtp_policy policy;
@@ -110,11 +116,16 @@ bool msa_config_may_reload(void *ctx, const struct msa_config *old, const struct
 			   char **err);
 /* A part of msa_config_load(): route_table from what c holds. */
 bool msa_config_routes(void *ctx, struct msa_config *c, char **err);
-/* Another one: mechanisms and realms, checked; mechs and of are made. */
+/* Another one: mechanisms and realms, checked; mechs, of and backends are made. */
 bool msa_config_login(void *ctx, struct msa_config *c, char **err);
+/* False when the back ends of realms differ, which workers that run do not learn: *err says so. */
+bool msa_config_same_backends(void *ctx, const struct msa_config *old,
+			      const struct msa_config *fresh, char **err);
 /* May this account, which has shown who it is by mech, log in at this listener? */
 bool msa_config_may_login(const struct msa_config *c, const char *account, const char *mech,
 			  const char *listener);
+/* The domain that completes a bare name at this listener. */
+const char *msa_config_realm_of(const struct msa_config *c, const char *listener);
 /* Views into c, for those who copy. */
 void msa_config_queue(const struct msa_config *c, struct queue_config *out);
 void msa_config_auth(const struct msa_config *c, struct auth_config *out);

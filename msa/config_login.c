@@ -5,6 +5,7 @@
  * Diagnostics: one line that says what to change. Known gaps: a realm is known only once somebody
  * has logged in, so EHLO offers it what the listener has.
  */
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 #include <talloc.h>
@@ -111,6 +112,14 @@ static bool check_mechs_of(void *ctx, struct msa_config *c, const char *item,
 
 /* --- realms --- */
 
+static bool has_word(const struct conf_list *l, const char *word)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (strcasecmp(l->items[i], word) == 0)
+			return true;
+	return false;
+}
+
 static bool check_realm(void *ctx, const struct msa_config *c, const struct msa_realm *r,
 			char **err)
 {
@@ -127,18 +136,119 @@ static bool check_realm(void *ctx, const struct msa_config *c, const struct msa_
 	for (size_t i = 0; i < r->listeners.n && !what; i++)
 		if (item = r->listeners.items[i], !has_listener(c, item))
 			what = "is neither in msa.listen_submission nor in msa.listen_submissions";
+	if (!what && r->sasldb[0] && r->sasl_conf_path[0])
+		item = "", what = "sasldb and sasl_conf_path are two back ends; give one";
 	if (what)
 		*err =
 		    talloc_asprintf(ctx, "realm %s: %s%s%s", r->name, item, *item ? " " : "", what);
 	return !what;
 }
 
-static bool has_word(const struct conf_list *l, const char *word)
+/* One item of sasl_realm_of. */
+static bool check_realm_of(void *ctx, const struct msa_config *c, char *item, char **err)
 {
-	for (size_t i = 0; i < l->n; i++)
-		if (strcasecmp(l->items[i], word) == 0)
-			return true;
-	return false;
+	size_t n = strcspn(item, " "), blanks = strspn(item + n, " ");
+	char *domain = item + n + blanks;
+	const char *what = NULL;
+	char *address = talloc_strndup(ctx, item, n);
+
+	if (!has_listener(c, address))
+		what = "is neither in msa.listen_submission nor in msa.listen_submissions";
+	else if (!path_domain_ok(domain, strlen(domain)))
+		what = "is not followed by a domain";
+	if (what)
+		*err = talloc_asprintf(ctx, "msa.sasl_realm_of: %s %s", address, what);
+	talloc_free(address);
+	for (; *domain; domain++)
+		*domain = (char)tolower((unsigned char)*domain);
+	return !what;
+}
+
+const char *msa_config_realm_of(const struct msa_config *c, const char *listener)
+{
+	size_t n = strlen(listener);
+
+	for (size_t i = 0; i < c->sasl_realm_of.n; i++) {
+		const char *item = c->sasl_realm_of.items[i];
+
+		if (strncmp(item, listener, n) == 0 && item[n] == ' ')
+			return item + n + strspn(item + n, " ");
+	}
+	return c->sasl_realm;
+}
+
+/* --- back ends --- */
+
+static bool has_backend(const struct msa_realm *r)
+{
+	return r->sasldb[0] || r->sasl_conf_path[0];
+}
+
+static void make_backends(struct msa_config *c)
+{
+	const struct msa_realm *all = c->realms.items;
+
+	c->backends = talloc_zero_array(c, struct auth_backend, (unsigned)c->realms.n + 1);
+	c->backends[0] = (struct auth_backend){.name = "",
+					       .sasldb = c->sasldb,
+					       .conf_path = c->sasl_conf_path,
+					       .workers = (int)c->auth_workers};
+	c->n_backends = 1;
+	for (size_t i = 0; i < c->realms.n; i++)
+		if (has_backend(&all[i]))
+			c->backends[c->n_backends++] = (struct auth_backend){
+			    .name = all[i].name,
+			    .domains = (const char *const *)all[i].domains.items,
+			    .n_domains = all[i].domains.n,
+			    .sasldb = all[i].sasldb,
+			    .conf_path = all[i].sasl_conf_path,
+			    .workers = (int)all[i].auth_workers};
+}
+
+/* The first realm with a domain has it: a back end in a later one would serve nobody. */
+static bool check_shadowed(void *ctx, const struct msa_config *c, char **err)
+{
+	const struct msa_realm *all = c->realms.items;
+
+	for (size_t i = 1; i < c->realms.n; i++)
+		for (size_t k = 0; k < all[i].domains.n * i; k++) {
+			const char *domain = all[i].domains.items[k / i];
+			const struct msa_realm *before = &all[k % i];
+
+			if (!has_word(&before->domains, domain) ||
+			    (!has_backend(&all[i]) && !has_backend(before)))
+				continue;
+			*err = talloc_asprintf(
+			    ctx, "realm %s: %s is in realm %s too; with back ends it can have one",
+			    all[i].name, domain, before->name);
+			return false;
+		}
+	return true;
+}
+
+static bool same_backend(const struct auth_backend *a, const struct auth_backend *b)
+{
+	if (strcmp(a->name, b->name) != 0 || strcmp(a->sasldb, b->sasldb) != 0 ||
+	    strcmp(a->conf_path, b->conf_path) != 0 || a->workers != b->workers ||
+	    a->n_domains != b->n_domains)
+		return false;
+	for (size_t i = 0; i < a->n_domains; i++)
+		if (strcasecmp(a->domains[i], b->domains[i]) != 0)
+			return false;
+	return true;
+}
+
+bool msa_config_same_backends(void *ctx, const struct msa_config *old,
+			      const struct msa_config *fresh, char **err)
+{
+	bool same = old->n_backends == fresh->n_backends;
+
+	for (size_t i = 0; same && i < old->n_backends; i++)
+		same = same_backend(&old->backends[i], &fresh->backends[i]);
+	if (!same)
+		*err = talloc_strdup(ctx, "realms with back ends of their own cannot change on "
+					  "SIGHUP: send SIGUSR2, or restart");
+	return same;
 }
 
 bool msa_config_may_login(const struct msa_config *c, const char *account, const char *mech,
@@ -195,5 +305,9 @@ bool msa_config_login(void *ctx, struct msa_config *c, char **err)
 	for (size_t i = 0; i < c->realms.n; i++)
 		if (!check_realm(ctx, c, &all[i], err))
 			return false;
-	return true;
+	for (size_t i = 0; i < c->sasl_realm_of.n; i++)
+		if (!check_realm_of(ctx, c, c->sasl_realm_of.items[i], err))
+			return false;
+	make_backends(c);
+	return check_shadowed(ctx, c, err);
 }

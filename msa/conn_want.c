@@ -220,7 +220,8 @@ static void start_auth(struct conn *c)
 {
 	struct smtp_session *s = c->s;
 	struct auth_context ctx = {.plus = s->bound && has_plus(s),
-				   .external = c->external ? c->external : ""};
+				   .external = c->external ? c->external : "",
+				   .realm = msa_config_realm_of(c->cfg, c->listener)};
 
 	if (s->bound)
 		tls_bindings(c->bev, &ctx.tls);

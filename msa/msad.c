@@ -138,7 +138,7 @@ static json_t *status(struct server *srv)
 			      "started_ms", (json_int_t)srv->started_ms, "sessions",
 			      (json_int_t)io_sessions(srv), "in_flight", (json_int_t)srv->in_flight,
 			      "auth_workers", auth_workers_up(srv->auth), "auth_workers_wanted",
-			      (int)srv->cfg->auth_workers, "limiter", limits_connected(srv->limits),
+			      auth_workers_wanted(srv->auth), "limiter", limits_connected(srv->limits),
 			      "penalties", (json_int_t)limits_penalties(srv->limits));
 
 	json_object_set_new(o, "key_up", json_boolean(tls_keys_up(tls_keys_of(srv->tls))));

@@ -5,6 +5,11 @@
  * the worker it began with. A worker that dies or does not answer within AUTH_DEADLINE_MS is killed
  * and started anew; its exchanges end as unavailable, nobody else notices. Passwords pass through
  * as the base64 text they came in and are wiped with the buffers.
+ *
+ * A realm may have a back end of its own, with workers of its own: one that is slow or dead takes
+ * no other realm's logins with it. Whose turn it is goes by the name in the client's first message
+ * (auth_name.h); where the server speaks first, by the listener's realm. Nobody gets in whom
+ * another back end than his realm's has vouched for.
  */
 #ifndef MSA_AUTH_AUTH_H
 #define MSA_AUTH_AUTH_H
@@ -20,16 +25,25 @@
 #define AUTH_DEADLINE_MS   20000
 #define AUTH_CHALLENGE_MAX 1900 /* base64 text; fits one reply */
 
-/* What a worker needs to know; strings are copied. */
-struct auth_config {
-	const char *exe;       /* our own program */
-	const char *hostname;  /* server name in mechanisms that use it */
-	const char *realm;     /* completes a bare name, lower case */
+/* Who checks passwords, and whose; strings are copied. */
+struct auth_backend {
+	const char *name;		 /* of the realm, for the log; "": everybody else's */
+	const char *const *domains;	 /* what is after the @ of its accounts */
+	size_t n_domains;
 	const char *sasldb;    /* path; used when conf_path is "" */
 	const char *conf_path; /* folder with sekisho.conf in Cyrus SASL's format, or "" */
-	const char *mechs;     /* blank-separated */
-	const char *user;      /* who a worker becomes, "" = stay */
 	int workers;
+};
+
+/* What the workers need to know; strings are copied. */
+struct auth_config {
+	const char *exe;      /* our own program */
+	const char *hostname; /* server name in mechanisms that use it */
+	const char *realm;    /* completes a bare name, lower case */
+	const char *mechs;    /* blank-separated */
+	const char *user;     /* who a worker becomes, "" = stay */
+	const struct auth_backend *backends; /* the first has no domains: it is everybody else's */
+	size_t n_backends;
 };
 
 enum auth_result {
@@ -53,6 +67,7 @@ struct auth_context {
 	struct tls_bindings tls;
 	bool plus;	      /* the client was offered -PLUS: it must not think otherwise */
 	const char *external; /* the address in the client's certificate, or "" */
+	const char *realm;    /* completes a bare name at this listener; "": the configuration's */
 };
 
 struct auth;
@@ -64,6 +79,7 @@ typedef void auth_cb(const struct auth_answer *a, void *arg);
  */
 struct auth *auth_new(struct event_base *base, const struct auth_config *cfg, const char **err);
 int auth_workers_up(const struct auth *a);
+int auth_workers_wanted(const struct auth *a);
 int64_t auth_restarts(const struct auth *a);
 /* Their processes, at most max. */
 size_t auth_pids(const struct auth *a, pid_t *out, size_t max);
@@ -85,17 +101,6 @@ void auth_end(struct auth_exchange *x);
 
 /* The worker's main(), for `-x auth` with fd 3 the socket to its parent. */
 int auth_main(void);
-
-/* --- frames between the two (lib/ipc over fd 3, fields of lib/wire) --- */
-enum auth_frame {
-	AUTH_F_CONFIG = 1,  /* > str hostname, realm, sasldb, conf_path, mechs, user: first, once */
-	AUTH_F_START = 2,   /* > u64 id, str mech, u8 has initial, bytes base64, u8 plus, bytes
-			       tls-exporter, bytes tls-server-end-point, str external */
-	AUTH_F_STEP = 3,    /* > u64 id, bytes base64 */
-	AUTH_F_END = 4,	    /* > u64 id: forget it */
-	AUTH_F_READY = 16,  /* < (empty): configured, privileges dropped */
-	AUTH_F_ANSWER = 17, /* < u64 id, u8 result, str challenge, str account, str detail */
-};
 
 /* --- the mechanisms: auth_cyrus.c, in the worker --- */
 struct auth_mech_config {

@@ -98,7 +98,7 @@ static int log_cb(void *ctx, int level, const char *message)
 }
 
 /* user@realm with the domain in lower case; false for what can be no mailbox. */
-static bool canonical(const char *in, unsigned len, struct path *p)
+static bool canonical(const char *in, unsigned len, const char *realm, struct path *p)
 {
 	char text[PATH_TEXT_MAX + 1];
 	const char *err;
@@ -109,7 +109,7 @@ static bool canonical(const char *in, unsigned len, struct path *p)
 	if (memchr(in, '@', len))
 		n = snprintf(text, sizeof(text), "%.*s", (int)len, in);
 	else
-		n = snprintf(text, sizeof(text), "%.*s@%s", (int)len, in, config.realm);
+		n = snprintf(text, sizeof(text), "%.*s@%s", (int)len, in, realm);
 	return n >= 0 && (size_t)n < sizeof(text) && path_parse_mailbox(text, (size_t)n, p, &err);
 }
 
@@ -128,7 +128,7 @@ static int canon_cb(sasl_conn_t *conn, void *ctx, const char *in, unsigned len, 
 	(void)conn;
 	(void)flags;
 	(void)realm;
-	if (!canonical(in, len, &p)) {
+	if (!canonical(in, len, x->ctx.realm, &p)) {
 		x->no_name = true;
 		n = snprintf(out, max, "nobody@invalid");
 	} else {
@@ -189,6 +189,7 @@ bool auth_cyrus_init(const struct auth_mech_config *cfg, const char **err)
 static int destroy(struct sasl_exchange *x)
 {
 	sasl_dispose(&x->conn);
+	explicit_bzero(&x->ctx.tls, sizeof(x->ctx.tls));
 	explicit_bzero(x->challenge, sizeof(x->challenge));
 	return 0;
 }
@@ -199,6 +200,7 @@ struct sasl_exchange *auth_cyrus_new(const struct auth_context *ctx)
 
 	x->ctx = *ctx;
 	x->ctx.external = talloc_strdup(x, ctx->external);
+	x->ctx.realm = talloc_strdup(x, ctx->realm[0] ? ctx->realm : config.realm);
 
 	x->callbacks[0] = (sasl_callback_t){SASL_CB_CANON_USER, (sasl_cb *)(void *)canon_cb, x};
 	x->callbacks[1] = (sasl_callback_t){SASL_CB_LIST_END, NULL, NULL};
@@ -215,7 +217,7 @@ static int new_conn(struct sasl_exchange *x)
 {
 	sasl_security_properties_t props = {.security_flags = SASL_SEC_NOANONYMOUS};
 	sasl_ssf_t ssf = 256; /* TLS is on, always */
-	int r = sasl_server_new("smtp", config.hostname, config.realm, NULL, NULL, x->callbacks, 0,
+	int r = sasl_server_new("smtp", config.hostname, x->ctx.realm, NULL, NULL, x->callbacks, 0,
 				&x->conn);
 
 	if (r == SASL_OK)

@@ -19,12 +19,8 @@
 #include "lib/proc.h"
 #include "lib/wire.h"
 
-#include "msa/auth/auth.h"
-#include "msa/mail/path.h"
-#include "msa/smtp/parser.h"
+#include "msa/auth/auth_wire.h"
 #include "msa/wipe.h"
-
-#define ANSWER_MAX 8192
 
 struct live {
 	struct live *next;
@@ -35,8 +31,8 @@ struct live {
 struct role {
 	struct event_base *base;
 	struct live *live;
+	struct auth_wire_config text;
 	struct auth_mech_config cfg; /* strings in text */
-	char text[5][1024], user[64];
 	bool configured;
 };
 
@@ -45,27 +41,23 @@ static void become(struct role *r)
 	struct proc_identity id;
 	const char *err;
 
-	if (!proc_identity(r->user, &id, &err))
-		fatal("cannot become %s: %s", r->user, err);
+	if (!proc_identity(r->text.user, &id, &err))
+		fatal("cannot become %s: %s", r->text.user, err);
 	if (id.change && geteuid() == id.uid)
 		id.change = false; /* started again by a parent that has dropped already */
 	proc_drop(&id, NULL, 0);
 	proc_seccomp(false);
 }
 
-static bool configure(struct role *r, struct wire_in *in)
+static bool configure(struct role *r, const uint8_t *data, size_t len)
 {
+	const struct auth_wire_config *t = &r->text;
 	const char *err;
 
-	if (r->configured)
+	if (r->configured || !auth_wire_get_config(data, len, &r->text))
 		return false;
-	for (int i = 0; i < 5; i++)
-		wire_get_str(in, r->text[i], sizeof(r->text[i]));
-	wire_get_str(in, r->user, sizeof(r->user));
-	if (!wire_done(in))
-		return false;
-	r->cfg =
-	    (struct auth_mech_config){r->text[0], r->text[1], r->text[2], r->text[3], r->text[4]};
+	r->cfg = (struct auth_mech_config){t->text[0], t->text[1], t->text[2], t->text[3],
+					   t->text[4]};
 	become(r);
 	if (!auth_cyrus_init(&r->cfg, &err))
 		fatal("Cyrus SASL does not start: %s", err);
@@ -95,15 +87,11 @@ static void forget(struct live **at)
 
 static void answer(struct ipc_conn *c, uint64_t id, const struct auth_answer *a)
 {
-	uint8_t buf[ANSWER_MAX];
+	uint8_t buf[AUTH_ANSWER_MAX];
 	struct wire_out w;
 
 	wire_out_init(&w, buf, sizeof(buf));
-	wire_u64(&w, id);
-	wire_u8(&w, (uint8_t)a->result);
-	wire_str(&w, a->challenge);
-	wire_str(&w, a->account);
-	wire_str(&w, a->detail);
+	auth_wire_put_answer(&w, id, a);
 	bug_on(w.bad);
 	if (!ipc_send(c, AUTH_F_ANSWER, buf, w.len))
 		log_event(LOG_ERR, "-", "auth", "parent-stuck");
@@ -121,78 +109,64 @@ static void step(struct role *r, struct ipc_conn *c, struct live *l, const char 
 		forget(find(r, id));
 }
 
-static size_t get_binding(struct wire_in *in, uint8_t *out, size_t max)
+static bool on_start(struct role *r, struct ipc_conn *c, const uint8_t *data, size_t len)
 {
-	size_t len;
-	const uint8_t *data = wire_get_bytes(in, max, &len);
+	struct auth_wire_start s;
+	bool ok = auth_wire_get_start(data, len, &s) && !*find(r, s.id);
 
-	if (!data)
-		return 0;
-	memcpy(out, data, len);
-	return len;
+	if (ok) {
+		struct live *l = talloc_zero(NULL, struct live);
+
+		*l = (struct live){.next = r->live, .id = s.id, .x = auth_cyrus_new(&s.ctx)};
+		r->live = l;
+		step(r, c, l, s.mech, s.data, s.len);
+	}
+	explicit_bzero(&s, sizeof(s));
+	return ok;
 }
 
-static bool on_start(struct role *r, struct ipc_conn *c, struct wire_in *in)
+static bool on_step(struct role *r, struct ipc_conn *c, const uint8_t *data, size_t len)
 {
-	uint64_t id = wire_get_u64(in);
-	char mech[32], external[PATH_TEXT_MAX + 1];
-	struct auth_context ctx = {.external = external};
-	size_t len;
+	const uint8_t *text;
+	struct live *l;
+	size_t text_len;
+	uint64_t id;
 
-	wire_get_str(in, mech, sizeof(mech));
-	uint8_t initial = wire_get_u8(in);
-	const uint8_t *data = wire_get_bytes(in, SMTP_AUTH_LINE_MAX, &len);
-
-	ctx.plus = wire_get_u8(in) != 0;
-	ctx.tls.exporter_len = get_binding(in, ctx.tls.exporter, sizeof(ctx.tls.exporter));
-	ctx.tls.endpoint_len = get_binding(in, ctx.tls.endpoint, sizeof(ctx.tls.endpoint));
-	wire_get_str(in, external, sizeof(external));
-	if (!wire_done(in) || *find(r, id))
+	if (!auth_wire_get_step(data, len, &id, &text, &text_len))
 		return false;
-	struct live *l = talloc_zero(NULL, struct live);
-
-	*l = (struct live){.next = r->live, .id = id, .x = auth_cyrus_new(&ctx)};
-	r->live = l;
-	step(r, c, l, mech, initial ? data : NULL, initial ? len : 0);
-	return true;
+	l = *find(r, id);
+	if (l)
+		step(r, c, l, NULL, text, text_len);
+	return l != NULL;
 }
 
-static bool on_step(struct role *r, struct ipc_conn *c, struct wire_in *in)
+static bool on_end(struct role *r, const uint8_t *data, size_t len)
 {
-	uint64_t id = wire_get_u64(in);
-	size_t len;
-	const uint8_t *data = wire_get_bytes(in, SMTP_AUTH_LINE_MAX, &len);
-	struct live *l = *find(r, id);
+	uint64_t id;
 
-	if (!wire_done(in) || !l)
+	if (!auth_wire_get_end(data, len, &id))
 		return false;
-	step(r, c, l, NULL, data, len);
+	forget(find(r, id));
 	return true;
 }
 
 static void frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, size_t len, void *arg)
 {
 	struct role *r = arg;
-	struct wire_in in;
 	bool ok = false;
 
-	wire_in_init(&in, data, len);
 	if (type == AUTH_F_CONFIG) {
-		ok = configure(r, &in);
+		ok = configure(r, data, len);
 		if (ok)
 			ipc_send(c, AUTH_F_READY, NULL, 0);
 	} else if (!r->configured) {
 		ok = false;
 	} else if (type == AUTH_F_START) {
-		ok = on_start(r, c, &in);
+		ok = on_start(r, c, data, len);
 	} else if (type == AUTH_F_STEP) {
-		ok = on_step(r, c, &in);
+		ok = on_step(r, c, data, len);
 	} else if (type == AUTH_F_END) {
-		uint64_t id = wire_get_u64(&in);
-
-		ok = wire_done(&in);
-		if (ok)
-			forget(find(r, id));
+		ok = on_end(r, data, len);
 	}
 	if (!ok)
 		fatal("the parent sent a frame that breaks the rules (type %u)", type);

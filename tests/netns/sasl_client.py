@@ -3,7 +3,7 @@
 [--cert FILE --key FILE] [--authzid NAME] [--challenge]
 
 One login on 127.0.0.1, and the final reply on standard output: SCRAM with every digest, with what gsasl cannot do
-(tls-server-end-point, a client that was lied to, a wrong binding), and EXTERNAL. --challenge prints the server's first
+(tls-server-end-point, a client that was lied to, a wrong binding), EXTERNAL, PLAIN, LOGIN and CRAM-MD5. --challenge prints the server's first
 SCRAM message instead. For SCRAM the server's signature is checked.
 """
 import argparse
@@ -94,5 +94,12 @@ if a.mechanism.startswith("SCRAM"):
     print(scram())
 elif a.mechanism == "EXTERNAL":
     print(auth(a.authzid.encode()))
+elif a.mechanism == "LOGIN":
+    reply = auth(a.user.encode())
+    print(say(b64(a.password.encode())) if reply.startswith("334") else reply)
+elif a.mechanism == "CRAM-MD5":
+    reply = say("AUTH CRAM-MD5")
+    digest = hmac.new(a.password.encode(), base64.b64decode(reply[4:]), "md5").hexdigest()
+    print(say(b64(f"{a.user} {digest}".encode())))
 else:
     print(auth(f"{a.authzid}\0{a.user}\0{a.password}".encode()))

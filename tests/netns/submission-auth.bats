@@ -396,6 +396,121 @@ saslauthd_with() { # OPTIONS...: a saslauthd on DIR/mux, a PAM configuration of 
 	says "535 5.7.8" PLAIN '*' ldap01
 }
 
+@test "realms with back ends of their own: SQL for one, saslauthd for another; one that hangs holds up nobody else" {
+	stop_saslauthd
+	mkdir -p "$DIR/pam"
+	cp -r /etc/pam.d/. "$DIR/pam"
+	cat > "$DIR/pam/smtp" <<-END
+	auth required pam_exec.so quiet expose_authtok $DIR/check
+	account required pam_permit.so
+	END
+	# A back end that is slow for as long as somebody holds it: the name of the fifo is all it has to know.
+	cat > "$DIR/check" <<-END
+	#!/bin/bash
+	read -r -d '' password
+	[ ! -p "$DIR/hold" ] || read -r _ < "$DIR/hold"
+	[ "\$password" = pam01 ] && case \$PAM_USER in user01@firm.example | user01@isp.example | user01@office.example) exit 0 ;; esac
+	exit 1
+	END
+	chmod 755 "$DIR/check"
+	saslauthd_with -r -a pam
+	sasl_folder sql -e "s#/var/lib/sekisho/accounts.db#$DIR/accounts.db#"
+	rm -f "$DIR/accounts.db"
+	sqlite3 "$DIR/accounts.db" "CREATE TABLE account (name TEXT PRIMARY KEY, password TEXT NOT NULL);
+		INSERT INTO account VALUES ('user01@shop.example', 'fromsql'), ('user01@isp.example', 'fromsql')"
+	stop_msad
+	rm -f "$DIR/msad.log"
+	base "sasl_realm_of = {\"127.0.0.1:588 Shop.example\"} auth_max_wait = 0"
+	cat >> "$DIR/more.conf" <<-END
+	realm firm { domains = {"firm.example", "office.example"} sasl_conf_path = "$DIR/saslauthd" auth_workers = 1 }
+	realm shop { domains = {"shop.example"} sasl_conf_path = "$DIR/sql" }
+	END
+	start_msad
+	# Each from its own, by every way of saying who it is.
+	for m in PLAIN LOGIN; do
+		says 235 "$m" user01 secret01
+		says 235 "$m" user01@FIRM.example pam01
+		says 235 "$m" user01@office.example pam01
+		says 235 "$m" user01@shop.example fromsql
+		for u in user01@firm.example user01@shop.example user01 nobody@firm.example; do
+			says "535 5.7.8 Authentication failed" "$m" "$u" wrong
+		done
+	done
+	for m in SCRAM-SHA-256 SCRAM-SHA-512; do
+		says 235 "$m" user01@shop.example fromsql
+		says 235 "$m" user01@shop.example fromsql --late
+		says 235 "$m" user01 secret01 --late
+		says "535 5.7.8" "$m" user01@shop.example wrong
+		says "535 5.7.8" "$m" nobody@shop.example wrong --late
+	done
+	says 235 SCRAM-SHA-256-PLUS user01@shop.example fromsql --flag p --late
+	# Nobody vouches for a realm that is not his: what PAM and SQL know of isp.example is nobody's password.
+	says "535 5.7.8" PLAIN user01 pam01
+	says "535 5.7.8" PLAIN user01@isp.example fromsql
+	says "535 5.7.8" PLAIN user01@shop.example pam01
+	# AUTH without an initial response: the name comes after a prompt.
+	got=$(printf 'EHLO me\r\nAUTH PLAIN\r\n%s\r\nQUIT\r\n' "$(printf '\0user01@shop.example\0fromsql' | base64)" | raw)
+	[[ $got == *"334 "*"235 "* ]]
+	got=$(printf 'EHLO me\r\nAUTH LOGIN\r\n%s\r\n%s\r\nQUIT\r\n' "$(printf user01@firm.example | base64)" "$(printf pam01 | base64)" | raw)
+	[[ $got == *"334 VXNlcm5hbWU6"*"334 UGFzc3dvcmQ6"*"235 "* ]]
+	for empty in 'AUTH PLAIN\r\n\r\n' 'AUTH LOGIN\r\n\r\n' 'AUTH SCRAM-SHA-256\r\n\r\n'; do
+		[[ $(printf "EHLO me\r\n${empty}QUIT\r\n" | raw) == *"334 "*"501 5.5.2"*"221 "* ]]
+	done
+	[[ $(printf 'EHLO me\r\nAUTH PLAIN\r\n*\r\nQUIT\r\n' | raw) == *"334 "*"501 "*"221 "* ]]
+	# The listener's realm: a bare name is the shop's there, and where the server speaks first it goes by the listener.
+	gnu PLAIN fromsql
+	gnu CRAM-MD5 fromsql --no-cb
+	run gnu PLAIN secret01
+	[ "$status" != 0 ]
+	grep -q 'smtp login account=user01@shop.example mech=CRAM-MD5' "$DIR/msad.log"
+	says 235 CRAM-MD5 user01 secret01
+	says "535 5.7.8" CRAM-MD5 user01@shop.example fromsql
+	# saslauthd has one worker and both hang: firm's logins wait, the others' do not.
+	mkfifo "$DIR/hold"
+	client PLAIN user01@firm.example pam01 > "$DIR/held.1" 3>&- &
+	local first=$!
+	wait_until pgrep -f "$DIR/check"
+	for i in 1 2 3; do
+		says 235 PLAIN user01@shop.example fromsql
+		says 235 PLAIN user01 secret01
+		says 235 SCRAM-SHA-256 user01@shop.example fromsql
+	done
+	[ ! -s "$DIR/held.1" ]
+	echo go > "$DIR/hold"
+	wait_until gone "$first"
+	[[ $(< "$DIR/held.1") == 235* ]]
+	rm "$DIR/hold"
+	# It is dead: our trouble for its own, and only theirs.
+	stop_saslauthd
+	says "454 4.7.0" PLAIN user01@firm.example pam01
+	says 235 PLAIN user01@shop.example fromsql
+	says 235 PLAIN user01 secret01
+	# Two, one for firm, two for shop.
+	[ "$(metric sekisho_msa_auth_workers)" = 5 ]
+	# SIGHUP cannot change back ends, and says what can.
+	sed -i 's/auth_workers = 1/auth_workers = 3/' "$DIR/more.conf"
+	reload reload-failed
+	grep -q 'reload-failed.*auth_workers' "$DIR/msad.log"
+	sed -i 's/auth_workers = 3/auth_workers = 1/; s/"firm.example", //' "$DIR/more.conf"
+	reload reload-failed
+	grep -q 'reload-failed.*realms with back ends of their own cannot change on SIGHUP: send SIGUSR2' "$DIR/msad.log"
+}
+
+@test "back ends of realms that cannot be are refused by name" {
+	refused() { # TEXT MSA-KEYS GROUPS
+		base "$2"
+		echo "$3" >> "$DIR/more.conf"
+		run "$BIN/sekisho-msad" -n -c "$DIR/sekisho.conf"
+		[ "$status" = 78 ] && [[ $output == *"$1"* ]] || { echo "$status $output"; false; }
+	}
+	refused 'realm x: sasldb and sasl_conf_path are two back ends; give one' '' 'realm x { domains = {"a.example"} sasldb = "/a" sasl_conf_path = "/b" }'
+	refused 'realm y: A.example is in realm x too; with back ends it can have one' '' \
+		'realm x { domains = {"b.example", "a.example"} } realm y { domains = {"A.example"} sasldb = "/a" }'
+	refused 'msa.sasl_realm_of: 127.0.0.1:1 is neither in' 'sasl_realm_of = {"127.0.0.1:1 a.example"}' ''
+	refused 'msa.sasl_realm_of: 127.0.0.1:588 is not followed by a domain' 'sasl_realm_of = {"127.0.0.1:588"}' ''
+	refused 'msa.sasl_realm_of: 127.0.0.1:588 is not followed by a domain' 'sasl_realm_of = {"127.0.0.1:588 a_b!"}' ''
+}
+
 @test "saslauthd: the sample, before a real IMAP server" {
 	stop_saslauthd
 	command -v dovecot > /dev/null || skip "needs dovecot-imapd"

@@ -112,7 +112,7 @@ static void check(const struct auth_answer *a, bool external)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static bool started;
-	struct auth_context ctx = {.external = ""};
+	struct auth_context ctx = {.external = "", .realm = ""};
 	struct sasl_exchange *x;
 	struct auth_answer a = {.result = AUTH_CONTINUE};
 	const char *mech;

@@ -13,7 +13,7 @@
 
 #include "msa/auth/auth.h"
 
-static const struct auth_context plain = {.external = ""};
+static const struct auth_context plain = {.external = "", .realm = ""};
 
 #define N(a) (sizeof(a) / sizeof *(a))
 
