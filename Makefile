@@ -61,9 +61,9 @@ uses_nfq := accounting ratelimit lib
 pkgs_nfq := libmnl jansson
 libs_nfq := -pthread
 
-dirs_msa := msa msa/route msa/mail msa/smtp msa/queue msa/relay msa/auth msa/milter
+dirs_msa := msa msa/route msa/mail msa/smtp msa/queue msa/relay msa/tlsrpt msa/auth msa/milter
 uses_msa := accounting ratelimit lib
-pkgs_msa := libevent_openssl libssl libcrypto sqlite3 jansson libidn2 opendkim libcurl
+pkgs_msa := libevent_openssl libssl libcrypto sqlite3 jansson libidn2 opendkim libcurl zlib
 libs_msa := -lsasl2 -lmilter -pthread
 
 dirs_webui := webui webui/pages

@@ -29,7 +29,8 @@ static bool changes_something(const struct op_call *c)
 {
 	static const char *const reads[] = {
 	    "limit.show",  "limit.list",   "limit.selftest", "queue.list",   "queue.show",  "queue.grid", "queue.stats", "batv.sign",
-	    "batv.verify", "batv.explain", "nfq.explain", "nfq.status", "msad.status"};
+	    "batv.verify", "batv.explain", "nfq.explain", "nfq.status", "msad.status",
+	    "tlsrpt.show"};
 	for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++)
 		if (strcmp(c->op, reads[i]) == 0)
 			return false;
@@ -195,6 +196,8 @@ const struct op ops_remote[] = {
     {"queue.retry", ROLE_DESK, NULL, to_msad},
     {"queue.bounce", ROLE_DESK, NULL, to_msad},
     {"queue.delete", ROLE_DESK, NULL, to_msad},
+    {"tlsrpt.show", ROLE_VIEWER, NULL, to_msad},
+    {"tlsrpt.send", ROLE_DESK, NULL, to_msad},
     {"batv.sign", ROLE_ADMIN, NULL, to_msad},
     {"batv.verify", ROLE_VIEWER, NULL, to_msad},
     {"batv.explain", ROLE_VIEWER, NULL, to_msad},

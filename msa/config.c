@@ -182,6 +182,8 @@ const struct conf_key msa_keys[] = {
      "DNSSEC trust anchors, for DANE; empty: nothing is validated, and there is no DANE", false},
     {"msa", "mta_sts", CONF_BOOL, O(mta_sts), "true", 0, 0, NULL, false, "heed MTA-STS policies",
      false},
+    {"msa", "tlsrpt", CONF_BOOL, O(tlsrpt), "false", 0, 0, NULL, true,
+     "send the reports of TLS that domains ask for (RFC 8460)", false},
     {"msa", "postmaster", CONF_STRING, O(postmaster), "", 0, 0, NULL, false,
      "sender of our notifications; empty: postmaster@REALM", false},
     {"msa", "retry_min", CONF_DURATION, O(retry_min), "5m", 1000, DAY, NULL, false, "first retry",
@@ -245,14 +247,14 @@ const struct conf_key msa_keys[] = {
      "they may log in with; none: any that the listener offers", false},
     {"realm", "listeners", CONF_LIST, EO(listeners), "", 0, 0, NULL, true,
      "ADDRESS:PORT they may log in at; none: any", false},
-};
-const size_t msa_n_keys = sizeof(msa_keys) / sizeof(*msa_keys);
     {"realm", "sasldb", CONF_PATH, EO(sasldb), "", 0, 0, NULL, false,
      "a back end of its own: Cyrus SASL's password database", false},
     {"realm", "sasl_conf_path", CONF_PATH, EO(sasl_conf_path), "", 0, 0, NULL, false,
      "a back end of its own: folder with a Cyrus SASL sekisho.conf", false},
     {"realm", "auth_workers", CONF_INT, EO(auth_workers), "2", 1, 64, NULL, false,
      "processes that check passwords for its own back end", false},
+};
+const size_t msa_n_keys = sizeof(msa_keys) / sizeof(*msa_keys);
 
 static bool host_port(const char *text)
 {
@@ -523,6 +525,7 @@ void msa_config_queue(const struct msa_config *c, struct queue_config *out)
 	    .self = c->self,
 	    .relay_ca = c->relay_ca,
 	    .mta_sts = c->mta_sts,
+	    .tlsrpt = c->tlsrpt,
 	    .pause_min_ms = c->pause_min,
 	    .pause_max_ms = c->pause_max,
 	    .postmaster = c->postmaster,

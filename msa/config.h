@@ -84,7 +84,7 @@ struct msa_config {
 	char *transport_map, *fallback_route, *suspect_route;
 	int64_t fallback_after;
 	int relay_tls;
-	bool mta_sts;
+	bool mta_sts, tlsrpt;
 	char *dns_server, *dns_trust_anchor, *relay_ca;
 	struct conf_list relay_source, own_names;
 	int64_t destination_connections, destination_rate, connection_messages;

@@ -27,6 +27,7 @@
 #include "lib/proc.h"
 #include "msa/batvkeys.h"
 #include "msa/bounces.h"
+#include "msa/reports.h"
 #include "msa/handover.h"
 #include "msa/heirs.h"
 #include "msa/io.h"
@@ -188,6 +189,8 @@ static void on_request(struct feed_request *r, const char *op, const json_t *arg
 		result = status(srv);
 	else if (strncmp(op, "queue.", 6) == 0)
 		result = queue_request(srv->queue, op, args, &ok);
+	else if (strncmp(op, "tlsrpt.", 7) == 0)
+		result = reports_request(srv->reports, op, args, &ok);
 	else
 		result =
 		    batv_request(srv->cfg->batv_keys, &srv->batv, op, args, clock_utc_ms(), &ok);
@@ -415,6 +418,7 @@ static void start_parts(struct daemon *d)
 	if (!srv->auth)
 		fatal("the auth processes do not start: %s", why);
 	start_queue(srv);
+	srv->reports = reports_new(srv);
 	srv->limits = limits_new(srv->base, run_dir, (int)srv->cfg->limiter_deadline, srv->queue,
 				 on_suspended, srv);
 	srv->feed =
@@ -429,6 +433,7 @@ static void down(struct daemon *d)
 	bounces_free(srv);
 	io_free(srv);
 	limits_free(srv->limits);
+	reports_free(srv->reports);
 	queue_close(srv->queue);
 	handover_free(srv->leaving);
 	if (srv->feed)

@@ -23,6 +23,7 @@ struct bounces;
 struct handover;
 struct heirs;
 struct io;
+struct reports;
 
 enum msa_count {
 	COUNT_SESSIONS,
@@ -57,6 +58,7 @@ struct server {
 	struct feed *feed;
 	struct io *io;
 	struct bounces *bounces;
+	struct reports *reports;
 	struct heirs *heirs;	  /* what the program before left to this one, or NULL */
 	struct handover *leaving; /* this one leaves: queue is NULL, and asked through this */
 	struct batv_keys batv;

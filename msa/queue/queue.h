@@ -71,6 +71,7 @@ struct queue_config {
 				 blank-separated */
 	const char *relay_ca; /* authorities for mail servers, PEM; "" or NULL: the system's */
 	bool mta_sts;
+	bool tlsrpt; /* find out who wants reports of TLS */
 	int64_t pause_min_ms,
 	    pause_max_ms; /* back-off of destinations that are down; 0: as built in */
 	const struct route_table *routes; /* the caller's, as long as the queue; NULL: smarthost */

@@ -267,7 +267,8 @@ static void send_config(struct queue *q)
 				 .timeout_ms = q->cfg.timeout_ms,
 				 .pause_min_ms = q->cfg.pause_min_ms,
 				 .pause_max_ms = q->cfg.pause_max_ms,
-				 .sts = q->cfg.mta_sts};
+				 .sts = q->cfg.mta_sts,
+				 .tlsrpt = q->cfg.tlsrpt};
 	uint8_t buf[sizeof(c) + 64];
 	struct wire_out w;
 

@@ -306,6 +306,26 @@ static int next_addr(const struct dest *d)
 	return -1;
 }
 
+/* A session that was not begun counts as one that failed. */
+static void tell_unnamed(struct dest *d, const struct mx_addr *a)
+{
+	struct tls_policy p = {d->domain, &d->list->hosts[a->host], d->sts};
+
+	if (d->r->tls_counts)
+		tls_count(d->r->tls_counts, &p, TLSRPT_VALIDATION_FAILURE, &a->a, NULL,
+			  "the policy does not name this server");
+}
+
+static void tell_withheld(struct dest *d, const struct mx_list *list)
+{
+	struct mx_host h = list->n_hosts ? list->hosts[0] : (struct mx_host){.port = 25};
+	struct tls_policy p = {d->domain, &h, NULL};
+
+	h.dane = true;
+	if (d->r->tls_counts && d->domain[0] && list->n_hosts)
+		tls_count(d->r->tls_counts, &p, TLSRPT_DNSSEC_INVALID, NULL, NULL, list->why);
+}
+
 /* MTA-STS: a server that the policy does not name gets nothing (RFC 8461 5). */
 static void heed_sts(struct dest *d)
 {
@@ -313,8 +333,10 @@ static void heed_sts(struct dest *d)
 		return;
 	for (size_t i = 0; i < d->list->n_addrs; i++) {
 		const struct mx_host *h = &d->list->hosts[d->list->addrs[i].host];
-		if (!h->dane && !sts_allows(d->sts, h->name))
+		if (!h->dane && !sts_allows(d->sts, h->name)) {
 			d->bad |= UINT64_C(1) << i;
+			tell_unnamed(d, &d->list->addrs[i]);
+		}
 	}
 	if (next_addr(d) >= 0)
 		return;
@@ -352,6 +374,8 @@ static bool wants_sts(const struct dest *d)
 static void close_unknown(struct dest *d, const struct mx_list *list)
 {
 	d->insecure = strcmp(list->status, STATUS_INSECURE) == 0;
+	if (d->insecure)
+		tell_withheld(d, list);
 	close_dest(d, list->status);
 }
 

@@ -23,6 +23,7 @@ void relay_config_put(struct wire_out *w, const struct relay_config *c)
 	wire_str(w, c->self);
 	wire_str(w, c->ca);
 	wire_u8(w, c->sts);
+	wire_u8(w, c->tlsrpt);
 	wire_u32(w, c->connections);
 	wire_i64(w, c->timeout_ms);
 	wire_i64(w, c->pause_min_ms);
@@ -38,6 +39,7 @@ bool relay_config_get(struct wire_in *r, struct relay_config *c)
 	wire_get_str(r, c->self, sizeof(c->self));
 	wire_get_str(r, c->ca, sizeof(c->ca));
 	c->sts = wire_get_u8(r);
+	c->tlsrpt = wire_get_u8(r);
 	c->connections = wire_get_u32(r);
 	c->timeout_ms = wire_get_i64(r);
 	c->pause_min_ms = wire_get_i64(r);

@@ -57,6 +57,7 @@ struct relay_config {
 	char self[2048]; /* names, addresses and ADDRESS:PORTs that are us, blank-separated */
 	char ca[256]; /* authorities of MTA-STS and of routes without their own; "": the system's */
 	bool sts;     /* heed MTA-STS */
+	bool tlsrpt;  /* find out who wants reports of TLS */
 	uint32_t connections; /* in all */
 	int64_t timeout_ms, pause_min_ms, pause_max_ms;
 };

@@ -53,6 +53,7 @@ struct peer { /* talloc'd */
 	int64_t body_until;	/* monotonic: the body must have been taken then */
 	bool came_up, idling, counted;
 	bool again; /* to be tried at once, in another way */
+	bool told;  /* how TLS went is counted */
 	char via[RELAY_VIA_MAX];
 	struct peer *prev, *next;
 	struct peer *idle_prev, *idle_next; /* a ring */
@@ -128,6 +129,34 @@ void peer_abort(struct peer *c)
 	dest_peer_gone(d, NULL);
 }
 
+/* How TLS went, for reports: once a connection, and only where the domain's policy has a say. */
+static void tell_tls(struct peer *c, enum tlsrpt_result result, const char *why)
+{
+	struct dest *d = c->d;
+	struct tls_policy p = {d->domain, c->host, d->sts};
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	struct addr from;
+	uint16_t port;
+
+	if (c->told || !d->r->tls_counts || !c->client.use_tls || !d->domain[0] ||
+	    d->domain[0] == '[')
+		return;
+	c->told = true;
+	bool known = getsockname(bufferevent_getfd(c->bev), (struct sockaddr *)&ss, &len) == 0 &&
+		     addr_from_sockaddr((struct sockaddr *)&ss, &from, &port);
+	tls_count(d->r->tls_counts, &p, result, &c->addr, known ? &from : NULL, why);
+}
+
+/* TLS that was wanted and never began. */
+static void tell_no_tls(struct peer *c)
+{
+	if (!c->client.tls)
+		tell_tls(c, TLSRPT_STARTTLS_NOT_SUPPORTED,
+			 c->client.offers.starttls ? "STARTTLS was refused"
+						   : "STARTTLS is not offered");
+}
+
 static void part_done(struct peer *c)
 {
 	struct part *p = c->part;
@@ -150,6 +179,8 @@ static void over(struct peer *c, const char *why)
 
 	snprintf(text, sizeof(text), "%s", why);
 	log_event(LOG_DEBUG, "-", "relay", "closed", LS("via", c->via), LS("why", text));
+	if (c->client.insecure)
+		tell_no_tls(c);
 	bool settled = client_lost(&c->client, text);
 	memcpy(words, c->client.why, sizeof(words));
 	if (p && settled) {
@@ -286,6 +317,7 @@ static void go_idle(struct peer *c)
 
 	if (!c->came_up) {
 		c->came_up = true;
+		tell_no_tls(c);
 		c->d->n_coming_up--;
 		c->d->r->n_coming_up--;
 		c->d->r->n_up++;
@@ -473,6 +505,19 @@ static void add_via(struct peer *c, const char *a, const char *b, const char *d)
 	snprintf(c->via + n, sizeof(c->via) - n, " %s %s %s", a, b, d);
 }
 
+/* Without a policy whoever is there will do. */
+static void tell_verdict(struct peer *c, bool good)
+{
+	const struct sts_policy *sts = c->d->sts;
+	bool matters = c->host->dane ? c->host->n_tlsa > 0 : sts && sts->mode != STS_NONE;
+
+	if (good || !matters)
+		tell_tls(c, TLSRPT_OK, "");
+	else
+		tell_tls(c, tls_count_result(relay_tls_fault_number(c->bev)),
+			 relay_tls_fault(c->bev));
+}
+
 /* The handshake is done; who is there? */
 static void tls_up(struct peer *c)
 {
@@ -484,6 +529,7 @@ static void tls_up(struct peer *c)
 		: c->must_verify ? "not-verified"
 				 : "unverified");
 	log_event(LOG_DEBUG, "-", "relay", "tls", LS("via", c->via));
+	tell_verdict(c, good);
 	if (c->must_verify && !good) {
 		snprintf(why, sizeof(why), "%s: the certificate of %s does not hold: %s", c->policy,
 			 c->host->name, relay_tls_fault(c->bev));
@@ -506,8 +552,10 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 			tls_up(c);
 		return;
 	}
-	if (c->client.state == CLIENT_HANDSHAKE)
+	if (c->client.state == CLIENT_HANDSHAKE) {
+		tell_tls(c, TLSRPT_VALIDATION_FAILURE, relay_tls_handshake_fault(c->bev));
 		without_tls(c);
+	}
 	if (what & BEV_EVENT_TIMEOUT && client_pipelines(&c->client))
 		remember_lies(c, LIE_PIPELINING);
 	snprintf(why, sizeof(why), "%s", reason(c, what));

@@ -134,6 +134,7 @@ static void hand_over(struct relay *r)
 			  LS("action", "the next relay role waits for this one"));
 	else if (close(r->lock_fd) == 0)
 		r->lock_fd = -1;
+	TALLOC_FREE(r->tls_counts); /* they are the next one's, too */
 	talloc_free(ids);
 	talloc_free(folder);
 }
@@ -367,6 +368,13 @@ static void look_at_orphans(struct relay *r)
 	r->orphans = NULL;
 }
 
+static void on_unfetched(struct relay *r, const char *domain, enum tlsrpt_result result,
+			 const char *why)
+{
+	if (r->tls_counts)
+		tls_count_unfetched(r->tls_counts, domain, result, why);
+}
+
 static void come_up(struct relay *r)
 {
 	uint8_t buf[4];
@@ -374,8 +382,9 @@ static void come_up(struct relay *r)
 	char *folder = path(r, "");
 
 	open_files(r);
+	r->tls_counts = tls_counts_new(r->pool, folder, r->cfg.tlsrpt, relay_dns, r);
 	if (r->cfg.sts)
-		r->stss = sts_cache_new(r->base, folder, r->cfg.ca, relay_dns, r);
+		r->stss = sts_cache_new(r->base, folder, r->cfg.ca, relay_dns, on_unfetched, r);
 	journal_replay(r->journal, relay_tell_outcome, r);
 	r->orphans = orphans_find(folder);
 	talloc_free(folder);

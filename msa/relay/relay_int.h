@@ -25,6 +25,7 @@
 #include "msa/relay/relay_tls.h"
 #include "msa/relay/smtp_client.h"
 #include "msa/relay/sts_cache.h"
+#include "msa/relay/tls_counts.h"
 #include "msa/route/mx.h"
 #include "msa/route/route.h"
 
@@ -119,6 +120,7 @@ struct relay {
 	struct route_table *table, *coming; /* in force; being received */
 	struct dns *dns;		    /* made when first needed */
 	struct sts_cache *stss;		    /* NULL: MTA-STS is off */
+	struct tls_counts *tls_counts;	    /* NULL until it is up, and when it has handed over */
 	int lock_fd;
 	struct event *lock_timer, *give_up, *sweep, *pump;
 	struct spool_reader *spool;

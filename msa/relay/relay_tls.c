@@ -6,6 +6,7 @@
  * cannot be read. Known gaps: none.
  */
 #include <event2/bufferevent_ssl.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <openssl/x509_vfy.h>
@@ -143,4 +144,21 @@ const char *relay_tls_fault(struct bufferevent *bev)
 	if (!ssl || !SSL_get0_peer_certificate(ssl))
 		return "there is none";
 	return X509_verify_cert_error_string(SSL_get_verify_result(ssl));
+}
+
+int relay_tls_fault_number(struct bufferevent *bev)
+{
+	SSL *ssl = bufferevent_openssl_get_ssl(bev);
+
+	if (!ssl || !SSL_get0_peer_certificate(ssl))
+		return X509_V_ERR_UNSPECIFIED;
+	return (int)SSL_get_verify_result(ssl);
+}
+
+const char *relay_tls_handshake_fault(struct bufferevent *bev)
+{
+	unsigned long e = bufferevent_get_openssl_error(bev);
+	const char *words = e ? ERR_reason_error_string(e) : NULL;
+
+	return words ? words : "the connection ended in the handshake";
 }

@@ -30,6 +30,10 @@ struct bufferevent *relay_tls_new(struct event_base *base, int fd,
 bool relay_tls_verified(struct bufferevent *bev);
 /* Why it is not, in words. */
 const char *relay_tls_fault(struct bufferevent *bev);
+/* The same as X509_V_ERR of OpenSSL; 0 none. */
+int relay_tls_fault_number(struct bufferevent *bev);
+/* Why the handshake failed, in words. */
+const char *relay_tls_handshake_fault(struct bufferevent *bev);
 /* "TLSv1.3", "TLS_AES_256_GCM_SHA384", while the connection is up. */
 const char *relay_tls_version(struct bufferevent *bev);
 const char *relay_tls_cipher(struct bufferevent *bev);

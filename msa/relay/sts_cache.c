@@ -54,6 +54,8 @@ struct sts_cache {
 	struct event_base *base;
 	struct sts_fetcher *fetcher;
 	struct dns *(*dns)(struct relay *r);
+	void (*unfetched)(struct relay *r, const char *domain, enum tlsrpt_result result,
+			  const char *why);
 	struct relay *r;
 	char *folder, *ca;
 	struct known *hash[HASH];
@@ -146,7 +148,15 @@ static void answer(struct known *k)
 	}
 }
 
-static void on_policy(const char *text, size_t len, const char *why, void *arg)
+static enum tlsrpt_result fault_of(const char *text, enum sts_fault fault)
+{
+	return text			   ? TLSRPT_STS_INVALID
+	       : fault == STS_FAULT_WEBPKI ? TLSRPT_STS_WEBPKI_INVALID
+					   : TLSRPT_STS_FETCH_ERROR;
+}
+
+static void on_policy(const char *text, size_t len, enum sts_fault fault, const char *why,
+		      void *arg)
 {
 	struct known *k = arg;
 	struct sts_policy *p = text ? sts_parse(k, text, len) : NULL;
@@ -154,6 +164,8 @@ static void on_policy(const char *text, size_t len, const char *why, void *arg)
 	if (!p) {
 		log_event(LOG_WARNING, "-", "relay", "sts-unfetched", LS("domain", k->domain),
 			  LS("why", why ? why : "it is not a valid policy"));
+		k->c->unfetched(k->c->r, k->domain, fault_of(text, fault),
+				why ? why : "it is not a valid policy");
 	} else {
 		static const char *const modes[] = {"none", "testing", "enforce"};
 		log_event(LOG_INFO, "-", "relay", "sts-policy", LS("domain", k->domain),
@@ -176,7 +188,7 @@ static void on_addrs(const struct dns_answer *a, void *arg)
 	if (--k->pending)
 		return;
 	if (k->n_addrs == 0)
-		on_policy(NULL, 0, "the host mta-sts has no address", k);
+		on_policy(NULL, 0, STS_FAULT_FETCH, "the host mta-sts has no address", k);
 	else
 		sts_fetch(k->c->fetcher, k->domain, k->addrs, k->n_addrs, on_policy, k);
 }
@@ -288,7 +300,10 @@ void sts_get(struct sts_cache *c, const char *domain,
 }
 
 struct sts_cache *sts_cache_new(struct event_base *base, const char *folder, const char *ca,
-				struct dns *(*dns)(struct relay *r), struct relay *r)
+				struct dns *(*dns)(struct relay *r),
+				void (*unfetched)(struct relay *r, const char *domain,
+						  enum tlsrpt_result result, const char *why),
+				struct relay *r)
 {
 	struct sts_cache *c = talloc_zero(NULL, struct sts_cache);
 
@@ -296,6 +311,7 @@ struct sts_cache *sts_cache_new(struct event_base *base, const char *folder, con
 		fatal("out of memory");
 	c->base = base;
 	c->dns = dns;
+	c->unfetched = unfetched;
 	c->r = r;
 	c->folder = talloc_asprintf(c, "%s/sts", folder);
 	c->ca = talloc_strdup(c, ca);

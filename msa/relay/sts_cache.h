@@ -9,14 +9,18 @@
 
 #include "accounting/dns.h"
 #include "msa/route/sts.h"
+#include "msa/tlsrpt/counts.h"
 
 struct sts_cache;
 struct relay;
 
 /* Policies are kept in <folder>/sts. ca: PEM file of authorities, "": the system's. dns is asked
- * for the resolver, which may be NULL. */
+ * for the resolver, which may be NULL. unfetched: a policy that is announced could not be had. */
 struct sts_cache *sts_cache_new(struct event_base *base, const char *folder, const char *ca,
-				struct dns *(*dns)(struct relay *r), struct relay *r);
+				struct dns *(*dns)(struct relay *r),
+				void (*unfetched)(struct relay *r, const char *domain,
+						  enum tlsrpt_result result, const char *why),
+				struct relay *r);
 void sts_cache_free(struct sts_cache *c);
 /* cb once, maybe before this returns: a talloc'd policy without parent, the callee's; NULL: the
  * domain has none. */

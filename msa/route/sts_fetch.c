@@ -33,7 +33,7 @@ struct job {
 	char text[STS_POLICY_MAX + 1];
 	size_t len;
 	char err[CURL_ERROR_SIZE];
-	void (*cb)(const char *text, size_t len, const char *why, void *arg);
+	void (*cb)(const char *text, size_t len, enum sts_fault fault, const char *why, void *arg);
 	void *arg;
 };
 
@@ -51,6 +51,14 @@ static const char *verdict(const struct job *j, CURLcode rc)
 	if (!type || strncasecmp(type, "text/plain", 10) != 0)
 		return "the policy is not text/plain";
 	return NULL;
+}
+
+static enum sts_fault fault_of(CURLcode rc, const char *why)
+{
+	if (rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_SSL_CACERT_BADFILE ||
+	    rc == CURLE_SSL_CONNECT_ERROR)
+		return STS_FAULT_WEBPKI;
+	return why ? STS_FAULT_FETCH : STS_FAULT_NONE;
 }
 
 static int free_job(struct job *j)
@@ -73,7 +81,7 @@ static void collect(struct sts_fetcher *f)
 			continue;
 		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&j);
 		const char *why = verdict(j, rc);
-		j->cb(why ? NULL : j->text, j->len, why, j->arg);
+		j->cb(why ? NULL : j->text, j->len, fault_of(rc, why), why, j->arg);
 		talloc_free(j);
 	}
 }
@@ -193,7 +201,9 @@ static void set_where(struct job *j, const char *domain, const struct addr *addr
 }
 
 void sts_fetch(struct sts_fetcher *f, const char *domain, const struct addr *addrs, size_t n,
-	       void (*cb)(const char *text, size_t len, const char *why, void *arg), void *arg)
+	       void (*cb)(const char *text, size_t len, enum sts_fault fault, const char *why,
+			  void *arg),
+	       void *arg)
 {
 	struct job *j = talloc_zero(f, struct job);
 	char *url = talloc_asprintf(j, "https://mta-sts.%s/.well-known/mta-sts.txt", domain);

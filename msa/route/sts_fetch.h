@@ -12,6 +12,9 @@
 
 struct sts_fetcher;
 
+/* Which side of it failed: the certificate of the policy's host, or anything else. */
+enum sts_fault { STS_FAULT_NONE, STS_FAULT_FETCH, STS_FAULT_WEBPKI };
+
 /* ca: PEM file of authorities, "": the system's. NULL when the library does not come up. */
 struct sts_fetcher *sts_fetcher_new(struct event_base *base, const char *ca);
 /* What is under way ends without a call. */
@@ -22,6 +25,8 @@ void sts_fetcher_free(struct sts_fetcher *f);
  * words.
  */
 void sts_fetch(struct sts_fetcher *f, const char *domain, const struct addr *addrs, size_t n,
-	       void (*cb)(const char *text, size_t len, const char *why, void *arg), void *arg);
+	       void (*cb)(const char *text, size_t len, enum sts_fault fault, const char *why,
+			  void *arg),
+	       void *arg);
 
 #endif

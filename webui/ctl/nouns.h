@@ -21,6 +21,7 @@ extern const struct cli_noun noun_message;  /* message.c */
 extern const struct cli_noun noun_batv;	    /* batv.c */
 extern const struct cli_noun noun_dkim;	    /* dkim.c */
 extern const struct cli_noun noun_report;   /* report.c */
+extern const struct cli_noun noun_tlsrpt;   /* tlsrpt.c */
 extern const struct cli_noun noun_replay;   /* replay.c */
 extern const struct cli_noun noun_check;    /* check.c */
 extern const struct cli_noun noun_init;	    /* init.c */

@@ -133,7 +133,7 @@ static void fresh(unsigned about)
 	rcpts[0].address = about & UTF8_RCPT ? UTF8 : "a@x.example";
 	rcpts[1].address = "b@x.example";
 	for (size_t i = 0; i < 2 && about & NOTIFY; i++)
-		rcpts[i].esmtp.notify = NOTIFY_ASKED | NOTIFY_FAILURE;
+		rcpts[i].esmtp.notify = NOTIFY_FAILURE;
 	tx = (struct smtp_tx){.mail_from = "me@isp.example",
 			      .size = 500,
 			      .rcpts = rcpts,
