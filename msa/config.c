@@ -59,6 +59,9 @@ const struct conf_key msa_keys[] = {
      "the wait doubles with each further one up to this; 0: nobody waits", false},
     {"msa", "auth_spray", CONF_INT, O(auth_spray), "10", 0, GUARD_SPRAY_MAX, NULL, true,
      "accounts that fail from one network in an hour: told as password spraying; 0: never", false},
+    {"msa", "auth_spray_wide", CONF_INT, O(auth_spray_wide), "100", 0, 1000000, NULL, true,
+     "accounts that fail from many networks in an hour, far more than usual: told too; 0: never",
+     false},
     {"msa", "auth_workers", CONF_INT, O(auth_workers), "2", 1, 64, NULL, false,
      "processes that check passwords", false},
     {"msa", "sasl_realm", CONF_STRING, O(sasl_realm), "", 0, 0, NULL, false,
@@ -201,6 +204,8 @@ const struct conf_key msa_keys[] = {
      false},
     {"msa", "max_queue", CONF_SIZE, O(max_queue), "4G", MB, 0x7fffffffffffffff, NULL, false,
      "octets of the whole queue", false},
+    {"msa", "spool_reserve", CONF_SIZE, O(spool_reserve), "64M", 0, 0x7fffffffffffffff, NULL, false,
+     "octets of its disk that new mail leaves free", false},
     {"msa", "max_held_per_account", CONF_INT, O(max_held_per_account), "10000", 1, 100000000, NULL,
      false, "messages", false},
     {"msa", "relay_connections", CONF_INT, O(relay_connections), "20", 1, 1000, NULL, false,
@@ -454,7 +459,8 @@ static bool check(void *ctx, struct msa_config *c, char **err)
 static void make_policy(struct msa_config *c)
 {
 	c->guard = (struct guard_config){
-	    .free = c->auth_free_failures, .max_wait_ms = c->auth_max_wait, .spray = c->auth_spray};
+	    .free = c->auth_free_failures, .max_wait_ms = c->auth_max_wait, .spray = c->auth_spray,
+	    .spray_wide = c->auth_spray_wide};
 	c->policy = (struct smtp_policy){
 	    .hostname = c->hostname,
 	    .local_domain = c->sasl_realm,
@@ -538,6 +544,7 @@ void msa_config_queue(const struct msa_config *c, struct queue_config *out)
 	    .smarthost_name = c->smarthost_name,
 	    .smarthost_ca = c->smarthost_ca,
 	    .max_bytes = c->max_queue,
+	    .keep_bytes = c->spool_reserve,
 	    .max_held_per_account = c->max_held_per_account,
 	    .connections = (int)c->relay_connections,
 	    .timeout_ms = c->relay_timeout,

@@ -46,7 +46,7 @@ struct msa_config {
 	char *metrics;
 
 	struct conf_list auth_mechanisms, auth_mechanisms_of;
-	int64_t auth_free_failures, auth_max_wait, auth_spray;
+	int64_t auth_free_failures, auth_max_wait, auth_spray, auth_spray_wide;
 	int64_t auth_workers;
 	char *sasl_realm, *sasldb, *sasl_conf_path;
 	struct conf_list sasl_realm_of;
@@ -73,7 +73,8 @@ struct msa_config {
 	int64_t handover_timeout;
 
 	char *smarthost, *postmaster;
-	int64_t retry_min, retry_max, lifetime, max_queue, max_held_per_account;
+	int64_t retry_min, retry_max, lifetime, max_queue, spool_reserve,
+	    max_held_per_account;
 	int64_t relay_connections, relay_timeout, delay_notice, notices_per_hour;
 	char *answers;
 	char *smarthost_name, *smarthost_ca;

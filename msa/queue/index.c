@@ -240,6 +240,7 @@ void index_set_dest(struct index *ix, struct msg *m, const char *text)
 	struct dest *old = m->dest;
 
 	m->dest = dest_get(ix, text ? text : "");
+	ix->counts.rcpts += (uint64_t)m->dest->rcpts - old->rcpts;
 	dest_put(ix, old);
 }
 
@@ -485,6 +486,8 @@ void index_remove(struct index *ix, struct msg *m)
 	ix->counts.active -= m->counted_active;
 	ix->counts.deferred -= m->counted_deferred;
 	ix->counts.queued--;
+	ix->counts.unread -= m->unread > 0;
+	ix->counts.rcpts -= m->dest->rcpts;
 	ix->counts.bytes -= m->size + INDEX_OVERHEAD;
 	order_delete(ix, m);
 	dest_put(ix, m->dest);
@@ -536,4 +539,10 @@ struct msg *index_first(const struct index *ix)
 struct index_counts index_counts(const struct index *ix)
 {
 	return ix->counts;
+}
+
+void index_set_unread(struct index *ix, struct msg *m, bool unread)
+{
+	ix->counts.unread += (size_t)unread - (size_t)(m->unread > 0);
+	m->unread = !unread ? 0 : m->unread < UINT8_MAX ? (uint8_t)(m->unread + 1) : m->unread;
 }

@@ -40,11 +40,13 @@ struct dest {
 
 struct msg {
 	char id[QUEUE_ID_LEN + 1];
-	uint8_t hold;  /* HOLD_ bits */
-	uint8_t state; /* enum msg_state; change with index_set_state() */
-	uint8_t wish;  /* enum msg_wish */
-	int64_t key;   /* queue_id_key(): rising with arrival */
-	int64_t place; /* in the spool, for readers; 0: not there yet */
+	uint8_t hold;	    /* HOLD_ bits */
+	uint8_t state;	    /* enum msg_state; change with index_set_state() */
+	uint8_t wish;	    /* enum msg_wish */
+	uint8_t unread;	    /* how often in turn the disk did not give it */
+	uint16_t unwritten; /* of attempts: those the spool does not know of, its disk was short */
+	int64_t key;	    /* queue_id_key(): rising with arrival */
+	int64_t place;	    /* in the spool, for readers; 0: not there yet */
 	struct account *account;
 	struct dest *dest; /* who still waits; change with index_set_dest() */
 	uint64_t size;
@@ -72,6 +74,8 @@ struct account {
 struct index_counts {
 	size_t queued, held, active;
 	size_t deferred; /* tried before, and waiting for the next time */
+	size_t unread;	 /* that the disk did not give the last time */
+	uint64_t rcpts;	 /* who still waits */
 	uint64_t bytes;	 /* queued messages, with what the spool adds to each */
 };
 
@@ -114,6 +118,8 @@ void index_each_account(struct index *ix, void (*fn)(struct account *a, void *ar
 /* After any change of hold, next_ms or state: counters and schedule follow. */
 void index_update(struct index *ix, struct msg *m);
 void index_set_state(struct index *ix, struct msg *m, enum msg_state s);
+/* The disk gave it (false), or did not once more. */
+void index_set_unread(struct index *ix, struct msg *m, bool unread);
 bool index_is_held(const struct msg *m);
 
 /* The message whose turn it is at now, NULL when none may be delivered. Within a destination: by

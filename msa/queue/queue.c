@@ -24,7 +24,7 @@
 
 #define HOUSEKEEPING_MS	   5000
 #define DISK_LOOK_MS	   1000
-#define DISK_RESERVE	   (16u << 20)
+#define SETTLE_BYTES	   320 /* to write down what became of a recipient */
 #define OUTBOX_OUTSTANDING 256
 #define EXPIRE_AT_ONCE	   200
 #define EXPIRE_LOOKS	   20000
@@ -133,7 +133,8 @@ enum queue_result queue_may_accept(struct queue *q, const char *account, uint64_
 	    used + INDEX_OVERHEAD > (uint64_t)q->cfg.max_bytes - size)
 		return QUEUE_FULL;
 	look_at_disk(q, now);
-	if (q->disk_free < size + DISK_RESERVE)
+	if (spool_room(q->spool) != ROOM_ENOUGH ||
+	    q->disk_free < size + spool_keep(q->spool) + index_counts(q->ix).rcpts * SETTLE_BYTES)
 		return QUEUE_FULL;
 	return still_full(q, now) ? QUEUE_FULL : QUEUE_OK;
 }
@@ -264,7 +265,8 @@ void queue_event(struct queue *q, const struct event *e)
 {
 	/* The outbox has a bound: what belongs to no message gives way first, then messages
 	 * (queue_may_accept). */
-	bool full = q->outbox_bytes >= (uint64_t)q->cfg.max_bytes / 2;
+	bool full =
+	    q->outbox_bytes >= (uint64_t)q->cfg.max_bytes / 2 || spool_room(q->spool) == ROOM_TIGHT;
 
 	if (full != q->outbox_full)
 		log_event(full ? LOG_ERR : LOG_NOTICE, "-", "queue",
@@ -490,6 +492,8 @@ static void refresh_metrics(struct queue *q)
 	metric_set(q->metric.failures, (int64_t)s.failures);
 	metric_set(q->metric.outbox, (int64_t)(s.outbox_last - q->outbox_acked));
 	metric_set(q->metric.host_up, q->relay.host_up);
+	metric_set(q->metric.unread, (int64_t)c.unread);
+	metric_set(q->metric.room, spool_room(q->spool));
 }
 
 static void arm_timer(struct queue *q, int64_t now)
@@ -587,6 +591,15 @@ static void make_metrics(struct queue *q)
 	  "another sender.");
 	M(damaged, METRIC_COUNTER, "damaged_total",
 	  "Messages that could not be read from the spool and were put aside.");
+	M(read_errors, METRIC_COUNTER, "read_errors_total",
+	  "Times that the disk did not give a message; it stays and is tried again.");
+	M(unread, METRIC_GAUGE, "unreadable", "Messages that the disk did not give the last time.");
+	M(quarantined, METRIC_GAUGE, "quarantined",
+	  "Damaged pieces of the spool in its folder damaged/.");
+	M(unwritten, METRIC_COUNTER, "deferrals_unwritten_total",
+	  "Deferrals that were not written down because the disk is short.");
+	M(room, METRIC_GAUGE, "disk_room",
+	  "0: enough; 1: short, new mail is refused; 2: tight, notices wait, too.");
 	M(double_bounces, METRIC_COUNTER, "double_bounces_total",
 	  "Failures of mail from the null sender, told to the postmaster.");
 	M(relay_starts, METRIC_COUNTER, "relay_starts_total", "Starts of the relay role.");
@@ -630,8 +643,10 @@ static bool open_spool(struct queue *q, char **err)
 		return false;
 	}
 	q->spool = spool_open(q->spool_path, &host, err);
-	if (q->spool)
+	if (q->spool) {
 		spool_set_notices(q->spool, (uint32_t)q->cfg.notices_per_hour);
+		spool_set_keep(q->spool, (uint64_t)q->cfg.keep_bytes);
+	}
 	return q->spool && spool_load(q->spool, load_message, load_hold, q, err) &&
 	       (q->reader = spool_reader_open(q->spool_path, err)) &&
 	       (q->writer = writer_start(q->base, q->spool, op_done, q, err));

@@ -58,8 +58,9 @@ struct queue {
 	bool closing;
 
 	bool cleaning;
-	int64_t expire_after; /* key */
-	int64_t id_ms;	      /* of the last id */
+	unsigned moved_in_vain; /* looks in turn that moved nothing */
+	int64_t expire_after;	/* key */
+	int64_t id_ms;		/* of the last id */
 	uint32_t id_n;
 
 	uint64_t outbox_offered, outbox_acked;
@@ -72,8 +73,9 @@ struct queue {
 	struct {
 		struct metric *queued, *held, *active, *bytes, *oldest, *commits, *operations,
 		    *failures, *outbox, *accepted, *delivered, *bounced, *deferred, *notices,
-		    *damaged, *summarized, *withheld, *answers[ANSWER_CLASSES], *double_bounces,
-		    *relay_starts, *events_lost, *host_up;
+		    *damaged, *read_errors, *unread, *unwritten, *room, *quarantined, *summarized,
+		    *withheld, *answers[ANSWER_CLASSES], *double_bounces, *relay_starts,
+		    *events_lost, *host_up;
 	} metric;
 };
 
@@ -99,13 +101,20 @@ struct queue_change {
 /* next_ms -1: only the hold bits; life_from_ms -1: it stays; route NULL: it stays. */
 void queue_op_update(struct queue *q, const struct queue_change *changes, size_t n, int64_t next_ms,
 		     int64_t life_from_ms, const char *route);
-/* Moves what keeps a nearly empty segment of the spool, some of it at a time. */
-void queue_op_clean(struct queue *q);
-/* A message that could not be read: is it damaged? Then it is put aside. Not while it is with the
- * relay. */
-void queue_op_check(struct queue *q, struct msg *m);
+/* Where messages are now, after a change of those. */
+void queue_take_places(struct queue *q, const struct queue_change *c, size_t n);
+/* Zeroed; must happen; an operation's struct begins with a struct qop. */
+void *queue_new_op(size_t size, enum queue_result (*apply)(struct spool *s, struct op *op),
+		   void (*done)(struct queue *q, struct qop *o), int linger_ms);
 void queue_op_forget(struct queue *q, uint64_t seq);
 void queue_op_record(struct queue *q, const struct event *e);
+
+/* queue_house.c */
+/* Moves what keeps segments of which too little is of use, some at a time, until there are none. */
+void queue_op_clean(struct queue *q);
+/* A message that could not be read. Damaged: it is put aside. Not given by the disk: it waits. Not
+ * while it is with the relay. */
+void queue_op_check(struct queue *q, struct msg *m);
 
 /* queue_relay.c */
 bool relay_start(struct queue *q, char **err);

@@ -22,8 +22,8 @@
 #define LINGER_RECORD_MS 100
 #define LINGER_FORGET_MS 1000
 
-static void *new_op(size_t size, enum queue_result (*apply)(struct spool *s, struct op *op),
-		    void (*done)(struct queue *q, struct qop *o), int linger_ms)
+void *queue_new_op(size_t size, enum queue_result (*apply)(struct spool *s, struct op *op),
+		   void (*done)(struct queue *q, struct qop *o), int linger_ms)
 {
 	struct qop *o = talloc_zero_size(NULL, size);
 
@@ -120,9 +120,37 @@ static void tell_said(struct queue *q, const struct settle_op *o)
 		bug_on(n == 0);
 		p += n;
 		left -= n;
-		if (e.u.delivery.result != EVENT_DEFERRED || o->t.attempt == 0)
+		if (e.u.delivery.result != EVENT_DEFERRED ||
+		    (o->t.attempt == 0 && o->t.skipped == 0))
 			q->h.delivery(&e, q->arg);
 	}
+}
+
+static void tell_unread(struct queue *q, const char *id, const char *action)
+{
+	metric_add(q->metric.read_errors, 1);
+	log_event(LOG_CRIT, id, "queue", "unreadable", LS("action", action));
+}
+
+/* What the spool has now; or nothing but the time, when it says nothing of it. */
+static void take_settled(struct queue *q, struct msg *m, const struct spool_settle *t)
+{
+	m->next_ms = t->next_ms;
+	if (t->unread) {
+		index_set_unread(q->ix, m, true);
+		return;
+	}
+	m->place = t->place;
+	m->attempts = t->attempts;
+	if (t->unwritten) {
+		metric_add(q->metric.unwritten, 1);
+		m->unwritten += m->unwritten < UINT16_MAX;
+		m->attempts += m->unwritten;
+		return;
+	}
+	m->unwritten = 0;
+	index_set_unread(q->ix, m, false);
+	index_set_dest(q->ix, m, t->dests);
 }
 
 static void settle_done(struct queue *q, struct qop *qo)
@@ -141,13 +169,14 @@ static void settle_done(struct queue *q, struct qop *qo)
 		add_notice(q, o);
 	if (o->seq > q->relay.commit_seq)
 		q->relay.commit_seq = o->seq;
+	if (o->t.unread)
+		tell_unread(q, o->id,
+			    o->t.gone ? "delivered to all; without its record"
+				      : "its results are lost; it is tried again");
 	if (m && o->t.gone) {
 		index_remove(q->ix, m);
 	} else if (m && o->known) {
-		m->next_ms = o->t.next_ms;
-		m->attempts = o->t.attempts;
-		m->place = o->t.place;
-		index_set_dest(q->ix, m, o->t.dests);
+		take_settled(q, m, &o->t);
 		relay_set_lane(q, m);
 		if (!m->settling && m->state == MSG_SETTLING)
 			index_set_state(q->ix, m, MSG_READY);
@@ -160,7 +189,7 @@ static void settle_done(struct queue *q, struct qop *qo)
 static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct relay_rcpt *rcpts,
 				    uint32_t n, bool more)
 {
-	struct settle_op *o = new_op(sizeof(*o), settle_apply, settle_done, LINGER_RESULT_MS);
+	struct settle_op *o = queue_new_op(sizeof(*o), settle_apply, settle_done, LINGER_RESULT_MS);
 	int64_t now = clock_utc_ms();
 
 	talloc_set_type(o, struct settle_op);
@@ -181,7 +210,9 @@ static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct
 		o->known = true;
 		o->t.distrust = m->account->held || m->account->suspect;
 		o->t.key = m->key;
-		o->t.attempt = m->attempts;
+		o->t.attempt = m->attempts - m->unwritten;
+		o->t.skipped = m->unwritten;
+		o->t.waiting = m->dest->rcpts;
 		o->t.retry_at_ms = now + schedule_delay(q->cfg.retry_min_ms, q->cfg.retry_max_ms,
 							m->attempts + 1, queue_random());
 		m->settling++;
@@ -244,7 +275,7 @@ static void nothing_done(struct queue *q, struct qop *o)
 
 void queue_op_hold_account(struct queue *q, const char *account, const char *why)
 {
-	struct hold_op *o = new_op(sizeof(*o), hold_apply, nothing_done, 0);
+	struct hold_op *o = queue_new_op(sizeof(*o), hold_apply, nothing_done, 0);
 
 	o->account = talloc_strdup(o, account);
 	o->why = why ? talloc_strdup(o, why) : NULL;
@@ -278,7 +309,7 @@ static enum queue_result update_apply(struct spool *s, struct op *op)
 }
 
 /* A later change of the same message may be on its way: its place is newer, and comes later. */
-static void take_places(struct queue *q, const struct queue_change *c, size_t n)
+void queue_take_places(struct queue *q, const struct queue_change *c, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct msg *m = index_above(q->ix, c[i].key - 1);
@@ -292,7 +323,7 @@ static void update_done(struct queue *q, struct qop *qo)
 	struct update_op *o = (struct update_op *)qo;
 
 	if (qo->op.result == QUEUE_OK)
-		take_places(q, o->changes, o->n);
+		queue_take_places(q, o->changes, o->n);
 }
 
 #define CHANGES_AT_ONCE 1000
@@ -301,7 +332,7 @@ void queue_op_update(struct queue *q, const struct queue_change *changes, size_t
 		     int64_t life_from_ms, const char *route)
 {
 	for (size_t i = 0; i < n; i += CHANGES_AT_ONCE) {
-		struct update_op *o = new_op(sizeof(*o), update_apply, update_done, 0);
+		struct update_op *o = queue_new_op(sizeof(*o), update_apply, update_done, 0);
 		o->n = n - i < CHANGES_AT_ONCE ? n - i : CHANGES_AT_ONCE;
 		o->next_ms = next_ms;
 		o->life_from_ms = life_from_ms;
@@ -311,141 +342,6 @@ void queue_op_update(struct queue *q, const struct queue_change *changes, size_t
 			fatal("out of memory");
 		writer_put(q->writer, &o->q.op);
 	}
-}
-
-/* --- keeping house ------------------------------------------------------------------------- */
-
-#define STRAGGLERS_AT_ONCE 100
-
-struct find_op {
-	struct qop q;
-	int64_t *keys; /* malloc'd */
-	size_t n;
-	uint32_t seg;
-};
-
-static enum queue_result find_apply(struct spool *s, struct op *op)
-{
-	struct find_op *o = (struct find_op *)op;
-
-	free(o->keys);
-	o->keys = spool_stragglers(s, STRAGGLERS_AT_ONCE, &o->n, &o->seg);
-	return QUEUE_OK;
-}
-
-struct move_op {
-	struct qop q;
-	uint32_t seg;
-	size_t n;
-	struct queue_change c[STRAGGLERS_AT_ONCE];
-};
-
-static enum queue_result move_apply(struct spool *s, struct op *op)
-{
-	struct move_op *o = (struct move_op *)op;
-	enum queue_result r = spool_move_rows(s, o->seg);
-
-	for (size_t i = 0; r == QUEUE_OK && i < o->n; i++) {
-		r = spool_move(s, o->c[i].key);
-		o->c[i].place = spool_place(s, o->c[i].key);
-	}
-	return r;
-}
-
-static void move_done(struct queue *q, struct qop *qo)
-{
-	struct move_op *o = (struct move_op *)qo;
-
-	if (qo->op.result == QUEUE_OK)
-		take_places(q, o->c, o->n);
-	for (size_t i = 0; i < o->n; i++) {
-		struct msg *m = index_above(q->ix, o->c[i].key - 1);
-		if (!m || m->key != o->c[i].key)
-			continue;
-		if (--m->settling == 0 && m->state == MSG_SETTLING)
-			index_set_state(q->ix, m, MSG_READY);
-		queue_apply_wish(q, m);
-	}
-	q->cleaning = false;
-	queue_kick(q);
-}
-
-/* What is with the relay is being read: it stays. The rest is out of delivery while it moves. */
-static void find_done(struct queue *q, struct qop *qo)
-{
-	struct find_op *f = (struct find_op *)qo;
-	struct move_op *o = new_op(sizeof(*o), move_apply, move_done, LINGER_FORGET_MS);
-
-	o->q.op.must = false;
-	o->seg = f->seg;
-	for (size_t i = 0; f->keys && i < f->n; i++) {
-		struct msg *m = index_above(q->ix, f->keys[i] - 1);
-		if (!m || m->key != f->keys[i] || m->state != MSG_READY)
-			continue;
-		m->settling++;
-		index_set_state(q->ix, m, MSG_SETTLING);
-		o->c[o->n++].key = m->key;
-	}
-	free(f->keys);
-	if (f->seg && !q->closing) {
-		writer_put(q->writer, &o->q.op);
-		return;
-	}
-	q->cleaning = false;
-	talloc_free(o);
-}
-
-void queue_op_clean(struct queue *q)
-{
-	if (q->cleaning)
-		return;
-	q->cleaning = true;
-	struct find_op *o = new_op(sizeof(*o), find_apply, find_done, LINGER_FORGET_MS);
-	o->q.op.must = false;
-	writer_put(q->writer, &o->q.op);
-}
-
-struct check_op {
-	struct qop q;
-	int64_t key;
-	bool damaged;
-};
-
-static enum queue_result check_apply(struct spool *s, struct op *op)
-{
-	struct check_op *o = (struct check_op *)op;
-
-	return spool_check(s, o->key, &o->damaged);
-}
-
-static void check_done(struct queue *q, struct qop *qo)
-{
-	struct check_op *o = (struct check_op *)qo;
-	struct msg *m = index_above(q->ix, o->key - 1);
-
-	if (!m || m->key != o->key)
-		return;
-	m->settling--;
-	if (qo->op.result == QUEUE_OK && o->damaged) {
-		log_event(
-		    LOG_CRIT, m->id, "queue", "damaged", LS("account", m->account->name),
-		    LS("action", "the message was put aside in damaged/; it is not delivered"));
-		metric_add(q->metric.damaged, 1);
-		index_remove(q->ix, m);
-	} else if (!m->settling && m->state == MSG_SETTLING) {
-		index_set_state(q->ix, m, MSG_READY);
-	}
-	queue_kick(q);
-}
-
-void queue_op_check(struct queue *q, struct msg *m)
-{
-	struct check_op *o = new_op(sizeof(*o), check_apply, check_done, 0);
-
-	o->key = m->key;
-	m->settling++;
-	index_set_state(q->ix, m, MSG_SETTLING);
-	writer_put(q->writer, &o->q.op);
 }
 
 /* --- outbox ------------------------------------------------------------------------------ */
@@ -473,7 +369,7 @@ void queue_op_forget(struct queue *q, uint64_t seq)
 	if (q->outbox_forgetting)
 		return;
 	q->outbox_forgetting = true;
-	struct forget_op *o = new_op(sizeof(*o), forget_apply, forget_done, LINGER_FORGET_MS);
+	struct forget_op *o = queue_new_op(sizeof(*o), forget_apply, forget_done, LINGER_FORGET_MS);
 	o->seq = seq;
 	writer_put(q->writer, &o->q.op);
 }
@@ -499,7 +395,7 @@ static void record_done(struct queue *q, struct qop *o)
 
 void queue_op_record(struct queue *q, const struct event *e)
 {
-	struct record_op *o = new_op(sizeof(*o), record_apply, record_done, LINGER_RECORD_MS);
+	struct record_op *o = queue_new_op(sizeof(*o), record_apply, record_done, LINGER_RECORD_MS);
 
 	o->len = event_encode(e, o->bytes, sizeof(o->bytes));
 	bug_on(o->len == 0);

@@ -81,8 +81,6 @@ static bool take_back(struct queue *q, struct wire_in *r)
 	if (!m || m->state != MSG_ACTIVE)
 		return true;
 	if (b.why == BACK_UNREADABLE) {
-		log_event(LOG_ERR, b.id, "queue", "unreadable",
-			  LS("action", "looked at, then tried again"));
 		m->next_ms = clock_utc_ms() + q->cfg.retry_min_ms;
 		queue_op_check(q, m);
 		return true;
@@ -440,7 +438,8 @@ static uint8_t work_flags(const struct queue *q, const struct msg *m)
 
 static bool send_work(struct queue *q, const struct msg *m)
 {
-	struct relay_work k = {.key = m->place, .attempt = m->attempts, .flags = work_flags(q, m)};
+	struct relay_work k = {
+	    .key = m->place, .attempt = m->attempts - m->unwritten, .flags = work_flags(q, m)};
 	uint8_t buf[64];
 	struct wire_out w;
 

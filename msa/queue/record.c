@@ -252,6 +252,9 @@ bool envelope_peek(const uint8_t *buf, size_t len, struct envelope_key *k)
 	k->key = wire_get_i64(&r);
 	k->body = wire_get_i64(&r);
 	k->origin = wire_get_u32(&r);
+	size_t n;
+	(void)wire_get_bytes(&r, QUEUE_ID_LEN, &n);
+	k->size = wire_get_u32(&r);
 	return !r.bad;
 }
 

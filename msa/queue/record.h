@@ -115,7 +115,7 @@ bool envelope_decode(void *ctx, const uint8_t *buf, size_t len, struct envelope 
 /* What is at the beginning of every envelope, without the rest. */
 struct envelope_key {
 	int64_t key, body;
-	uint32_t origin;
+	uint32_t origin, size;
 };
 bool envelope_peek(const uint8_t *buf, size_t len, struct envelope_key *k);
 /* Recipients in these states. */

@@ -14,7 +14,6 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <talloc.h>
 #include <unistd.h>
 
@@ -25,9 +24,7 @@
 #include "msa/queue/crc32c.h"
 #include "msa/queue/spool_int.h"
 
-#define NOTICED_ADDRESSES 10000 /* that the ceiling of notices knows at once */
-#define RESERVE_MAX	  (24u << 20)
-#define RESERVE_MIN	  (256u << 10)
+#define NOTICED_ADDRESSES 10000	     /* that the ceiling of notices knows at once */
 #define FLUSH_BYTES	  (4u << 20) /* of a transaction, before its end */
 
 /* --- results ------------------------------------------------------------------------------- */
@@ -83,106 +80,7 @@ void *spool_grow(void *p, size_t n, size_t *cap, size_t size)
 	return q;
 }
 
-/* --- segments ------------------------------------------------------------------------------ */
-
-/* What holds now, malloc'd: with it, what is older need not be kept. before: the segment that ended
- * before this one. */
-uint8_t *spool_state(struct spool *s, const struct segment *before, size_t *len)
-{
-	uint32_t n = 0;
-	size_t cap = 100;
-
-	for (const struct hold *h = s->holds; h; h = h->next, n++)
-		cap += 10 + strlen(h->account) + strlen(h->why);
-	uint8_t *buf = malloc(cap);
-	struct wire_out w;
-	if (!buf)
-		return NULL;
-	wire_out_init(&w, buf, cap);
-	wire_u32(&w, SPOOL_FORMAT);
-	wire_str(&w, s->instance);
-	wire_u64(&w, s->outbox_last);
-	wire_u64(&w, s->acked);
-	wire_u32(&w, before ? before->no : 0);
-	wire_u64(&w, before ? before->end : 0);
-	wire_u32(&w, n);
-	for (const struct hold *h = s->holds; h; h = h->next) {
-		wire_str(&w, h->account);
-		wire_str(&w, h->why);
-	}
-	bug_on(w.bad);
-	*len = w.len;
-	return buf;
-}
-
-static enum queue_result put_start(struct spool *s)
-{
-	size_t n;
-	uint8_t *buf =
-	    spool_state(s, s->table.n_segs > 1 ? &s->table.segs[s->table.n_segs - 2] : NULL, &n);
-	enum queue_result r =
-	    buf ? spool_put(s, REC_START, buf, n, NULL, 0, NULL) : spool_no_memory(s);
-
-	free(buf);
-	return r;
-}
-
-static void close_segment(struct spool *s)
-{
-	const struct segment *g = s->cur.no ? table_segment(&s->table, s->cur.no) : NULL;
-
-	/* What a failed commit left, and room that was the reserve's. */
-	if (g && ftruncate(s->cur.fd, (off_t)g->end) != 0)
-		log_event(LOG_ERR, "-", "queue", "segment-not-cut", LI("segment", g->no),
-			  LS("why", strerror(errno)));
-	if (s->cur.fd >= 0)
-		close(s->cur.fd);
-	if (g && g->end)
-		spool_write_index(s, g);
-	s->cur.no = 0;
-	s->cur.fd = -1;
-	s->cur.broken = false;
-	s->shadow_len = 0;
-}
-
-bool spool_new_segment(struct spool *s)
-{
-	char name[SEG_NAME_MAX];
-	uint32_t no = s->next_seg++; /* one that was begun in vain is not tried again */
-
-	bug_on(no > SEG_NUMBER_MAX);
-	spool_file_name(no, "seg", name);
-	int fd =
-	    openat(s->files.dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return false;
-	if (fsync(s->files.dir) != 0) {
-		int e = errno;
-		close(fd);
-		unlinkat(s->files.dir, name, 0);
-		errno = e;
-		return false;
-	}
-	close_segment(s);
-	s->cur.no = no;
-	s->cur.fd = fd;
-	table_add_segment(&s->table, no);
-	return true;
-}
-
-static void unlink_segment(struct spool *s, uint32_t no)
-{
-	char name[SEG_NAME_MAX];
-
-	spool_files_forget(&s->files, no);
-	table_drop_segment(&s->table, no);
-	spool_file_name(no, "idx", name);
-	(void)unlinkat(s->files.dir, name, 0);
-	spool_file_name(no, "seg", name);
-	if (unlinkat(s->files.dir, name, 0) != 0)
-		log_event(LOG_ERR, "-", "queue", "segment-not-removed", LS("file", name),
-			  LS("why", strerror(errno)));
-}
+/* --- what is over ---------------------------------------------------------------------------- */
 
 static bool still_needed(const struct spool *s, const struct segment *g, const struct tomb *t)
 {
@@ -195,7 +93,7 @@ static void carry_tombs(struct spool *s)
 {
 	for (size_t i = 0; i < s->table.n_segs; i++) {
 		struct segment *g = &s->table.segs[i];
-		g->carried = !g->live && g->no != s->cur.no;
+		g->carried = !g->live && g->no != s->cur.no && !g->unread;
 		for (size_t k = 0; g->carried && k < g->n_tombs; k++)
 			if (still_needed(s, g, &g->tombs[k])) {
 				s->gone = spool_grow(s->gone, s->n_gone + 1, &s->gone_cap,
@@ -219,8 +117,8 @@ static void remove_dead(struct spool *s)
 {
 	for (size_t i = 0; i < s->table.n_segs;) {
 		const struct segment *g = &s->table.segs[i];
-		if (!g->live && g->no != s->cur.no && may_go(s, g))
-			unlink_segment(s, g->no);
+		if (!g->live && g->no != s->cur.no && !g->unread && may_go(s, g))
+			spool_unlink_segment(s, g->no);
 		else
 			i++;
 	}
@@ -237,35 +135,19 @@ enum queue_result spool_begin(struct spool *s)
 	s->buf_len = 0;
 	s->shadow_was = s->shadow_len;
 	s->n_undo = s->n_gone = s->n_new_rows = s->n_moved = 0;
-	s->messages = 0;
+	spool_look_at_room(s);
 	s->records_len = 0;
 	s->records_n = 0;
 	s->new_acked = s->acked;
 	s->new_outbox = s->outbox_last;
-	if (!g || g->end >= s->segment_bytes || s->cur.broken) {
+	if (!g || g->end >= s->cur.limit || s->cur.broken) {
 		if (!spool_new_segment(s))
 			return spool_errno(s, "cannot begin a segment of the spool");
 		g = table_segment(&s->table, s->cur.no);
 	}
 	s->buf_at = g->end;
 	s->shadow_was = s->shadow_len;
-	return g->end == 0 ? put_start(s) : QUEUE_OK;
-}
-
-static enum queue_result flush(struct spool *s)
-{
-	for (size_t done = 0; done < s->buf_len;) {
-		ssize_t k =
-		    pwrite(s->cur.fd, s->buf + done, s->buf_len - done, (off_t)(s->buf_at + done));
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return spool_errno(s, "writing the spool");
-		done += (size_t)k;
-	}
-	s->buf_at += s->buf_len;
-	s->buf_len = 0;
-	return QUEUE_OK;
+	return g->end == 0 ? spool_put_start(s) : QUEUE_OK;
 }
 
 static void add_shadow(struct spool *s, const struct record *r, uint64_t at, const uint8_t *raw)
@@ -295,7 +177,7 @@ enum queue_result spool_put(struct spool *s, enum record_type type, const uint8_
 		errno = EFBIG;
 		return spool_errno(s, "a message is too large");
 	}
-	enum queue_result q = s->buf_len > FLUSH_BYTES ? flush(s) : QUEUE_OK;
+	enum queue_result q = s->buf_len > FLUSH_BYTES ? spool_flush(s) : QUEUE_OK;
 	if (q != QUEUE_OK)
 		return q;
 	s->buf = spool_grow(s->buf, s->buf_len + (size_t)size, &s->buf_cap, 1);
@@ -339,8 +221,13 @@ enum queue_result spool_put_envelope(struct spool *s, struct envelope *e, const 
 	free(head);
 	if (r != QUEUE_OK)
 		return r;
-	set_entry(s, (struct entry){.key = e->key, .env = place, .body = body ? place : e->body});
-	s->messages += body != NULL;
+	const struct entry *was = table_find(&s->table, e->key);
+	uint32_t body_size = (uint32_t)record_align(e->size);
+	set_entry(s, (struct entry){.key = e->key,
+				    .env = place,
+				    .body = body ? place : e->body,
+				    .env_size = (uint32_t)record_align(RECORD_HEADER + n),
+				    .body_size = body || !was ? body_size : was->body_size});
 	return QUEUE_OK;
 }
 
@@ -423,13 +310,12 @@ static void committed(struct spool *s)
 	struct segment *g = table_segment(&s->table, s->cur.no);
 
 	g->end = s->buf_at;
-	g->messages += s->messages;
 	for (size_t i = 0; i < s->n_gone; i++)
 		if (s->gone[i].origin != g->no)
 			table_tomb(g, s->gone[i].key, s->gone[i].origin);
 	for (size_t i = 0; i < s->n_new_rows; i++) {
 		rows_add(s, s->outbox_last + 1 + i, &s->new_rows[i]);
-		table_live(&s->table, s->new_rows[i].place, 1);
+		table_live(&s->table, s->new_rows[i].place, 1, row_size(&s->new_rows[i]));
 	}
 	for (size_t i = 0; i < s->n_moved; i++)
 		rows_moved(s, s->moved[i].seq, s->moved[i].place);
@@ -460,7 +346,7 @@ enum queue_result spool_commit(struct spool *s)
 		return QUEUE_OK;
 	r = put_commit(s);
 	if (r == QUEUE_OK)
-		r = flush(s);
+		r = spool_flush(s);
 	if (r == QUEUE_OK && fdatasync(s->cur.fd) != 0) {
 		r = spool_errno(s, "syncing the spool");
 		/* What the kernel has dropped of it is not known: never append to it again. */
@@ -485,52 +371,6 @@ void spool_rollback(struct spool *s)
 	s->n_gone = s->n_new_rows = 0;
 	for (size_t i = 0; i < s->table.n_segs; i++)
 		s->table.segs[i].carried = false;
-}
-
-/* --- the reserve ----------------------------------------------------------------------------- */
-
-/* A small disk gets a small reserve. */
-bool spool_reserve_keep(struct spool *s)
-{
-	off_t size = (off_t)s->reserve_bytes;
-
-	if (s->reserved)
-		return true;
-	int fd = openat(s->files.dir, "reserve", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return false;
-	while (size >= (off_t)RESERVE_MIN && posix_fallocate(fd, 0, size) != 0)
-		size /= 2;
-	s->reserved = size >= (off_t)RESERVE_MIN;
-	if (!s->reserved)
-		(void)unlinkat(s->files.dir, "reserve", 0);
-	close(fd);
-	return s->reserved;
-}
-
-/* It becomes the segment that is written next: nobody else can have its room. */
-bool spool_reserve_use(struct spool *s)
-{
-	char name[SEG_NAME_MAX];
-	uint32_t no = s->next_seg;
-
-	if (!s->reserved)
-		return false;
-	spool_file_name(no, "seg", name);
-	int fd = openat(s->files.dir, "reserve", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || renameat(s->files.dir, "reserve", s->files.dir, name) != 0 ||
-	    fsync(s->files.dir) != 0) {
-		if (fd >= 0)
-			close(fd);
-		return false;
-	}
-	s->reserved = false;
-	close_segment(s);
-	s->next_seg = no + 1;
-	s->cur.no = no;
-	s->cur.fd = fd;
-	table_add_segment(&s->table, no);
-	return true;
 }
 
 /* --- operations ------------------------------------------------------------------------------ */
@@ -597,26 +437,63 @@ static bool in_buffer(const struct spool *s, int64_t place)
 	return place_seg(place) == s->cur.no && place_at(place) >= s->buf_at;
 }
 
+/* A segment that is gone while its mail is queued is damage. */
+enum queue_result spool_not_read(struct spool *s, const char *what, int64_t place)
+{
+	int e = errno;
+
+	if (s->unread == SPOOL_GONE)
+		s->unread = SPOOL_DAMAGED;
+	snprintf(s->why, sizeof(s->why), "%s cannot be read at %08x-%llx: %s", what,
+		 place_seg(place), (unsigned long long)place_at(place),
+		 s->unread == SPOOL_DAMAGED ? "damaged" : strerror(e));
+	return QUEUE_ERROR;
+}
+
 enum queue_result spool_get(struct spool *s, void *ctx, int64_t key, struct record *r,
 			    struct envelope *e, bool *found)
 {
 	const struct entry *t = table_find(&s->table, key);
 
 	*found = t != NULL;
+	s->unread = SPOOL_FOUND;
 	if (!t)
 		return QUEUE_OK;
 	if (in_buffer(s, t->env)) {
-		enum queue_result q = flush(s); /* rare: two changes of one message in a commit */
+		enum queue_result q =
+		    spool_flush(s); /* rare: two changes of one message in a commit */
 		if (q != QUEUE_OK)
 			return q;
 	}
-	if (spool_envelope_at(&s->files, ctx, t->env, r, e) != SPOOL_FOUND || e->key != key) {
-		snprintf(s->why, sizeof(s->why), "a message cannot be read at %08x-%llx",
-			 place_seg(t->env), (unsigned long long)place_at(t->env));
-		return QUEUE_ERROR;
-	}
+	s->unread = spool_envelope_at(&s->files, ctx, t->env, r, e);
+	if (s->unread == SPOOL_FOUND && e->key != key)
+		s->unread = SPOOL_DAMAGED;
+	if (s->unread != SPOOL_FOUND)
+		return spool_not_read(s, "a message", t->env);
 	e->body = t->body;
 	return QUEUE_OK;
+}
+
+/* NULL: s->unread. */
+static uint8_t *read_body(struct spool *s, void *ctx, int64_t body, const struct record *r,
+			  size_t cap, bool whole, size_t *len)
+{
+	int fd = spool_files_get(&s->files, place_seg(body));
+
+	*len = r->body_len < cap ? r->body_len : cap;
+	uint8_t *data = talloc_size(ctx, *len + 1);
+	if (!data || fd < 0) {
+		s->unread = SPOOL_FAILED;
+		return NULL;
+	}
+	if (!spool_pread(fd, data, *len, spool_body_at(r, body)))
+		s->unread = errno ? SPOOL_FAILED : SPOOL_DAMAGED;
+	else if (whole && (*len != r->body_len || crc32c(0, data, *len) != r->body_crc))
+		s->unread = SPOOL_DAMAGED;
+	else
+		return data;
+	talloc_free(data);
+	return NULL;
 }
 
 uint8_t *spool_get_body(struct spool *s, void *ctx, int64_t body, size_t cap, size_t *len,
@@ -625,25 +502,15 @@ uint8_t *spool_get_body(struct spool *s, void *ctx, int64_t body, size_t cap, si
 	struct record r;
 	uint8_t *raw, *data = NULL;
 
-	*q = in_buffer(s, body) ? flush(s) : QUEUE_OK;
+	s->unread = SPOOL_FOUND;
+	*q = in_buffer(s, body) ? spool_flush(s) : QUEUE_OK;
 	if (*q != QUEUE_OK)
 		return NULL;
-	enum spool_found f = spool_record_at(&s->files, ctx, body, &r, &raw);
-	if (f == SPOOL_FOUND) {
-		*len = r.body_len < cap ? r.body_len : cap;
-		data = talloc_size(ctx, *len + 1);
-		int fd = spool_files_get(&s->files, place_seg(body));
-		if (!data || fd < 0 || !spool_pread(fd, data, *len, spool_body_at(&r, body)) ||
-		    (whole && (*len != r.body_len || crc32c(0, data, *len) != r.body_crc))) {
-			talloc_free(data);
-			data = NULL;
-		}
-	}
-	if (!data) {
-		snprintf(s->why, sizeof(s->why), "a body cannot be read at %08x-%llx",
-			 place_seg(body), (unsigned long long)place_at(body));
-		*q = QUEUE_ERROR;
-	}
+	s->unread = spool_record_at(&s->files, ctx, body, &r, &raw);
+	if (s->unread == SPOOL_FOUND)
+		data = read_body(s, ctx, body, &r, cap, whole, len);
+	if (!data)
+		*q = spool_not_read(s, "a body", body);
 	return data;
 }
 
@@ -657,23 +524,6 @@ static void new_instance(struct spool *s)
 		bug("getrandom failed");
 	for (size_t i = 0; i < sizeof(b); i++)
 		snprintf(s->instance + 2 * i, 3, "%02x", b[i]);
-}
-
-/* A segment, and the reserve, is at most a sixteenth of the disk. */
-static void choose_sizes(struct spool *s)
-{
-	struct statvfs v;
-
-	s->segment_bytes = SPOOL_SEGMENT;
-	s->reserve_bytes = RESERVE_MAX;
-	if (fstatvfs(s->files.dir, &v) != 0 || !v.f_blocks)
-		return;
-	uint64_t part = (uint64_t)v.f_blocks * v.f_frsize / 16;
-	part = part < RESERVE_MIN ? RESERVE_MIN : part;
-	if (part < s->segment_bytes)
-		s->segment_bytes = part;
-	if (part < s->reserve_bytes)
-		s->reserve_bytes = part;
 }
 
 #define LOCK_TRIES 200 /* of 10 ms */
@@ -734,11 +584,16 @@ struct spool *spool_open(const char *dir, const struct dsn_host *host, char **er
 	s->next_seg = 1;
 	pthread_mutex_init(&s->rows.lock, NULL);
 	table_init(&s->table);
-	if (!open_dir(s, err) || !spool_recover(s, err)) {
+	bool ok = open_dir(s, err);
+	if (ok) {
+		spool_choose_sizes(s);
+		spool_look_at_room(s);
+		s->no_indices = false; /* of use for this start */
+	}
+	if (!ok || !spool_recover(s, err)) {
 		spool_close(s);
 		return NULL;
 	}
-	choose_sizes(s);
 	if (!s->instance[0])
 		new_instance(s);
 	(void)spool_reserve_keep(s);
@@ -754,7 +609,7 @@ void spool_close(struct spool *s)
 {
 	if (!s)
 		return;
-	close_segment(s);
+	spool_close_segment(s);
 	spool_files_close(&s->files);
 	table_free(&s->table);
 	pthread_mutex_destroy(&s->rows.lock);

@@ -24,7 +24,13 @@
 
 struct spool;
 
-enum spool_found { SPOOL_FOUND, SPOOL_GONE, SPOOL_FAILED };
+/* FAILED: it cannot be read now (an I/O error, no memory). DAMAGED: it was read, and is not what
+ * was written. */
+enum spool_found { SPOOL_FOUND, SPOOL_GONE, SPOOL_FAILED, SPOOL_DAMAGED };
+
+/* Of the disk. SHORT: new mail is refused, deferrals are not written down, index files go. TIGHT:
+ * nothing is written that makes no room; notices wait, too. */
+enum spool_room { ROOM_ENOUGH, ROOM_SHORT, ROOM_TIGHT };
 
 #define SPOOL_INSTANCE_MAX 33
 #define SPOOL_OUTBOX_ROW   (256u << 10) /* bytes; a commit with more makes several rows */
@@ -56,6 +62,12 @@ void spool_rollback(struct spool *s);
  */
 bool spool_reserve_keep(struct spool *s);
 bool spool_reserve_use(struct spool *s);
+/* How much of the disk new mail leaves free: an eighth at most, two segments at least. 0: the
+ * least. Before the first transaction, or on its thread. */
+void spool_set_keep(struct spool *s, uint64_t bytes);
+uint64_t spool_keep(const struct spool *s);
+/* As of the last transaction's begin. From any thread. */
+enum spool_room spool_room(const struct spool *s);
 /* Number of the newest outbox row that was committed; 0: none ever. */
 uint64_t spool_outbox_last(const struct spool *s);
 /* Octets of the rows that accounting has not acknowledged. From any thread. */
@@ -86,6 +98,8 @@ struct spool_settle {
 	/* in */
 	int64_t key;
 	uint32_t attempt; /* stale deferrals are recognised by it */
+	uint32_t waiting; /* recipients that wait, as far as is known; 0: not known */
+	uint32_t skipped; /* deferrals before this one that were not written down */
 	const struct relay_rcpt *rcpts;
 	uint32_t n;
 	bool all;		     /* rcpts[0] is said of every recipient still waiting */
@@ -99,6 +113,9 @@ struct spool_settle {
 	int64_t dsn_key;
 	/* out */
 	bool gone; /* nobody waits any more: the message was removed (or was not there) */
+	bool
+	    unwritten; /* put off until next_ms; the disk is short, so that it says nothing of it */
+	bool unread;   /* the disk does not give the envelope: nothing was changed */
 	int64_t next_ms;
 	uint32_t attempts;
 	uint32_t delivered, bounced, deferred;
@@ -111,6 +128,7 @@ struct spool_settle {
 	bool counted, listed;	  /* at the ceiling, in a try that was rolled back, too */
 	int64_t place, dsn_place; /* where they are now, when not gone, when notified */
 	char *dests;		  /* spool_dests() of who still waits; malloc'd, NULL when gone */
+	unsigned tries;		  /* the caller's zero: how often the envelope was not given */
 	char *dsn_dests;	  /* of the notification, when there is one; malloc'd */
 	uint8_t *said;		  /* what was put down, as event_encode() writes it; malloc'd */
 	size_t said_len;
@@ -129,18 +147,24 @@ enum queue_result spool_update(struct spool *s, int64_t key, const struct spool_
 /* Copies a message to the end of the log, so that its segment can go. A key that is not there is no
  * error. */
 enum queue_result spool_move(struct spool *s, int64_t key);
-/* Looks at a message that could not be read: *damaged when it is not what was written; then it is
- * put aside and gone. */
-enum queue_result spool_check(struct spool *s, int64_t key, bool *damaged);
+/* Looks at a message that could not be read. GONE: there is none. DAMAGED: it is not what was
+ * written, however often it is read; it was put aside and is gone. FAILED: the disk does not give
+ * it now (spool_why()); nothing was changed. */
+enum queue_result spool_check(struct spool *s, int64_t key, enum spool_found *found);
 /* Where the message is now, for readers; 0: not there. */
 int64_t spool_place(const struct spool *s, int64_t key);
 /* The outbox rows of a segment are moved to the end of the log, too. */
 enum queue_result spool_move_rows(struct spool *s, uint32_t seg);
 /*
- * Keys of messages that keep a segment from being removed which is nearly empty; malloc'd, *n of
- * them at most max, NULL when there is no such segment. Move them, and the rows of that segment.
+ * Keys of messages that keep a segment from being removed of which too little is of use; malloc'd,
+ * *n of them at most max (and no more than bytes together, but one), NULL when there is no such
+ * segment. Move them, and the rows of that segment; *more: then ask again. It takes a part of the
+ * table at a time. When that was done until it said NULL, segments are no more octets than twice
+ * what is of use and SPOOL_SLACK segments.
  */
-int64_t *spool_stragglers(struct spool *s, size_t max, size_t *n, uint32_t *seg);
+#define SPOOL_SLACK 4
+int64_t *spool_stragglers(struct spool *s, size_t max, uint64_t bytes, size_t *n, uint32_t *seg,
+			  bool *more);
 enum queue_result spool_outbox_forget(struct spool *s, uint64_t seq);
 
 /* --- at start ---------------------------------------------------------------------------- */

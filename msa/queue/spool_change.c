@@ -12,6 +12,12 @@
 
 #include "msa/queue/spool_int.h"
 
+/* Nothing but times: with a short disk they are not written down. */
+static bool only_times(const struct envelope *e, const struct spool_change *c)
+{
+	return e->hold == c->hold && (!c->route || strcmp(e->route, c->route) == 0);
+}
+
 enum queue_result spool_update(struct spool *s, int64_t key, const struct spool_change *c)
 {
 	void *ctx = talloc_new(s);
@@ -21,7 +27,7 @@ enum queue_result spool_update(struct spool *s, int64_t key, const struct spool_
 	enum queue_result q =
 	    ctx ? spool_get_sound(s, ctx, key, &r, &e, &found) : spool_no_memory(s);
 
-	if (q == QUEUE_OK && found) {
+	if (q == QUEUE_OK && found && !(spool_room(s) != ROOM_ENOUGH && only_times(&e, c))) {
 		e.hold = c->hold;
 		e.next_ms = c->next_ms < 0 ? e.next_ms : c->next_ms;
 		e.life_from_ms = c->life_from_ms < 0 ? e.life_from_ms : c->life_from_ms;
@@ -32,6 +38,7 @@ enum queue_result spool_update(struct spool *s, int64_t key, const struct spool_
 	return q;
 }
 
+/* One that the disk does not give now stays where it is. */
 enum queue_result spool_move(struct spool *s, int64_t key)
 {
 	void *ctx = talloc_new(s);
@@ -39,16 +46,18 @@ enum queue_result spool_move(struct spool *s, int64_t key)
 	struct envelope e;
 	bool found = false;
 	size_t len;
+	enum spool_found f;
 	enum queue_result q =
 	    ctx ? spool_get_sound(s, ctx, key, &r, &e, &found) : spool_no_memory(s);
 
 	if (q == QUEUE_OK && found) {
 		const uint8_t *body = spool_get_body(s, ctx, e.body, SIZE_MAX, &len, true, &q);
-		bool damaged;
 		if (body)
 			q = spool_put_envelope(s, &e, body);
-		else if (q == QUEUE_ERROR)
-			q = spool_check(s, key, &damaged);
+		else if (q == QUEUE_ERROR && s->unread != SPOOL_FOUND)
+			q = spool_check(s, key, &f);
+	} else if (q == QUEUE_ERROR && s->unread == SPOOL_FAILED) {
+		q = QUEUE_OK;
 	}
 	talloc_free(ctx);
 	return q;

@@ -105,6 +105,26 @@ bool spool_pread(int fd, void *buf, size_t n, uint64_t at)
 	return true;
 }
 
+#define READ_TRIES 3
+
+bool spool_pread_often(int fd, void *buf, size_t n, uint64_t at)
+{
+	for (int i = 0; i < READ_TRIES; i++)
+		if (spool_pread(fd, buf, n, at))
+			return true;
+		else if (errno == 0)
+			break;
+	return false;
+}
+
+/* What was read is not what was written: the disk is to be asked the next time, not its copy in
+ * memory. */
+static enum spool_found not_sound(int fd)
+{
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	return SPOOL_DAMAGED;
+}
+
 /* At least n octets of fd at at, in *raw of *have. */
 static bool more(int fd, void *ctx, uint64_t at, size_t n, uint8_t **raw, size_t *have)
 {
@@ -120,11 +140,26 @@ static bool more(int fd, void *ctx, uint64_t at, size_t n, uint8_t **raw, size_t
 	return true;
 }
 
+/* FAILED with errno: not read. */
+static enum spool_found read_record(int fd, void *ctx, int64_t place, struct record *r,
+				    uint8_t **raw)
+{
+	ssize_t k = pread(fd, *raw, FIRST_READ, (off_t)place_at(place));
+	size_t have = k > 0 ? (size_t)k : 0;
+
+	if (k < 0)
+		return SPOOL_FAILED;
+	if (have < RECORD_HEADER || !record_parse(*raw, r) || r->seg != place_seg(place))
+		return not_sound(fd);
+	if (!more(fd, ctx, place_at(place), RECORD_HEADER + r->head_len, raw, &have))
+		return errno ? SPOOL_FAILED : not_sound(fd);
+	return record_sound(*raw, r) ? SPOOL_FOUND : not_sound(fd);
+}
+
 enum spool_found spool_record_at(struct spool_files *f, void *ctx, int64_t place, struct record *r,
 				 uint8_t **raw)
 {
 	int fd = place ? spool_files_get(f, place_seg(place)) : -1;
-	size_t have = 0;
 
 	*raw = NULL;
 	if (fd < 0)
@@ -132,16 +167,14 @@ enum spool_found spool_record_at(struct spool_files *f, void *ctx, int64_t place
 	*raw = talloc_array(ctx, uint8_t, FIRST_READ);
 	if (!*raw)
 		return SPOOL_FAILED;
-	ssize_t k = pread(fd, *raw, FIRST_READ, (off_t)place_at(place));
-	have = k > 0 ? (size_t)k : 0;
-	if (have < RECORD_HEADER || !record_parse(*raw, r) || r->seg != place_seg(place) ||
-	    !more(fd, ctx, place_at(place), RECORD_HEADER + r->head_len, raw, &have) ||
-	    !record_sound(*raw, r)) {
+	enum spool_found found = read_record(fd, ctx, place, r, raw);
+	if (found != SPOOL_FOUND) {
+		int e = errno;
 		talloc_free(*raw);
 		*raw = NULL;
-		return SPOOL_FAILED;
+		errno = e;
 	}
-	return SPOOL_FOUND;
+	return found;
 }
 
 enum spool_found spool_envelope_at(struct spool_files *f, void *ctx, int64_t place,
@@ -154,7 +187,7 @@ enum spool_found spool_envelope_at(struct spool_files *f, void *ctx, int64_t pla
 		return found;
 	if ((r->type != REC_MESSAGE && r->type != REC_ENVELOPE) ||
 	    !envelope_decode(raw, raw + RECORD_HEADER, r->head_len, e))
-		return SPOOL_FAILED;
+		return SPOOL_DAMAGED;
 	return SPOOL_FOUND;
 }
 
@@ -175,12 +208,12 @@ enum spool_found spool_body_sound(struct spool_files *f, const struct record *r,
 	while (left) {
 		size_t n = left < sizeof(buf) ? left : sizeof(buf);
 		if (!spool_pread(fd, buf, n, at))
-			return SPOOL_FAILED;
+			return errno ? SPOOL_FAILED : SPOOL_DAMAGED;
 		crc = crc32c(crc, buf, n);
 		at += n;
 		left -= (uint32_t)n;
 	}
-	return crc == r->body_crc ? SPOOL_FOUND : SPOOL_FAILED;
+	return crc == r->body_crc ? SPOOL_FOUND : not_sound(fd);
 }
 
 /* What cannot be read is zeros: the rest may still be of use to somebody. */

@@ -37,10 +37,13 @@ void spool_files_forget(struct spool_files *f, uint32_t no);
 
 /* n octets exactly; false with errno (0: the file ends before). */
 bool spool_pread(int fd, void *buf, size_t n, uint64_t at);
+/* The same, asked again a few times when the disk does not give it. */
+bool spool_pread_often(int fd, void *buf, size_t n, uint64_t at);
 
 /*
  * The record at a place: *r, and its header and head in one piece, talloc'd under ctx (*raw). GONE:
- * there is no such file any more. FAILED: not readable, or not what was written there.
+ * there is no such file any more. FAILED: not readable now, errno. DAMAGED: read, and not what was
+ * written there; with it the file's pages were dropped, so that the next try asks the disk.
  */
 enum spool_found spool_record_at(struct spool_files *f, void *ctx, int64_t place, struct record *r,
 				 uint8_t **raw);

@@ -24,6 +24,12 @@ struct row {
 	uint32_t n, len;
 };
 
+/* Octets of its record. */
+static inline uint64_t row_size(const struct row *r)
+{
+	return record_align(RECORD_HEADER + 12 + (uint64_t)r->len);
+}
+
 struct rows {
 	pthread_mutex_t lock; /* of all of it */
 	uint64_t first;	      /* number of row[0] */
@@ -40,6 +46,8 @@ struct spool {
 	struct rows rows;
 	char instance[SPOOL_INSTANCE_MAX];
 	char why[256];
+	enum spool_found unread; /* why spool_get() or spool_get_body() gave QUEUE_ERROR: FAILED,
+				    DAMAGED; FOUND when it was not for reading */
 	struct {
 		char *hostname, *postmaster;
 	} own;
@@ -47,7 +55,16 @@ struct spool {
 	struct ceiling *ceiling;     /* of notices */
 	uint64_t acked, outbox_last; /* committed */
 	uint64_t segment_bytes, reserve_bytes;
-	bool reserved;
+	uint64_t keep_bytes; /* of the disk that new mail leaves free */
+	uint64_t reserved;   /* octets of the reserve that is kept; 0: none */
+	_Atomic int room;    /* enum spool_room */
+	bool no_indices;     /* they were removed to make room */
+	struct {
+		uint32_t seg;  /* that is being emptied; 0: none */
+		size_t slot;   /* of the table, where to look on */
+		uint32_t last; /* the one before: not again when there is another */
+		bool again;    /* it is that one all the same */
+	} clean;
 	uint32_t next_seg;
 	uint64_t batch;
 
@@ -55,6 +72,8 @@ struct spool {
 	struct {
 		uint32_t no; /* 0: none yet */
 		int fd;
+		uint64_t limit; /* where it ends at the latest */
+		uint64_t ahead; /* up to here its blocks were written before */
 		bool broken; /* what follows its end on the disk is not known: go on in another */
 	} cur;
 	/* its records with their heads, for the index file it gets at its end */
@@ -70,7 +89,6 @@ struct spool {
 	size_t n_undo, undo_cap;
 	struct tomb *gone;
 	size_t n_gone, gone_cap;
-	uint32_t messages;			 /* new in it */
 	struct hold *new_holds, **new_holds_end; /* why NULL: released */
 	uint64_t new_acked, new_outbox;
 	struct row *new_rows;
@@ -96,6 +114,8 @@ enum queue_result spool_put(struct spool *s, enum record_type type, const uint8_
 enum queue_result spool_put_envelope(struct spool *s, struct envelope *e, const uint8_t *body);
 /* The message is done with: at the commit. */
 void spool_gone(struct spool *s, const struct envelope *e);
+/* After s->unread and errno were set; says so in why. */
+enum queue_result spool_not_read(struct spool *s, const char *what, int64_t place);
 /* The newest envelope, views into memory under ctx, what this transaction wrote included. */
 enum queue_result spool_get(struct spool *s, void *ctx, int64_t key, struct record *r,
 			    struct envelope *e, bool *found);
@@ -108,8 +128,21 @@ uint8_t *spool_get_body(struct spool *s, void *ctx, int64_t body, size_t cap, si
 void *spool_grow(void *p, size_t n, size_t *cap, size_t size);
 void spool_set_hold(struct spool *s, const char *account, const char *why);
 uint8_t *spool_state(struct spool *s, const struct segment *before, size_t *len);
-/* Begin a segment; false with errno. */
+
+/* spool_append.c */
+/* Begin a segment, and end the one before; false with errno. */
 bool spool_new_segment(struct spool *s);
+void spool_close_segment(struct spool *s);
+void spool_unlink_segment(struct spool *s, uint32_t no);
+/* The first record of a segment. */
+enum queue_result spool_put_start(struct spool *s);
+/* What the transaction has gathered, to the file. */
+enum queue_result spool_flush(struct spool *s);
+
+/* spool_room.c */
+void spool_choose_sizes(struct spool *s);
+/* How much room the disk has; index files go when it is short. */
+void spool_look_at_room(struct spool *s);
 
 /* The outbox rows in memory, by number; each locks. */
 void rows_add(struct spool *s, uint64_t seq, const struct row *r);

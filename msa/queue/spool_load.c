@@ -78,9 +78,9 @@ static void replay_outbox(struct spool *s, struct wire_in *w, int64_t place, uin
 		return;
 	/* Moved: it was there already. */
 	if (rows_get(s, seq - 1, &place_was, &old) && place_was == seq)
-		table_live(&s->table, old.place, -1);
+		table_live(&s->table, old.place, -1, row_size(&old));
 	rows_add(s, seq, &r);
-	table_live(&s->table, place, 1);
+	table_live(&s->table, place, 1, row_size(&r));
 	s->outbox_last = seq > s->outbox_last ? seq : s->outbox_last;
 }
 
@@ -108,7 +108,13 @@ static void replay_envelope(struct spool *s, const struct record *r, const uint8
 		return;
 	if (r->type == REC_MESSAGE)
 		k.body = place;
-	(void)table_set(&s->table, (struct entry){.key = k.key, .env = place, .body = k.body});
+	uint32_t body = (uint32_t)record_align(k.size);
+	(void)table_set(&s->table, (struct entry){.key = k.key,
+						  .env = place,
+						  .body = k.body,
+						  .env_size = (uint32_t)record_align(
+						      RECORD_HEADER + (uint64_t)r->head_len),
+						  .body_size = body});
 }
 
 static void replay(struct spool *s, struct segment *g, const struct record *r, const uint8_t *head,
@@ -122,9 +128,6 @@ static void replay(struct spool *s, struct segment *g, const struct record *r, c
 		replay_start(s, &w);
 		break;
 	case REC_MESSAGE:
-		g->messages++;
-		replay_envelope(s, r, head, place);
-		break;
 	case REC_ENVELOPE:
 		replay_envelope(s, r, head, place);
 		break;
@@ -276,8 +279,7 @@ void spool_write_index(struct spool *s, const struct segment *g)
 	out_tombs(s, g, &o);
 	wire_out_init(&w, o.buf + 8, INDEX_HEADER - 8);
 	wire_u64(&w, g->end);
-	wire_u32(&w, g->messages);
-	wire_u32(&w, 0);
+	wire_u64(&w, 0);
 	uint32_t crc = crc32c(0, o.buf + 8, o.len - 8);
 	wire_out_init(&w, o.buf, 8);
 	wire_u32(&w, INDEX_MAGIC);
@@ -286,21 +288,26 @@ void spool_write_index(struct spool *s, const struct segment *g)
 	free(o.buf);
 }
 
-static uint8_t *read_whole(int dir, const char *name, size_t *len)
+/* *errors: pieces that the disk did not give, however often it was asked; they are zeros. */
+static uint8_t *read_whole(int dir, const char *name, size_t *len, unsigned *errors)
 {
 	struct stat st;
 	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	uint8_t *buf = NULL;
 
 	*len = 0;
+	*errors = 0;
 	if (fd >= 0 && fstat(fd, &st) == 0 && (buf = malloc((size_t)st.st_size + 1))) {
 		*len = (size_t)st.st_size;
-		/* What cannot be read is zeros, and does not check. */
 		for (size_t i = 0; i < *len; i += READ_BYTES) {
 			size_t n = *len - i < READ_BYTES ? *len - i : READ_BYTES;
-			if (!spool_pread(fd, buf + i, n, i))
-				memset(buf + i, 0, n);
+			if (spool_pread_often(fd, buf + i, n, i))
+				continue;
+			memset(buf + i, 0, n);
+			*errors += errno != 0;
 		}
+	} else {
+		*errors = fd < 0 ? errno != ENOENT : 1;
 	}
 	if (fd >= 0)
 		close(fd);
@@ -311,8 +318,10 @@ static uint8_t *read_index(struct spool *s, uint32_t no, size_t *len)
 {
 	char name[SEG_NAME_MAX];
 
+	unsigned errors;
+
 	spool_file_name(no, "idx", name);
-	uint8_t *buf = read_whole(s->files.dir, name, len);
+	uint8_t *buf = read_whole(s->files.dir, name, len, &errors);
 	struct wire_in w;
 	wire_in_init(&w, buf, buf ? *len : 0);
 	if (wire_get_u32(&w) == INDEX_MAGIC && *len >= INDEX_HEADER &&
@@ -372,11 +381,9 @@ static bool load_index(struct spool *s, struct segment *g)
 
 	if (!buf)
 		return false;
-	wire_in_init(&w, buf + 8, 12);
+	wire_in_init(&w, buf + 8, 8);
 	g->end = wire_get_u64(&w);
-	uint32_t messages = wire_get_u32(&w);
 	walk_index(buf, len, g->no, replay_indexed, &(struct walk){s, g});
-	g->messages = messages;
 	free(buf);
 	return true;
 }
@@ -400,6 +407,8 @@ struct scan {
 
 static void damaged(struct scan *k, size_t from, size_t to, const char *what)
 {
+	if (k->g->unread) /* not known to be */
+		return;
 	bool kept = spool_put_aside(&k->s->files, k->g->no, from, to - from);
 
 	log_event(LOG_CRIT, "-", "queue", "damaged", LS("what", what), LI("segment", k->g->no),
@@ -502,6 +511,14 @@ static void scan_records(struct scan *k)
 	}
 }
 
+/* It may be read at the next start: it is neither cut, put aside nor removed. */
+static void unread(struct segment *g, unsigned errors)
+{
+	g->unread = true;
+	log_event(LOG_CRIT, "-", "queue", "unreadable", LI("segment", g->no), LI("pieces", errors),
+		  LS("action", "mail in them waits for the next start; look at the disk"));
+}
+
 /* known: where a later segment says that this one ends; 0: nobody does. */
 static void scan_segment(struct spool *s, struct segment *g, uint64_t known, bool newest)
 {
@@ -509,15 +526,18 @@ static void scan_segment(struct spool *s, struct segment *g, uint64_t known, boo
 	char name[SEG_NAME_MAX];
 
 	spool_file_name(g->no, "seg", name);
-	uint8_t *data = read_whole(s->files.dir, name, &k.len);
+	unsigned errors;
+	uint8_t *data = read_whole(s->files.dir, name, &k.len, &errors);
+	if (errors)
+		unread(g, errors);
 	if (known && known < k.len)
 		k.len = (size_t)known;
 	k.data = data;
 	s->shadow_len = 0;
 	scan_records(&k);
-	if (k.n && !(newest && was_cut_short(&k)))
+	if (k.n && !(newest && !g->unread && was_cut_short(&k)))
 		scan_commit(&k);
-	if (newest && k.keep < k.len) {
+	if (newest && !g->unread && k.keep < k.len) {
 		log_event(LOG_NOTICE, "-", "queue", "cut", LI("segment", g->no),
 			  LI("offset", k.keep), LI("bytes", k.len - k.keep), LI("records", k.n));
 		int fd = openat(s->files.dir, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -527,10 +547,10 @@ static void scan_segment(struct spool *s, struct segment *g, uint64_t known, boo
 		if (fd >= 0)
 			close(fd);
 	}
-	g->end = newest ? k.keep : k.len;
+	g->end = newest && !g->unread ? k.keep : k.len;
 	free(data);
 	free(k.pending);
-	if (g->end)
+	if (g->end && !g->unread && spool_room(s) == ROOM_ENOUGH)
 		spool_write_index(s, g);
 	s->shadow_len = 0;
 }

@@ -54,7 +54,7 @@ void rows_forget(struct spool *s, uint64_t upto)
 	while (t->n && t->first <= upto) {
 		struct row *r = &t->row[t->start];
 		if (r->place)
-			table_live(&s->table, r->place, -1);
+			table_live(&s->table, r->place, -1, row_size(r));
 		t->bytes -= r->len;
 		*r = (struct row){.place = 0};
 		t->start++;
@@ -87,8 +87,8 @@ void rows_moved(struct spool *s, uint64_t seq, int64_t place)
 	pthread_mutex_lock(&t->lock);
 	if (seq >= t->first && seq < t->first + t->n) {
 		struct row *r = &t->row[t->start + (size_t)(seq - t->first)];
-		table_live(&s->table, r->place, -1);
-		table_live(&s->table, place, 1);
+		table_live(&s->table, r->place, -1, row_size(r));
+		table_live(&s->table, place, 1, row_size(r));
 		r->place = place;
 	}
 	pthread_mutex_unlock(&t->lock);

@@ -33,6 +33,7 @@ struct settle {
 	size_t n_told;
 	bool any_failed, media; /* among them; for what it holds (5.6.x) */
 	bool any_deferred;	/* in this round */
+	bool silent;		/* the event is for the caller alone */
 	struct via via;
 };
 
@@ -78,7 +79,7 @@ static enum queue_result delivery_event(const struct settle *c, const char *addr
 	bug_on(n == 0);
 	if (!keep_said(c->t, buf, n))
 		return QUEUE_ERROR;
-	return spool_record(c->s, buf, n);
+	return c->silent ? QUEUE_OK : spool_record(c->s, buf, n);
 }
 
 static enum queue_result remember(struct settle *c, const struct env_rcpt *t,
@@ -137,7 +138,8 @@ static enum queue_result tell_delay(struct settle *c)
 	enum queue_result r = QUEUE_OK;
 	struct relay_rcpt o = {.result = RELAY_DEFERRED};
 
-	if (!c->any_deferred || c->t->quiet || !c->e.mail_from[0] || !late(c))
+	if (spool_room(c->s) != ROOM_ENOUGH || !c->any_deferred || c->t->quiet ||
+	    !c->e.mail_from[0] || !late(c))
 		return QUEUE_OK;
 	for (uint32_t i = 0; i < c->e.n; i++)
 		if (c->e.rcpts[i].notify & NOTIFY_DELAY_TOLD)
@@ -178,12 +180,28 @@ static struct env_rcpt *write_outcome(struct settle *c, const struct relay_rcpt 
 	return t;
 }
 
+static bool expired_now(const struct settle *c)
+{
+	return schedule_expired(c->e.life_from_ms, c->t->lifetime_ms, c->t->now_ms) &&
+	       spool_room(c->s) != ROOM_TIGHT;
+}
+
+/* A notice is larger than many a message: with no room for it the failure is one for now, and the
+ * next attempt will have the same answer. */
+static void put_off(const struct settle *c, struct relay_rcpt *o)
+{
+	if (spool_room(c->s) != ROOM_TIGHT || c->t->quiet || o->result != RELAY_BOUNCED)
+		return;
+	o->result = RELAY_DEFERRED;
+	o->status[0] = '4';
+}
+
 /* One recipient. Told twice, or late, it changes nothing. */
 static enum queue_result settle_one(struct settle *c, const struct relay_rcpt *given)
 {
 	struct relay_rcpt o = *given;
-	bool expired = o.result == RELAY_DEFERRED &&
-		       schedule_expired(c->e.life_from_ms, c->t->lifetime_ms, c->t->now_ms);
+	put_off(c, &o);
+	bool expired = o.result == RELAY_DEFERRED && expired_now(c);
 	bool deferred = o.result == RELAY_DEFERRED;
 	enum queue_result r = QUEUE_OK;
 
@@ -410,7 +428,7 @@ static enum queue_result next_step(struct settle *c)
 	}
 	if (waiting == 0) {
 		c->e.next_ms = t->retry_at_ms;
-		c->e.attempts++;
+		c->e.attempts += 1 + t->skipped;
 		for (uint32_t i = 0; i < c->e.n; i++)
 			if (c->e.rcpts[i].state == R_DEFERRED)
 				c->e.rcpts[i].state = R_WAITING;
@@ -424,6 +442,73 @@ static enum queue_result next_step(struct settle *c)
 	return r;
 }
 
+/* --- a short disk -------------------------------------------------------------------------- */
+
+/* Everybody who waits is put off, and nothing else is said: all that changes is a time. */
+static bool only_put_off(const struct settle *c)
+{
+	const struct spool_settle *t = c->t;
+
+	if (spool_room(c->s) == ROOM_ENOUGH || envelope_count(&c->e, R_DEFERRED) ||
+	    expired_now(c) || (!t->all && envelope_count(&c->e, R_WAITING) != t->n))
+		return false;
+	for (uint32_t i = 0; i < t->n; i++) {
+		struct relay_rcpt o = t->rcpts[i];
+		put_off(c, &o);
+		if (o.result != RELAY_DEFERRED ||
+		    (!t->all && (t->attempt != c->e.attempts || o.idx >= c->e.n ||
+				 c->e.rcpts[o.idx].state != R_WAITING)))
+			return false;
+	}
+	return true;
+}
+
+/* The first time, who wants to hear of it hears. */
+static enum queue_result leave_unwritten(struct settle *c)
+{
+	struct spool_settle *t = c->t;
+	enum queue_result r = QUEUE_OK;
+
+	c->silent = true;
+	for (uint32_t i = 0; r == QUEUE_OK && !t->all && !t->skipped && i < t->n; i++)
+		r = delivery_event(c, c->e.rcpts[t->rcpts[i].idx].address, &t->rcpts[i]);
+	t->unwritten = true;
+	t->next_ms = t->retry_at_ms;
+	t->attempts = c->e.attempts;
+	t->deferred = t->n;
+	t->place = spool_place(c->s, t->key);
+	return r;
+}
+
+#define READ_TRIES 10 /* of half a second: what is done after it waits so long */
+
+static bool all_delivered(const struct spool_settle *t)
+{
+	for (uint32_t i = 0; i < t->n; i++)
+		if (t->rcpts[i].result != RELAY_DELIVERED)
+			return false;
+	return t->n > 0 && !t->all && t->n == t->waiting;
+}
+
+/* The disk does not give the envelope. What is to be written down is kept for a while. Then a
+ * message that everybody has is done, without its events; else it is left as it is and tried
+ * again, and whoever had it may get it twice. */
+static enum queue_result not_given(struct settle *c)
+{
+	struct spool_settle *t = c->t;
+
+	if (c->s->unread != SPOOL_FAILED || ++t->tries < READ_TRIES)
+		return QUEUE_ERROR;
+	t->unread = true;
+	t->next_ms = t->retry_at_ms;
+	t->gone = all_delivered(t);
+	if (t->gone) {
+		t->delivered = t->n;
+		spool_gone(c->s, &(struct envelope){.key = t->key, .origin = 1});
+	}
+	return QUEUE_OK;
+}
+
 static enum queue_result settle(struct settle *c)
 {
 	bool found = false;
@@ -431,8 +516,12 @@ static enum queue_result settle(struct settle *c)
 
 	if (r == QUEUE_OK && !found)
 		c->t->gone = true;
+	if (r == QUEUE_ERROR)
+		return not_given(c);
 	if (r != QUEUE_OK || !found)
 		return r;
+	if (only_put_off(c))
+		return leave_unwritten(c);
 	if (c->t->all)
 		r = settle_all(c);
 	for (uint32_t i = 0; r == QUEUE_OK && !c->t->all && i < c->t->n; i++)
@@ -449,6 +538,7 @@ enum queue_result spool_settle(struct spool *s, struct spool_settle *t)
 	struct settle *c = talloc_zero(s, struct settle);
 
 	t->gone = t->notified = t->double_bounce = t->withheld = false;
+	t->unwritten = t->unread = false;
 	t->replaced_key = t->dsn_next_ms = 0;
 	t->delivered = t->bounced = t->deferred = 0;
 	free(t->dests); /* of a try that was rolled back */

@@ -106,8 +106,8 @@ static void take_out(struct table *t, size_t hole)
 static void count(struct table *t, const struct entry *e, int by)
 {
 	if (e->env) {
-		table_live(t, e->env, by);
-		table_live(t, e->body, by);
+		table_live(t, e->env, by, e->env_size);
+		table_live(t, e->body, by, e->body_size);
 	}
 }
 
@@ -194,10 +194,12 @@ void table_tomb(struct segment *g, int64_t key, uint32_t origin)
 	g->tombs[g->n_tombs++] = (struct tomb){key, origin};
 }
 
-void table_live(struct table *t, int64_t place, int by)
+void table_live(struct table *t, int64_t place, int by, uint64_t size)
 {
 	struct segment *g = table_segment(t, place_seg(place));
 
-	if (g)
-		g->live += (uint32_t)by;
+	if (!g)
+		return;
+	g->live += (uint32_t)by;
+	g->bytes += by > 0 ? size : -size;
 }

@@ -9,10 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* 24 bytes a message, 34 to 69 with what the table keeps free. */
+/* 32 bytes a message, 43 to 86 with what the table keeps free. */
 struct entry {
 	int64_t key;
 	int64_t env, body; /* places: of the newest envelope, of the body; 0: no such message */
+	uint32_t env_size, body_size; /* octets that they keep: of the envelope's record
+					 without its body, of the body */
 };
 
 /* Messages done in a segment that first came in another: remembered as long as something older may
@@ -24,10 +26,11 @@ struct tomb {
 
 struct segment {
 	uint32_t no;
-	uint64_t end;	   /* of what is committed */
-	uint32_t messages; /* that came in it */
-	uint32_t live;	   /* places of entries, and outbox rows */
-	bool carried;	   /* the commit under way says its tombs again */
+	uint64_t end;	/* of what is committed */
+	uint64_t bytes; /* of end, what is still of use */
+	uint32_t live;	/* places of entries, and outbox rows */
+	bool carried;	/* the commit under way says its tombs again */
+	bool unread;	/* the disk did not give all of it at the start: it stays */
 	struct tomb *tombs;
 	size_t n_tombs, tombs_cap;
 };
@@ -55,7 +58,7 @@ void table_drop_segment(struct table *t, uint32_t no);
 /* Is there a segment from first to last but not last itself? */
 bool table_any_between(const struct table *t, uint32_t first, uint32_t last);
 void table_tomb(struct segment *g, int64_t key, uint32_t origin);
-/* More (or fewer) things live in the segment of a place. */
-void table_live(struct table *t, int64_t place, int by);
+/* One thing of that size more (by 1), or less (-1), lives in the segment of a place. */
+void table_live(struct table *t, int64_t place, int by, uint64_t size);
 
 #endif

@@ -83,13 +83,33 @@ static enum queue_result transaction(struct spool *s, struct op *first, struct o
 	return r;
 }
 
-/* What must happen may use the reserve; then nothing new comes in until the disk has it again. */
+static bool is_new(const struct op *op)
+{
+	return !op->must && !op->tidy;
+}
+
+/* Without a reserve nothing new comes in. */
+static void refuse_new(struct list *batch, struct list *ok)
+{
+	struct list rest = {.n = 0};
+	struct op *op;
+
+	while ((op = pop(batch))) {
+		if (is_new(op))
+			op->result = QUEUE_FULL;
+		push(is_new(op) ? ok : &rest, op);
+	}
+	*batch = rest;
+}
+
+/* What must happen, or makes room, may use the reserve; then nothing new comes in until the disk
+ * has it again. */
 static enum queue_result alone(struct writer *w, struct op *op)
 {
-	if (!op->must && !w->reserved)
+	if (is_new(op) && !w->reserved)
 		return QUEUE_FULL;
 	enum queue_result r = transaction(w->spool, op, NULL);
-	if (r == QUEUE_FULL && op->must && spool_reserve_use(w->spool)) {
+	if (r == QUEUE_FULL && !is_new(op) && spool_reserve_use(w->spool)) {
 		w->reserved = false;
 		log_event(LOG_CRIT, "-", "queue", "disk-full",
 			  LS("action", "deliveries go on with the reserve, new mail is refused"));
@@ -118,10 +138,12 @@ static void run_batch(struct writer *w, struct list *batch, struct list *ok, str
 {
 	struct op *op;
 
-	if (!w->reserved)
-		w->reserved = spool_reserve_keep(w->spool);
-	enum queue_result r = w->reserved ? transaction(w->spool, batch->first, NULL) : QUEUE_FULL;
-	if (!w->reserved) {
+	w->reserved = spool_reserve_keep(w->spool);
+	bool full = !w->reserved;
+	if (full)
+		refuse_new(batch, ok);
+	enum queue_result r = batch->n ? transaction(w->spool, batch->first, NULL) : QUEUE_FULL;
+	if (full && r != QUEUE_OK) {
 		one_by_one(w, batch, ok, kept);
 	} else if (r != QUEUE_OK) {
 		char why[sizeof(w->stats.why)];
@@ -139,7 +161,7 @@ static void run_batch(struct writer *w, struct list *batch, struct list *ok, str
 		push(ok, op);
 	}
 	pthread_mutex_lock(&w->lock);
-	w->stats.last = r;
+	w->stats.last = full ? QUEUE_FULL : r;
 	w->stats.commits++;
 	w->stats.ops += ok->n;
 	w->stats.outbox_last = spool_outbox_last(w->spool);

@@ -25,6 +25,7 @@ struct op {
 	/* On the writer's thread, in a transaction. Must change nothing but the spool and op. */
 	enum queue_result (*apply)(struct spool *s, struct op *op);
 	bool must;     /* keep it until it succeeds */
+	bool tidy;     /* it makes room: may use the reserve, too */
 	int linger_ms; /* may wait so long for others to share the sync; 0: at once */
 	enum queue_result result;
 	struct op *next;
