@@ -7,8 +7,10 @@
  * password may have been found. It may as well be its owner, behind the same address: nothing is
  * done to it. Once the case is resolved, only attempts since open another.
  *
- * Diagnostics: "incident" log lines; the case's timeline. Known gaps: one try an account and an
- * address, from ever new addresses, is not seen here.
+ * From ever new addresses, few tries each, it is a case of its own, whose line is every address
+ * (::/0): who logged in from there would say nothing.
+ *
+ * Diagnostics: "incident" log lines; the case's timeline. Known gaps: none.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -72,9 +74,20 @@ static void add_names(struct store *s, struct words *w, const struct event *e,
 		add(w, rest);
 }
 
+static void add_extent(struct store *s, struct words *w, const struct event *e)
+{
+	char text[96];
+
+	(void)snprintf(text, sizeof text,
+		       ", from %" PRId64 " addresses; %" PRId64 " accounts an hour are usual",
+		       sql_value(DB, ST_SPRAY_NETWORKS, QI(e->u.spray.first_ms)),
+		       sql_value(DB, ST_SPRAY_USUAL, QI(e->u.spray.first_ms)));
+	add(w, text);
+}
+
 static void say_why(struct store *s, const struct event *e, const struct prefix *p, struct words *w)
 {
-	char head[160], from[CLOCK_STRLEN], to[CLOCK_STRLEN];
+	char head[192], from[CLOCK_STRLEN], to[CLOCK_STRLEN];
 	struct addr lo, hi;
 
 	prefix_range(p, &lo, &hi);
@@ -83,13 +96,19 @@ static void say_why(struct store *s, const struct event *e, const struct prefix 
 	if (tried < e->u.spray.accounts)
 		tried = e->u.spray.accounts;
 	(void)snprintf(head, sizeof head,
-		       "password spraying: %" PRId64 " accounts failed in %" PRId64
-		       " attempts from %s to %s: ",
-		       tried, times, clock_format(e->u.spray.first_ms / 1000 * 1000, from),
+		       "password spraying%s: %" PRId64 " accounts failed in %" PRId64
+		       " attempts from %s to %s",
+		       p->len == 0 ? " from many networks" : "", tried, times,
+		       clock_format(e->u.spray.first_ms / 1000 * 1000, from),
 		       clock_format(e->t_ms / 1000 * 1000, to));
 	w->len = 0;
 	add(w, head);
+	if (p->len == 0)
+		add_extent(s, w, e);
+	add(w, ": ");
 	add_names(s, w, e, &lo, &hi, false);
+	if (p->len == 0)
+		return;
 	if (sql_value(DB, ST_SPRAY_IN, QI(e->u.spray.first_ms), QA(&lo), QA(&hi)) == 0)
 		return;
 	add(w, "; logged in from there: ");
@@ -104,7 +123,7 @@ void store_spray(struct store *s, const struct event *e)
 	int64_t ids[2], subscriber = 0;
 
 	network_of(&e->src, e->u.spray.plen, &p, network);
-	if (store_lease_holders(s, &e->src, -1, e->t_ms, ids, 2) == 1)
+	if (p.len > 0 && store_lease_holders(s, &e->src, -1, e->t_ms, ids, 2) == 1)
 		subscriber = ids[0];
 	say_why(s, e, &p, &w);
 	int64_t id = sql_value(DB, ST_SUSPECT_OPEN, QS(network), QI(subscriber), QS(DETECTOR));

@@ -319,6 +319,11 @@
 			  "AND login <> ''")                                                       \
 	X(ST_SPRAY_TIMES, "SELECT ifnull(sum(n), 0) FROM ev_login WHERE t_ms >= ?1 - 300000 "      \
 			  "AND last_ms >= ?1 AND src BETWEEN ?2 AND ?3 AND ok = 0")                \
+	X(ST_SPRAY_NETWORKS, "SELECT count(DISTINCT src) FROM ev_login WHERE t_ms >= ?1 - 300000 " \
+			     "AND last_ms >= ?1 AND ok = 0 AND login <> ''")                       \
+	X(ST_SPRAY_USUAL, "SELECT count(*) / 24 FROM (SELECT DISTINCT login, t_ms / 3600000 "      \
+			  "FROM ev_login WHERE t_ms >= ?1 - 86400000 AND last_ms < ?1 "            \
+			  "AND ok = 0 AND login <> '')")                                           \
 	X(ST_SPRAY_IN, "SELECT count(*) FROM ev_login WHERE t_ms >= ?1 - 300000 "                  \
 		       "AND last_ms >= ?1 AND src BETWEEN ?2 AND ?3 AND ok = 1")                   \
 	X(ST_SPRAY_NAMES, "SELECT login FROM ev_login WHERE t_ms >= ?1 - 300000 "                  \

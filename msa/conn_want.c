@@ -130,7 +130,27 @@ static void say_sprayed(struct conn *c, uint32_t accounts)
 	conn_count(c, COUNT_AUTH_SPRAYED);
 	log_event(LOG_WARNING, c->id, "auth", "spraying", LA("client", &c->client),
 		  LI("accounts", accounts), LS("within", "1h"));
-	tell_spray(&from, accounts, &e);
+	tell_spray(&from, accounts, false, &e);
+	tell_accounting(c, &e);
+}
+
+/* Few accounts from each of many networks. An owner who mistypes at home is none of it. */
+static void check_spray(struct conn *c, const struct auth_answer *a, int64_t now)
+{
+	struct tell_from from = tell_from(c);
+	const struct guard_config *cfg = &c->cfg->guard;
+	struct spray_state s;
+	struct event e;
+
+	if (guard_knows(c->srv->guard, a->account, &c->client, now) ||
+	    !spray_wide_failed(c->srv->spray, cfg->spray_wide, cfg->spray, a->account, &c->client,
+			       strcmp(a->detail, AUTH_NO_SUCH_USER) == 0, now, &s))
+		return;
+	conn_count(c, COUNT_AUTH_SPRAYED_WIDE);
+	log_event(LOG_WARNING, c->id, "auth", "spraying-wide", LI("accounts", s.accounts),
+		  LI("networks", s.networks), LI("attempts", s.attempts), LI("unknown", s.unknown),
+		  LI("usual", s.usual), LS("within", "1h"));
+	tell_spray(&from, s.accounts, true, &e);
 	tell_accounting(c, &e);
 }
 
@@ -158,6 +178,7 @@ static bool conn_blocked(struct conn *c, const struct auth_answer *a)
 	accounts = guard_failed(g, &c->cfg->guard, a->account, &c->client, now);
 	if (accounts > 0)
 		say_sprayed(c, accounts);
+	check_spray(c, a, now);
 	return false;
 }
 

@@ -64,6 +64,9 @@ static const struct {
 			    "Logins refused because too many had failed before.", "auth_blocked"},
     [COUNT_AUTH_SPRAYED] = {"sekisho_msa_auth_spraying_total", NULL,
 			    "Networks from which many accounts were tried.", "auth_spraying"},
+    [COUNT_AUTH_SPRAYED_WIDE] = {"sekisho_msa_auth_spraying_wide_total", NULL,
+				 "Times that many accounts were tried from many networks.",
+				 "auth_spraying_wide"},
     [COUNT_ACCEPTED] = {"sekisho_msa_messages_total", "result=\"accepted\"",
 			"Messages by what became of them.", "accepted"},
     [COUNT_HELD] = {"sekisho_msa_messages_total", "result=\"held\"",
@@ -414,6 +417,7 @@ static void start_parts(struct daemon *d)
 	if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
 		fatal_errno("getrandom");
 	srv->guard = guard_new(d->top, seed);
+	srv->spray = spray_wide_new(d->top, seed);
 	srv->auth = auth_new(srv->base, &ac, &why);
 	if (!srv->auth)
 		fatal("the auth processes do not start: %s", why);

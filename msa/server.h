@@ -12,6 +12,7 @@
 #include "lib/metrics.h"
 #include "msa/auth/auth.h"
 #include "msa/auth/guard.h"
+#include "msa/auth/spray.h"
 #include "msa/config.h"
 #include "msa/limits.h"
 #include "msa/mail/batv.h"
@@ -35,6 +36,7 @@ enum msa_count {
 	COUNT_AUTH_UNAVAILABLE,
 	COUNT_AUTH_BLOCKED,
 	COUNT_AUTH_SPRAYED,
+	COUNT_AUTH_SPRAYED_WIDE,
 	COUNT_ACCEPTED,
 	COUNT_HELD,
 	COUNT_REFUSED,
@@ -53,6 +55,7 @@ struct server {
 	struct tls_tickets tickets;
 	struct auth *auth;
 	struct guard *guard;
+	struct spray_wide *spray;
 	struct limits *limits;
 	struct queue *queue;
 	struct feed *feed;

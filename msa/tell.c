@@ -48,12 +48,17 @@ void tell_note(const struct tell_from *from, const struct smtp_session *s,
 	out->u.refuse.rcpts = note->rcpts;
 }
 
-void tell_spray(const struct tell_from *from, uint32_t accounts, struct event *out)
+void tell_spray(const struct tell_from *from, uint32_t accounts, bool wide, struct event *out)
 {
 	head(from, EVENT_SPRAY, out);
 	out->u.spray.first_ms = from->t_ms - GUARD_SPRAY_MS;
 	out->u.spray.accounts = accounts;
 	out->u.spray.plen = addr_is4(&from->client) ? 32 : 64;
+	if (!wide)
+		return;
+	out->src = (struct addr){0};
+	out->src_port = 0;
+	out->u.spray.plen = 0;
 }
 
 static const char *domain_of(const char *address)

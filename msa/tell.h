@@ -4,6 +4,7 @@
 #ifndef MSA_TELL_H
 #define MSA_TELL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "accounting/event.h"
@@ -21,8 +22,8 @@ struct tell_from {
 void tell_note(const struct tell_from *from, const struct smtp_session *s,
 	       const struct smtp_note *note, struct event *out);
 
-/* EVENT_SPRAY: so many accounts have failed there. */
-void tell_spray(const struct tell_from *from, uint32_t accounts, struct event *out);
+/* EVENT_SPRAY: so many accounts have failed there; wide: from anywhere. */
+void tell_spray(const struct tell_from *from, uint32_t accounts, bool wide, struct event *out);
 
 struct tell_message {
 	const char *token, *message_id;

@@ -27,8 +27,8 @@
 
 /* Who checks passwords, and whose; strings are copied. */
 struct auth_backend {
-	const char *name;		 /* of the realm, for the log; "": everybody else's */
-	const char *const *domains;	 /* what is after the @ of its accounts */
+	const char *name;	    /* of the realm, for the log; "": everybody else's */
+	const char *const *domains; /* what is after the @ of its accounts */
 	size_t n_domains;
 	const char *sasldb;    /* path; used when conf_path is "" */
 	const char *conf_path; /* folder with sekisho.conf in Cyrus SASL's format, or "" */
@@ -37,11 +37,11 @@ struct auth_backend {
 
 /* What the workers need to know; strings are copied. */
 struct auth_config {
-	const char *exe;      /* our own program */
-	const char *hostname; /* server name in mechanisms that use it */
-	const char *realm;    /* completes a bare name, lower case */
-	const char *mechs;    /* blank-separated */
-	const char *user;     /* who a worker becomes, "" = stay */
+	const char *exe;		     /* our own program */
+	const char *hostname;		     /* server name in mechanisms that use it */
+	const char *realm;		     /* completes a bare name, lower case */
+	const char *mechs;		     /* blank-separated */
+	const char *user;		     /* who a worker becomes, "" = stay */
 	const struct auth_backend *backends; /* the first has no domains: it is everybody else's */
 	size_t n_backends;
 };
@@ -53,6 +53,8 @@ enum auth_result {
 	AUTH_MALFORMED = 4,   /* not base64 or not what the mechanism allows */
 	AUTH_UNAVAILABLE = 5, /* no worker, or the database is out of reach */
 };
+
+#define AUTH_NO_SUCH_USER "unknown user" /* a detail of AUTH_FAILED, where the back end says so */
 
 struct auth_answer {
 	enum auth_result result;

@@ -323,7 +323,7 @@ static void finish(struct sasl_exchange *x, int r, const char *server, unsigned 
 	if (out->result == AUTH_CONTINUE || out->result == AUTH_OK)
 		return;
 	snprintf(x->detail, sizeof(x->detail), "%s",
-		 r == SASL_NOUSER || x->decoy ? "unknown user"
+		 r == SASL_NOUSER || x->decoy ? AUTH_NO_SUCH_USER
 		 : r == SASL_BADBINDING	      ? "channel binding"
 		 : x->conn		      ? sasl_errdetail(x->conn)
 					      : sasl_errstring(r, NULL, NULL));

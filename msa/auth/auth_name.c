@@ -103,8 +103,7 @@ static bool undo(const char *in, size_t len, bool scram, char *out)
 			*out++ = in[i];
 			continue;
 		}
-		if (len - i < 3 ||
-		    (memcmp(in + i, "=2C", 3) != 0 && memcmp(in + i, "=3D", 3) != 0))
+		if (len - i < 3 || (memcmp(in + i, "=2C", 3) != 0 && memcmp(in + i, "=3D", 3) != 0))
 			return false;
 		*out++ = in[i + 1] == '2' ? ',' : '=';
 		i += 2;

@@ -217,6 +217,12 @@ uint32_t guard_failed(struct guard *g, const struct guard_config *cfg, const cha
 	return sprayed(g, cfg, account, client, now_ms);
 }
 
+bool guard_knows(const struct guard *g, const char *account, const struct addr *client,
+		 int64_t now_ms)
+{
+	return is_known(g, account, client, now_ms);
+}
+
 void guard_ok(struct guard *g, const char *account, const struct addr *client, int64_t now_ms)
 {
 	uint64_t key = key_of(g, account, client);

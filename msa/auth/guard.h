@@ -26,6 +26,7 @@ struct guard_config {
 	int64_t free;	     /* failures without a wait */
 	int64_t max_wait_ms; /* 0: nobody ever waits */
 	int64_t spray;	     /* accounts failed from one network within an hour; 0: not looked at */
+	int64_t spray_wide; /* accounts failed from anywhere within an hour: spray.h; 0: as above */
 };
 
 struct guard;
@@ -45,6 +46,9 @@ int64_t guard_wait(const struct guard *g, const char *account, const struct addr
  */
 uint32_t guard_failed(struct guard *g, const struct guard_config *cfg, const char *account,
 		      const struct addr *client, int64_t now_ms);
+/* Has the account logged in from that network within 30 days? */
+bool guard_knows(const struct guard *g, const char *account, const struct addr *client,
+		 int64_t now_ms);
 /* A good login: the network is known to the account, whose failures there are forgotten. */
 void guard_ok(struct guard *g, const char *account, const struct addr *client, int64_t now_ms);
 

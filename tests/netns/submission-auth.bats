@@ -253,6 +253,30 @@ incident() { in_ns "$BIN/sekishoctl" -c "$DIR/sekisho.conf" --json incident list
 	kill "$(cat "$DIR/acctd.pid")"
 }
 
+@test "password spraying from ever new addresses: one incident for all of them, nobody is kept out" {
+	restart 'auth_spray = 4 auth_spray_wide = 20 auth_free_failures = 1'
+	spawn acctd "$BIN/sekisho-acctd" -c "$DIR/sekisho.conf"
+	wait_until logged "feed connected"
+	from() { # ADDRESS USER PASSWORD
+		printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$2" "$3" | base64)" | in_ns timeout 20 openssl s_client -quiet -crlf -connect 127.0.0.1:465 -bind "$1:0" 2>/dev/null
+	}
+	# An owner mistypes where he is known: that is none of it.
+	[[ $(from 127.0.0.200 user01 secret01) == *"235 "* ]]
+	from 127.0.0.200 user01 x > /dev/null
+	for i in {1..24}; do
+		from "127.0.1.$i" "victim$i" Summer2026 > /dev/null
+	done
+	[ "$(grep -cE 'auth spraying-wide accounts=20 networks=20 attempts=20 unknown=20 usual=0 within=1h' "$DIR/msad.log")" = 1 ]
+	! grep -q 'auth spraying ' "$DIR/msad.log"
+	[ "$(metric sekisho_msa_auth_spraying_wide_total)" = 1 ]
+	wait_until incident '.[] | select(.detector == "spraying" and .subject == "::/0" and .severity == "medium")'
+	incident '.[] | select(.subject == "::/0" and (.why | test("^password spraying from many networks: 2[0-9] accounts failed in 2[0-9] attempts from .*, from 2[0-9] addresses; 0 accounts an hour are usual: .*victim1@isp.example")))'
+	# Its owner logs in, from home and from elsewhere.
+	[[ $(from 127.0.0.201 user01 secret01) == *"235 "* ]]
+	[[ $(from 127.0.0.202 user02 secret02) == *"235 "* ]]
+	kill "$(cat "$DIR/acctd.pid")"
+}
+
 @test "the answer to an unknown user takes as long as that to a wrong password" {
 	restart ''
 	python3 - "$DIR" "$NS" <<-'END'

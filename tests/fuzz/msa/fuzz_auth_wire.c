@@ -90,8 +90,8 @@ static void answer(struct wire_out *w, const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const frames[])(struct wire_out *, const uint8_t *, size_t) = {config, start,
-										     step, end, answer};
+	static void (*const frames[])(struct wire_out *, const uint8_t *,
+				      size_t) = {config, start, step, end, answer};
 	struct wire_out w;
 
 	if (size == 0)

@@ -19,18 +19,17 @@ static void test_names(void **state)
 	} cases[] = {
 	    {"PLAIN", "AHVzZXIwMUBmaXJtLmV4YW1wbGUAeA==", "user01@firm.example"},
 	    {"plain", "emlkAHVzZXIwMQB4", "user01"}, /* zid NUL user01 NUL x */
-	    {"PLAIN", "dXNlcjAxAHg=", NULL},	      /* one NUL */
-	    {"PLAIN", "AAB4", NULL},		      /* no name */
+	    {"PLAIN", "dXNlcjAxAHg=", NULL},	     /* one NUL */
+	    {"PLAIN", "AAB4", NULL},		     /* no name */
 	    {"PLAIN", "AHVzZXIwMUBmaXJtLmV4YW1wbGUAeA=", NULL},
 	    {"PLAIN", "", NULL},
 	    {"LOGIN", "dXNlcjAxQGZpcm0uZXhhbXBsZQ==", "user01@firm.example"},
 	    {"LOGIN", "dQB4", NULL}, /* u NUL x */
-	    {"SCRAM-SHA-256", "biwsbj11c2VyMDFAZmlybS5leGFtcGxlLHI9YWJj",
-	     "user01@firm.example"},
+	    {"SCRAM-SHA-256", "biwsbj11c2VyMDFAZmlybS5leGFtcGxlLHI9YWJj", "user01@firm.example"},
 	    /* p=tls-exporter,a=z,n=u=2Cx=3Dy,r=n */
 	    {"SCRAM-SHA-256-PLUS", "cD10bHMtZXhwb3J0ZXIsYT16LG49dT0yQ3g9M0R5LHI9bg==", "u,x=y"},
 	    {"SCRAM-SHA-1", "biwsbj11PTIwLHI9bg==", NULL}, /* n,,n=u=20,r=n */
-	    {"SCRAM-SHA-1", "biwscj1u", NULL},		    /* n,,r=n */
+	    {"SCRAM-SHA-1", "biwscj1u", NULL},		   /* n,,r=n */
 	    {"SCRAM-SHA-1", "bixu", NULL},
 	    {"CRAM-MD5", "dXNlcjAxIDAw", NULL},
 	    {"EXTERNAL", "dXNlcjAx", NULL},
