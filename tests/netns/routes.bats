@@ -31,6 +31,8 @@ setup_file() {
 	printf '%s\n' "mapped.example  127.0.1.2" "local.example route store" "closed.example error:5.7.1 we do not write to them" \
 		"void.example discard" "late.example 127.0.1.6" \
 		"slow.example 127.0.1.7" > "$DIR/map"
+	openssl genrsa -out "$DIR/dkim.pem" 2048
+	echo "isp.example s1 $DIR/dkim.pem" > "$DIR/dkim.table"
 	base ""
 	start_msad
 }
@@ -45,6 +47,8 @@ base() { # KEYS that override
 	dns_trust_anchor = \"$DIR/anchor\"
 	relay_ca = \"$DIR/tls/ca.pem\"
 	transport_map = \"$DIR/map\"
+	tlsrpt = true
+	dkim = \"$DIR/dkim.table\"
 	fallback_route = \"retry\"
 	fallback_after = 2
 	retry_min = 1s
@@ -64,7 +68,7 @@ authority() {
 	for n in good other; do
 		openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$n" -keyout "$d/$n.key" -out "$d/$n.csr"
 		openssl x509 -req -in "$d/$n.csr" -CA "$d/ca.pem" -CAkey "$d/ca.key" -CAcreateserial -days 2 -out "$d/$n.crt" \
-			-extfile <(echo "subjectAltName=DNS:mx1.example,DNS:mta-sts.sts.example,DNS:mta-sts.sts-bad.example,DNS:$n.example")
+			-extfile <(echo "subjectAltName=DNS:mx1.example,DNS:mta-sts.sts.example,DNS:mta-sts.sts-bad.example,DNS:mta-sts.sts-test.example,DNS:$n.example")
 		cat "$d/$n.crt" "$d/$n.key" > "$d/$n.pem"
 	done
 	cat "$d/other.crt" "$d/ca.pem" "$d/other.key" > "$d/chain.pem"
@@ -143,6 +147,16 @@ zone() {
 	stall 300 IN MX 10 stalls
 	sts 300 IN MX 10 mx1
 	_mta-sts.sts 300 IN TXT "v=STSv1; id=1;"
+	sts-test 300 IN MX 10 mx2
+	_mta-sts.sts-test 300 IN TXT "v=STSv1; id=3;"
+	mta-sts.sts-test 300 IN A 127.0.3.1
+	sts-none 300 IN MX 10 mx1
+	_mta-sts.sts-none 300 IN TXT "v=STSv1; id=3;"
+	mta-sts.sts-none 300 IN A 127.0.3.9
+	_smtp._tls.dane 300 IN TXT "v=TLSRPTv1; rua=https://dane.example/tls,mailto:tls-dane@pref.example"
+	_smtp._tls.sts-test 300 IN TXT "v=TLSRPTv1;rua=mailto:tls-sts@pref.example"
+	_smtp._tls.plain-mx 300 IN TXT "v=TLSRPTv1; rua=ftp://nowhere"
+	plain-mx 300 IN MX 10 mx2
 	mta-sts.sts 300 IN A 127.0.3.1
 	sts-bad 300 IN MX 10 mx2
 	_mta-sts.sts-bad 300 IN TXT "v=STSv1; id=7;"
@@ -191,8 +205,9 @@ sts_server() {
 	import http.server, ssl, sys
 	class H(http.server.BaseHTTPRequestHandler):
 	    def do_GET(self):
-	        bad = "sts-bad" in self.headers["Host"]
-	        body = "version: STSv1\r\nmode: enforce\r\nmx: %s\r\nmax_age: 86400\r\n" % ("mx1.example" if not bad else "*.elsewhere.example")
+	        bad = "sts.example" not in self.headers["Host"]
+	        mode = "testing" if "sts-test" in self.headers["Host"] else "enforce"
+	        body = "version: STSv1\r\nmode: %s\r\nmx: %s\r\nmax_age: 86400\r\n" % (mode, "mx1.example" if not bad else "*.elsewhere.example")
 	        ok = self.path == "/.well-known/mta-sts.txt"
 	        self.send_response(200 if ok else 404)
 	        self.send_header("Content-Type", "text/plain")
@@ -349,6 +364,75 @@ fate() { grep -E "queue (delivered|bounced|deferred) .*$1" "$DIR/msad.log"; }
 		not at 2 "$m"
 	done
 }
+
+ctl() { in_ns "$BIN/sekishoctl" -c "$DIR/sekisho.conf" "$@"; }
+counted() { ctl tlsrpt show --json "$2" | jq -e "$1"; } # JQ DOMAIN
+
+@test "how TLS went is counted by domain and policy, survives kill -9, and is reported to who asks" {
+	local today yesterday before
+	today=$(date -u +%F) yesterday=$(date -u -d yesterday +%F)
+	spawn acctd "$BIN/sekisho-acctd" -c "$DIR/sekisho.conf"
+	wait_until logged "feed connected path"
+	for d in dane dane-bad dane-clear sts-test sts-none plain-mx; do mail_to "a@$d.example" "rpt-$d"; done
+	wait_until counted '.policies[0] | .policy["policy-type"] == "tlsa" and .policy["policy-domain"] == "mx3.example"
+		and (.policy["policy-string"][0] | startswith("3 1 1 ")) and .summary["total-successful-session-count"] >= 1' dane.example
+	wait_until counted '.policies[0]["failure-details"][0] | .["result-type"] == "validation-failure" and .["receiving-mx-hostname"] == "mx-bad.example"
+		and .["receiving-ip"] == "127.0.1.3" and .["sending-mta-ip"] == "127.0.0.1"' dane-bad.example
+	wait_until counted '.policies[0]["failure-details"][0]["result-type"] == "starttls-not-supported"' dane-clear.example
+	wait_until counted '.policies[0] | .policy["policy-type"] == "sts" and .policy["mx-host"] == ["*.elsewhere.example"]
+		and .["failure-details"][0]["result-type"] == "starttls-not-supported"' sts-test.example
+	# Testing: what failed is told, and the mail goes all the same.
+	wait_until at 2 rpt-sts-test
+	wait_until counted '[.policies[]["failure-details"][]?["result-type"]] | index("sts-policy-fetch-error")' sts-none.example
+	wait_until counted '.policies[0] | .policy["policy-type"] == "no-policy-found" and .summary["total-failure-session-count"] >= 1' plain-mx.example
+	ctl tlsrpt show dane-bad.example | grep -q 'validation-failure'
+	run ctl tlsrpt show nobody.example
+	[ "$status" = 1 ]
+
+	before=$(dane_row)
+	kill -9 $(in_ns pgrep -P "$(cat "$DIR/msad.pid")" -x sekisho-relay) "$(cat "$DIR/msad.pid")"
+	wait_until gone "$(cat "$DIR/msad.pid")"
+	start_msad
+	same() { [ "$(dane_row)" = "$before" ]; }
+	wait_until same
+
+	run ctl tlsrpt send "$today"
+	[ "$status" != 0 ]
+	# The day is over.
+	stop_msad
+	mv "$DIR/state/msa/tlsrpt/$today" "$DIR/state/msa/tlsrpt/$yesterday"
+	start_msad
+	report() { ctl tlsrpt send --json | jq -e '.sent == 2'; }
+	wait_until report
+	reports() { [ "$(grep -rlE --include='*.eml' '^TLS-Report-Domain: ' "$DIR/h1/mail" | wc -l)" = "$1" ]; }
+	wait_until reports 2
+	run ctl tlsrpt send
+	[ "$status" = 1 ]
+	/usr/bin/python3 - "$(openssl pkey -in "$DIR/dkim.pem" -pubout -outform DER | base64 -w0)" "$yesterday" \
+		$(grep -rlE --include='*.eml' '^TLS-Report-Domain: ' "$DIR/h1/mail") <<-'P'
+	import dkim, email, email.policy, gzip, json, sys
+	key, day = sys.argv[1:3]
+	to = {"dane.example": "tls-dane@pref.example", "sts-test.example": "tls-sts@pref.example"}
+	for name in sys.argv[3:]:
+	    raw = open(name, "rb").read()
+	    assert dkim.verify(raw, dnsfunc=lambda n, timeout=5: b"v=DKIM1; k=rsa; p=" + key.encode() if n == b"s1._domainkey.isp.example." else None), name
+	    m = email.message_from_bytes(raw, policy=email.policy.default)
+	    domain = m["TLS-Report-Domain"]
+	    envelope = json.load(open(name[:-3] + "env"))
+	    assert envelope["from"].startswith("MAIL FROM:<>") and envelope["rcpts"] == ["RCPT TO:<%s>" % to.pop(domain)], envelope
+	    assert m.get_content_type() == "multipart/report" and m.get_param("report-type") == "tlsrpt"
+	    assert m["TLS-Report-Submitter"] == "smtp.isp.example" and m["TLS-Required"] == "No"
+	    text, packed = m.iter_parts()
+	    assert packed.get_content_type() == "application/tlsrpt+gzip" and packed.get_filename().startswith("smtp.isp.example!%s!" % domain)
+	    report = json.loads(gzip.decompress(packed.get_payload(decode=True)))
+	    assert set(report) == {"organization-name", "date-range", "contact-info", "report-id", "policies"}
+	    assert report["date-range"] == {"start-datetime": day + "T00:00:00Z", "end-datetime": day + "T23:59:59Z"}
+	    for p in report["policies"]:
+	        assert sum(f["failed-session-count"] for f in p.get("failure-details", [])) == p["summary"]["total-failure-session-count"]
+	assert not to, to
+	P
+}
+dane_row() { ctl tlsrpt show --json | jq -cS '[.rows[] | select(.domain == "dane.example")]'; }
 
 exim_receives() { # on 127.0.1.8
 	local e=$DIR/exim
