@@ -12,6 +12,9 @@ detector {
 	throttle_delay = 1s
 	throttle_recipients = 0
 }
+accounting {
+	reflex_exemption = suspend
+}
 C
 	LAB_CONF_EXTRA=$BATS_FILE_TMPDIR/extra.conf "$ROOT/tests/lab/up"
 }
@@ -40,12 +43,14 @@ soon() { # SECONDS COMMAND...: it succeeds within so many seconds
 shown() { ctl limit show "$1@isp.example" --json | jq -e "$2"; } # USER FILTER
 stage_is() { shown "$1" ".stage == \"$2\""; }
 held() { ctl queue list --account "$1@isp.example" --json | jq -e '.total > 0'; }
-# send WHERE USER EHLO RCPT: one message
+# words_of USER: a text that nobody else writes
+words_of() { for i in $(seq 40); do md5sum <<< "$1 $i" | cut -c 1-6; done | tr '\n' ' '; }
+# send WHERE USER EHLO RCPT: one message, of the text BODY
 send() {
 	local where=$1 user=$2 ehlo=$3 rcpt=$4
 	"$where" swaks --server "$LAB_MSA_IP4" --port 465 --tls-on-connect --tls-sni "$LAB_MSA_HOST" --tls-ca-path "$LAB_CA_FILE" \
 		--tls-verify --ehlo "$ehlo" --auth PLAIN --auth-user "$user" --auth-password "$(password_of "$user")" \
-		--from "$(address_of "$user")" --to "$rcpt" --header "Subject: $ehlo" --hide-all --silent 2
+		--from "$(address_of "$user")" --to "$rcpt" --header "Subject: $ehlo" --body "${BODY:-This is a test mailing}" --hide-all --silent 2
 }
 live() { # USER: a habit: a few friends, from the own line
 	local i
@@ -139,4 +144,84 @@ blast() {
 	run blast user04
 	echo "second time: $output, first time: $out"
 	[ "$output" -gt "$out" ]
+}
+
+# --- between the layers ------------------------------------------------------------------------------------
+
+fixed_25() { in_fix nc -z -w 2 -s "$LAB_FIXED_IP4" "$LAB_INTERNET_IP4" 25; }
+shut_25() { ! fixed_25; }
+line_is() { ctl exempt list --all --json | jq -e --arg p "$LAB_FIXED_IP4" ".[] | select(.prefix | startswith(\$p)) | $1"; } # FILTER
+
+@test "mail that is held came from an exempt line: the line may not use port 25 until the release as a false positive" {
+	ctl exempt add "$LAB_FIXED_IP4" --contract K-7 --json | jq -e '.in_force == true'
+	fixed_25
+	live user05
+	for i in $(seq 30); do
+		! stage_is user05 hold > /dev/null || break
+		send in_fix user05 win-fixed "stranger$i-user05@example.net"
+	done
+	stage_is user05 hold
+	soon 10 line_is '.state == "suspended" and .suspended_by == "reflex"'
+	soon 5 shut_25
+	id=$(ctl incident list --json | jq -r '.[] | select(.subject == "user05@isp.example") | .id' | head -1)
+	ctl incident show "$id" --json | jq -e "[.timeline[] | select(.actor == \"reflex\" and (.text | test(\"exempt resume $LAB_FIXED_IP4\")))] | length == 1"
+	ctl audit list --json | jq -e "[.[] | select(.actor == \"reflex\" and .action == \"exempt.suspend\" and (.reason | test(\"^incident $id: \")))] | length == 1"
+	ctl incident release user05@isp.example --false-positive --reason "the customer's own mailing"
+	soon 10 line_is '.state == "active"'
+	soon 5 fixed_25
+}
+
+@test "a line's exemption is suspended for abuse: accounts used from it are watched until it is resumed" {
+	BODY=$(words_of user06) send in_fix user06 user06-laptop.lan friend1@example.net
+	BODY=$(words_of user07) send in_sub user07 user07-laptop.lan friend1@example.net
+	stage_is user06 normal
+	# Their logins have reached the accounting.
+	soon 10 sh -c "'$LAB_CTL' account logins user06@isp.example --json | jq -e 'length > 0'"
+	ctl exempt suspend "$LAB_FIXED_IP4" --abuse --reason "spam from its server" --json | jq -e '.accounts >= 1'
+	soon 5 shut_25
+	soon 10 stage_is user06 watch
+	ctl incident list --json | jq -e '.[] | select(.subject == "user06@isp.example" and .detector == "exemption")'
+	stage_is user07 normal
+	ctl exempt resume "$LAB_FIXED_IP4"
+	soon 5 fixed_25
+	soon 10 stage_is user06 normal
+}
+
+@test "who is slowed down waits for each reply, and nobody waits with him" {
+	export BODY
+	BODY=$(words_of user08)
+	live user08
+	# A bulk to strangers from the own line: slowed down, not held.
+	for i in $(seq 40); do
+		! stage_is user08 throttle > /dev/null || break
+		send in_sub user08 user08-laptop.lan "guest$i@example.net"
+	done
+	stage_is user08 throttle
+	# Both messages are on their way, his first: the other's reply comes before his.
+	run in_sub python3 - "$LAB_MSA_IP4" user08 "$(password_of user08)" user09 "$(password_of user09)" <<-'EOT'
+	import smtplib, ssl, sys
+	host, slow, slow_password, other, other_password = sys.argv[1:]
+	context = ssl.create_default_context()
+	context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+	def ready(user, password):
+	    s = smtplib.SMTP_SSL(host, 465, local_hostname=user + "-laptop.lan", context=context)
+	    s.login(user, password)
+	    s.mail(user + "@isp.example")
+	    s.rcpt("friend1@example.net")
+	    assert s.docmd("DATA")[0] == 354
+	    return s
+	a, b = ready(slow, slow_password), ready(other, other_password)
+	for s in a, b:
+	    s.send(b"Subject: one of two\r\n\r\ntext\r\n.\r\n")
+	other_code = b.getreply()[0]
+	a.sock.settimeout(0.01)
+	try:
+	    early = a.sock.recv(1)
+	except (TimeoutError, ssl.SSLWantReadError):
+	    early = b""
+	a.sock.settimeout(30)
+	print(other_code, "early" if early else "later", a.getreply()[0] if not early else "")
+	EOT
+	echo "$output"
+	[ "$output" = "250 later 250" ]
 }
