@@ -262,6 +262,7 @@ static bool reload(struct daemon *d, char **err)
 	srv->tickets.period_ms = fresh->tls_ticket_period;
 	queue_set_routes(srv->queue, fresh->route_table);
 	queue_set_answers(srv->queue, fresh->answer_table);
+	queue_set_dkim(srv->queue, fresh->dkim_table);
 	talloc_unlink(d->top, srv->cfg);
 	srv->cfg = fresh;
 	return true;
@@ -396,6 +397,7 @@ static void start_queue(struct server *srv)
 	srv->queue = queue_open(srv->base, &qc, &handlers, srv, &err);
 	if (!srv->queue)
 		fatal("the queue does not open: %s", err);
+	queue_set_dkim(srv->queue, srv->cfg->dkim_table);
 	if (!queue_start(srv->queue, &err))
 		fatal("the relay does not start: %s", err);
 }

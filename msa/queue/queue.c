@@ -21,6 +21,7 @@
 
 #include "msa/queue/queue_int.h"
 #include "msa/queue/queue_leave.h"
+#include "msa/queue/signer.h"
 
 #define HOUSEKEEPING_MS	   5000
 #define DISK_LOOK_MS	   1000
@@ -682,6 +683,11 @@ struct queue *queue_open(struct event_base *base, const struct queue_config *cfg
 		  LI("bytes", c.bytes), LS("instance", queue_instance(q)));
 	queue_kick(q);
 	return q;
+}
+
+void queue_set_dkim(struct queue *q, const struct dkim_table *keys)
+{
+	signer_set(spool_signer(q->spool), keys);
 }
 
 void queue_set_answers(struct queue *q, const struct answer_table *answers)

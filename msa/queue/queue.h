@@ -30,6 +30,7 @@
 struct queue;
 struct route_table;
 struct answer_table;
+struct dkim_table;
 
 struct queue_rcpt {
 	const char *address; /* without <>, as given, domain in lower case */
@@ -111,6 +112,8 @@ void queue_set_routes(struct queue *q, const struct route_table *routes);
 /* Classes of answers from now on, before the built-in ones; the caller's, as the routes. NULL: none
  * but those. */
 void queue_set_answers(struct queue *q, const struct answer_table *answers);
+/* Keys that sign our notices from now on; the caller's, as the routes. NULL: none. */
+void queue_set_dkim(struct queue *q, const struct dkim_table *keys);
 /* Mail of the account goes by the suspect route, or does no more. */
 void queue_suspect_account(struct queue *q, const char *account, bool suspect);
 /* A name for the life of this spool's outbox numbering, for feed_new(). */

@@ -21,6 +21,7 @@
 #include "lib/proc.h"
 
 #include "msa/queue/ceiling.h"
+#include "msa/queue/signer.h"
 #include "msa/queue/crc32c.h"
 #include "msa/queue/spool_int.h"
 
@@ -559,6 +560,11 @@ static bool open_dir(struct spool *s, char **err)
 	return true;
 }
 
+struct signer *spool_signer(struct spool *s)
+{
+	return s->signer;
+}
+
 void spool_set_notices(struct spool *s, uint32_t per_hour)
 {
 	talloc_free(s->ceiling);
@@ -577,6 +583,7 @@ struct spool *spool_open(const char *dir, const struct dsn_host *host, char **er
 	s->host.postmaster = s->own.postmaster = talloc_strdup(s, host->postmaster);
 	s->path = talloc_strdup(s, dir);
 	spool_set_notices(s, 0);
+	s->signer = signer_new(s, host->postmaster);
 	if (!s->path || !s->own.hostname || !s->own.postmaster)
 		fatal("out of memory");
 	s->cur.fd = s->files.dir = -1;

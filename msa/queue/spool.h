@@ -45,6 +45,8 @@ enum spool_room { ROOM_ENOUGH, ROOM_SHORT, ROOM_TIGHT };
 struct spool *spool_open(const char *dir, const struct dsn_host *host, char **err);
 /* Of one address; before the first settle. 0: any number. */
 void spool_set_notices(struct spool *s, uint32_t per_hour);
+/* Who signs notices: has no keys at first. */
+struct signer *spool_signer(struct spool *s);
 void spool_close(struct spool *s);
 const char *spool_instance(const struct spool *s);
 /* In words, of the last failure; until the next call. */

@@ -53,6 +53,7 @@ struct spool {
 	} own;
 	struct dsn_host host;
 	struct ceiling *ceiling;     /* of notices */
+	struct signer *signer;	     /* of notices */
 	uint64_t acked, outbox_last; /* committed */
 	uint64_t segment_bytes, reserve_bytes;
 	uint64_t keep_bytes; /* of the disk that new mail leaves free */

@@ -16,6 +16,7 @@
 #include "msa/mail/utf8.h"
 #include "msa/queue/ceiling.h"
 #include "msa/queue/schedule.h"
+#include "msa/queue/signer.h"
 #include "msa/queue/spool_int.h"
 #include "msa/relay/via.h"
 
@@ -285,12 +286,29 @@ static char *notice(struct settle *c, size_t *len, bool *full, enum queue_result
 	return text;
 }
 
+/* With what our DKIM key says of it before it, when there is one. */
+static const char *with_signature(struct settle *c, const char *text, size_t *len)
+{
+	const char *fields =
+	    signer_fields(c->s->signer, c, c->t->dsn_id, text, *len, c->t->now_ms);
+	size_t n = strlen(fields);
+	char *all = n ? talloc_size(c, n + *len) : NULL;
+
+	if (!all)
+		return text;
+	memcpy(all, fields, n);
+	memcpy(all + n, text, *len);
+	*len += n;
+	return all;
+}
+
 /* Into the queue, as mail of nobody's that asks for no notice. */
 static enum queue_result enqueue(struct settle *c, const char *text, size_t len, uint8_t body)
 {
 	const char *address = receiver(c);
 	struct queue_rcpt to = {.address = address, .esmtp = {.notify = NOTIFY_NEVER}};
 	bool utf8 = utf8_any(address, strlen(address));
+	const char *data = with_signature(c, text, &len);
 	struct spool_message m = {.key = c->t->dsn_key,
 				  .id = c->t->dsn_id,
 				  .account = "",
@@ -298,7 +316,7 @@ static enum queue_result enqueue(struct settle *c, const char *text, size_t len,
 				  .mail_from_out = "",
 				  .rcpts = &to,
 				  .n_rcpts = 1,
-				  .data = (const uint8_t *)text,
+				  .data = (const uint8_t *)data,
 				  .len = len,
 				  .esmtp = {.body = utf8 ? ESMTP_8BIT : body, .smtputf8 = utf8},
 				  .received_ms = c->t->now_ms};

@@ -27,6 +27,8 @@ setup_file() {
 	echo $! > "$DIR/lmtp.pid"
 	printf '%s\n' "refuses.example 127.0.1.2" "down.example 127.0.1.9" "local.example route store" > "$DIR/map"
 	printf 'unknown-user\t5xx\tcaixa postal\n' > "$DIR/answers"
+	openssl genrsa -out "$DIR/dkim.pem" 2048
+	echo "isp.example s1 $DIR/dkim.pem" > "$DIR/dkim.table"
 	configure "tls_cert = \"$DIR/tls/cert.pem\"
 	tls_key = \"$DIR/tls/key.pem\"
 	batv = false" "smarthost = \"127.0.1.1:25\"
@@ -37,6 +39,7 @@ setup_file() {
 	delay_notice = 3s
 	notices_per_hour = 4
 	answers = \"$DIR/answers\"
+	dkim = \"$DIR/dkim.table\"
 	}
 	route store { hosts = {\"127.0.2.1\"}
 	  lmtp = true }
@@ -66,6 +69,32 @@ came() { grep -rlE --include='*.eml' "$1" "$DIR/h1/mail"; } # REGEX: a notice of
 	logged 'answers:2: three fields'
 	sed -i '$d' "$DIR/answers"
 	reload reloaded
+}
+
+@test "notices are signed with the DKIM key of the postmaster's domain; by another one after a reload" {
+	signed() { # SELECTOR: every notice that came, one of them with it
+		/usr/bin/python3 - "$1" "$DIR" $(came '^Content-Type: multipart/report') <<-'P'
+		import base64, dkim, subprocess, sys
+		selector, folder = sys.argv[1:3]
+		def key(name, timeout=5):
+		    s = name.decode().split(".")[0]
+		    der = subprocess.check_output(["openssl", "pkey", "-in", "%s/dkim%s.pem" % (folder, "" if s == "s1" else s), "-pubout", "-outform", "DER"])
+		    return b"v=DKIM1; k=rsa; p=" + base64.b64encode(der)
+		n = 0
+		for name in sys.argv[3:]:
+		    raw = open(name, "rb").read()
+		    assert dkim.verify(raw, dnsfunc=key), name
+		    n += b"s=%s;" % selector.encode() in raw.split(b"\r\n\r\n")[0].replace(b"\r\n\t", b"")
+		assert n
+		P
+	}
+	wait_until came '^Diagnostic-Code: smtp; 550 5.9.9'
+	signed s1
+	openssl genrsa -out "$DIR/dkims2.pem" 2048
+	echo "isp.example s2 $DIR/dkims2.pem" > "$DIR/dkim.table"
+	reload reloaded
+	mail_to b@refuses.example two
+	wait_until signed s2
 }
 
 @test "a delay is told without being asked for, once" {
