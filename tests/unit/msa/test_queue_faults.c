@@ -124,6 +124,33 @@ int unlinkat(int dir, const char *name, int flags)
 	return (int)done(syscall(SYS_unlinkat, dir, name, flags));
 }
 
+/* Reading: so many calls in turn fail with EIO, or have a wrong octet. */
+static struct {
+	int fail, wrong;
+} reading;
+
+ssize_t pread(int fd, void *buf, size_t n, off_t at)
+{
+	if (reading.fail) {
+		reading.fail -= reading.fail > 0;
+		errno = EIO;
+		return -1;
+	}
+	ssize_t k = syscall(SYS_pread64, fd, buf, n, at);
+	if (reading.wrong && k > 60) {
+		reading.wrong--;
+		((uint8_t *)buf)[60] ^= 0x40;
+	}
+	return k;
+}
+
+ssize_t __pread_chk(int fd, void *buf, size_t n, off_t at, size_t room);
+ssize_t __pread_chk(int fd, void *buf, size_t n, off_t at, size_t room)
+{
+	(void)room;
+	return pread(fd, buf, n, at);
+}
+
 /* --- the run --- */
 
 #define MESSAGES 24
@@ -556,6 +583,125 @@ static void damaged_when_read(void **state)
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+static struct spool *with_three(void)
+{
+	snprintf(dir, sizeof(dir), "/tmp/sekisho-faults-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/spool", dir);
+	struct spool *s = open_spool();
+	for (int key = 1; key <= 3; key++) {
+		assert_int_equal(spool_begin(s), QUEUE_OK);
+		assert_true(finish(s, add_in(s, key)));
+	}
+	return s;
+}
+
+static bool put_aside(void)
+{
+	char name[200];
+
+	snprintf(name, sizeof(name), "%s/damaged", path);
+	return access(name, F_OK) == 0;
+}
+
+static enum spool_found check_one(struct spool *s, int key)
+{
+	enum spool_found found;
+
+	assert_int_equal(spool_begin(s), QUEUE_OK);
+	assert_int_equal(spool_check(s, key, &found), QUEUE_OK);
+	assert_true(finish(s, QUEUE_OK));
+	return found;
+}
+
+/* A disk that gives nothing for a while, or something wrong once, has damaged nothing. */
+static void a_read_error_is_no_damage(void **state)
+{
+	struct spool *s = with_three();
+
+	(void)state;
+	reading.fail = -1;
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(check_one(s, 2), SPOOL_FAILED);
+	assert_non_null(strstr(spool_why(s), strerror(EIO)));
+	assert_int_equal(spool_begin(s), QUEUE_OK);
+	assert_int_equal(settle_in(s, 2, RELAY_DELIVERED), QUEUE_ERROR);
+	spool_rollback(s);
+	reading.fail = 0;
+	assert_true(!put_aside() && spool_place(s, 1) && spool_place(s, 2) && spool_place(s, 3));
+	reading.wrong = 1;
+	assert_int_equal(check_one(s, 2), SPOOL_FOUND);
+	assert_int_equal(reading.wrong, 0);
+	reading.wrong = 1000;
+	assert_int_equal(check_one(s, 3), SPOOL_DAMAGED);
+	reading.wrong = 0;
+	assert_true(put_aside() && !spool_place(s, 3));
+	assert_int_equal(spool_begin(s), QUEUE_OK);
+	assert_true(finish(s, settle_in(s, 2, RELAY_DELIVERED)));
+	assert_true(spool_place(s, 1) && !spool_place(s, 2));
+	spool_close(s);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* What cannot be read keeps up what comes after it for a while, not for ever. */
+static void results_of_the_unreadable(void **state)
+{
+	struct spool *s = with_three();
+	struct relay_rcpt o[2] = {{.idx = 0, .result = RELAY_DELIVERED, .status = "2.0.0"},
+				  {.idx = 1, .result = RELAY_DELIVERED, .status = "2.0.0"}};
+	struct spool_settle t[2] = {{.key = 1, .rcpts = o, .n = 2, .waiting = 2, .retry_at_ms = 9},
+				    {.key = 2, .rcpts = o, .n = 1, .waiting = 2, .retry_at_ms = 9}};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		int tries = 0;
+		enum queue_result r = QUEUE_ERROR;
+		for (; r != QUEUE_OK && tries < 100; tries++) {
+			reading.fail = -1;
+			assert_int_equal(spool_begin(s), QUEUE_OK);
+			r = spool_settle(s, &t[i]);
+			reading.fail = 0;
+			assert_true(finish(s, r) == (r == QUEUE_OK));
+		}
+		assert_true(tries > 5 && tries < 100 && t[i].unread);
+		assert_int_equal(t[i].gone, i == 0); /* everybody has it */
+		assert_int_equal(spool_place(s, t[i].key) == 0, i == 0);
+	}
+	assert_false(put_aside());
+	spool_close(s);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* At a start: nothing is cut or removed, and the next one has it. */
+static void a_start_that_cannot_read(void **state)
+{
+	char name[200];
+	struct spool *s = with_three();
+	int there = 0;
+
+	(void)state;
+	spool_close(s);
+	for (int no = 1; no < 9; no++) {
+		snprintf(name, sizeof(name), "%s/%08x.idx", path, no);
+		(void)unlink(name);
+	}
+	reading.fail = -1;
+	s = open_spool();
+	reading.fail = 0;
+	for (int key = 1; key <= 3; key++)
+		there += spool_place(s, key) != 0;
+	assert_int_equal(there, 0);
+	assert_int_equal(spool_begin(s), QUEUE_OK);
+	assert_true(finish(s, add_in(s, 4)));
+	spool_close(s);
+	s = open_spool();
+	for (int key = 1; key <= 4; key++)
+		assert_true(spool_place(s, key) != 0);
+	assert_false(put_aside());
+	spool_close(s);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 /* Made by a later version: not touched. */
 static void a_newer_spool_is_refused(void **state)
 {
@@ -649,6 +795,9 @@ int main(void)
 	    cmocka_unit_test(read_only_from_there_on),
 	    cmocka_unit_test(any_octet_damaged),
 	    cmocka_unit_test(damaged_when_read),
+	    cmocka_unit_test(a_read_error_is_no_damage),
+	    cmocka_unit_test(results_of_the_unreadable),
+	    cmocka_unit_test(a_start_that_cannot_read),
 	    cmocka_unit_test(a_newer_spool_is_refused),
 	    cmocka_unit_test(one_at_a_time),
 	    cmocka_unit_test(not_a_database),

@@ -1,0 +1,415 @@
+/*
+ * A spool keeps no more of the disk than twice what is of use in it and a few segments, whatever
+ * is done to it; and one that has filled its disk empties itself. Random work with given seeds, and
+ * disks of 64 and 512 MB (tmpfs, in a mount namespace of the test's own).
+ */
+#include <errno.h>
+#include <ftw.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/log.h"
+#include "msa/queue/spool_int.h"
+
+#define KEYS_MAX 60000
+
+static char dir[64], path[80];
+static const struct dsn_host host = {"smtp.isp.example", "postmaster@isp.example"};
+static struct queued {
+	int64_t key;
+	uint32_t attempts;
+} keys[KEYS_MAX]; /* in no order */
+static size_t n_keys;
+static int64_t last_key, now_ms = 1000; /* of the test's own clock */
+static uint32_t seed;
+
+static uint32_t random_below(uint32_t n)
+{
+	seed = seed * 1664525u + 1013904223u;
+	return (seed >> 8) % n;
+}
+
+static int remove_one(const char *name, const struct stat *st, int type, struct FTW *f)
+{
+	(void)st;
+	(void)type;
+	(void)f;
+	return remove(name);
+}
+
+static struct spool *open_spool(void)
+{
+	char *err = NULL;
+	struct spool *s = spool_open(path, &host, &err);
+
+	if (!s)
+		fail_msg("%s", err);
+	return s;
+}
+
+/* One transaction around fn. */
+static enum queue_result commit(struct spool *s,
+				enum queue_result (*fn)(struct spool *s, void *arg), void *arg)
+{
+	enum queue_result r = spool_begin(s);
+
+	if (r == QUEUE_OK)
+		r = fn(s, arg);
+	if (r == QUEUE_OK)
+		r = spool_commit(s);
+	if (r != QUEUE_OK)
+		spool_rollback(s);
+	return r;
+}
+
+/* --- work --- */
+
+static enum queue_result add(struct spool *s, void *arg)
+{
+	static char body[65536];
+	static const struct queue_rcpt rcpts[] = {{.address = "someone@a.example"},
+						  {.address = "someone@b.example"}};
+	char id[QUEUE_ID_LEN + 1];
+	size_t len = *(size_t *)arg;
+	struct event e = {.kind = EVENT_MESSAGE, .t_ms = now_ms};
+	uint8_t record[EVENT_MAX_BYTES];
+
+	memset(body, 'x', sizeof(body));
+	snprintf(id, sizeof(id), "%012uabcd", (unsigned)++last_key);
+	struct spool_message m = {.key = last_key,
+				  .id = id,
+				  .account = "user01@isp.example",
+				  .mail_from = "user01@isp.example",
+				  .mail_from_out = "user01@isp.example",
+				  .rcpts = rcpts,
+				  .n_rcpts = 1 + random_below(2),
+				  .data = (const uint8_t *)body,
+				  .len = len,
+				  .received_ms = now_ms};
+	enum queue_result r = spool_add(s, &m);
+	return r == QUEUE_OK ? spool_record(s, record, event_encode(&e, record, sizeof(record)))
+			     : r;
+}
+
+struct fate {
+	struct queued *of;
+	uint8_t result;
+	bool unwritten, gone;
+};
+
+static enum queue_result settle(struct spool *s, void *arg)
+{
+	struct fate *f = arg;
+	struct relay_rcpt o = {.result = f->result, .status = "4.0.0", .reply = "an answer"};
+	struct spool_settle t = {.key = f->of->key,
+				 .attempt = f->of->attempts,
+				 .rcpts = &o,
+				 .n = 1,
+				 .all = true,
+				 .quiet = f->result == RELAY_BOUNCED,
+				 .now_ms = now_ms,
+				 .retry_at_ms = now_ms + 1000,
+				 .lifetime_ms = (int64_t)1 << 50,
+				 .dsn_id = "zzzzzzzzzzzzzzzz",
+				 .dsn_key = INT64_MAX};
+	enum queue_result r = spool_settle(s, &t);
+	f->unwritten = t.unwritten;
+	f->of->attempts = t.attempts;
+	f->gone = t.gone;
+	free(t.dests);
+	free(t.dsn_dests);
+	free(t.said);
+	return r;
+}
+
+static enum queue_result hold(struct spool *s, void *arg)
+{
+	struct spool_change c = {
+	    .hold = (uint8_t)random_below(2), .next_ms = now_ms, .life_from_ms = -1};
+
+	return spool_update(s, ((struct queued *)arg)->key, &c);
+}
+
+static enum queue_result forget(struct spool *s, void *arg)
+{
+	(void)arg;
+	return spool_outbox_forget(s, spool_outbox_last(s));
+}
+
+struct moving {
+	int64_t *keys;
+	size_t n;
+	uint32_t seg;
+};
+
+static enum queue_result move(struct spool *s, void *arg)
+{
+	struct moving *m = arg;
+	enum queue_result r = spool_move_rows(s, m->seg);
+
+	for (size_t i = 0; i < m->n && r == QUEUE_OK; i++)
+		r = spool_move(s, m->keys[i]);
+	return r;
+}
+
+/* As the queue does it; false when the disk did not let it. */
+static bool tidy(struct spool *s)
+{
+	struct moving m;
+	bool more;
+	int vain = 0;
+
+	while (vain < 20 && (m.keys = spool_stragglers(s, 500, 1 << 20, &m.n, &m.seg, &more))) {
+		enum queue_result r = commit(s, move, &m);
+		if (r == QUEUE_FULL && spool_reserve_use(s))
+			r = commit(s, move, &m);
+		free(m.keys);
+		if (r != QUEUE_OK)
+			return false;
+		vain = m.n ? 0 : vain + 1;
+	}
+	return true;
+}
+
+static void size_up(const struct spool *s, uint64_t *all, uint64_t *used)
+{
+	*all = *used = 0;
+	for (size_t i = 0; i < s->table.n_segs; i++) {
+		*all += s->table.segs[i].end;
+		*used += s->table.segs[i].bytes;
+	}
+}
+
+/* What the table says is of use is what its entries and the outbox take. */
+static void check_sums(struct spool *s)
+{
+	uint64_t all, used, sum = 0, seq = s->acked;
+	struct row row;
+
+	size_up(s, &all, &used);
+	for (size_t i = 0; i < s->table.cap; i++)
+		if (s->table.slots[i].env)
+			sum += (uint64_t)s->table.slots[i].env_size + s->table.slots[i].body_size;
+	while (rows_get(s, seq, &seq, &row))
+		sum += row_size(&row);
+	assert_int_equal(used, sum);
+}
+
+static void take_key(size_t i)
+{
+	keys[i] = keys[--n_keys];
+}
+
+static void one_step(struct spool *s)
+{
+	uint32_t what = random_below(100);
+	size_t i = n_keys ? random_below((uint32_t)n_keys) : 0, len = 200 + random_below(8000);
+
+	now_ms += 10;
+	if (what < 35 || n_keys < 20) {
+		if (n_keys < KEYS_MAX && commit(s, add, &len) == QUEUE_OK)
+			keys[n_keys++] = (struct queued){.key = last_key};
+		return;
+	}
+	struct fate f = {.of = &keys[i], .result = what < 60 ? RELAY_DELIVERED : RELAY_DEFERRED};
+	if (what < 85) {
+		assert_int_equal(commit(s, settle, &f), QUEUE_OK);
+		if (f.gone)
+			take_key(i);
+	} else if (what < 95) {
+		assert_int_equal(commit(s, hold, &keys[i]), QUEUE_OK);
+	} else {
+		assert_int_equal(commit(s, forget, NULL), QUEUE_OK);
+	}
+}
+
+static void work(uint32_t with_seed)
+{
+	struct spool *s;
+	uint64_t all, used, worst = 0;
+
+	snprintf(dir, sizeof(dir), "/tmp/sekisho-room-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/spool", dir);
+	s = open_spool();
+	s->segment_bytes = 40000;
+	seed = with_seed;
+	n_keys = 0;
+	for (int i = 0; i < 6000; i++) {
+		one_step(s);
+		if (i % 50)
+			continue;
+		assert_true(tidy(s));
+		size_up(s, &all, &used);
+		/* A commit may end behind the end of a segment: those of this test by a fifth. */
+		if (all > 2 * used + (uint64_t)SPOOL_SLACK * s->segment_bytes * 6 / 5)
+			fail_msg("seed %u step %d: %lu octets, of use %lu", with_seed, i,
+				 (unsigned long)all, (unsigned long)used);
+		worst = all > worst ? all : worst;
+		if (i % 1000 == 0) {
+			check_sums(s);
+			spool_close(s);
+			s = open_spool();
+			s->segment_bytes = 40000;
+			check_sums(s);
+		}
+	}
+	assert_int_equal(s->table.n, n_keys);
+	for (size_t i = 0; i < n_keys; i++)
+		assert_true(spool_place(s, keys[i].key) != 0);
+	assert_true(worst > 10 * s->segment_bytes);
+	spool_close(s);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void never_more_than_twice(void **state)
+{
+	(void)state;
+	for (uint32_t i = 1; i <= 4; i++)
+		work(i * 7919);
+}
+
+/* --- a full disk --- */
+
+static uint64_t disk_free(void)
+{
+	struct statvfs v;
+
+	assert_int_equal(statvfs(dir, &v), 0);
+	return (uint64_t)v.f_bavail * v.f_frsize;
+}
+
+/* Until new mail is refused, as msad refuses it. */
+static void fill(struct spool *s, size_t len)
+{
+	while (spool_room(s) == ROOM_ENOUGH && n_keys < KEYS_MAX) {
+		if (commit(s, add, &len) != QUEUE_OK)
+			break;
+		keys[n_keys++] = (struct queued){.key = last_key};
+	}
+}
+
+/* Every destination puts everything off, again and again: half of an hour's worth of retries. */
+static int put_off(struct spool *s, int rounds)
+{
+	int unwritten = 0;
+
+	for (int round = 0; round < rounds; round++)
+		for (size_t i = 0; i < n_keys; i++) {
+			struct fate f = {.of = &keys[i], .result = RELAY_DEFERRED};
+			now_ms += 1;
+			assert_int_equal(commit(s, settle, &f), QUEUE_OK);
+			unwritten += f.unwritten;
+			if (i % 2000 == 0)
+				assert_true(tidy(s));
+		}
+	return unwritten;
+}
+
+static int on_a_disk(const char *size, size_t len)
+{
+	uint64_t all, used;
+
+	snprintf(dir, sizeof(dir), "/tmp/sekisho-room-XXXXXX");
+	if (!mkdtemp(dir) || unshare(CLONE_NEWNS) != 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("tmpfs", dir, "tmpfs", 0, size) != 0)
+		return 77;
+	snprintf(path, sizeof(path), "%s/spool", dir);
+	struct spool *s = open_spool();
+	spool_set_keep(s, 64 << 20);
+	assert_true(spool_reserve_keep(s));
+	seed = 5;
+	n_keys = 0;
+	fill(s, len);
+	if (spool_room(s) == ROOM_ENOUGH || n_keys < 500)
+		return 1;
+	int unwritten = put_off(s, 12);
+	size_up(s, &all, &used);
+	print_message(
+	    "%s: %zu messages, %lu octets of use in %lu, %d deferrals not written, %lu free\n",
+	    size, n_keys, (unsigned long)used, (unsigned long)all, unwritten,
+	    (unsigned long)disk_free());
+	if (!unwritten || !s->reserved)
+		return 2;
+	/* A restart loses nothing. */
+	spool_close(s);
+	s = open_spool();
+	spool_set_keep(s, 64 << 20);
+	if (s->table.n != n_keys)
+		return 3;
+	(void)put_off(s, 2);
+	/* Healed: everything leaves, while accounting is away and takes no events. */
+	for (; n_keys; n_keys--) {
+		struct fate f = {.of = &keys[n_keys - 1], .result = RELAY_DELIVERED};
+		if (commit(s, settle, &f) != QUEUE_OK || !f.gone)
+			return 4;
+		if (n_keys % 2000 == 0 && !tidy(s))
+			return 5;
+	}
+	if (s->table.n != 0 || commit(s, forget, NULL) != QUEUE_OK || !tidy(s))
+		return 6;
+	/* And mail is taken again. */
+	if (commit(s, add, &len) != QUEUE_OK || spool_room(s) != ROOM_ENOUGH)
+		return 7;
+	size_up(s, &all, &used);
+	if (all > 2 * used + SPOOL_SLACK * s->segment_bytes)
+		return 8;
+	spool_close(s);
+	return 0;
+}
+
+static void full_disk(const char *size, size_t len)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int rc = on_a_disk(size, len);
+		if (rc == 0)
+			(void)umount(dir);
+		_exit(rc);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		print_message("no mount namespace here: skipped\n");
+		skip();
+	}
+	assert_int_equal(status, 0);
+}
+
+static void a_disk_of_64_mb(void **state)
+{
+	(void)state;
+	full_disk("size=64m", 3000);
+}
+
+static void a_disk_of_512_mb(void **state)
+{
+	(void)state;
+	full_disk("size=512m", 20000);
+}
+
+int main(void)
+{
+	log_open("test", getenv("KIT_LOG") ? LOG_DEBUG : LOG_EMERG);
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(never_more_than_twice),
+	    cmocka_unit_test(a_disk_of_64_mb),
+	    cmocka_unit_test(a_disk_of_512_mb),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
