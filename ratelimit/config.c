@@ -94,6 +94,20 @@ const struct conf_key ratelimit_keys[] = {
 	"hours", CONF_LIST, hours, "", 0, 0, NULL,
 	"local time when the class is in force, such as \"Mon-Fri 08:00-18:00\"; empty: always"),
     CLASS_ROW("members", CONF_LIST, members, "", 0, 0, NULL, "accounts, or @REALM"),
+    CLASS_ROW("detector", CONF_ENUM, detector.mode, "enforce", 0, 0, "enforce|observe",
+	      "observe: what the detector would do to them is only counted and logged"),
+    CLASS_ROW("watch", CONF_INT, detector.watch, "0", 0, 1000000, NULL,
+	      "the score from which they are watched; 0: that of section detector"),
+    CLASS_ROW("throttle", CONF_INT, detector.throttle, "0", 0, 1000000, NULL,
+	      "slowed down; 0: the same"),
+    CLASS_ROW("hold", CONF_INT, detector.hold, "0", 0, 1000000, NULL, "held; 0: the same"),
+    CLASS_ROW("suspend", CONF_INT, detector.suspend, "0", 0, 1000000, NULL,
+	      "suspended; 0: the same"),
+    CLASS_ROW("throttle_delay", CONF_INT, detector.throttle_delay_ms, "-1", -1, 60 * SECOND, NULL,
+	      "milliseconds by which the reply to each message of a throttled one is late; -1: as "
+	      "in section detector"),
+    CLASS_ROW("throttle_recipients", CONF_INT, detector.throttle_recipients, "-1", -1, 1000000,
+	      NULL, "in a minute of a throttled one; 0: no limit; -1: as in section detector"),
 };
 const size_t ratelimit_n_keys = sizeof ratelimit_keys / sizeof ratelimit_keys[0];
 
@@ -161,6 +175,32 @@ static bool thresholds_rise(const struct detector_conf *d)
 	return d->watch <= d->throttle && d->throttle <= d->hold && d->hold <= d->suspend;
 }
 
+/* The class's, or those of everybody. */
+static bool class_rises(const struct ratelimit_conf *c, const struct class_detector *k)
+{
+	struct detector_levels l;
+	const struct detector_conf *d = &c->detector.detector;
+	l.watch = k->watch ? k->watch : d->watch;
+	l.throttle = k->throttle ? k->throttle : d->throttle;
+	l.hold = k->hold ? k->hold : d->hold;
+	l.suspend = k->suspend ? k->suspend : d->suspend;
+	return l.watch <= l.throttle && l.throttle <= l.hold && l.hold <= l.suspend;
+}
+
+static bool classes_rise(const struct ratelimit_conf *c, char err[static 256])
+{
+	const struct class_conf *class = c->classes.items;
+	for (size_t i = 0; i < c->classes.n; i++)
+		if (!class_rises(c, &class[i].detector)) {
+			snprintf(err, 256,
+				 "account-class %s: watch, throttle, hold and suspend must rise, "
+				 "with those of section detector where it has none",
+				 class[i].name);
+			return false;
+		}
+	return true;
+}
+
 bool config_finish(struct ratelimit_conf *c, char **err)
 {
 	char why[256];
@@ -172,7 +212,8 @@ bool config_finish(struct ratelimit_conf *c, char **err)
 		*err = talloc_strdup(c, "detector.watch, throttle, hold and suspend must rise");
 		return false;
 	}
-	if (add_simple(c, why) && add_groups(c, why) && add_members(c, why) &&
+	if (classes_rise(c, why) && add_simple(c, why) && add_groups(c, why) &&
+	    add_members(c, why) &&
 	    limits_finish(&c->limiter.limits, NULL, c->limiter.detect.window_ms, &stale, why))
 		return true;
 	*err = talloc_strdup(c, why);

@@ -81,6 +81,22 @@ static void find_class(struct asking *q)
 	q->st[TARGET_CLASS] = standing_find(q->l->standings, TARGET_CLASS, name);
 }
 
+const struct account_class *limiter_class(const struct limiter *l, const char *account,
+					  const struct moment *now)
+{
+	const struct limits *ls = &l->conf.limits;
+	const char *at = strrchr(account, '@'), *name = NULL;
+	const struct standing *s = standing_find(l->standings, TARGET_ACCOUNT, account);
+	if (ls->n_classes == 0)
+		return NULL;
+	name = standing_class(s, now->utc_ms);
+	if (!name && at)
+		name =
+		    standing_class(standing_find(l->standings, TARGET_DOMAIN, at + 1), now->utc_ms);
+	int i = name ? limits_class(ls, name) : CLASS_ALL;
+	return i != CLASS_ALL && class_open(&ls->class[i], now -> minute) ? &ls->class[i] : NULL;
+}
+
 void asking_init(struct asking *q, struct limiter *l, const struct limiter_who *who,
 		 const struct moment *now)
 {
@@ -531,24 +547,39 @@ static bool throttled(const struct asking *q)
 	return p && p->stage == RL_THROTTLE;
 }
 
+static int64_t throttle_delay(const struct asking *q)
+{
+	int64_t own = q->class == CLASS_ALL
+			  ? -1
+			  : q->l->conf.limits.class[q->class].detector.throttle_delay_ms;
+	return own >= 0 ? own : q->l->conf.throttle_delay_ms;
+}
+
+static int64_t throttle_recipients(const struct asking *q)
+{
+	int64_t own = q->class == CLASS_ALL
+			  ? -1
+			  : q->l->conf.limits.class[q->class].detector.throttle_recipients;
+	return own >= 0 ? own : q->l->conf.throttle_recipients;
+}
+
 /* A throttled account writes to a few in a minute. Who would not pass now is told when. */
 static bool over_throttle(struct asking *q, struct rl_verdict *v)
 {
-	const struct limiter_conf *c = &q->l->conf;
+	int64_t max = throttle_recipients(q);
 	struct subject *s = asking_subject(q, KEY_ACCOUNT);
 	struct series sent = s ? subject_series(s) : (struct series){0};
 	uint32_t now = (uint32_t)q->now->mono_ms;
-	if (!throttled(q) || c->throttle_recipients == 0)
+	if (!throttled(q) || max == 0)
 		return false;
-	int64_t retry =
-	    series_retry(&sent, 1, MINUTE_MS, now, (uint64_t)c->throttle_recipients, q->ask->rcpts);
+	int64_t retry = series_retry(&sent, 1, MINUTE_MS, now, (uint64_t)max, q->ask->rcpts);
 	if (retry == 0)
 		return false;
 	v->answer = RL_LIMIT;
 	v->retry_ms = retry;
 	snprintf(v->why, sizeof v->why,
 		 "%" PRIu64 " recipients in 1m, limit %" PRId64 " while this account is looked at",
-		 series_used(&sent, 1, MINUTE_MS, now) + q->ask->rcpts, c->throttle_recipients);
+		 series_used(&sent, 1, MINUTE_MS, now) + q->ask->rcpts, max);
 	return true;
 }
 
@@ -594,7 +625,7 @@ static void answer_normal(struct asking *q, struct rl_verdict *v, struct limiter
 		return;
 	}
 	if (throttled(q))
-		v->delay_ms = q->l->conf.throttle_delay_ms;
+		v->delay_ms = throttle_delay(q);
 	charge(q);
 	see_recipients(q);
 	if (run_detector(q, o))

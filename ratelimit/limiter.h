@@ -97,6 +97,9 @@ void limiter_refund(struct limiter *l, const struct rl_ask *ask, const struct mo
 /* Counts sessions, failed logins and rejected recipients. */
 void limiter_observe(struct limiter *l, const struct rl_observation *o, const struct moment *now);
 
+/* The class in force for the account now; NULL: none. */
+const struct account_class *limiter_class(const struct limiter *l, const char *account,
+					  const struct moment *now);
 /* NULL when there is none. */
 const struct rl_penalty *limiter_penalty(const struct limiter *l, const char *account);
 enum limiter_set { LIMITER_SAME, LIMITER_CHANGED, LIMITER_FULL };

@@ -208,6 +208,7 @@ bool limits_add_class(struct limits *l, const struct class_conf *c, char err[sta
 	struct account_class *k = &l->class[l->n_classes];
 	snprintf(k->name, sizeof k->name, "%s", c->name);
 	k->max_recipients = c->max_recipients;
+	k->detector = c->detector;
 	if (c->hours.n > LIMITS_MAX_HOURS) {
 		snprintf(err, 256, "account-class %s: at most %d lines of hours", c->name,
 			 LIMITS_MAX_HOURS);

@@ -72,11 +72,20 @@ struct hours {
 	uint16_t from, to; /* minutes of the day */
 };
 
+/* How its accounts are judged by the detector of stolen accounts. */
+struct class_detector {
+	int64_t watch, throttle, hold, suspend; /* scores; 0: as for everybody */
+	int64_t throttle_delay_ms;		/* below 0: as for everybody */
+	int64_t throttle_recipients;		/* in a minute, 0: no limit; below 0: the same */
+	int mode;				/* 0 enforce, 1: only log what would be done */
+};
+
 struct account_class {
 	char name[LIMIT_NAME_MAX];
 	int64_t max_recipients; /* of one message; 0: no limit here */
 	struct hours hours[LIMITS_MAX_HOURS];
 	unsigned n_hours; /* 0: always */
+	struct class_detector detector;
 };
 
 /* Where the counts of a unit are: main series, or one of the others, and which count. */
@@ -112,6 +121,7 @@ struct class_conf {
 	char *name;
 	int64_t max_recipients;
 	struct conf_list hours, members;
+	struct class_detector detector;
 };
 
 void limits_init(struct limits *l);

@@ -39,6 +39,8 @@ struct sentry {
 	struct limiter *l;
 	struct detector_conf conf;
 	bool observe;
+	bool class_observe;	     /* the class of the account being judged says so */
+	struct detector_conf judged; /* conf, with the levels of that class */
 	void (*changed)(const struct rl_penalty *p, const struct moment *now, void *arg);
 	void *arg;
 	struct sentry_stats stats;
@@ -105,6 +107,30 @@ static bool outweighed(const struct rl_penalty *old, enum rl_stage stage)
 	return !by_detector(old) && stage <= old->stage;
 }
 
+static int64_t own_or(int64_t own, int64_t all)
+{
+	return own ? own : all;
+}
+
+/* The levels of the account's class are in force for what comes next. */
+static void use_class(struct sentry *s, const char *account, const struct moment *now)
+{
+	const struct account_class *k = limiter_class(s->l, account, now);
+	struct detector_conf *c = &s->judged;
+	s->class_observe = k && k->detector.mode == DETECTOR_OBSERVE;
+	c->watch = own_or(k ? k->detector.watch : 0, s->conf.watch);
+	c->throttle = own_or(k ? k->detector.throttle : 0, s->conf.throttle);
+	c->hold = own_or(k ? k->detector.hold : 0, s->conf.hold);
+	c->suspend = own_or(k ? k->detector.suspend : 0, s->conf.suspend);
+	const struct detector_levels l = {c->watch, c->throttle, c->hold, c->suspend};
+	detector_use_levels(s->d, &l);
+}
+
+static bool observes(const struct sentry *s)
+{
+	return s->observe || s->class_observe;
+}
+
 static void say_change(struct sentry *s, const char *account, const struct addr *client,
 		       const char *why)
 {
@@ -113,7 +139,7 @@ static void say_change(struct sentry *s, const char *account, const struct addr 
 	static const struct addr none;
 	enum detector_stage to = s->change.stage;
 	log_event(to >= STAGE_THROTTLE ? LOG_WARNING : LOG_INFO, account, "detector",
-		  s->observe ? would[to] : detector_stage_name(to),
+		  observes(s) ? would[to] : detector_stage_name(to),
 		  LS("was", detector_stage_name(s->change.was)), LI("score", s->change.score),
 		  LS("why", why), LA("client", client ? client : &none));
 }
@@ -124,9 +150,9 @@ static void enforce(struct sentry *s, const char *account, const struct addr *cl
 {
 	struct rl_penalty p = {.stage = stages[s->change.stage], .since_ms = now->utc_ms};
 	const struct rl_penalty *old = limiter_penalty(s->l, account);
-	detector_say(&s->conf, &s->change, p.why, sizeof p.why);
+	detector_say(&s->judged, &s->change, p.why, sizeof p.why);
 	say_change(s, account, client, p.why);
-	if (s->observe) {
+	if (observes(s)) {
 		s->stats.would[s->change.stage]++;
 		return;
 	}
@@ -166,6 +192,7 @@ static void flush(struct sentry *s, const struct moment *now)
 	struct detector_attempt a = {
 	    .t_ms = r->t_ms, .account = r->account, .rcpt = rcpt, .n_rcpt = r->n};
 	r->n = 0;
+	use_class(s, r->account, now);
 	if (detector_replies(s->d, now->utc_ms, &a, reply, a.n_rcpt, &s->change))
 		enforce(s, r->account, NULL, now);
 }
@@ -188,7 +215,8 @@ static void judge(const struct rl_ask *ask, const struct moment *now, void *arg)
 	if (ask->n_hash == 0)
 		return;
 	flush(s, now);
-	if (!s->observe)
+	use_class(s, ask->account, now);
+	if (!observes(s))
 		forget_stale(s, ask->account, now);
 	make_room(s, ask->n_hash);
 	for (uint32_t i = 0; i < ask->n_hash; i++) {
@@ -246,6 +274,7 @@ void sentry_observed(struct sentry *s, const struct rl_observation *o, const str
 		return;
 	}
 	flush(s, now);
+	use_class(s, o->account, now);
 	if (saw(s, o, now))
 		enforce(s, o->account, &o->client, now);
 }
@@ -295,13 +324,14 @@ void sentry_show(struct sentry *s, const char *account, const struct moment *now
 	struct detector_change c = {.stage = STAGE_NORMAL};
 	json_t *why = json_array();
 	flush(s, now);
+	use_class(s, account, now);
 	(void)detector_explain(s->d, now->utc_ms, account, &c);
 	for (int i = 0; i < c.n_why; i++)
 		json_array_append_new(why, json_string(c.why[i]));
 	json_object_set_new(into, "score",
 			    json_pack("{s:s, s:s, s:I, s:o, s:s}", "mode",
 				      s->stats.learning ? "learning"
-				      : s->observe	? "observe"
+				      : observes(s)	? "observe"
 							: "enforce",
 				      "stage", detector_stage_name(c.stage), "score",
 				      (json_int_t)c.score, "why", why, "clears", clears(c.stage)));
@@ -323,7 +353,7 @@ struct sentry *sentry_new(
 	if (!s || !(s->d = detector_new(&conf->detector, seed, (size_t)conf->accounts)))
 		fatal("out of memory: lower detector.accounts");
 	s->l = l;
-	s->conf = conf->detector;
+	s->conf = s->judged = conf->detector;
 	s->observe = observe || conf->mode == DETECTOR_OBSERVE;
 	s->changed = changed;
 	s->arg = arg;
@@ -344,7 +374,7 @@ void sentry_free(struct sentry *s)
 void sentry_configure(struct sentry *s, const struct detector_settings *conf, bool observe,
 		      const struct moment *now)
 {
-	s->conf = conf->detector;
+	s->conf = s->judged = conf->detector;
 	s->observe = observe || conf->mode == DETECTOR_OBSERVE;
 	detector_set_conf(s->d, &s->conf);
 	rest_rules(s, now);

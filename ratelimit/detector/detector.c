@@ -41,7 +41,7 @@ struct detector *detector_new(const struct detector_conf *conf, uint64_t seed, s
 		free(d);
 		return NULL;
 	}
-	d->conf = *conf;
+	detector_set_conf(d, conf);
 	d->seed = seed;
 	bool ok = accounts_init(&d->accounts, accounts);
 	ok &= seen_init(&d->seen, accounts * SEEN_PER_ACCOUNT);
@@ -71,6 +71,14 @@ void detector_free(struct detector *d)
 void detector_set_conf(struct detector *d, const struct detector_conf *conf)
 {
 	d->conf = *conf;
+	detector_use_levels(d, NULL);
+}
+
+void detector_use_levels(struct detector *d, const struct detector_levels *l)
+{
+	const struct detector_conf *c = &d->conf;
+	const struct detector_levels all = {c->watch, c->throttle, c->hold, c->suspend};
+	d->levels = l ? *l : all;
 }
 
 size_t detector_memory(const struct detector *d)
@@ -147,10 +155,10 @@ static double score_of(const struct detector *d, const struct account *acc, cons
 static enum detector_stage stage_for(const struct detector *d, double score, double part)
 {
 	const int64_t at[STAGE_COUNT] = {
-	    [STAGE_WATCH] = d->conf.watch,
-	    [STAGE_THROTTLE] = d->conf.throttle,
-	    [STAGE_HOLD] = d->conf.hold,
-	    [STAGE_SUSPEND] = d->conf.suspend,
+	    [STAGE_WATCH] = d->levels.watch,
+	    [STAGE_THROTTLE] = d->levels.throttle,
+	    [STAGE_HOLD] = d->levels.hold,
+	    [STAGE_SUSPEND] = d->levels.suspend,
 	};
 	int s = STAGE_SUSPEND;
 	while (s > STAGE_NORMAL && score < (double)at[s] * part)
@@ -197,7 +205,7 @@ static bool decide_at_once(struct detector *d, struct account *acc, int64_t t_ms
 			   struct detector_change *out)
 {
 	const struct active *s = accounts_peek(&d->accounts, acc);
-	if (acc->stage >= STAGE_HOLD || score_of(d, acc, s) < (double)d->conf.hold * AT_ONCE)
+	if (acc->stage >= STAGE_HOLD || score_of(d, acc, s) < (double)d->levels.hold * AT_ONCE)
 		return false;
 	return decide(d, acc, t_ms, out);
 }

@@ -60,9 +60,14 @@ struct detector_weight {
 	int64_t half_life_ms; /* of what it has raised */
 };
 
+/* Scores, in points. */
+struct detector_levels {
+	int64_t watch, throttle, hold, suspend;
+};
+
 struct detector_conf {
 	int64_t learn_ms;
-	int64_t watch, throttle, hold, suspend; /* scores, in points */
+	int64_t watch, throttle, hold, suspend; /* as in struct detector_levels */
 	int64_t near_bits; /* bodies that differ in so many bits are one text */
 	struct detector_weight weight[SIGNAL_COUNT];
 };
@@ -98,6 +103,9 @@ struct detector;
 struct detector *detector_new(const struct detector_conf *conf, uint64_t seed, size_t accounts);
 void detector_free(struct detector *d);
 void detector_set_conf(struct detector *d, const struct detector_conf *conf);
+/* The levels of what is looked at next, until others are given; NULL: those of the configuration.
+ */
+void detector_use_levels(struct detector *d, const struct detector_levels *l);
 size_t detector_memory(const struct detector *d); /* bytes */
 
 /*

@@ -11,6 +11,7 @@
 
 struct detector {
 	struct detector_conf conf;
+	struct detector_levels levels; /* in force now */
 	uint64_t seed;
 	int64_t now_ms, begin_ms; /* the latest and the first time seen; 0: none */
 	struct accounts accounts;

@@ -35,9 +35,20 @@ static struct addr address(const char *text)
 	return a;
 }
 
+/* NULL: nobody is of a class; else who writes is of this one. */
+static const struct class_detector *judged_as;
+
 static void begin(bool observe, int64_t learn_ms)
 {
+	static const struct class_member member = {ME, "bulk"};
 	struct limiter_conf c = bare_conf();
+	if (judged_as) {
+		struct class_conf k = {.name = (char[]){"bulk"}, .detector = *judged_as};
+		char err[256];
+		assert_true(limits_add_class(&c.limits, &k, err));
+		c.members = &member;
+		c.n_members = 1;
+	}
 	finish(&c);
 	c.throttle_delay_ms = 7 * SEC;
 	c.throttle_recipients = 10;
@@ -332,6 +343,58 @@ static void fixed_rules_hold_while_it_learns(void **state)
 	}
 }
 
+/* Scores, delay and mode of a class hold for its accounts, in place of everybody's. */
+static void a_class_is_judged_by_its_own_levels(void **state)
+{
+	(void)state;
+	static const struct {
+		struct class_detector as;
+		bool held, throttled, would;
+		int64_t delay_ms;
+	} cases[] = {
+	    {{.throttle_delay_ms = -1, .throttle_recipients = -1}, true, true, false, 7 * SEC},
+	    {{.hold = 100000,
+	      .suspend = 200000,
+	      .throttle_delay_ms = 2000,
+	      .throttle_recipients = 0},
+	     false,
+	     true,
+	     false,
+	     2000},
+	    {{.throttle = 90, .throttle_delay_ms = -1, .throttle_recipients = -1},
+	     true,
+	     true,
+	     false,
+	     7 * SEC},
+	    {{.throttle_delay_ms = -1, .throttle_recipients = -1, .mode = 1},
+	     false,
+	     false,
+	     true,
+	     0},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct sentry_stats st;
+		struct rl_verdict v;
+		bool held = false;
+		int64_t delay_ms = 0;
+		judged_as = &cases[i].as;
+		begin(false, 14 * DAY);
+		int64_t t = live();
+		for (unsigned m = 0; m < 30 && !held; m++) {
+			v = attempt(t + m * MIN, true, THIEF, m, 1);
+			held = v.answer == RL_HELD;
+			delay_ms = v.delay_ms > delay_ms ? v.delay_ms : delay_ms;
+		}
+		sentry_stats(sentry, &st);
+		assert_int_equal(held, cases[i].held);
+		assert_int_equal(delay_ms, cases[i].delay_ms);
+		assert_int_equal(st.changes[STAGE_THROTTLE] > 0, cases[i].throttled);
+		assert_int_equal(st.would[STAGE_HOLD] > 0, cases[i].would);
+		end();
+	}
+	judged_as = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +407,7 @@ int main(void)
 	    cmocka_unit_test(blocked_packets_count_before_the_first_spam),
 	    cmocka_unit_test(nothing_is_forgotten),
 	    cmocka_unit_test(fixed_rules_hold_while_it_learns),
+	    cmocka_unit_test(a_class_is_judged_by_its_own_levels),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
