@@ -51,9 +51,9 @@ uses_ratelimit := lib
 pkgs_ratelimit := jansson
 libs_ratelimit := -lm
 
-dirs_accounting := accounting
+dirs_accounting := accounting accounting/alert
 uses_accounting := ratelimit lib
-pkgs_accounting := sqlite3 jansson gmime-3.0 libcrypt libcrypto libunbound
+pkgs_accounting := sqlite3 jansson gmime-3.0 libcrypt libcrypto libunbound libcurl
 libs_accounting := -pthread
 
 dirs_nfq := nfq

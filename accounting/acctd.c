@@ -6,6 +6,7 @@
  * ops_*.c ratelimitd    penalties in, penalties and limits out                    incident.c
  *   UDP           RADIUS accounting, when configured: leases in             radius_server.c
  *   control.db    the store                                                 store*.c, schema/
+ *   -x alert      a process of its own that sends alerts                    alert/
  *
  * Trusted with: the accounting database and the raw reports. Not trusted with: packets, mail, ports
  * below 1024; it needs no capability. Foreign mail is read in a child of its own (arf_child.c).
@@ -28,10 +29,13 @@
 #include "lib/metrics.h"
 #include "lib/proc.h"
 #include "accounting/acctd.h"
+#include "accounting/alert/role.h"
+#include "accounting/alert/rules.h"
 #include "accounting/evidence_run.h"
 #include "accounting/ops_lease.h"
 
 #define PRUNE_S	      600
+#define FOLLOW_S      1
 #define PRUNE_MORE_MS 200
 
 #define OFF(field) offsetof(struct acctd_conf, field)
@@ -62,6 +66,12 @@ static const struct conf_key keys[] = {
      "DNSSEC trust anchors; empty: nothing is validated", false},
     {"accounting", "metrics", CONF_STRING, OFF(metrics), "127.0.0.1:9428", 0, 0, NULL, false,
      "where Prometheus metrics are served; empty: nowhere", false},
+    {"accounting", "reflex_exemption", CONF_ENUM, OFF(reflex.exemption), "note", 0, 0,
+     "off|note|suspend", true,
+     "what a hold does to the exemption of the line that the account's mail came from", false},
+    {"accounting", "reflex_accounts", CONF_ENUM, OFF(reflex.accounts), "watch", 0, 0,
+     "off|watch|hold", true,
+     "what a suspension for abuse does to the accounts that were used from the line", false},
     {"accounting", "radius_listen", CONF_LIST, OFF(radius.listen), "", 0, 0, NULL, false,
      "ADDRESS:PORT where RADIUS accounting is taken; empty: nowhere", false},
     {"accounting", "radius_clients", CONF_LIST, OFF(radius.clients), "", 0, 0, NULL, true,
@@ -77,6 +87,18 @@ static const struct conf_key keys[] = {
     {"accounting", "lease_silence", CONF_DURATION, OFF(radius.silence_ms), "0", 0, 30 * 86400000LL,
      NULL, true, "a session that sent Interim-Updates ends after this long without one; 0: never",
      false},
+    {"accounting", "dashboard_url", CONF_STRING, OFF(alerts.dashboard_url), "", 0, 0, NULL, true,
+     "where people find the dashboard, for the links in alerts", false},
+    {"accounting", "alert_away", CONF_DURATION, OFF(alerts.limits.away_ms), "1m", 0, 86400000, NULL,
+     true, "a daemon that is away so long is told by alerts", false},
+    {"accounting", "alert_queue_depth", CONF_INT, OFF(alerts.limits.queue_depth), "10000", 0,
+     1000000000, NULL, true, "more messages in the queue are told by alerts; 0: no limit", false},
+    {"accounting", "alert_queue_age", CONF_DURATION, OFF(alerts.limits.queue_age_ms), "6h", 0,
+     30 * 86400000LL, NULL, true, "an older message in the queue is told by alerts; 0: no limit",
+     false},
+    {"accounting", "alert_disk_free", CONF_INT, OFF(alerts.limits.disk_free), "5", 0, 99, NULL, true,
+     "less of the disk with state_dir, in percent, is told by alerts", false},
+    ALERT_ROWS(OFF(alerts.rules)),
     {"msa", "hostname", CONF_STRING, OFF(hostname), "", 0, 0, NULL, false,
      "the submission server's name, to know its Received headers", true},
     {"class", "", CONF_GROUP, OFF(classes), NULL, 0, sizeof(struct acctd_class), NULL, true, NULL,
@@ -172,6 +194,38 @@ static void on_packets(const struct event *e, void *arg)
 		(void)rl_observe(a->rl, &o);
 }
 
+/* --- held mail --- */
+
+/* Its message tells of the line it came from, and comes after the hold. */
+static void on_mail(const struct event *e, void *arg)
+{
+	struct acctd *a = arg;
+	struct timeval soon = {.tv_sec = FOLLOW_S};
+	if (e->kind != EVENT_MESSAGE || !e->u.message.held ||
+	    a->conf.reflex.exemption == REFLEX_EXEMPTION_OFF)
+		return;
+	(void)json_object_set_new(a->held, e->u.message.account, json_true());
+	if (!event_pending(a->follow, EV_TIMEOUT, NULL))
+		(void)event_add(a->follow, &soon);
+}
+
+static void on_follow(evutil_socket_t none, short what, void *arg)
+{
+	struct acctd *a = arg;
+	struct store_incident inc;
+	const char *account;
+	json_t *value;
+	(void)none, (void)what;
+	store_begin(a->store);
+	json_object_foreach (a->held, account, value) {
+		if (store_incident_of(a->store, account, NULL, &inc) &&
+		    strcmp(inc.detector, "operator") != 0)
+			incidents_follow(a->incidents, inc.id, clock_utc_ms());
+	}
+	(void)store_commit(a->store, NULL, NULL);
+	(void)json_object_clear(a->held);
+}
+
 static void on_applied(const char *program, uint64_t version, void *arg)
 {
 	struct acctd *a = arg;
@@ -214,6 +268,7 @@ static void on_reload(void *arg)
 	char *err = NULL;
 	proc_reloading();
 	if (conf_load(ctx, d->conf_file, keys, N_KEYS, &fresh, &err) &&
+	    rules_check(ctx, &fresh.alerts.rules, &err) &&
 	    conf_may_reload(ctx, keys, N_KEYS, &d->a.conf, &fresh, &err) &&
 	    reload_radius(&d->a, ctx, &fresh, &err)) {
 		talloc_free(d->conf_ctx);
@@ -221,6 +276,7 @@ static void on_reload(void *arg)
 		d->a.conf = fresh;
 		use_rules(&d->a);
 		evidence_plan(&d->a);
+		alerts_reloaded(d->a.alerts);
 		log_event(LOG_NOTICE, "-", "accounting", "reloaded");
 	} else {
 		log_event(LOG_ERR, "-", "accounting", "reload-refused", LS("why", err));
@@ -247,6 +303,7 @@ static void connect_ratelimitd(struct acctd *a)
 	static const struct rl_handlers h = {
 	    .penalty = on_penalty, .synced = on_synced, .state = on_rl_state};
 	a->incidents = incidents_new(a->store, set_penalty, a);
+	incidents_reflexes(a->incidents, &a->conf.reflex);
 	a->rl = rl_new(a->base, a->conf.common.run_dir, 1000, &h, a);
 }
 
@@ -258,12 +315,17 @@ static void open_all(struct acctd *a)
 	if (!a->store)
 		fatal("%s", err);
 	a->backoff = backoff_new();
+	a->held = json_object();
+	a->follow = evtimer_new(a->base, on_follow, a);
+	if (!a->follow)
+		fatal("out of memory");
 	use_rules(a);
 	connect_ratelimitd(a); /* before the sockets: an operation may need it at once */
 	a->feed = feed_server_new(a->base, a->conf.common.run_dir, a->store, on_applied, a, &err);
 	if (!a->feed)
 		fatal("%s", err);
 	feed_server_watch(a->feed, "nfqd", on_packets, a);
+	feed_server_watch(a->feed, "msad", on_mail, a);
 	a->radius = radius_server_new(a->base, &a->conf.radius, a->store, a->feed, &err);
 	if (!a->radius)
 		fatal_config("%s", err);
@@ -274,6 +336,7 @@ static void open_all(struct acctd *a)
 	a->evidence = evidence_runner_new(a, &why);
 	if (!a->evidence)
 		fatal_config("accounting.dns_server or dns_trust_anchor: %s", why);
+	a->alerts = alerts_new(a, proc_own_file());
 	if (!metrics_serve(a->base, a->conf.metrics, NULL, NULL, &why))
 		fatal_config("accounting.metrics %s: %s", a->conf.metrics, why);
 }
@@ -288,7 +351,7 @@ static void drop(struct acctd *a)
 		fatal_config("common.user: %s", why);
 	make_folders(a, &id);
 	proc_drop(&id, NULL, 0);
-	proc_seccomp(false);
+	proc_seccomp(true); /* it starts itself again to send alerts */
 }
 
 static void start_timers(struct daemon *d)
@@ -313,11 +376,14 @@ static void stop(struct daemon *d)
 	radius_server_free(a->radius);
 	feed_server_free(a->feed);
 	rl_free(a->rl);
+	alerts_free(a->alerts);
 	control_server_free(a->control);
 	incidents_free(a->incidents);
 	store_close(a->store);
 	backoff_free(a->backoff);
 	event_free(a->expiry);
+	event_free(a->follow);
+	json_decref(a->held);
 	event_free(d->prune);
 	event_base_free(a->base);
 	talloc_free(d->conf_ctx);
@@ -329,10 +395,13 @@ int main(int argc, char **argv)
 	struct proc_args args;
 	struct daemon d = {.conf_ctx = talloc_new(NULL)};
 	char *err = NULL;
+	if (argc == 3 && strcmp(argv[1], "-x") == 0 && strcmp(argv[2], "alert") == 0)
+		return alert_role_main();
 	proc_args(argc, argv, "sekisho-acctd", "the writer of the accounting database", &args);
 	log_open("sekisho-acctd", args.log_priority);
 	d.conf_file = args.conf_file;
-	if (!conf_load(d.conf_ctx, args.conf_file, keys, N_KEYS, &d.a.conf, &err))
+	if (!conf_load(d.conf_ctx, args.conf_file, keys, N_KEYS, &d.a.conf, &err) ||
+	    !rules_check(d.conf_ctx, &d.a.conf.alerts.rules, &err))
 		fatal_config("%s", err);
 	if (args.check_only && !radius_rules_check(&d.a.conf.radius, &err))
 		fatal_config("%s", err);

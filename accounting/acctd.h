@@ -8,12 +8,14 @@
 
 #include "lib/conf.h"
 #include "ratelimit/rl.h"
+#include "accounting/alert/alerts.h"
 #include "accounting/backoff.h"
 #include "accounting/control_server.h"
 #include "accounting/feed_server.h"
 #include "accounting/incident.h"
 #include "accounting/ops.h"
 #include "accounting/radius_server.h"
+#include "accounting/reflex.h"
 #include "accounting/store.h"
 
 /* A group class NAME { } of the configuration, as far as acctd cares. */
@@ -33,6 +35,8 @@ struct acctd_conf {
 	char *metrics;
 	char *hostname; /* msa.hostname, to know our own Received headers */
 	struct radius_rules radius;
+	struct alerts_conf alerts;
+	struct reflex_rules reflex;
 };
 
 struct policy_wait;
@@ -52,8 +56,11 @@ struct acctd {
 	struct backoff *backoff;	  /* of logins */
 	struct policy_wait *waits;	  /* for nfqd to say that a version is in force */
 	struct event *expiry;		  /* of exemptions */
+	struct event *follow;		  /* held mail came: look again what follows */
+	json_t *held;			  /* whose it was */
 	struct evidence_runner *evidence; /* NULL: no look-ups */
 	struct import *imports;		  /* whose rows are still coming */
+	struct alerts *alerts;
 	int64_t started_ms;
 };
 
@@ -66,9 +73,9 @@ void policy_answer(struct op_call *c, uint64_t version, json_t *result);
 /* Expires what is due and plans the next look, by a->expiry. */
 void policy_plan_expiry(struct acctd *a);
 /* Commits, and answers: when the policy has changed since `before`, after nfqd has it. Takes
- * result.
+ * result. False: it could not be written, and the call has failed. c may be gone afterwards.
  */
-void policy_commit(struct op_call *c, uint64_t before, json_t *result);
+bool policy_commit(struct op_call *c, uint64_t before, json_t *result);
 
 /* ops_import.c: those that were begun and not finished are forgotten. */
 void imports_end(struct acctd *a);

@@ -79,7 +79,7 @@ struct control_server {
 static void serve(struct client *cl, const uint8_t *data, size_t len);
 
 static const struct op *const tables[] = {ops_door,	ops_who,    ops_policy, ops_import,
-					  ops_incident, ops_report, ops_remote};
+					  ops_incident, ops_report, ops_remote, ops_alert};
 
 static const struct op *find_op(const char *name)
 {

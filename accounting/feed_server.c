@@ -2,11 +2,11 @@
  * feed_server - the daemons' connections to acctd (contract in feed_server.h, bytes in
  * docs/protocols/feed.md).
  *
- * Batches that arrive within GROUP_MS share one transaction: the fewer there are, the seldomer a page
- * of an index is written. When it fails, nothing of it was
- * acknowledged; its senders' connections are closed after a pause, and they send again. A snapshot
- * of the policy goes out in pieces, as fast as the other side reads; changes made meanwhile follow
- * it, and so do those of an import that are more than it reads at once.
+ * Batches that arrive within GROUP_MS share one transaction: the fewer there are, the seldomer a
+ * page of an index is written. When it fails, nothing of it was acknowledged; its senders'
+ * connections are closed after a pause, and they send again. A snapshot of the policy goes out in
+ * pieces, as fast as the other side reads; changes made meanwhile follow it, and so do those of an
+ * import that are more than it reads at once.
  *
  * Trusted with: what root and acctd's own user send. Every record is decoded before the store sees
  * it. Diagnostics: "feed" log lines, sekisho_accounting_* metrics. Known gaps: a snapshot is held
@@ -29,8 +29,8 @@
 #include "lib/proc.h"
 #include "lib/wire.h"
 
-#define GROUP_MS      20
-#define GROUP_BATCHES 64
+#define GROUP_MS      100
+#define GROUP_BATCHES 512
 #define STALL_MS      1000 /* before a sender whose batch failed is told to come again */
 #define REQUEST_MS    5000
 #define PUMP_BACKLOG  (2u << 20)
@@ -82,10 +82,17 @@ struct request {
 	LIST_ENTRY(request) link;
 };
 
-struct feed_server {
-	const char *seen_of; /* the program whose events seen() wants; static */
+#define WATCHERS 2
+
+/* Who wants to be told of the events of a program. */
+struct watcher {
+	const char *of;					/* static */
 	void (*seen)(const struct event *e, void *arg); /* NULL: nobody */
-	void *seen_arg;
+	void *arg;
+};
+
+struct feed_server {
+	struct watcher watch[WATCHERS];
 	struct event_base *base;
 	struct store *store;
 	struct ipc_listener *listener;
@@ -149,9 +156,11 @@ static struct peer *peer_of(const struct feed_server *fs, const char *program)
 void feed_server_watch(struct feed_server *fs, const char *program,
 		       void (*seen)(const struct event *e, void *arg), void *arg)
 {
-	fs->seen_of = program;
-	fs->seen = seen;
-	fs->seen_arg = arg;
+	int i = 0;
+	while (i < WATCHERS - 1 && fs->watch[i].seen && strcmp(fs->watch[i].of, program) != 0)
+		i++;
+	bug_on(fs->watch[i].seen && strcmp(fs->watch[i].of, program) != 0);
+	fs->watch[i] = (struct watcher){program, seen, arg};
 }
 
 bool feed_server_connected(const struct feed_server *fs, const char *program)
@@ -328,15 +337,15 @@ static bool all_decode(uint32_t n, const uint8_t *p, size_t len)
 	return len == 0;
 }
 
-static void tell_watcher(const struct peer *p, uint32_t n, const uint8_t *at, size_t len)
+static void tell_watcher(const struct peer *p, const struct watcher *w, uint32_t n,
+			 const uint8_t *at, size_t len)
 {
-	const struct feed_server *fs = p->fs;
 	struct event e;
-	if (!fs->seen || strcmp(p->program, fs->seen_of) != 0)
+	if (!w->seen || strcmp(p->program, w->of) != 0)
 		return;
 	for (uint32_t i = 0; i < n; i++) {
 		size_t used = event_decode(at, len, &e);
-		fs->seen(&e, fs->seen_arg);
+		w->seen(&e, w->arg);
 		at += used;
 		len -= used;
 	}
@@ -359,7 +368,8 @@ static bool take_events(struct peer *p, struct wire_in *in)
 	metric_add(r == BATCH_SEEN ? fs->m_again : fs->m_batches, 1);
 	if (r == BATCH_STORED) {
 		metric_add(fs->m_events, n);
-		tell_watcher(p, n, in->p, len);
+		for (int i = 0; i < WATCHERS; i++)
+			tell_watcher(p, &fs->watch[i], n, in->p, len);
 	}
 	if (seq > p->ack)
 		p->ack = seq;

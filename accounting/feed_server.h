@@ -27,7 +27,8 @@ typedef void feed_answer(bool answered, bool ok, const json_t *result, void *arg
 struct feed_server *feed_server_new(
     struct event_base *base, const char *run_dir, struct store *store,
     void (*applied)(const char *program, uint64_t version, void *arg), void *arg, char **err);
-/* seen() is told of each event that program sends and that is stored, once. */
+/* seen() is told of each event that program (static) sends and that is stored, once; it must not
+ * use the store. One for each of two programs. */
 void feed_server_watch(struct feed_server *fs, const char *program,
 		       void (*seen)(const struct event *e, void *arg), void *arg);
 bool feed_server_connected(const struct feed_server *fs, const char *program);

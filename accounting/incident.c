@@ -17,11 +17,13 @@
 
 #include "lib/log.h"
 #include "lib/proc.h"
+#include "accounting/reflex.h"
 
 struct incidents {
 	struct store *store;
 	bool (*set)(const struct rl_penalty *p, void *arg);
 	void *arg;
+	const struct reflex_rules *reflexes;
 	json_t *named; /* accounts on hold named since the connection came up */
 	json_t *told;  /* account → the time of the last stage below a hold that was put down */
 };
@@ -35,6 +37,17 @@ struct incidents *incidents_new(struct store *store,
 	*in = (struct incidents){
 	    .store = store, .set = set, .arg = arg, .named = json_object(), .told = json_object()};
 	return in;
+}
+
+void incidents_reflexes(struct incidents *in, const struct reflex_rules *r)
+{
+	in->reflexes = r;
+}
+
+void incidents_follow(struct incidents *in, int64_t id, int64_t now_ms)
+{
+	if (in->reflexes)
+		reflex_held(in->store, in->reflexes, id, now_ms);
 }
 
 void incidents_free(struct incidents *in)
@@ -100,7 +113,9 @@ static void take_new(struct incidents *in, const struct rl_penalty *p, int64_t n
 		id = open_for(st, p, "high", now_ms);
 	}
 	store_incident_contain(st, id, p->since_ms, now_ms);
+	store_incident_stage(st, id, rl_stage_name(p->stage));
 	store_incident_note(st, id, actor_of(p), "contained", p->why, now_ms);
+	incidents_follow(in, id, now_ms);
 	log_event(LOG_NOTICE, p->account, "incident", "contained", LI("id", id),
 		  LS("rule", p->rule), LS("why", p->why));
 }
@@ -119,6 +134,7 @@ static void take_stage(struct incidents *in, const struct rl_penalty *p, int64_t
 	if (!open)
 		inc.id = open_for(st, p, "medium", now_ms);
 	store_incident_why(st, inc.id, p->why);
+	store_incident_stage(st, inc.id, rl_stage_name(p->stage));
 	store_incident_note(st, inc.id, actor_of(p), rl_stage_name(p->stage), p->why, now_ms);
 	log_event(LOG_NOTICE, p->account, "incident", rl_stage_name(p->stage), LI("id", inc.id),
 		  LS("why", p->why));
@@ -260,6 +276,7 @@ const char *incidents_hold(struct incidents *in, int64_t id, const char *account
 	if (strcmp(inc.state, "contained") == 0)
 		return "its mail is held already";
 	store_incident_contain(in->store, id, now_ms, now_ms);
+	store_incident_stage(in->store, id, rl_stage_name(RL_HOLD));
 	store_incident_note(in->store, id, actor, "contained", why, now_ms);
 	out->id = id;
 	make_penalty(&out->penalty, account, RL_HOLD, now_ms, rule, why, actor);
@@ -269,7 +286,8 @@ const char *incidents_hold(struct incidents *in, int64_t id, const char *account
 /* Not held, but slowed down, for all that is known here. */
 static bool slowed(const struct store_incident *inc)
 {
-	return strcmp(inc->detector, RL_RULE_DETECTOR) == 0 &&
+	return (strcmp(inc->detector, RL_RULE_DETECTOR) == 0 ||
+		strcmp(inc->detector, REFLEX_RULE) == 0) &&
 	       (strcmp(inc->state, "open") == 0 || strcmp(inc->state, "acknowledged") == 0);
 }
 

@@ -18,10 +18,13 @@
 #include "accounting/store.h"
 
 struct incidents;
+struct reflex_rules;
 
 /* set: hand a penalty to ratelimitd; false when it is away. */
 struct incidents *incidents_new(struct store *store,
 				bool (*set)(const struct rl_penalty *p, void *arg), void *arg);
+/* What follows from a hold of its own accord; NULL (at first): nothing. Read at each hold. */
+void incidents_reflexes(struct incidents *in, const struct reflex_rules *r);
 void incidents_free(struct incidents *in);
 
 /* From ratelimitd: the connection came up (penalties in force follow, then synced), and each
@@ -44,6 +47,8 @@ const char *incidents_hold(struct incidents *in, int64_t id, const char *account
 const char *incidents_release(struct incidents *in, int64_t id, const char *account,
 			      const char *reason, const char *actor, int64_t now_ms,
 			      struct incident_change *out, const char **code);
+/* A hold of the caller's own, after it went in: what follows from it. In the same transaction. */
+void incidents_follow(struct incidents *in, int64_t id, int64_t now_ms);
 bool incidents_apply(struct incidents *in, const struct incident_change *c);
 
 /* The unresolved incident a complaint belongs to, opened when there is none; inside a transaction.

@@ -70,6 +70,6 @@ bool op_has(const json_t *args, const char *name);
 
 /* The tables: each ends with a row without a name. */
 extern const struct op ops_door[], ops_who[], ops_policy[], ops_import[], ops_incident[],
-    ops_report[], ops_remote[];
+    ops_report[], ops_remote[], ops_alert[];
 
 #endif

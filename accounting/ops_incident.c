@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "accounting/acctd.h"
+#include "accounting/reflex.h"
 
 static void audit(struct op_call *c, int64_t id, const char *reason, const char *detail)
 {
@@ -120,8 +121,11 @@ static void change(struct op_call *c, change_fn *fn)
 		refuse(c, code, bad);
 		return;
 	}
-	if (json_is_true(json_object_get(c->args, "mistake")))
+	bool mistake = json_is_true(json_object_get(c->args, "mistake"));
+	if (mistake)
 		snprintf(done.penalty.rule, sizeof done.penalty.rule, "%s", RL_RULE_MISTAKE);
+	if (done.penalty.stage == RL_NORMAL)
+		reflex_released(a->store, done.id, mistake, &c->who, c->now_ms);
 	audit(c, done.id, reason, done.penalty.account);
 	if (!op_commit(c))
 		return;

@@ -15,6 +15,7 @@
 #include "accounting/acctd.h"
 #include "accounting/evidence_run.h"
 #include "accounting/exempt_args.h"
+#include "accounting/reflex.h"
 
 #define WAIT_MS	       1000
 #define CHANGES_PER_MS 2       /* nfqd is waited for at least at this pace */
@@ -93,12 +94,12 @@ void policy_answer(struct op_call *c, uint64_t version, json_t *result)
 }
 
 /* Many changes take nfqd longer. */
-void policy_commit(struct op_call *c, uint64_t before, json_t *result)
+bool policy_commit(struct op_call *c, uint64_t before, json_t *result)
 {
 	uint64_t version = store_policy_version(c->a->store);
 	if (!op_commit(c)) {
 		json_decref(result);
-		return;
+		return false;
 	}
 	policy_plan_expiry(c->a);
 	evidence_plan(c->a);
@@ -107,6 +108,7 @@ void policy_commit(struct op_call *c, uint64_t before, json_t *result)
 	else
 		answer_within(c, version, result,
 			      WAIT_MS + (int64_t)(version - before) / CHANGES_PER_MS);
+	return true;
 }
 
 /* --- expiry --- */
@@ -230,18 +232,42 @@ static bool may_move(struct op_call *c, const struct store_exempt *x, enum exemp
 	return false;
 }
 
+/* What follows from the exemption's suspension for abuse, or its end, for accounts. */
+static size_t follow(struct op_call *c, const struct store_exempt *x,
+		     const struct store_exempt_move *m, struct rl_penalty *out)
+{
+	struct acctd *a = c->a;
+	bool abuse = json_is_true(json_object_get(c->args, "abuse"));
+	if (m->to == EXEMPT_ACTIVE && x->state == EXEMPT_SUSPENDED)
+		return reflex_resumed(a->store, x->entry.exemption_id, &c->who, c->now_ms, out);
+	if (m->to == EXEMPT_SUSPENDED && abuse)
+		return reflex_suspended(a->store, a->incidents, &a->conf.reflex,
+					x->entry.exemption_id, m->reason, c->now_ms, out);
+	return 0;
+}
+
 static void move_to(struct op_call *c, const struct store_exempt *x,
 		    const struct store_exempt_move *m)
 {
 	struct store *st = c->a->store;
 	char prefix[PREFIX_STRLEN];
+	struct rl_penalty *penalty = calloc(REFLEX_ACCOUNTS, sizeof *penalty);
+	if (!penalty)
+		fatal("out of memory");
 	store_begin(st);
 	uint64_t before = store_policy_version(st);
 	(void)store_exemption_move(st, x->entry.exemption_id, m, &c->who, c->now_ms);
+	size_t n = follow(c, x, m, penalty);
 	json_t *result =
 	    json_pack("{s:I, s:s, s:s}", "id", (json_int_t)x->entry.exemption_id, "prefix",
 		      prefix_format(&x->entry.prefix, prefix), "state", exempt_state_name(m->to));
-	policy_commit(c, before, result);
+	if (n)
+		json_object_set_new(result, "accounts", json_integer((json_int_t)n));
+	struct acctd *a = c->a;
+	if (policy_commit(c, before, result)) /* c may be gone */
+		for (size_t i = 0; i < n; i++)
+			(void)rl_set(a->rl, &penalty[i]);
+	free(penalty);
 }
 
 static const char *reason_of(const struct op_call *c)
@@ -390,6 +416,7 @@ static const struct op_arg change_args[] = {
 static const struct op_arg suspend_args[] = {{"prefix", OP_TEXT, true},
 					     {"reason", OP_TEXT, false},
 					     {"until_ms", OP_TIME, false},
+					     {"abuse", OP_BOOL, false},
 					     {.name = NULL}};
 static const struct op_arg verify_args[] = {{"prefix", OP_TEXT, true}, {.name = NULL}};
 

@@ -159,6 +159,7 @@ static json_t *own_status(struct acctd *a, int64_t now_ms)
 	json_object_set_new(j, "pid", json_integer(getpid()));
 	json_object_set_new(j, "uptime_ms", json_integer(now_ms - a->started_ms));
 	json_object_set_new(j, "feeds", feed_server_status(a->feed));
+	json_object_set_new(j, "alerts", alerts_status(a->alerts, now_ms));
 	if (a->radius)
 		json_object_set_new(j, "radius", radius_server_status(a->radius));
 	return j;

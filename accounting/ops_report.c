@@ -69,6 +69,7 @@ static void maybe_hold(struct acctd *a, const struct report_match *m, int64_t in
 	}
 	store_audit(a->store, &(struct store_who){"reports", ""}, now_ms, "incident.hold", m->login,
 		    why, "");
+	incidents_follow(a->incidents, done.id, now_ms);
 	if (store_commit(a->store, NULL, NULL))
 		(void)incidents_apply(a->incidents, &done);
 }

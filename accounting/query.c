@@ -266,3 +266,8 @@ json_t *query_logins(struct query *q, const char *account, int64_t since_ms, int
 {
 	return end(q, sql_list(begin(q), Q_LOGINS, QS(account), QI(since_ms), QI(limit)), err);
 }
+
+json_t *query_alerts(struct query *q, const char *state, int limit, const char **err)
+{
+	return end(q, sql_list(begin(q), Q_ALERTS, QS(state), QI(limit)), err);
+}

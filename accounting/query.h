@@ -114,4 +114,8 @@ json_t *query_message(struct query *q, const char *queue_id, int limit, const ch
 json_t *query_logins(struct query *q, const char *account, int64_t since_ms, int limit,
 		     const char **err);
 
+/* The outbox of alerts: [{"id","uuid","rule","kind","made_ms","title","to","state","attempts",
+ * "next_ms","done_ms","answer"}]; state is "waiting", "sent" or "failed"; NULL: all. */
+json_t *query_alerts(struct query *q, const char *state, int limit, const char **err);
+
 #endif

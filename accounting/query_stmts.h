@@ -60,7 +60,9 @@
 	"e.contact, e.abuse_contact, e.usage AS \"use\", e.software, e.volume, e.helo, e.domain, " \
 	"e.aup_ms, e.approver, "                                                                   \
 	"e.ticket, e.reason, e.actor, e.created_ms, e.starts_ms, e.expires_ms, e.review_ms, "      \
-	"e.ended_ms, e.suspended_by, "                                                             \
+	"e.ended_ms, CASE WHEN e.state = 'suspended' AND EXISTS (SELECT 1 FROM reflex r WHERE "    \
+	"r.exemption_id = e.id AND r.did = 'suspend' AND r.undone_ms IS NULL) THEN 'reflex' ELSE " \
+	"e.suspended_by END AS suspended_by, "                                                     \
 	"e.suspended_until_ms, e.evidence, e.evidence_ms, e.evidence_bad_ms, e.evidence_held_ms, " \
 	"e.last_seen_ms, e.packets" more                                                           \
 	" FROM exemption e LEFT JOIN subscriber s ON s.id = e.subscriber_id "
@@ -195,6 +197,9 @@
 	X(Q_DELIVERIES, "SELECT t_ms, rcpt, CASE result WHEN 1 THEN 'delivered' WHEN 2 THEN 'bounced' ELSE 'deferred' END AS result, " \
 			"answer, status, reply, server, tls, cipher, proof FROM ev_delivery WHERE queue_id = ?1 ORDER BY id DESC " \
 			"LIMIT ?2") \
+	X(Q_ALERTS, "SELECT o.id, a.uuid, a.rule, a.kind, a.made_ms, a.title, o.dest AS \"to\", o.state, o.attempts, CASE o.state WHEN " \
+		    "'waiting' THEN o.next_ms END AS next_ms, o.done_ms, o.answer FROM alert_send o JOIN alert a ON a.id = o.alert_id " \
+		    "WHERE ?1 IS NULL OR o.state = ?1 ORDER BY o.id DESC LIMIT ?2") \
 	X(Q_INCIDENT_ANSWERS, "SELECT d.answer, count(*) AS n, min(d.t_ms) AS first_ms, max(d.t_ms) AS last_ms FROM ev_delivery d JOIN " \
 			      "incident i ON i.account_id = d.account_id WHERE i.id = ?1 AND d.answer > 0 AND d.t_ms >= i.opened_ms - " \
 			      "86400000 GROUP BY d.answer ORDER BY n DESC")

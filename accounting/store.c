@@ -29,9 +29,12 @@ EMBED(store_schema_0002, "accounting/schema/0002_exemption.sql");
 EMBED(store_schema_0003, "accounting/schema/0003_identity.sql");
 EMBED(store_schema_0004, "accounting/schema/0004_line.sql");
 EMBED(store_schema_0005, "accounting/schema/0005_delivery.sql");
+EMBED(store_schema_0006, "accounting/schema/0006_alert.sql");
+EMBED(store_schema_0007, "accounting/schema/0007_reflex.sql");
 
 static const char *const migrations[] = {store_schema_0001, store_schema_0002, store_schema_0003,
-					 store_schema_0004, store_schema_0005};
+					 store_schema_0004, store_schema_0005, store_schema_0006,
+					 store_schema_0007};
 
 #define N_MIGRATIONS ((int)(sizeof migrations / sizeof migrations[0]))
 
@@ -98,6 +101,12 @@ void store_hooks(struct store *s, const struct store_hooks *h, void *arg)
 	s->arg = arg;
 }
 
+void store_on_incident(struct store *s, void (*changed)(void *arg), void *arg)
+{
+	s->on_incident = changed;
+	s->incident_arg = arg;
+}
+
 void store_close(struct store *s)
 {
 	if (!s)
@@ -123,6 +132,7 @@ void store_begin(struct store *s)
 	sql_clear(DB);
 	(void)sql_script(DB, "BEGIN IMMEDIATE");
 	s->open = true;
+	s->noted = false;
 	s->n_changes = 0;
 }
 
@@ -150,6 +160,8 @@ bool store_commit(struct store *s, const char **err, bool *passes)
 				s->hooks.policy(s->changes[i].version, s->changes[i].op,
 						&s->changes[i].entry, s->arg);
 		s->n_changes = 0;
+		if (s->noted && s->on_incident)
+			s->on_incident(s->incident_arg);
 		return true;
 	}
 	snprintf(why, sizeof why, "%s", sql_error(DB));

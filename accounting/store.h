@@ -37,6 +37,8 @@ struct store_who {
 /* Opens, creates, migrates. The folder exists. NULL with *err (malloc'd). */
 struct store *store_open(const char *state_dir, char **err);
 void store_hooks(struct store *s, const struct store_hooks *h, void *arg);
+/* changed() is called after each commit that has put a line into an incident's timeline. */
+void store_on_incident(struct store *s, void (*changed)(void *arg), void *arg);
 void store_close(struct store *s); /* flushes */
 int store_schema(struct store *s); /* number of the last migration */
 
@@ -231,6 +233,8 @@ void store_incident_note(struct store *s, int64_t id, const char *actor, const c
 void store_incident_contain(struct store *s, int64_t id, int64_t penalty_ms, int64_t now_ms);
 /* why is what is known now; "": leave it. */
 void store_incident_why(struct store *s, int64_t id, const char *why);
+/* The stage of its penalty, as ratelimit/rl.h names it. */
+void store_incident_stage(struct store *s, int64_t id, const char *stage);
 void store_incident_state(struct store *s, int64_t id, const char *state, const char *owner,
 			  int64_t now_ms);
 /* The contained incidents of an account become released; how many. */
@@ -245,6 +249,33 @@ void store_incidents_contained(struct store *s,
 			       void (*f)(const char *account, int64_t penalty_ms,
 					 const char *detector, const char *why, void *arg),
 			       void *arg);
+
+/* --- reflexes (store_reflex.c) --- */
+
+/* Addresses from which the account logged in or sent since then, the last used first: the number,
+ * up to max. */
+int store_account_sources(struct store *s, const char *login, int64_t since_ms, struct addr *out,
+			  int max);
+/* Accounts that logged in or sent from p since then; the same. */
+struct store_login {
+	char login[EVENT_ACCOUNT_MAX + 1];
+};
+int store_line_accounts(struct store *s, const struct prefix *p, int64_t since_ms,
+			struct store_login *out, int max);
+/* The narrowest exemption in force that covers a: its id, 0: none. */
+int64_t store_exemption_covering(struct store *s, const struct addr *a, int64_t now_ms);
+/* What was done of itself to an exemption or an account, because of one another. */
+struct store_reflex {
+	int64_t id, incident, exemption;
+	char did[8]; /* "note" "suspend": the exemption; "watch" "hold": the account */
+};
+void store_reflex_put(struct store *s, int64_t incident, int64_t exemption, const char *did,
+		      int64_t now_ms);
+bool store_reflex_known(struct store *s, int64_t incident, int64_t exemption);
+/* The next after that id of the incident (0: any) and the exemption (0: any) that is not undone. */
+bool store_reflex_next(struct store *s, int64_t incident, int64_t exemption, int64_t after,
+		       struct store_reflex *out);
+void store_reflex_undone(struct store *s, int64_t id, int64_t now_ms);
 
 /* --- reports (store_report.c) --- */
 

@@ -62,6 +62,7 @@ int64_t store_incident_open(struct store *s, const struct store_incident_new *n,
 void store_incident_note(struct store *s, int64_t id, const char *actor, const char *what,
 			 const char *text, int64_t now_ms)
 {
+	s->noted = true;
 	sql_run(DB, ST_INCIDENT_NOTE, QI(id), QI(now_ms), QS(actor), QS(what),
 		QS(text ? text : ""));
 	sql_run(DB, ST_INCIDENT_TOUCH, QI(id), QI(now_ms));
@@ -70,6 +71,11 @@ void store_incident_note(struct store *s, int64_t id, const char *actor, const c
 void store_incident_contain(struct store *s, int64_t id, int64_t penalty_ms, int64_t now_ms)
 {
 	sql_run(DB, ST_INCIDENT_CONTAIN, QI(id), QI(penalty_ms), QI(now_ms));
+}
+
+void store_incident_stage(struct store *s, int64_t id, const char *stage)
+{
+	sql_run(DB, ST_INCIDENT_STAGE, QI(id), QS(stage));
 }
 
 void store_incident_why(struct store *s, int64_t id, const char *why)

@@ -27,6 +27,9 @@ struct store {
 	void *arg;
 	bool open;  /* a transaction */
 	bool group; /* it is a group of batches */
+	bool noted; /* it has put a line into a timeline */
+	void (*on_incident)(void *arg);
+	void *incident_arg;
 	int schema;
 	struct store_change *changes; /* of the open transaction, told after its commit */
 	size_t n_changes, cap_changes;

@@ -334,6 +334,134 @@
 	X(ST_SPRAY_NAMED, "SELECT count(*) FROM incident_event WHERE incident_id = ?1 "            \
 			  "AND what = 'suspect' AND text = ?2")                                    \
 	X(ST_SPRAY_HIGH, "UPDATE incident SET severity = 'high' WHERE id = ?1")                    \
+	/* reflexes (store_reflex.c) */                                                            \
+	X(ST_ACCOUNT_SOURCES,                                                                      \
+	  "SELECT src FROM (SELECT src, t_ms FROM ev_message WHERE account_id = (SELECT id FROM "  \
+	  "account WHERE login = ?1) AND t_ms >= ?2 UNION ALL SELECT src, last_ms FROM ev_login "  \
+	  "WHERE login = ?1 AND t_ms >= ?2 - 300000 AND last_ms >= ?2 AND ok = 1) GROUP BY src "   \
+	  "ORDER BY max(t_ms) DESC LIMIT ?3")                                                      \
+	X(ST_LINE_ACCOUNTS,                                                                        \
+	  "SELECT a.login FROM ev_message m JOIN account a ON a.id = m.account_id WHERE m.src "    \
+	  "BETWEEN ?1 AND ?2 AND m.t_ms >= ?3 UNION SELECT login FROM ev_login WHERE t_ms >= ?3 "  \
+	  "- 300000 AND last_ms >= ?3 AND src BETWEEN ?1 AND ?2 AND ok = 1 AND login <> '' "       \
+	  "ORDER BY 1 LIMIT ?4")                                                                   \
+	X(ST_EXEMPT_COVERING,                                                                      \
+	  EXEMPT_LENGTHS "SELECT e.id FROM len JOIN exemption e ON e.plen = len.n AND e.first = "  \
+			 "addr_mask(?1, len.n) WHERE e.ended_ms IS NULL AND e.state = 'active' "   \
+			 "AND e.starts_ms <= ?2 ORDER BY e.plen DESC LIMIT 1")                     \
+	X(ST_REFLEX_PUT, "INSERT INTO reflex(incident_id, exemption_id, did, done_ms) VALUES "     \
+			 "(?1,?2,?3,?4)")                                                          \
+	X(ST_REFLEX_KNOWN,                                                                         \
+	  "SELECT count(*) FROM reflex WHERE incident_id = ?1 AND exemption_id = ?2")              \
+	X(ST_REFLEX_NEXT,                                                                          \
+	  "SELECT id, incident_id, exemption_id, did FROM reflex WHERE (?1 IS NULL OR "            \
+	  "incident_id = ?1) AND (?2 IS NULL OR exemption_id = ?2) AND id > ?3 AND undone_ms IS "  \
+	  "NULL ORDER BY id LIMIT 1")                                                              \
+	X(ST_REFLEX_UNDONE, "UPDATE reflex SET undone_ms = ?2 WHERE id = ?1")                      \
+	/* alerts (store_alert.c) */                                                              \
+	X(ST_INCIDENT_STAGE, "UPDATE incident SET stage = ?2 WHERE id = ?1")                       \
+	X(ST_ALERT_NEXT,                                                                           \
+	  "SELECT e.id, i.id, i.subject_type = 'account', e.what, i.detector, i.severity, "        \
+	  "i.stage, i.subject FROM incident_event e JOIN incident i ON i.id = e.incident_id "      \
+	  "WHERE e.id > (SELECT value FROM setting WHERE key = 'alert_event') ORDER BY e.id "      \
+	  "LIMIT 1")                                                                               \
+	X(ST_ALERT_SEEN, "UPDATE setting SET value = ?1 WHERE key = 'alert_event'")                \
+	X(ST_ALERT_ITEM, "SELECT rank, over, told_ms IS NOT NULL, ifnull(new_ms, 0), "             \
+			 "ifnull(change_ms, 0) FROM alert_item WHERE rule = ?1 AND kase = ?2")     \
+	X(ST_ALERT_ITEM_PUT,                                                                       \
+	  "INSERT INTO alert_item(rule, kase, kind, incident_id, rank, over, new_ms, change_ms) "  \
+	  "VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT(rule, kase) DO UPDATE SET kind = ?3, "     \
+	  "rank = ?5, over = ?6, new_ms = ?7, change_ms = ?8")                                     \
+	X(ST_ALERT_WAITING,                                                                        \
+	  "SELECT kind, ifnull(min(new_ms), 0), ifnull(min(change_ms), 0), "                       \
+	  "ifnull((SELECT max(made_ms) FROM alert a WHERE a.rule = ?1 AND a.kind = i.kind AND "    \
+	  "made_ms > ?2), 0), (SELECT count(*) FROM alert a WHERE a.rule = ?1 AND a.kind = "       \
+	  "i.kind AND made_ms > ?2) FROM alert_item i WHERE rule = ?1 AND (new_ms IS NOT NULL "    \
+	  "OR change_ms IS NOT NULL) GROUP BY kind")                                               \
+	X(ST_ALERT_MADE, "SELECT count(*), ifnull(min(made_ms), 0) FROM alert WHERE rule = ?1 "    \
+			 "AND made_ms > ?2")                                                       \
+	X(ST_ALERT_CASES,                                                                          \
+	  "SELECT t.kase AS \"case\", t.incident_id AS incident, t.over AS \"?over\", "            \
+	  "t.told_ms IS NOT NULL AS \"?told_before\", t.rank, i.state, i.stage, "                  \
+	  "i.subject_type, i.subject, s.ref AS subscriber, s.name AS subscriber_name, "            \
+	  "i.detector, ifnull(i.severity, c.severity) AS severity, ifnull(i.why, c.why) AS why, "  \
+	  "ifnull(i.opened_ms, c.begun_ms) AS opened_ms, ifnull(i.resolved_ms, c.ended_ms) AS "    \
+	  "resolved_ms, ifnull(i.account_id, 0) AS account_id, t.told_event FROM alert_item t "    \
+	  "LEFT JOIN incident i ON i.id = t.incident_id LEFT JOIN subscriber s ON s.id = "         \
+	  "i.subscriber_id LEFT JOIN alert_condition c ON t.incident_id IS NULL AND c.name = "     \
+	  "t.kase WHERE t.rule = ?1 AND t.kind = ?2 AND (t.new_ms IS NOT NULL OR t.change_ms IS "  \
+	  "NOT NULL) ORDER BY t.over, t.rank DESC, t.kase LIMIT ?3")                               \
+	X(ST_ALERT_N_CASES, "SELECT count(*) FROM alert_item WHERE rule = ?1 AND kind = ?2 AND "   \
+			    "(new_ms IS NOT NULL OR change_ms IS NOT NULL)")                       \
+	X(ST_ALERT_CHANGES, "SELECT t_ms, actor, what, text FROM (SELECT * FROM incident_event "   \
+			    "WHERE incident_id = ?1 AND id > ?2 ORDER BY id DESC LIMIT 10) "       \
+			    "ORDER BY id")                                                         \
+	X(ST_ALERT_TOTALS,                                                                         \
+	  "SELECT ifnull(sum(messages), 0) AS messages, ifnull(sum(rcpts), 0) AS recipients, "     \
+	  "ifnull(sum(held), 0) AS held, ifnull(sum(refused), 0) AS refused, "                     \
+	  "ifnull(sum(bounced), 0) AS bounced FROM account_rollup WHERE account_id = ?1 AND t_ms " \
+	  ">= ?2")                                                                                 \
+	X(ST_ALERT_NETWORKS,                                                                       \
+	  "SELECT prefix_text(addr_mask(src, len), len) AS network, count(*) AS messages, "        \
+	  "sum(rcpts) AS recipients FROM (SELECT src, rcpts, CASE WHEN substr(src, 1, 12) = "      \
+	  "x'00000000000000000000FFFF' THEN 24 ELSE 48 END AS len FROM ev_message WHERE "          \
+	  "account_id = ?1 AND t_ms >= ?2 ORDER BY t_ms DESC LIMIT 1000) GROUP BY network "        \
+	  "ORDER BY messages DESC LIMIT 5")                                                        \
+	X(ST_ALERT_REPLIES,                                                                        \
+	  "SELECT substr(reply, 1, 200) AS reply, count(*) AS n, max(server) AS server FROM "      \
+	  "(SELECT reply, server, result, t_ms FROM ev_delivery WHERE account_id = ?1 ORDER BY "   \
+	  "id DESC LIMIT 1000) WHERE result <> 1 AND t_ms >= ?2 GROUP BY 1 ORDER BY n DESC "       \
+	  "LIMIT 5")                                                                               \
+	X(ST_ALERT_BLOCKED,                                                                        \
+	  "SELECT ifnull(sum(packets), 0) AS packets, ifnull(max(dsts), 0) AS destinations FROM "  \
+	  "ev_block WHERE kind = 1 AND t_ms >= ?2 AND src IN (SELECT DISTINCT src FROM (SELECT "   \
+	  "src FROM ev_message WHERE account_id = ?1 AND t_ms >= ?2 ORDER BY t_ms DESC LIMIT "     \
+	  "1000))")                                                                                \
+	X(ST_ALERT_BLOCKED_LINE,                                                                   \
+	  "SELECT ifnull(sum(packets), 0) AS packets, ifnull(max(dsts), 0) AS destinations FROM "  \
+	  "ev_block WHERE kind = 1 AND src BETWEEN ?1 AND ?2 AND t_ms >= ?3")                      \
+	X(ST_ALERT_TOLD,                                                                           \
+	  "UPDATE alert_item SET told_ms = ?3, new_ms = NULL, change_ms = NULL, told_event = "     \
+	  "ifnull((SELECT max(id) FROM incident_event e WHERE e.incident_id = "                    \
+	  "alert_item.incident_id), 0) WHERE rule = ?1 AND kind = ?2 AND (new_ms IS NOT NULL OR "  \
+	  "change_ms IS NOT NULL)")                                                                \
+	X(ST_ALERT_ADD, "INSERT INTO alert(uuid, rule, kind, made_ms, title, body) VALUES "        \
+			"(?1,?2,?3,?4,?5,?6)")                                                     \
+	X(ST_ALERT_SEND, "INSERT INTO alert_send(alert_id, dest, state, next_ms) VALUES "          \
+			 "(?1,?2,'waiting',?3)")                                                   \
+	X(ST_ALERT_DUE,                                                                            \
+	  "SELECT o.id, a.uuid, a.rule, o.dest, o.attempts, a.made_ms, a.title, a.body FROM "      \
+	  "alert_send o JOIN alert a ON a.id = o.alert_id WHERE o.state = 'waiting' AND "          \
+	  "o.next_ms <= ?1 AND NOT instr(?2, ' ' || o.id || ' ') ORDER BY o.next_ms, o.id LIMIT "  \
+	  "1")                                                                                     \
+	X(ST_ALERT_NEXT_DUE, "SELECT next_ms FROM alert_send WHERE state = 'waiting' AND NOT "     \
+			     "instr(?1, ' ' || id || ' ') ORDER BY next_ms LIMIT 1")               \
+	X(ST_ALERT_RESULT,                                                                         \
+	  "UPDATE alert_send SET state = ?2, attempts = ?3, next_ms = ?4, answer = ?5, done_ms = " \
+	  "CASE ?2 WHEN 'waiting' THEN NULL ELSE ?6 END WHERE id = ?1")                            \
+	X(ST_ALERT_CONDITION, "SELECT 1 FROM alert_condition WHERE name = ?1 AND ended_ms IS "     \
+			      "NULL")                                                              \
+	X(ST_ALERT_CONDITIONS, "SELECT name FROM alert_condition WHERE ended_ms IS NULL")          \
+	X(ST_ALERT_CONDITION_PUT,                                                                  \
+	  "INSERT INTO alert_condition(name, severity, begun_ms, why) VALUES (?1,?2,?3,?4) ON "    \
+	  "CONFLICT(name) DO UPDATE SET severity = ?2, why = ?4, begun_ms = CASE WHEN ended_ms "   \
+	  "IS NULL THEN begun_ms ELSE ?3 END, ended_ms = NULL")                                    \
+	X(ST_ALERT_CONDITION_END, "UPDATE alert_condition SET ended_ms = ?2 WHERE name = ?1 AND "  \
+				  "ended_ms IS NULL")                                              \
+	X(ST_ALERT_STATUS,                                                                         \
+	  "SELECT (SELECT count(*) FROM alert_send WHERE state = 'waiting') AS waiting, (SELECT "  \
+	  "count(*) FROM alert_send o JOIN alert a ON a.id = o.alert_id WHERE o.state = 'sent' "   \
+	  "AND a.made_ms >= ?1) AS sent, (SELECT count(*) FROM alert_send o JOIN alert a ON a.id " \
+	  "= o.alert_id WHERE o.state = 'failed' AND a.made_ms >= ?1) AS failed, ifnull((SELECT "  \
+	  "min(a.made_ms) FROM alert_send o JOIN alert a ON a.id = o.alert_id WHERE o.state = "    \
+	  "'waiting' AND o.attempts > 0), 0) AS retrying_ms, (SELECT o.answer FROM alert_send o "  \
+	  "WHERE o.state = 'waiting' AND o.attempts > 0 ORDER BY o.id LIMIT 1) AS answer, "        \
+	  "(SELECT o.answer FROM alert_send o JOIN alert a ON a.id = o.alert_id WHERE o.state = "  \
+	  "'failed' AND a.made_ms >= ?1 ORDER BY o.id DESC LIMIT 1) AS failed_answer")             \
+	X(ST_ALERT_PRUNE, "DELETE FROM alert WHERE made_ms < ?1 AND NOT EXISTS (SELECT 1 FROM "    \
+			  "alert_send o WHERE o.alert_id = alert.id AND o.state = 'waiting')")     \
+	X(ST_ALERT_PRUNE_ITEMS, "DELETE FROM alert_item WHERE over AND told_ms < ?1 AND new_ms "   \
+				"IS NULL AND change_ms IS NULL")                                   \
 	/* reports */                                                                              \
 	X(ST_MESSAGE_TOKEN, "SELECT m.account_id, a.login, m.queue_id, m.token FROM ev_message m " \
 			    "JOIN account a ON a.id = m.account_id "                               \

@@ -7,9 +7,11 @@
 #include "accounting/token.h"
 
 #include <crypt.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/params.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -51,6 +53,25 @@ void token_csrf(const char *session, char out[static TOKEN_HEX])
 	if (!HMAC(EVP_sha256(), session, (int)strlen(session), text, sizeof text - 1, md, &n))
 		fatal("HMAC-SHA-256 is not available in OpenSSL");
 	to_hex(md, 16, out);
+	explicit_bzero(md, sizeof md);
+}
+
+void token_hmac(const void *key, size_t key_len, const void *a, size_t a_len, const void *b,
+		size_t b_len, char out[static SHA256_HEX])
+{
+	uint8_t md[EVP_MAX_MD_SIZE];
+	size_t n = 0;
+	OSSL_PARAM params[] = {
+	    OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char[]){"SHA256"}, 0),
+	    OSSL_PARAM_construct_end()};
+	EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	EVP_MAC_CTX *c = mac ? EVP_MAC_CTX_new(mac) : NULL;
+	if (!c || EVP_MAC_init(c, key, key_len, params) != 1 || EVP_MAC_update(c, a, a_len) != 1 ||
+	    EVP_MAC_update(c, b, b_len) != 1 || EVP_MAC_final(c, md, &n, sizeof md) != 1)
+		fatal("HMAC-SHA-256 is not available in OpenSSL");
+	EVP_MAC_CTX_free(c);
+	EVP_MAC_free(mac);
+	to_hex(md, 32, out);
 	explicit_bzero(md, sizeof md);
 }
 

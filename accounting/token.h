@@ -15,6 +15,9 @@
 /* 128 random bits, in hex. */
 void token_new(char out[static TOKEN_HEX]);
 void token_sha256(const void *data, size_t len, char out[static SHA256_HEX]);
+/* HMAC-SHA-256 of a followed by b, in hex. */
+void token_hmac(const void *key, size_t key_len, const void *a, size_t a_len, const void *b,
+		size_t b_len, char out[static SHA256_HEX]);
 /* The session's CSRF token: HMAC-SHA-256 keyed with the session, cut to 128 bits. */
 void token_csrf(const char *session, char out[static TOKEN_HEX]);
 /* Strict RFC 4648 section 4, no blanks. malloc'd, NULL when it is not base64. */

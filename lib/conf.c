@@ -33,7 +33,7 @@ const char *const conf_sections[] = {
     "milter", "ratelimit",    "detector",   "accounting", "webui",  NULL,
 };
 const char *const conf_groups[] = {"class", "pool",	     "route", "realm",
-				   "limit", "account-class", NULL};
+				   "limit", "account-class", "alert", NULL};
 #define N_SECTIONS (sizeof conf_sections / sizeof *conf_sections - 1)
 #define N_GROUPS   (sizeof conf_groups / sizeof *conf_groups - 1)
 
