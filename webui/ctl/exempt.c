@@ -97,6 +97,8 @@ static int change(struct cli *c, const char *op, bool until)
 	ask_put_text(c, args, "reason", "reason");
 	if (until)
 		ask_put_number(c, args, "until_ms", "until");
+	if (until && cli_flag(c, "abuse"))
+		json_object_set_new(args, "abuse", json_true());
 	json_t *r = ask_control(c, op, args, &status);
 	return changed(c, false, r, status);
 }
@@ -198,6 +200,10 @@ static const struct cli_opt add_opts[] = {
 static const struct cli_opt reason_opts[] = {REASON_OPT, OPTS_END};
 static const struct cli_opt suspend_opts[] = {
     {"until", CLI_END, "TIME|never", "resume it then by itself; default never", 0, 0, false},
+    {"abuse", CLI_FLAG, NULL,
+     "the line sends abuse: what accounting.reflex_accounts says happens to the accounts "
+     "used from it",
+     0, 0, false},
     REASON_OPT,
     OPTS_END,
 };
