@@ -264,13 +264,13 @@ incident() { in_ns "$BIN/sekishoctl" -c "$DIR/sekisho.conf" --json incident list
 	[[ $(from 127.0.0.200 user01 secret01) == *"235 "* ]]
 	from 127.0.0.200 user01 x > /dev/null
 	for i in {1..24}; do
-		from "127.0.1.$i" "victim$i" Summer2026 > /dev/null
+		from "127.0.1.$i" "0victim$i" Summer2026 > /dev/null
 	done
 	[ "$(grep -cE 'auth spraying-wide accounts=20 networks=20 attempts=20 unknown=20 usual=0 within=1h' "$DIR/msad.log")" = 1 ]
-	! grep -q 'auth spraying ' "$DIR/msad.log"
+	not grep -q 'auth spraying ' "$DIR/msad.log"
 	[ "$(metric sekisho_msa_auth_spraying_wide_total)" = 1 ]
 	wait_until incident '.[] | select(.detector == "spraying" and .subject == "::/0" and .severity == "medium")'
-	incident '.[] | select(.subject == "::/0" and (.why | test("^password spraying from many networks: 2[0-9] accounts failed in 2[0-9] attempts from .*, from 2[0-9] addresses; 0 accounts an hour are usual: .*victim1@isp.example")))'
+	incident '.[] | select(.subject == "::/0" and (.why | test("^password spraying from many networks: [0-9]+ accounts failed in [0-9]+ attempts from .*, from [0-9]+ addresses; 0 accounts an hour are usual: .*0victim10@isp.example.* and [0-9]+ more$")))'
 	# Its owner logs in, from home and from elsewhere.
 	[[ $(from 127.0.0.201 user01 secret01) == *"235 "* ]]
 	[[ $(from 127.0.0.202 user02 secret02) == *"235 "* ]]
