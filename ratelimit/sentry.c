@@ -307,34 +307,47 @@ void sentry_tick(struct sentry *s, const struct moment *now)
 
 /* --- for people ------------------------------------------------------------------------------- */
 
-static const char *clears(enum detector_stage stage)
+#define CLEARS_MAX 160
+
+/* What ends the stage, in words. */
+static void clears(struct sentry *s, const char *account, enum detector_stage stage,
+		   const struct moment *now, char buf[static CLEARS_MAX])
 {
-	static const char *const text[STAGE_COUNT] = {
-	    [STAGE_NORMAL] = "nothing is in force",
-	    [STAGE_WATCH] = "by itself, when the score has faded",
-	    [STAGE_THROTTLE] = "by itself, when the score has faded, or a release",
-	    [STAGE_HOLD] = "a release",
-	    [STAGE_SUSPEND] = "a release",
-	};
-	return text[stage];
+	double below = detector_leave(s->d, stage);
+	int64_t min = 0;
+	if (stage == STAGE_NORMAL) {
+		snprintf(buf, CLEARS_MAX, "nothing is in force");
+		return;
+	}
+	if (stage >= STAGE_HOLD) {
+		snprintf(buf, CLEARS_MAX, "a release: incident release %.100s", account);
+		return;
+	}
+	min = detector_fades_ms(s->d, now->utc_ms, account, below) / 60000 + 1;
+	snprintf(buf, CLEARS_MAX,
+		 "by itself, with the next message after the score is below %.0f: in %" PRId64
+		 " h %" PRId64 " min if nothing more is seen%s",
+		 below, min / 60, min % 60, stage == STAGE_THROTTLE ? "; or a release" : "");
 }
 
 void sentry_show(struct sentry *s, const char *account, const struct moment *now, json_t *into)
 {
 	struct detector_change c = {.stage = STAGE_NORMAL};
+	char ends[CLEARS_MAX];
 	json_t *why = json_array();
 	flush(s, now);
 	use_class(s, account, now);
 	(void)detector_explain(s->d, now->utc_ms, account, &c);
 	for (int i = 0; i < c.n_why; i++)
 		json_array_append_new(why, json_string(c.why[i]));
+	clears(s, account, c.stage, now, ends);
 	json_object_set_new(into, "score",
 			    json_pack("{s:s, s:s, s:I, s:o, s:s}", "mode",
 				      s->stats.learning ? "learning"
 				      : observes(s)	? "observe"
 							: "enforce",
 				      "stage", detector_stage_name(c.stage), "score",
-				      (json_int_t)c.score, "why", why, "clears", clears(c.stage)));
+				      (json_int_t)c.score, "why", why, "clears", ends));
 }
 
 void sentry_stats(const struct sentry *s, struct sentry_stats *out)

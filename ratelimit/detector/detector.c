@@ -31,6 +31,8 @@
 #define AT_ONCE 1.5
 /* A stage is left when the score is well below it. */
 #define LEAVE .75
+/* Nothing lasts longer. */
+#define FADED_MAX (400 * DAY_MS)
 
 /* --- life --- */
 
@@ -566,6 +568,39 @@ bool detector_learning(const struct detector *d, int64_t t_ms)
 {
 	int64_t now = t_ms > d->now_ms ? t_ms : d->now_ms;
 	return d->conf.learn_ms > 0 && (!d->begin_ms || now - d->begin_ms < d->conf.learn_ms);
+}
+
+double detector_leave(const struct detector *d, enum detector_stage stage)
+{
+	return (double)(stage == STAGE_WATCH ? d->levels.watch : d->levels.throttle) * LEAVE;
+}
+
+/* The score dt from now. */
+static double score_in(const struct detector *d, const struct account *acc, const struct active *s,
+		       int64_t dt)
+{
+	struct active later = *s;
+	for (int i = 0; i < SIGNAL_COUNT; i++)
+		later.points[i] *= exp2(-(double)dt / (double)d->conf.weight[i].half_life_ms);
+	return score_of(d, acc, &later);
+}
+
+int64_t detector_fades_ms(struct detector *d, int64_t t_ms, const char *account, double below)
+{
+	tick(d, t_ms);
+	struct account *acc = wake(d, account);
+	const struct active *s = acc ? accounts_peek(&d->accounts, acc) : NULL;
+	int64_t no = 0, yes = FADED_MAX;
+	if (!s || score_in(d, acc, s, 0) < below)
+		return 0;
+	while (yes - no > 60000) {
+		int64_t t = no + (yes - no) / 2;
+		if (score_in(d, acc, s, t) < below)
+			yes = t;
+		else
+			no = t;
+	}
+	return yes;
 }
 
 bool detector_explain(struct detector *d, int64_t t_ms, const char *account,

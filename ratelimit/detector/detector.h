@@ -143,6 +143,12 @@ bool detector_learning(const struct detector *d, int64_t t_ms);
 bool detector_explain(struct detector *d, int64_t t_ms, const char *account,
 		      struct detector_change *out);
 
+/* A stage below a hold is left when the score is below this. */
+double detector_leave(const struct detector *d, enum detector_stage stage);
+/* How long until the score of the account has faded below `below`, if nothing more is seen; 0: it
+ * is. */
+int64_t detector_fades_ms(struct detector *d, int64_t t_ms, const char *account, double below);
+
 /* "score 112; from 100 on hold. REASON; REASON" of what explain or a change said, as far as it
  * fits.
  */

@@ -263,6 +263,26 @@ static void limit_row(struct html *h, const json_t *x)
 	put(h, LIT("</td></tr>"));
 }
 
+/* The detector's score, the heaviest signal first, and what ends it. */
+static void score(struct html *h, const json_t *x)
+{
+	size_t i;
+	json_t *why;
+	if (!x)
+		return;
+	put(h, LIT("<h3>Score of the detector: "), NUM(jint(x, "score", 0)), LIT("</h3>"));
+	if (strcmp(jstr(x, "mode"), "enforce") != 0)
+		put(h, LIT("<p><span class=\"chip warn\"><i aria-hidden=\"true\">!</i>"),
+		    FOR(jstr(x, "mode")), LIT(": nothing is done</span></p>"));
+	if (json_array_size(json_object_get(x, "why")) > 0) {
+		put(h, LIT("<ul>"));
+		json_array_foreach (json_object_get(x, "why"), i, why)
+			put(h, LIT("<li>"), FOR(json_string_value(why)), LIT("</li>"));
+		put(h, LIT("</ul>"));
+	}
+	put(h, LIT("<p class=\"hint\">It ends: "), FOR(jstr(x, "clears")), LIT("</p>"));
+}
+
 static void limits(struct web *w, const char *account)
 {
 	struct control_error e;
@@ -287,7 +307,9 @@ static void limits(struct web *w, const char *account)
 		      "<th scope=\"col\" class=\"n\">Limit</th></tr></thead><tbody>"));
 	json_array_foreach (json_object_get(r, "limits"), i, x)
 		limit_row(w->h, x);
-	put(w->h, LIT("</tbody></table></div></section>"));
+	put(w->h, LIT("</tbody></table></div>"));
+	score(w->h, json_object_get(r, "score"));
+	put(w->h, LIT("</section>"));
 	json_decref(r);
 }
 

@@ -343,6 +343,37 @@ static void fixed_rules_hold_while_it_learns(void **state)
 	}
 }
 
+/* What is said of the end of a stage is so. */
+static void a_stage_ends_when_it_was_said(void **state)
+{
+	(void)state;
+	int h = 0, min = 0, below = 0;
+	begin(false, 14 * DAY);
+	last.stage = RL_NORMAL;
+	int64_t t = live();
+	for (unsigned i = 0; i < 100 && last.stage != RL_THROTTLE; i++, t += MIN)
+		(void)attempt(t, true, THIEF, i, 1);
+	assert_int_equal(limiter_penalty(l, ME)->stage, RL_THROTTLE);
+	struct moment now = at(t);
+	json_t *j = json_object();
+	sentry_show(sentry, ME, &now, j);
+	const char *said =
+	    json_string_value(json_object_get(json_object_get(j, "score"), "clears"));
+	const char *is = strstr(said, "is below"), *in = strstr(said, ": in");
+	assert_true(is && in && sscanf(is, "is below %d", &below) == 1 &&
+		    sscanf(in, ": in %d h %d min", &h, &min) == 2);
+	assert_int_equal(below, 45);
+	assert_true(h > 0);
+	t += h * HOUR + min * MIN;
+	(void)attempt(t - 2 * HOUR, false, FRIEND, 0, 1);
+	assert_int_equal(limiter_penalty(l, ME)->stage, RL_THROTTLE);
+	(void)attempt(t, false, FRIEND, 0, 1);
+	const struct rl_penalty *p = limiter_penalty(l, ME);
+	assert_true(!p || p->stage < RL_THROTTLE);
+	json_decref(j);
+	end();
+}
+
 /* Scores, delay and mode of a class hold for its accounts, in place of everybody's. */
 static void a_class_is_judged_by_its_own_levels(void **state)
 {
@@ -408,6 +439,7 @@ int main(void)
 	    cmocka_unit_test(nothing_is_forgotten),
 	    cmocka_unit_test(fixed_rules_hold_while_it_learns),
 	    cmocka_unit_test(a_class_is_judged_by_its_own_levels),
+	    cmocka_unit_test(a_stage_ends_when_it_was_said),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
