@@ -28,7 +28,7 @@ static const char *object_of(const json_t *args)
 static bool changes_something(const struct op_call *c)
 {
 	static const char *const reads[] = {
-	    "limit.show",  "limit.list",   "limit.selftest", "queue.list",   "queue.show",  "queue.grid", "queue.stats", "batv.sign",
+	    "limit.show",  "limit.list",   "limit.selftest", "queue.list",   "queue.show",  "queue.grid", "queue.stats", "queue.damaged", "batv.sign",
 	    "batv.verify", "batv.explain", "nfq.explain", "nfq.status", "msad.status",
 	    "tlsrpt.show"};
 	for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++)
@@ -159,7 +159,8 @@ static json_t *own_status(struct acctd *a, int64_t now_ms)
 	json_object_set_new(j, "pid", json_integer(getpid()));
 	json_object_set_new(j, "uptime_ms", json_integer(now_ms - a->started_ms));
 	json_object_set_new(j, "feeds", feed_server_status(a->feed));
-	json_object_set_new(j, "alerts", alerts_status(a->alerts, now_ms));
+	if (a->alerts)
+		json_object_set_new(j, "alerts", alerts_status(a->alerts, now_ms));
 	if (a->radius)
 		json_object_set_new(j, "radius", radius_server_status(a->radius));
 	return j;
@@ -191,6 +192,7 @@ const struct op ops_remote[] = {
     {"queue.show", ROLE_VIEWER, NULL, to_msad},
     {"queue.grid", ROLE_VIEWER, NULL, to_msad},
     {"queue.stats", ROLE_VIEWER, NULL, to_msad},
+    {"queue.damaged", ROLE_VIEWER, NULL, to_msad},
     {"queue.hold", ROLE_DESK, NULL, to_msad},
     {"queue.move", ROLE_DESK, NULL, to_msad},
     {"queue.release", ROLE_DESK, NULL, to_msad},

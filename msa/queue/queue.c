@@ -23,6 +23,7 @@
 #include "msa/queue/queue_leave.h"
 #include "msa/queue/signer.h"
 
+#define TURN_MS		   5 /* between two: what comes meanwhile goes to the others in one piece */
 #define HOUSEKEEPING_MS	   5000
 #define DISK_LOOK_MS	   1000
 #define SETTLE_BYTES	   320 /* to write down what became of a recipient */
@@ -89,10 +90,18 @@ static void op_done(struct op *op, void *arg)
 	talloc_free(o);
 }
 
+/* At once, when nothing was done lately: who waits for a reply is served before who delivers it. */
 void queue_kick(struct queue *q)
 {
-	if (!q->closing)
+	int64_t wait = q->turned_mono_ms + TURN_MS - clock_mono_ms();
+	const struct timeval tv = {.tv_usec = wait * 1000};
+
+	if (q->closing)
+		return;
+	if (wait <= 0 || wait > TURN_MS)
 		event_active(q->kick, EV_TIMEOUT, 0);
+	else if (!event_pending(q->kick, EV_TIMEOUT, NULL))
+		event_add(q->kick, &tv);
 }
 
 /* --- may it come in? --------------------------------------------------------------------- */
@@ -472,6 +481,8 @@ static void housekeeping(struct queue *q, int64_t now)
 	q->housekept_mono_ms = mono;
 	q->outbox_bytes = spool_outbox_bytes(q->spool);
 	spool_reader_trim(q->reader);
+	metric_set(q->metric.quarantined,
+		   (int64_t)spool_read_damaged(q->reader, NULL, 0, NULL, NULL));
 	queue_op_clean(q);
 	expire(q, now);
 	offer_outbox(q);
@@ -515,6 +526,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	q->turned_mono_ms = clock_mono_ms();
 	relay_tell_committed(q);
 	housekeeping(q, now);
 	relay_dispatch(q, now);

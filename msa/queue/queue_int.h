@@ -54,7 +54,7 @@ struct queue {
 	const struct answer_table *answers; /* NULL: only what is built in */
 	struct event *kick;  /* activated after changes: dispatch, commits told, outbox */
 	struct event *timer; /* next due message, housekeeping */
-	int64_t housekept_mono_ms;
+	int64_t housekept_mono_ms, turned_mono_ms;
 	bool closing;
 
 	bool cleaning;

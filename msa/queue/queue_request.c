@@ -17,7 +17,7 @@
 #include "lib/log.h"
 #include "lib/proc.h"
 
-#include "msa/queue/queue_int.h"
+#include "msa/queue/queue_ask.h"
 
 #define LIST_DEFAULT 100
 #define LIST_MAX     1000
@@ -28,26 +28,6 @@
 #define ROUTE_MAX    200
 #define SYNC_MS	     2000
 
-struct ask {
-	struct queue *q;
-	const json_t *args;
-	int64_t now;
-	/* the selection */
-	bool everything, any; /* "all" was said; some criterion was */
-	const json_t *ids;
-	const char *account, *domain, *state, *reason;
-	int64_t older_ms, younger_ms; /* -1: not said */
-	int64_t after;		      /* key; -1: from the beginning */
-	bool dry_run;
-	const char *route;
-	int64_t limit;
-	struct msg **found; /* talloc'd under the ask */
-	size_t n, looked, reads;
-	uint64_t bytes;
-	int64_t next; /* key of the last one looked at, when there are more; -1: that was all */
-	const char *err;
-};
-
 /* --- selection --------------------------------------------------------------------------- */
 
 static const char *state_name(const struct ask *a, const struct msg *m)
@@ -56,13 +36,15 @@ static const char *state_name(const struct ask *a, const struct msg *m)
 		return "active";
 	if (index_is_held(m))
 		return "held";
+	if (m->unread)
+		return "unreadable";
 	return m->attempts > 0 && m->next_ms > a->now ? "deferred" : "due";
 }
 
 static bool is_state(const char *s)
 {
 	return strcmp(s, "due") == 0 || strcmp(s, "held") == 0 || strcmp(s, "deferred") == 0 ||
-	       strcmp(s, "active") == 0;
+	       strcmp(s, "active") == 0 || strcmp(s, "unreadable") == 0;
 }
 
 static bool take_text(struct ask *a, const char *key, const json_t *v, const char **out)
@@ -137,8 +119,6 @@ static bool take_route(struct ask *a, const json_t *v)
 	return !a->err;
 }
 
-enum asked { ASK_LOOK, ASK_CHANGE, ASK_MOVE };
-
 static bool take_arg(struct ask *a, const char *key, const json_t *v, enum asked what)
 {
 	bool list = what == ASK_LOOK;
@@ -161,7 +141,7 @@ static bool take_arg(struct ask *a, const char *key, const json_t *v, enum asked
 		return take_text(a, key, v, &a->domain);
 	if (strcmp(key, "state") == 0) {
 		if (take_text(a, key, v, &a->state) && !is_state(a->state))
-			a->err = "state must be due, held, deferred or active";
+			a->err = "state must be due, held, deferred, active or unreadable";
 		return !a->err;
 	}
 	if (strcmp(key, "all") == 0)
@@ -178,7 +158,7 @@ static bool take_arg(struct ask *a, const char *key, const json_t *v, enum asked
 	return false;
 }
 
-static bool take_args(struct ask *a, enum asked what)
+bool queue_ask_args(struct ask *a, enum asked what)
 {
 	const char *key;
 	json_t *v;
@@ -216,7 +196,9 @@ static const char *why(const struct msg *m, const char *last_reply)
 		return m->account->why;
 	if (m->hold & HOLD_PENALTY)
 		return "held when it was accepted";
-	return m->hold & HOLD_OPERATOR ? "held by the operator" : last_reply;
+	if (m->hold & HOLD_OPERATOR)
+		return "held by the operator";
+	return m->unread ? "the disk does not give it" : last_reply;
 }
 
 /* What is said of it holds the text, whatever the case. Without an attempt there is no reply. */
@@ -283,8 +265,7 @@ static void look_up(struct ask *a)
 	a->n = kept;
 }
 
-/* Oldest first, at most max of them, and no longer than a request may take. */
-static void find(struct ask *a, size_t max)
+void queue_ask_find(struct ask *a, size_t max)
 {
 	struct msg *m = a->after < 0 ? index_first(a->q->ix) : index_above(a->q->ix, a->after);
 
@@ -304,7 +285,7 @@ static void find(struct ask *a, size_t max)
 	}
 }
 
-static void put_next(struct ask *a, json_t *o)
+void queue_ask_next(struct ask *a, json_t *o)
 {
 	const struct msg *m = a->next < 0 ? NULL : index_above(a->q->ix, a->next - 1);
 
@@ -313,8 +294,7 @@ static void put_next(struct ask *a, json_t *o)
 
 /* --- list and show ------------------------------------------------------------------------- */
 
-/* Foreign octets may not be UTF-8; jansson wants it. */
-static json_t *text(const char *s)
+json_t *queue_ask_text(const char *s)
 {
 	json_t *v = json_string(s);
 	size_t n = strlen(s);
@@ -332,30 +312,34 @@ static json_t *text(const char *s)
 	return v;
 }
 
-/* NULL: not in the spool any more, or not readable (then a->err). */
-static json_t *describe(struct ask *a, const struct msg *m)
+/* NULL: not in the spool any more. What the disk does not give is empty. */
+static json_t *describe(const struct ask *a, const struct msg *m)
 {
 	struct spool_detail d;
 	enum spool_found f = spool_read_detail(a->q->reader, m->place, &d);
 
-	if (f == SPOOL_FAILED)
-		a->err = "the spool could not be read: ask again";
-	if (f != SPOOL_FOUND)
+	if (f == SPOOL_GONE)
 		return NULL;
+	if (f != SPOOL_FOUND)
+		d = (struct spool_detail){.mail_from = "",
+					  .route = "",
+					  .rcpts = m->dest->rcpts,
+					  .rcpt_domains = "",
+					  .last_reply = "the disk does not give it"};
 	json_t *o = json_object();
-	json_object_set_new(o, "id", text(m->id));
-	json_object_set_new(o, "account", text(m->account->name));
-	json_object_set_new(o, "mail_from", text(d.mail_from));
+	json_object_set_new(o, "id", queue_ask_text(m->id));
+	json_object_set_new(o, "account", queue_ask_text(m->account->name));
+	json_object_set_new(o, "mail_from", queue_ask_text(d.mail_from));
 	json_object_set_new(o, "rcpts", json_integer(d.rcpts));
-	json_object_set_new(o, "rcpt_domains", text(d.rcpt_domains));
+	json_object_set_new(o, "rcpt_domains", queue_ask_text(d.rcpt_domains));
 	json_object_set_new(o, "size", json_integer((json_int_t)m->size));
-	json_object_set_new(o, "state", text(state_name(a, m)));
-	json_object_set_new(o, "why", text(why(m, d.last_reply)));
+	json_object_set_new(o, "state", queue_ask_text(state_name(a, m)));
+	json_object_set_new(o, "why", queue_ask_text(why(m, d.last_reply)));
 	json_object_set_new(o, "received_ms", json_integer(m->received_ms));
 	json_object_set_new(o, "next_ms", json_integer(m->next_ms));
 	json_object_set_new(o, "attempts", json_integer(m->attempts));
-	json_object_set_new(o, "route", text(d.route));
-	json_object_set_new(o, "last_reply", text(d.last_reply));
+	json_object_set_new(o, "route", queue_ask_text(d.route));
+	json_object_set_new(o, "last_reply", queue_ask_text(d.last_reply));
 	return o;
 }
 
@@ -389,12 +373,12 @@ static json_t *list(struct ask *a)
 
 	a->limit = LIST_DEFAULT;
 	json_object_set_new(o, "messages", rows);
-	if (!take_args(a, ASK_LOOK))
+	if (!queue_ask_args(a, ASK_LOOK))
 		return o;
-	find(a, a->ids ? SIZE_MAX : (size_t)a->limit);
+	queue_ask_find(a, a->ids ? SIZE_MAX : (size_t)a->limit);
 	for (size_t i = 0; i < a->n && !a->err && i < (size_t)a->limit; i++)
 		json_array_append_new(rows, describe(a, a->found[i]));
-	put_next(a, o);
+	queue_ask_next(a, o);
 	put_total(a, o, a->after < 0);
 	return o;
 }
@@ -403,10 +387,10 @@ static void add_recipient(const struct spool_recipient *t, void *arg)
 {
 	json_t *o = json_object();
 
-	json_object_set_new(o, "address", text(t->address));
-	json_object_set_new(o, "state", text(t->state));
-	json_object_set_new(o, "status", text(t->status));
-	json_object_set_new(o, "reply", text(t->reply));
+	json_object_set_new(o, "address", queue_ask_text(t->address));
+	json_object_set_new(o, "state", queue_ask_text(t->state));
+	json_object_set_new(o, "status", queue_ask_text(t->status));
+	json_object_set_new(o, "reply", queue_ask_text(t->reply));
 	json_array_append_new(arg, o);
 }
 
@@ -426,7 +410,7 @@ static json_t *show(struct ask *a)
 	if (o && (!headers || !spool_read_recipients(a->q->reader, m->place, add_recipient, rcpts)))
 		a->err = "the spool could not be read";
 	json_object_set_new(o, "recipients", rcpts);
-	json_object_set_new(o, "headers", text(headers ? headers : ""));
+	json_object_set_new(o, "headers", queue_ask_text(headers ? headers : ""));
 	return o;
 }
 
@@ -521,11 +505,17 @@ static json_t *change(struct ask *a, bool (*one)(struct ask *a, struct msg *m), 
 	struct queue_change *c;
 	size_t changed = 0;
 
-	if (!take_args(a, one == move_one ? ASK_MOVE : ASK_CHANGE))
+	if (!queue_ask_args(a, one == move_one ? ASK_MOVE : ASK_CHANGE))
 		return NULL;
-	find(a, a->dry_run ? SIZE_MAX : CHANGE_MAX);
+	if (!a->dry_run && one != delete_one && one != retry_one &&
+	    spool_room(a->q->spool) == ROOM_TIGHT) {
+		a->err = "the disk of the spool has no room for this: delete, retry and holds of "
+			 "accounts go on; the rest when there is room again";
+		return NULL;
+	}
+	queue_ask_find(a, a->dry_run ? SIZE_MAX : CHANGE_MAX);
 	json_t *o = json_object();
-	put_next(a, o); /* before the messages may be gone */
+	queue_ask_next(a, o); /* before the messages may be gone */
 	c = talloc_array(a, struct queue_change, a->n + 1);
 	if (!c)
 		fatal("out of memory");
@@ -575,128 +565,22 @@ static json_t *delete_(struct ask *a)
 	return change(a, delete_one, SETTLED_BY_ITSELF);
 }
 
-/* --- figures --------------------------------------------------------------------------------- */
-
-#define BUCKETS 6
-static const struct {
-	const char *name;
-	int64_t below_ms;
-} buckets[BUCKETS] = {{"5m", 300000},	{"20m", 1200000}, {"1h", 3600000},
-		      {"6h", 21600000}, {"1d", 86400000}, {"older", INT64_MAX}};
-
-struct grid {
-	const struct ask *a;
-	struct grid_row {
-		char *domain;
-		int64_t total, counts[BUCKETS];
-	} * rows;
-	size_t n;
-	json_t *by_name; /* domain -> number of its row */
-};
-
-static struct grid_row *grid_row(struct grid *g, const char *domain, size_t len)
-{
-	const json_t *at = json_object_getn(g->by_name, domain, len);
-
-	if (at)
-		return &g->rows[json_integer_value(at)];
-	g->rows = talloc_realloc(NULL, g->rows, struct grid_row, g->n + 1);
-	if (!g->rows)
-		fatal("out of memory");
-	g->rows[g->n] = (struct grid_row){.domain = talloc_strndup(g->rows, domain, len)};
-	json_object_set_new(g->by_name, g->rows[g->n].domain, json_integer((json_int_t)g->n));
-	return &g->rows[g->n++];
-}
-
-static void grid_add(struct grid *g, const struct msg *m)
-{
-	size_t b = 0;
-
-	while (g->a->now - m->received_ms >= buckets[b].below_ms)
-		b++;
-	for (const char *p = m->dest->text; *p;) {
-		size_t k = strcspn(p, " ");
-		char *end;
-		struct grid_row *row = grid_row(g, p, k);
-		long n = strtol(p + k, &end, 10);
-		row->counts[b] += n;
-		row->total += n;
-		p = *end ? end + 1 : end;
-	}
-}
-
-static int by_total(const void *x, const void *y)
-{
-	const struct grid_row *a = x, *b = y;
-
-	return a->total != b->total ? (a->total > b->total ? -1 : 1) : strcmp(a->domain, b->domain);
-}
-
-static json_t *grid_json(const struct grid *g)
-{
-	json_t *o = json_object(), *names = json_array(), *rows = json_array();
-
-	for (size_t b = 0; b < BUCKETS; b++)
-		json_array_append_new(names, text(buckets[b].name));
-	for (size_t i = 0; i < g->n; i++) {
-		json_t *row = json_object(), *counts = json_array();
-		for (size_t b = 0; b < BUCKETS; b++)
-			json_array_append_new(counts, json_integer(g->rows[i].counts[b]));
-		json_object_set_new(row, "domain", text(g->rows[i].domain));
-		json_object_set_new(row, "total", json_integer(g->rows[i].total));
-		json_object_set_new(row, "counts", counts);
-		json_array_append_new(rows, row);
-	}
-	json_object_set_new(o, "buckets", names);
-	json_object_set_new(o, "rows", rows);
-	return o;
-}
-
-/* Recipients still waiting, by domain and age, the fullest domain first: of as many messages as one
- * request may look at. */
-static json_t *grid(struct ask *a)
-{
-	if (!take_args(a, ASK_LOOK))
-		return NULL;
-	find(a, SIZE_MAX);
-	struct grid g = {.a = a, .by_name = json_object()};
-	for (size_t i = 0; i < a->n; i++)
-		grid_add(&g, a->found[i]);
-	if (g.n)
-		qsort(g.rows, g.n, sizeof(*g.rows), by_total);
-	json_t *o = grid_json(&g);
-	put_next(a, o);
-	json_decref(g.by_name);
-	talloc_free(g.rows);
-	return o;
-}
-
-static json_t *stats(struct ask *a)
-{
-	struct index_counts c = index_counts(a->q->ix);
-	const struct msg *oldest = index_first(a->q->ix);
-	json_t *o = json_object();
-
-	if (json_object_size(a->args))
-		a->err = "queue.stats takes no arguments";
-	json_object_set_new(o, "queued", json_integer((json_int_t)c.queued));
-	json_object_set_new(o, "held", json_integer((json_int_t)c.held));
-	json_object_set_new(o, "deferred", json_integer((json_int_t)c.deferred));
-	json_object_set_new(o, "active", json_integer((json_int_t)c.active));
-	json_object_set_new(o, "bytes", json_integer((json_int_t)c.bytes));
-	json_object_set_new(o, "oldest_ms", json_integer(oldest ? oldest->received_ms : 0));
-	return o;
-}
-
 /* --- the door -------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *op;
 	json_t *(*fn)(struct ask *a);
 } table[] = {
-    {"queue.list", list},	{"queue.show", show},	{"queue.hold", hold},
-    {"queue.release", release}, {"queue.retry", retry}, {"queue.bounce", bounce},
-    {"queue.delete", delete_},	{"queue.grid", grid},	{"queue.stats", stats},
+    {"queue.list", list},
+    {"queue.show", show},
+    {"queue.hold", hold},
+    {"queue.release", release},
+    {"queue.retry", retry},
+    {"queue.bounce", bounce},
+    {"queue.delete", delete_},
+    {"queue.grid", queue_ask_grid},
+    {"queue.stats", queue_ask_stats},
+    {"queue.damaged", queue_ask_damaged},
     {"queue.move", move},
 };
 
@@ -721,7 +605,7 @@ json_t *queue_request(struct queue *q, const char *op, const json_t *args, bool 
 	*ok = !a->err;
 	if (a->err) {
 		json_decref(result);
-		result = text(a->err);
+		result = queue_ask_text(a->err);
 	}
 	json_decref(none);
 	talloc_free(a);

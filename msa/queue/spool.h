@@ -242,6 +242,18 @@ struct spool_recipient {
 };
 bool spool_read_recipients(struct spool_reader *r, int64_t place,
 			   void (*fn)(const struct spool_recipient *t, void *arg), void *arg);
+/* A piece of the spool that was put aside. */
+struct spool_damaged {
+	const char *file; /* in damaged/ */
+	uint64_t bytes;
+	int64_t since_ms;
+	/* Of the message, when its envelope is whole; else "" and 0. */
+	const char *id, *account, *mail_from;
+	uint32_t rcpts;
+};
+/* How many there are; fn for the first max of them, in no order. */
+size_t spool_read_damaged(struct spool_reader *r, void *ctx, size_t max,
+			  void (*fn)(const struct spool_damaged *d, void *arg), void *arg);
 /* Header section of the body, at most 64 KB, talloc'd under ctx and NUL-terminated; NULL when not
  * readable. */
 char *spool_read_headers(struct spool_reader *r, void *ctx, int64_t place);

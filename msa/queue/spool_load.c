@@ -519,6 +519,11 @@ static void unread(struct segment *g, unsigned errors)
 		  LS("action", "mail in them waits for the next start; look at the disk"));
 }
 
+static bool all_zeros(const uint8_t *p, size_t n)
+{
+	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
+}
+
 /* known: where a later segment says that this one ends; 0: nobody does. */
 static void scan_segment(struct spool *s, struct segment *g, uint64_t known, bool newest)
 {
@@ -538,8 +543,10 @@ static void scan_segment(struct spool *s, struct segment *g, uint64_t known, boo
 	if (k.n && !(newest && !g->unread && was_cut_short(&k)))
 		scan_commit(&k);
 	if (newest && !g->unread && k.keep < k.len) {
-		log_event(LOG_NOTICE, "-", "queue", "cut", LI("segment", g->no),
-			  LI("offset", k.keep), LI("bytes", k.len - k.keep), LI("records", k.n));
+		if (!all_zeros(data + k.keep, k.len - k.keep)) /* written ahead */
+			log_event(LOG_NOTICE, "-", "queue", "cut", LI("segment", g->no),
+				  LI("offset", k.keep), LI("bytes", k.len - k.keep),
+				  LI("records", k.n));
 		int fd = openat(s->files.dir, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd < 0 || ftruncate(fd, (off_t)k.keep) != 0 || fdatasync(fd) != 0)
 			log_event(LOG_ERR, "-", "queue", "segment-not-cut", LI("segment", g->no),

@@ -5,11 +5,15 @@
  * accounting on the main thread. Trusted with: reading <state_dir>/msa/spool. Diagnostics: enum
  * spool_found and bool. Known gaps: none.
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <talloc.h>
+#include <unistd.h>
 
 #include "lib/proc.h"
 
@@ -313,6 +317,71 @@ char *spool_read_headers(struct spool_reader *r, void *ctx, int64_t place)
 	}
 	text[header_section(text, n)] = '\0';
 	return text;
+}
+
+/* --- what was put aside ------------------------------------------------------------------------
+ */
+
+#define ENVELOPE_MOST (1u << 20) /* of a damaged piece, to find whose it was */
+
+/* The envelope at the beginning of a piece; its texts live as long as ctx. */
+static void name_piece(void *ctx, int fd, struct spool_damaged *d)
+{
+	size_t n = d->bytes < ENVELOPE_MOST ? (size_t)d->bytes : ENVELOPE_MOST;
+	uint8_t *raw = talloc_array(ctx, uint8_t, n + 1);
+	struct record rec;
+	struct envelope *e = talloc_zero(ctx, struct envelope);
+
+	if (!raw || !e || n < RECORD_HEADER || !spool_pread(fd, raw, n, 0) ||
+	    !record_parse(raw, &rec) || rec.head_len > n - RECORD_HEADER ||
+	    !record_sound(raw, &rec) || (rec.type != REC_MESSAGE && rec.type != REC_ENVELOPE) ||
+	    !envelope_decode(ctx, raw + RECORD_HEADER, rec.head_len, e))
+		return;
+	d->id = e->id;
+	d->account = e->account;
+	d->mail_from = e->mail_from;
+	d->rcpts = e->n;
+}
+
+static void show_piece(void *ctx, int dir, const char *name,
+		       void (*fn)(const struct spool_damaged *d, void *arg), void *arg)
+{
+	struct spool_damaged d = {.file = name, .id = "", .account = "", .mail_from = ""};
+	struct stat st;
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd >= 0 && fstat(fd, &st) == 0) {
+		d.bytes = (uint64_t)st.st_size;
+		d.since_ms = (int64_t)st.st_mtime * 1000;
+		name_piece(ctx, fd, &d);
+		fn(&d, arg);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+size_t spool_read_damaged(struct spool_reader *r, void *ctx, size_t max,
+			  void (*fn)(const struct spool_damaged *d, void *arg), void *arg)
+{
+	int fd = openat(r->files.dir, "damaged", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+	size_t n = 0;
+
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		void *own = n < max ? talloc_new(ctx) : NULL;
+		if (own)
+			show_piece(own, fd, e->d_name, fn, arg);
+		talloc_free(own);
+		n++;
+	}
+	if (d)
+		closedir(d);
+	else if (fd >= 0)
+		close(fd);
+	return n;
 }
 
 /* --- destinations --------------------------------------------------------------------------------

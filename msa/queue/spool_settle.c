@@ -289,8 +289,7 @@ static char *notice(struct settle *c, size_t *len, bool *full, enum queue_result
 /* With what our DKIM key says of it before it, when there is one. */
 static const char *with_signature(struct settle *c, const char *text, size_t *len)
 {
-	const char *fields =
-	    signer_fields(c->s->signer, c, c->t->dsn_id, text, *len, c->t->now_ms);
+	const char *fields = signer_fields(c->s->signer, c, c->t->dsn_id, text, *len, c->t->now_ms);
 	size_t n = strlen(fields);
 	char *all = n ? talloc_size(c, n + *len) : NULL;
 

@@ -307,6 +307,32 @@ static int run_grid(struct cli *c)
 	return status;
 }
 
+static const struct col damaged_cols[] = {
+    {"FILE", "file", COL_TEXT},		 {"SIZE", "bytes", COL_SIZE},
+    {"SINCE", "put_aside_ms", COL_TIME}, {"ID", "id", COL_TEXT},
+    {"ACCOUNT", "account", COL_TEXT},	 {"MAIL_FROM", "mail_from", COL_TEXT},
+    {"RCPTS", "rcpts", COL_NUM},	 COL_END,
+};
+
+static int run_damaged(struct cli *c)
+{
+	int status = EX_OK;
+	json_t *r = ask_conf(c, &status) ? ask_control(c, "queue.damaged", NULL, &status) : NULL;
+	if (!r)
+		return status;
+	if (c->json) {
+		out_json(c, r);
+		status = json_integer_value(json_object_get(r, "total")) ? EX_OK : CLI_NO;
+	} else {
+		status = out_list(c, damaged_cols, json_object_get(r, "pieces"));
+	}
+	if (status == EX_OK && !c->json)
+		cli_warn(c, "they are in %s: look at the disk, save what you can, remove them",
+			 json_string_value(json_object_get(r, "dir")));
+	json_decref(r);
+	return status;
+}
+
 /* --- changing --- */
 
 struct counts {
@@ -439,8 +465,13 @@ static int run_delete(struct cli *c)
 	{"account", CLI_TEXT, "ACCOUNT", "messages of this account", 0, 0, false},                  \
 	    {"destination", CLI_TEXT, "DOMAIN", "messages with a recipient there", 0, 0, false},    \
 	    {"domain", CLI_TEXT, "DOMAIN", "the same as --destination", 0, 0, false},               \
-	    {"state", CLI_CHOICE, "due|held|deferred|active", "messages in this state", 0,          \
-	     0,	      false},                                                                       \
+	    {"state",                                                                               \
+	     CLI_CHOICE,                                                                            \
+	     "due|held|deferred|active|unreadable",                                                 \
+	     "messages in this state",                                                              \
+	     0,                                                                                     \
+	     0,                                                                                     \
+	     false},                                                                                \
 	    {"older", CLI_DURATION, "DURATION", "messages that came longer ago",                    \
 	     0,	      INT64_MAX,    false},                                                         \
 	    {"younger", CLI_DURATION, "DURATION", "messages that came since", 0, INT64_MAX, false}, \
@@ -494,6 +525,8 @@ static const struct cli_verb verbs[] = {
     {"move", "ROUTE [ID...]", "Deliver messages by another route.", move_which, change_opts,
      run_move},
     {"flush", "[ID...]", "Try all that waits now.", flush_which, change_opts, run_flush},
+    {"damaged", "", "List what of the spool was damaged and is put aside.", NULL, NULL,
+     run_damaged},
     {"grid", "", "Count messages by recipient domain and age.", NULL, grid_opts, run_grid},
 };
 const struct cli_noun noun_queue = {"queue", "mail that is accepted and not delivered yet",
