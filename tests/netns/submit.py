@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""submit roundtrip LAB MAIL-FOLDER N SEED | load LAB N TAG: what curl and swaks cannot do, against port 465 of a lab.
+"""submit roundtrip LAB MAIL-FOLDER N SEED | load LAB N TAG | fill LAB SIZE TAG: what curl and swaks cannot do, against port 465 of a lab.
 
 roundtrip: N messages with random bodies (dots, 8 bit, long lines, empty lines), cut at random places; each must be
 in MAIL-FOLDER (hostile_smtp.py) as it was sent, but for the header fields msad documents. Silent when it is so.
 
 load: N messages over eight users, pipelined, the session opened again when it breaks; prints the tag of each that
 got its 250, TAG-1-end and so on.
+
+fill: messages of SIZE octets until one is refused with 452; prints the same.
 """
 import base64
 import os
@@ -102,6 +104,19 @@ def roundtrip(folder, n, seed):
         sys.exit(f"not there: {sorted(sent)}")
 
 
+def fill(size, tag):
+    body = b"x" * 70 + b"\r\n"
+    try:
+        for i in range(10**6):
+            if i % 20 == 0:
+                session = Session(f"user{12 + i // 20 % 8}")
+            session.mail(f"From: {session.address}\r\nSubject: {tag}-{i}-end\r\n\r\n".encode() + body * (size // len(body)))
+            print(f"{tag}-{i}-end\n", end="", flush=True)
+    except Refused as e:
+        if not str(e).startswith("452 4.3.1"):
+            raise
+
+
 def load(n, tag):
     todo, lock = list(range(n)), threading.Lock()
 
@@ -129,5 +144,7 @@ def load(n, tag):
 
 if sys.argv[1] == "roundtrip":
     roundtrip(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+elif sys.argv[1] == "fill":
+    fill(int(sys.argv[3]), sys.argv[4])
 else:
     load(int(sys.argv[3]), sys.argv[4])
