@@ -201,12 +201,6 @@ void store_alert_condition_put(struct store *s, const char *name, const char *se
 	sql_run(DB, ST_ALERT_CONDITION_PUT, QS(name), QS(severity), QI(begun_ms), QS(why));
 }
 
-json_t *store_alert_conditions(struct store *s)
-{
-	read_only(s);
-	return sql_list(DB, ST_ALERT_CONDITIONS);
-}
-
 void store_alert_condition_end(struct store *s, const char *name, int64_t now_ms)
 {
 	sql_run(DB, ST_ALERT_CONDITION_END, QS(name), QI(now_ms));

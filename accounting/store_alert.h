@@ -85,8 +85,6 @@ void store_alert_result(struct store *s, int64_t send, const char *state, int at
 bool store_alert_condition(struct store *s, const char *name);
 void store_alert_condition_put(struct store *s, const char *name, const char *severity,
 			       const char *why, int64_t begun_ms);
-/* The names of those that hold. Not in a transaction. */
-json_t *store_alert_conditions(struct store *s);
 void store_alert_condition_end(struct store *s, const char *name, int64_t now_ms);
 
 /* {"waiting","sent","failed" (both of the last

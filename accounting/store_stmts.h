@@ -441,7 +441,6 @@
 	  "CASE ?2 WHEN 'waiting' THEN NULL ELSE ?6 END WHERE id = ?1")                            \
 	X(ST_ALERT_CONDITION, "SELECT 1 FROM alert_condition WHERE name = ?1 AND ended_ms IS "     \
 			      "NULL")                                                              \
-	X(ST_ALERT_CONDITIONS, "SELECT name FROM alert_condition WHERE ended_ms IS NULL")          \
 	X(ST_ALERT_CONDITION_PUT,                                                                  \
 	  "INSERT INTO alert_condition(name, severity, begun_ms, why) VALUES (?1,?2,?3,?4) ON "    \
 	  "CONFLICT(name) DO UPDATE SET severity = ?2, why = ?4, begun_ms = CASE WHEN ended_ms "   \
