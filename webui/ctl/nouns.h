@@ -15,6 +15,7 @@ extern const struct cli_noun noun_lease;	     /* lease.c */
 extern const struct cli_noun noun_subscriber, noun_account, noun_operator,
     noun_audit;				    /* people.c */
 extern const struct cli_noun noun_incident; /* incident.c */
+extern const struct cli_noun noun_alert;    /* alert.c */
 extern const struct cli_noun noun_limit;    /* limit.c */
 extern const struct cli_noun noun_queue;    /* queue.c */
 extern const struct cli_noun noun_message;  /* message.c */
