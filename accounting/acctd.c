@@ -350,6 +350,7 @@ static void drop(struct acctd *a)
 	if (!proc_identity(a->conf.common.user, &id, &why))
 		fatal_config("common.user: %s", why);
 	make_folders(a, &id);
+	proc_give_way(); /* what has happened can wait for who is at the door */
 	proc_drop(&id, NULL, 0);
 	proc_seccomp(true); /* it starts itself again to send alerts */
 }

@@ -16,6 +16,7 @@
 #include <grp.h>
 #include <linux/securebits.h>
 #include <pwd.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -302,6 +303,14 @@ static void drop(const struct proc_identity *id, const int *keep_caps, size_t n,
 void proc_stand_back(void)
 {
 	if (setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + STAND_BACK) != 0)
+		log_event(LOG_NOTICE, "-", "process", "no-priority", LS("reason", strerror(errno)));
+}
+
+void proc_give_way(void)
+{
+	const struct sched_param none = {0};
+
+	if (sched_setscheduler(0, SCHED_BATCH, &none) != 0)
 		log_event(LOG_NOTICE, "-", "process", "no-priority", LS("reason", strerror(errno)));
 }
 

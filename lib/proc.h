@@ -66,6 +66,9 @@ const char *proc_filter(void);
 /* This process stands back while processors are short: beside one that does not it gets a tenth of
  * a processor. Before any thread is started, and before proc_seccomp(). */
 void proc_stand_back(void);
+/* This process has its share of the processors, but when it is woken it takes none from another
+ * that runs (SCHED_BATCH). Before any thread is started, and before proc_seccomp(). */
+void proc_give_way(void);
 
 /* sd_notify(3): no-ops without NOTIFY_SOCKET. status may be NULL. */
 void proc_ready(const char *status);
