@@ -49,7 +49,7 @@ pkgs_rules := libmnl
 dirs_ratelimit := ratelimit ratelimit/detector
 uses_ratelimit := lib
 pkgs_ratelimit := jansson
-libs_ratelimit := -lm
+libs_ratelimit := -lm -pthread
 
 dirs_accounting := accounting accounting/alert
 uses_accounting := ratelimit lib
@@ -239,8 +239,8 @@ bench-sessions: all
 $(D)/bench/%: tests/bench/%.c $(ar_msa) $(stamp)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(BASE) $(CFLAGS) $(cflags_msa) -o $@ $< $(ar_msa) $(LDFLAGS) $(ldlibs_msa)
-bench-spool: $(D)/bench/spool_store $(D)/bench/spool_queue
-	@SEKISHO_BENCH=$(abspath $(D))/bench tests/bench/spool
+bench-spool: $(D)/bench/spool_store $(D)/bench/spool_queue $(D)/bench/smtp_sink $(D)/sekisho-msad
+	@SEKISHO_BIN=$(abspath $(D)) SEKISHO_BENCH=$(abspath $(D))/bench tests/bench/spool
 bench-ratelimit: all
 	@SEKISHO_BIN=$(abspath $(D)) tests/bench/ratelimit
 bench-nfq: all

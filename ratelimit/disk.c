@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/proc.h"
 #include "ratelimit/snapshot.h"
@@ -41,6 +43,7 @@ struct disk {
 	int64_t detector_ms, detector_every_ms; /* when it was written last; limiter time */
 	bool child_detector;			/* the child writes it as well */
 	uint64_t errors, damaged;
+	int64_t fork_ms; /* how long everybody waited for the last fork */
 };
 
 enum { DETECTOR_FILE = SNAPSHOT_STANDING + 1, N_FILES };
@@ -125,24 +128,53 @@ static void load(struct disk *d, struct limiter *l, enum snapshot_kind kind,
 	free(data);
 }
 
-static void load_detector(struct disk *d, struct sentry *s, const struct moment *now)
-{
+/* What the detector has learnt, read beside the counters: each is half of a second for a million
+ * accounts. */
+struct reader {
+	const struct sentry *s;
 	char path[PATH_MAX];
-	const char *err = NULL;
-	d->sentry = s;
-	d->detector_ms = now->mono_ms;
-	if (sentry_load(s, path_of(d, names[DETECTOR_FILE], "", path), now, &err))
-		log_event(LOG_INFO, "-", "ratelimit", "detector-read", LS("file", path));
-	else if (err)
-		set_aside(d, path, err);
+	struct detector *d;
+	const char *err;
+	pthread_t thread;
+	bool beside;
+};
+
+static void *read_detector(void *arg)
+{
+	struct reader *r = arg;
+	r->d = sentry_read(r->s, r->path, &r->err);
+	return NULL;
+}
+
+static void begin_detector(const struct disk *d, struct reader *r)
+{
+	(void)path_of(d, names[DETECTOR_FILE], "", r->path);
+	r->beside = pthread_create(&r->thread, NULL, read_detector, r) == 0;
+}
+
+static void end_detector(struct disk *d, struct reader *r, struct sentry *s,
+			 const struct moment *now)
+{
+	if (r->beside)
+		(void)pthread_join(r->thread, NULL);
+	else
+		(void)read_detector(r);
+	sentry_take(s, r->d, now);
+	if (r->d)
+		log_event(LOG_INFO, "-", "ratelimit", "detector-read", LS("file", r->path));
+	else if (r->err)
+		set_aside(d, r->path, r->err);
 }
 
 void disk_load(struct disk *d, struct limiter *l, struct sentry *s, const struct moment *now)
 {
+	struct reader r = {.s = s};
+	begin_detector(d, &r);
 	load(d, l, SNAPSHOT_COUNTERS, now);
 	load(d, l, SNAPSHOT_STANDING, now);
-	d->counters_ms = now->mono_ms;
-	load_detector(d, s, now);
+	end_detector(d, &r, s, now);
+	d->sentry = s;
+	d->counters_ms = d->detector_ms = now->mono_ms;
 }
 
 void disk_detector_every(struct disk *d, int64_t interval_ms)
@@ -241,9 +273,11 @@ void disk_save_counters(struct disk *d, struct limiter *l, const struct moment *
 		return;
 	}
 	d->child_detector = now->mono_ms - d->detector_ms >= d->detector_every_ms;
+	int64_t begin_ms = clock_mono_ms();
 	d->child = fork();
 	if (d->child == 0)
 		child_main(d, l, now, ends[1], self);
+	d->fork_ms = clock_mono_ms() - begin_ms;
 	close(ends[1]);
 	if (d->child < 0) {
 		failed(d, SNAPSHOT_COUNTERS, strerror(errno));
@@ -285,6 +319,11 @@ bool disk_save_standing(struct disk *d, struct limiter *l, const struct moment *
 int64_t disk_counters_ms(const struct disk *d)
 {
 	return d->counters_ms;
+}
+
+int64_t disk_fork_ms(const struct disk *d)
+{
+	return d->fork_ms;
 }
 
 uint64_t disk_errors(const struct disk *d)

@@ -30,6 +30,8 @@ bool disk_save_counters_now(struct disk *d, struct limiter *l, const struct mome
 bool disk_save_standing(struct disk *d, struct limiter *l, const struct moment *now);
 /* mono_ms of the moment the counters on disk are from; 0: none were read or written yet. */
 int64_t disk_counters_ms(const struct disk *d);
+/* How long everybody waited while the process was copied for the last write in the background. */
+int64_t disk_fork_ms(const struct disk *d);
 uint64_t disk_errors(const struct disk *d);  /* writes that failed */
 uint64_t disk_damaged(const struct disk *d); /* files set aside */
 /* Breaks off a write under way. */

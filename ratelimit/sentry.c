@@ -393,19 +393,30 @@ void sentry_configure(struct sentry *s, const struct detector_settings *conf, bo
 	rest_rules(s, now);
 }
 
-bool sentry_load(struct sentry *s, const char *path, const struct moment *now, const char **err)
+struct detector *sentry_read(const struct sentry *s, const char *path, const char **err)
 {
 	FILE *f = fopen(path, "re");
 	struct detector *d = f ? detector_load(&s->conf, f, err) : NULL;
 	if (f)
 		(void)fclose(f);
 	else
-		*err = errno == ENOENT ? NULL : strerror(errno);
+		*err = errno == ENOENT ? NULL : "it cannot be opened";
+	return d;
+}
+
+void sentry_take(struct sentry *s, struct detector *d, const struct moment *now)
+{
 	if (d) {
 		detector_free(s->d);
 		s->d = d;
 	}
 	rest_rules(s, now);
+}
+
+bool sentry_load(struct sentry *s, const char *path, const struct moment *now, const char **err)
+{
+	struct detector *d = sentry_read(s, path, err);
+	sentry_take(s, d, now);
 	return d != NULL;
 }
 

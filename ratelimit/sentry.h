@@ -44,8 +44,14 @@ void sentry_tick(struct sentry *s, const struct moment *now);
 void sentry_show(struct sentry *s, const char *account, const struct moment *now, json_t *into);
 void sentry_stats(const struct sentry *s, struct sentry_stats *out);
 
-/* False: nothing was taken, the detector begins anew; *err (static) says why, NULL: there is no
- * file. */
+/*
+ * What was learnt, from its file; may be called in another thread while s is only configured and
+ * nobody else uses it. NULL: *err (static) says why, NULL: there is no file.
+ */
+struct detector *sentry_read(const struct sentry *s, const char *path, const char **err);
+/* Takes d in place of what it knows; NULL: it begins anew. */
+void sentry_take(struct sentry *s, struct detector *d, const struct moment *now);
+/* Both. False: nothing was taken. */
 bool sentry_load(struct sentry *s, const char *path, const struct moment *now, const char **err);
 /* Durable when it returns true; else errno says why. Leaves no half-written file. */
 bool sentry_save(const struct sentry *s, const char *path);

@@ -111,6 +111,9 @@ void server_put_metrics(struct limiter *l, const struct sentry *s, const struct 
 	put_stages(s, st);
 	put(METRIC_GAUGE, "sekisho_ratelimit_snapshot_age_seconds", NULL,
 	    "Time since the counters on disk were complete", (uint64_t)age_ms / 1000);
+	put(METRIC_GAUGE, "sekisho_ratelimit_snapshot_fork_milliseconds", NULL,
+	    "How long asks waited while the process was copied for the last snapshot",
+	    (uint64_t)disk_fork_ms(d));
 	put(METRIC_COUNTER, "sekisho_ratelimit_snapshot_errors_total", NULL,
 	    "Snapshot writes that failed", disk_errors(d));
 	put(METRIC_COUNTER, "sekisho_ratelimit_snapshot_damaged_total", NULL,
