@@ -14,7 +14,8 @@
 
 uint64_t hash_bytes(uint64_t seed, const void *data, size_t len);
 uint64_t hash_fast(uint64_t seed, const void *data, size_t len);
-/* hash_fast() of three numbers, without the way through memory; another value than of their bytes. */
+/* hash_fast() of three numbers, without the way through memory; another value than of their bytes.
+ */
 uint64_t hash_three(uint64_t a, uint64_t b, uint64_t c);
 
 #endif
