@@ -234,6 +234,11 @@ static void forget_servers(struct dest *d)
 	d->bad = 0;
 }
 
+const char *dest_status(const struct dest *d, const char *dflt)
+{
+	return d->insecure ? STATUS_INSECURE : d->locked_out ? STATUS_LOCKED_OUT : dflt;
+}
+
 /* One message tells the story; the others wait with the parent. */
 static void close_dest(struct dest *d, const char *status)
 {
@@ -249,7 +254,7 @@ static void close_dest(struct dest *d, const char *status)
 	if (r->draining || !p)
 		return;
 	dest_take_out(d, p);
-	work_part_settle(r, p, RELAY_DEFERRED, d->insecure ? STATUS_INSECURE : status, d->why);
+	work_part_settle(r, p, RELAY_DEFERRED, dest_status(d, status), d->why);
 	while ((p = d->first)) {
 		dest_take_out(d, p);
 		work_part_later(r, p, dest_wait(d) + relay_random() % 500, d->why);
@@ -351,7 +356,7 @@ static void servers_known(struct dest *d)
 	d->state = DEST_KNOWN;
 	d->known_at = clock_mono_ms();
 	d->bad = 0;
-	d->insecure = false;
+	d->insecure = d->locked_out = false;
 	heed_sts(d);
 	event_active(d->r->pump, EV_TIMEOUT, 0);
 }
@@ -572,7 +577,7 @@ void dest_peer_ready(struct dest *d, struct peer *c)
 		return;
 	}
 	d->streak = 0;
-	d->insecure = false;
+	d->insecure = d->locked_out = false;
 	if (pace_probing(&d->pace))
 		dest_good(d);
 	say_up(d, true);
@@ -581,9 +586,10 @@ void dest_peer_ready(struct dest *d, struct peer *c)
 }
 
 void dest_peer_failed(struct dest *d, const struct addr *a, uint16_t port, const char *why,
-		      bool insecure)
+		      const struct smtp_client *how)
 {
-	d->insecure |= insecure;
+	d->insecure |= how->insecure;
+	d->locked_out |= how->locked_out;
 	snprintf(d->why, sizeof(d->why), "%s", why);
 	if (d->r->draining || d->state != DEST_KNOWN)
 		return;

@@ -175,7 +175,8 @@ static void over(struct peer *c, const char *why)
 	char words[RELAY_REPLY_MAX + 1], text[RELAY_REPLY_MAX + 1];
 	struct addr a = c->addr;
 	uint16_t port = c->host->port;
-	bool insecure = c->client.insecure;
+	struct smtp_client how = {.insecure = c->client.insecure,
+				  .locked_out = c->client.locked_out};
 
 	snprintf(text, sizeof(text), "%s", why);
 	log_event(LOG_DEBUG, "-", "relay", "closed", LS("via", c->via), LS("why", text));
@@ -191,7 +192,7 @@ static void over(struct peer *c, const char *why)
 	c->part = NULL;
 	free_peer(c);
 	if (!up && !quitting)
-		dest_peer_failed(d, &a, port, words, insecure);
+		dest_peer_failed(d, &a, port, words, &how);
 	dest_peer_gone(d, p);
 }
 

@@ -66,8 +66,9 @@ enum dest_state {
 	DEST_KNOWN,
 };
 
-#define DEST_CLEAR	8
-#define STATUS_INSECURE "4.7.5"
+#define DEST_CLEAR	  8
+#define STATUS_INSECURE	  "4.7.5"
+#define STATUS_LOCKED_OUT "4.7.8"
 
 struct dest {
 	struct relay *r;
@@ -96,8 +97,9 @@ struct dest {
 	struct pace pace;
 	unsigned streak; /* connections and transactions that went wrong without one that did not */
 	char why[RELAY_REPLY_MAX + 1];
-	bool insecure; /* its servers are there, but not as safe as they must be: then the status
-			  is STATUS_INSECURE, by which work.c knows it again */
+	bool locked_out; /* its server refuses our login: then the status is STATUS_LOCKED_OUT */
+	bool insecure;	 /* its servers are there, but not as safe as they must be: then the status
+			    is STATUS_INSECURE, by which work.c knows it again */
 	struct part *first, *last;
 	size_t n_queued;
 	struct peer *peers;
@@ -186,8 +188,8 @@ void dest_pump_all(struct relay *r);
 void dest_reopen_all(struct relay *r);
 void dest_free_all(struct relay *r);
 void dest_sweep(struct relay *r);
-/* Of a connection: it takes mail; it ended before that (why); it ended. p: nothing happened to it
- * yet, NULL none. */
+/* Of a connection: it takes mail; it ended before that (why; how its conversation stood); it ended.
+ * p: nothing happened to it yet, NULL none. */
 void dest_peer_ready(struct dest *d, struct peer *c);
 /* Opportunistic TLS was tried there and failed, is not to be tried now. */
 void dest_set_clear(struct dest *d, const struct addr *a, int64_t until);
@@ -196,7 +198,9 @@ bool dest_is_clear(const struct dest *d, const struct addr *a);
 void dest_add_lies(struct dest *d, const struct addr *a, unsigned lies);
 unsigned dest_lies(const struct dest *d, const struct addr *a);
 void dest_peer_failed(struct dest *d, const struct addr *a, uint16_t port, const char *why,
-		      bool insecure);
+		      const struct smtp_client *how);
+/* Why it waits, as an enhanced code: what keeps it back, else dflt. */
+const char *dest_status(const struct dest *d, const char *dflt);
 void dest_peer_gone(struct dest *d, struct part *p);
 void dest_good(struct dest *d);
 void dest_less(struct dest *d, const char *why);

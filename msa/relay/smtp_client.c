@@ -178,9 +178,24 @@ static enum client_action log_in(struct smtp_client *c, struct evbuffer *out)
 	} else if (c->offers.auth_login) {
 		evbuffer_add_printf(out, "AUTH LOGIN\r\n");
 	} else {
+		c->locked_out = true;
 		return fail_here(c, "the next mail server offers neither AUTH PLAIN nor LOGIN");
 	}
 	return CLIENT_WAIT;
+}
+
+/* Until somebody mends the password nothing leaves this way; the mail waits. */
+static enum client_action no_login(struct smtp_client *c, const struct reply *r)
+{
+	char line[RELAY_REPLY_MAX + 1];
+
+	reply_line(r, line, sizeof(line));
+	if (r->code / 100 != 5)
+		return fail(c, r);
+	c->locked_out = true;
+	snprintf(c->why, sizeof(c->why), "the login as %.64s was refused: %.300s", c->user, line);
+	c->state = CLIENT_CLOSED;
+	return CLIENT_FAILED;
 }
 
 static enum client_action on_auth(struct smtp_client *c, const struct reply *r,
@@ -191,7 +206,7 @@ static enum client_action on_auth(struct smtp_client *c, const struct reply *r,
 	if (r->code == 235)
 		return come_up(c);
 	if (r->code != 334 || c->auth_step >= 2)
-		return fail(c, r);
+		return no_login(c, r);
 	if (!add_base64(out, &answers[c->auth_step++], 1))
 		return fail_here(c, "the name or password is too long");
 	return CLIENT_WAIT;

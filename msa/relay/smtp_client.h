@@ -87,6 +87,7 @@ struct smtp_client {
 	const char *user, *password; /* AUTH; NULL: none. Only said under TLS */
 	bool use_tls, tls;	     /* wanted when offered; on */
 	bool insecure;		     /* it failed because it was not as safe as it must be */
+	bool locked_out;	     /* because the login was refused, or cannot be made */
 	bool verified;		     /* its certificate is the host's own */
 	struct reply_ehlo offered;   /* in EHLO */
 	struct reply_ehlo offers;    /* what of it is used now */

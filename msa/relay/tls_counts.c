@@ -17,8 +17,9 @@
 #include "msa/relay/tls_counts.h"
 #include "msa/tlsrpt/report.h"
 
-#define ASKING_MAX 200 /* questions at once; who is not asked about now is with the next session   \
-			*/
+#define ASKING_MAX                                                                                 \
+	200 /* questions at once; who is not asked about now is with the next session              \
+	     */
 
 struct tls_counts {
 	char *folder;

@@ -120,8 +120,7 @@ void work_part_later(struct relay *r, struct part *p, int64_t wait_ms, const cha
 	struct work *w = p->w;
 
 	if (!only_waits(w, p) || w->k.flags & WORK_SETTLE) {
-		work_part_settle(r, p, RELAY_DEFERRED, p->d->insecure ? STATUS_INSECURE : "4.4.1",
-				 why);
+		work_part_settle(r, p, RELAY_DEFERRED, dest_status(p->d, "4.4.1"), why);
 		return;
 	}
 	relay_tell_back(r, w->k.id, BACK_LATER, p->d->name, wait_ms);
@@ -319,8 +318,7 @@ static void begin(struct relay *r, struct work *w)
 		char why[RELAY_REPLY_MAX + 1];
 		snprintf(why, sizeof(why), "not tried, it was down a moment ago: %.390s",
 			 p->d->why);
-		work_part_settle(r, p, RELAY_DEFERRED, p->d->insecure ? STATUS_INSECURE : "4.4.1",
-				 why);
+		work_part_settle(r, p, RELAY_DEFERRED, dest_status(p->d, "4.4.1"), why);
 		if (last)
 			return;
 	}

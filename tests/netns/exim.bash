@@ -1,18 +1,34 @@
-# Exim for tests: its package wants to be the machine's only mail server, so that it is unpacked and run from there. Sourced.
+# Mail servers whose packages want to be the machine's only one, so that they are unpacked and run from there. Sourced.
 
-# exim_unpacked: EXIM is its folder, beside the programs under test. False: it could not be fetched; $DIR/exim-get.log says why.
+# unpacked FOLDER PACKAGE PROGRAM: into FOLDER, beside the programs under test. False: it could not be fetched; $DIR/FOLDER-get.log says why.
+unpacked() {
+	local d=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}/../$1
+	mkdir -p "$d"
+	d=$(cd "$d" && pwd)
+	UNPACKED=$d
+	[ -x "$d/$3" ] && return 0
+	(cd "$d" && apt-get download -q "$2" && dpkg -x "$2"_*.deb .) > "$DIR/$1-get.log" 2>&1
+}
+
+# exim_unpacked: EXIM is its folder.
 exim_unpacked() {
-	EXIM=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}/../exim
-	mkdir -p "$EXIM"
-	EXIM=$(cd "$EXIM" && pwd)
-	[ -x "$EXIM/usr/sbin/exim4" ] && return 0
-	(cd "$EXIM" && apt-get download -q exim4-daemon-light && dpkg -x exim4-daemon-light_*.deb .) > "$DIR/exim-get.log" 2>&1
+	unpacked exim exim4-daemon-light usr/sbin/exim4 || return 1
+	EXIM=$UNPACKED
 }
 
-# exim_user FOLDER: a passwd and a group with the user it looks up by name; the machine has none.
-exim_user() {
-	grep -v '^Debian-exim:' /etc/passwd > "$1/passwd"
-	grep -v '^Debian-exim:' /etc/group > "$1/group"
-	echo 'Debian-exim:x:64990:64990::/nonexistent:/usr/sbin/nologin' >> "$1/passwd"
-	echo 'Debian-exim:x:64990:' >> "$1/group"
+# user_files FOLDER NAME:ID:SHELL...: a passwd and a group with users that the machine does not have.
+user_files() {
+	local folder=$1 u
+	shift
+	cp /etc/passwd "$folder/passwd"
+	cp /etc/group "$folder/group"
+	for u; do
+		IFS=: read -r name id shell <<< "$u"
+		sed -i "/^$name:/d" "$folder/passwd" "$folder/group"
+		echo "$name:x:$id:$id::/nonexistent:$shell" >> "$folder/passwd"
+		echo "$name:x:$id:" >> "$folder/group"
+	done
 }
+
+# exim_user FOLDER: the user it looks up by name.
+exim_user() { user_files "$1" Debian-exim:64990:/usr/sbin/nologin; }

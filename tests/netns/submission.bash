@@ -139,11 +139,12 @@ arrived() { # TEXT: the file in the sink that holds it, once it is there
 envelope() { sed -n 's/^X-Mail-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 recipients() { sed -n 's/^X-Rcpt-Args: <\([^>]*\)>.*/\1/p' "$1"; }
 
-postfix_up() { # NAME ADDRESS < lines of main.cf: a real one, with folders of its own
+postfix_up() { # NAME ADDRESS [LINES of master.cf] < lines of main.cf: a real one, with folders of its own
 	local p=$DIR/postfix-$1
 	mkdir -p "$p"/{etc,spool,data}
 	chmod 755 "$p"
 	cp "$BATS_TEST_DIRNAME/../lab/postfix/master.cf" "$p/etc/"
+	[ -z "${3:-}" ] || printf '%s\n' "$3" >> "$p/etc/master.cf"
 	cp -r /etc/postfix/dynamicmaps.cf* /etc/postfix/postfix-files* "$p/etc/" 2>/dev/null || true
 	cat > "$p/generic" <<-END
 	compatibility_level = 3.6

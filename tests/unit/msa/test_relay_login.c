@@ -101,7 +101,8 @@ static void refused(void **state)
 	up("AUTH PLAIN");
 	said("AUTH PLAIN AHVzZXIAc2VjcmV0\r\n");
 	assert_int_equal(hear("535 5.7.8 no\r\n", ""), CLIENT_FAILED);
-	assert_string_equal(c.why, "535 5.7.8 no");
+	assert_string_equal(c.why, "the login as user was refused: 535 5.7.8 no");
+	assert_true(c.locked_out);
 }
 
 static void no_mechanism(void **state)
