@@ -286,6 +286,18 @@ const char *form_value(const struct web *w, const char *name)
 	return v ? v : "";
 }
 
+void form_check(struct html *h, const char *name, const char *label)
+{
+	put(h, LIT("<div class=\"field\"><label><input type=\"checkbox\" name=\""), ATT(name),
+	    LIT("\" value=\"yes\"> "), TXT(label), LIT("</label></div>"));
+}
+
+bool form_checked(const struct web *w, const char *name)
+{
+	const char *v = cgi_get(&w->req.form, name);
+	return v && strcmp(v, "yes") == 0;
+}
+
 void form_input(struct web *w, const struct form_input *in)
 {
 	struct html *h = w->h;

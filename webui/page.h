@@ -127,6 +127,9 @@ struct form_input {
 	const char *value; /* shown when nothing was typed yet */
 };
 void form_input(struct web *w, const struct form_input *in);
+/* A box to tick, and whether it was. */
+void form_check(struct html *h, const char *name, const char *label);
+bool form_checked(const struct web *w, const char *name);
 
 /* A word for a state, with a sign of its own beside its colour. */
 void chip(struct html *h, const char *state);

@@ -68,6 +68,10 @@ static void action_form(struct web *w, const struct action *a, const char *prefi
 		    LIT("\" name=\"reason\" maxlength=\"300\" autocomplete=\"off\" "
 			"aria-describedby=\"d-"),
 		    ATT(a->verb), LIT("\" required></div>"));
+	if (strcmp(a->verb, "suspend") == 0)
+		form_check(h, "abuse",
+			   "It sends abuse: what is configured happens to the accounts used from "
+			   "this line.");
 	put(h, LIT("<button class=\""), ATT(a->cls), LIT("\">"), TXT(a->label),
 	    LIT("</button><p class=\"hint\" id=\"d-"), ATT(a->verb), LIT("\">"), TXT(a->hint),
 	    LIT("</p>"));
@@ -250,6 +254,8 @@ static void change(struct web *w, const char *verb, bool reason)
 		page_exemption(w);
 		return;
 	}
+	if (form_checked(w, "abuse") && strcmp(verb, "suspend") == 0)
+		json_object_set_new(args, "abuse", json_true());
 	if (!web_change(w, talloc_asprintf(w->pool, "exempt.%s", verb), args, &result)) {
 		page_exemption(w);
 		return;

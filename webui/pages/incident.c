@@ -25,13 +25,18 @@ static const struct action {
 	const char *verb, *label, *cls, *hint;
 	const char *states; /* blank-separated */
 	bool account_only, needs_reason;
+	const char *check, *says; /* a box to tick: its name; NULL: none */
 } actions[] = {
     {"hold", "Hold its mail", "danger", "Queued mail waits, new mail is accepted and waits too.",
-     "open acknowledged released", true, false},
-    {"release", "Release", "primary", "What was held goes out at once.", "contained", true, true},
+     "open acknowledged released", true, false, NULL, NULL},
+    {"release", "Release", "primary", "What was held goes out at once.", "contained", true, true,
+     "mistake",
+     "It was a false positive: this is the account's own way. The detector learns it, and what was "
+     "suspended for it is in force again."},
     {"ack", "Acknowledge", "", "Says that you look after it. Nothing else changes.", "open", false,
-     false},
-    {"resolve", "Resolve", "", "Closes the case.", "open acknowledged released", false, true},
+     false, NULL, NULL},
+    {"resolve", "Resolve", "", "Closes the case.", "open acknowledged released", false, true, NULL,
+     NULL},
 };
 
 static void action_form(struct web *w, const struct action *a)
@@ -42,8 +47,10 @@ static void action_form(struct web *w, const struct action *a)
 	    LIT(": why?"), EITHER(a->needs_reason, " <span class=\"must\">required</span>", ""),
 	    LIT("</label><input id=\"r-"), ATT(a->verb),
 	    LIT("\" name=\"reason\" maxlength=\"300\" autocomplete=\"off\" aria-describedby=\"d-"),
-	    ATT(a->verb), EITHER(a->needs_reason, "\" required", "\""),
-	    LIT("></div><button class=\""), ATT(a->cls), LIT("\">"), TXT(a->label),
+	    ATT(a->verb), EITHER(a->needs_reason, "\" required", "\""), LIT("></div>"));
+	if (a->check)
+		form_check(h, a->check, a->says);
+	put(h, LIT("<button class=\""), ATT(a->cls), LIT("\">"), TXT(a->label),
 	    LIT("</button><p class=\"hint\" id=\"d-"), ATT(a->verb), LIT("\">"), TXT(a->hint),
 	    LIT("</p>"));
 	form_end(w);
@@ -195,6 +202,8 @@ static void change(struct web *w, const char *op, const char *field, const char 
 	const char *text = cgi_trimmed(w->pool, &w->req.form, field);
 	if (*text)
 		json_object_set_new(args, field, json_string(text));
+	if (form_checked(w, "mistake") && strcmp(op, "incident.release") == 0)
+		json_object_set_new(args, "mistake", json_true());
 	if (web_change(w, op, args, NULL))
 		web_redirect(w, talloc_asprintf(w->pool, "/incidents/%lld", (long long)w->id),
 			     word);
