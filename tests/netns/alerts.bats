@@ -204,12 +204,12 @@ sent_all() { ctl alert list --json | jq -e 'length > 0 and all(.state == "sent")
 
 @test "mail straight to a Postfix with STARTTLS and AUTH, to each address" {
 	p=$DIR/postfix-rx
-	mkdir -p "$p/sasl"
-	chmod 755 "$p" "$p/sasl"
+	mkdir -p "$p/etc/sasl"
+	chmod 755 "$p" "$p/etc" "$p/etc/sasl"
 	printf 'mail-secret' | saslpasswd2 -p -c -f "$p/sasldb2" -u smtp.isp.example alerts
 	chown postfix "$p/sasldb2"
-	printf 'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: %s\nmech_list: PLAIN LOGIN\n' "$p/sasldb2" > "$p/sasl/smtpd.conf"
-	chmod 644 "$p/sasl/smtpd.conf"
+	printf 'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: %s\nmech_list: PLAIN LOGIN\n' "$p/sasldb2" > "$p/etc/sasl/smtpd.conf"
+	chmod 644 "$p/etc/sasl/smtpd.conf"
 	printf '/^(Subject|To|Auto-Submitted|Sekisho-Alert-Id):/ WARN seen\n' > "$p/headers"
 	postfix_up rx 127.0.0.1 <<-END
 	myhostname = smtp.isp.example
@@ -221,7 +221,7 @@ sent_all() { ctl alert list --json | jq -e 'length > 0 and all(.state == "sent")
 	smtpd_tls_auth_only = yes
 	smtpd_sasl_auth_enable = yes
 	smtpd_sasl_path = smtpd
-	cyrus_sasl_config_path = $p/sasl
+	cyrus_sasl_config_path = /etc/postfix/sasl
 	smtpd_sasl_local_domain = smtp.isp.example
 	smtpd_client_restrictions = permit_sasl_authenticated, reject
 	header_checks = regexp:$p/headers
