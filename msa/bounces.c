@@ -12,22 +12,26 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <event2/listener.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/proc.h"
 
 #include "msa/bounces.h"
+#include "msa/listening.h"
 #include "msa/mail/bounce.h"
 
 #define CONNS	    200
 #define REQUEST_MAX 16384
 #define IDLE_S	    1000 /* Postfix keeps one open that long (smtpd_policy_service_max_ttl) */
-#define BACKLOG	    64
+
+struct place {
+	struct evconnlistener *ev;
+	char name[LISTENING_NAME];
+};
 
 struct bounces {
-	struct evconnlistener **listeners;
+	struct place *listeners;
 	size_t n_listeners, n_conns;
 	struct asker *askers;
 	struct bounce_probes probes;
@@ -162,34 +166,18 @@ static void accepted(struct evconnlistener *l, evutil_socket_t fd, struct sockad
 	bufferevent_enable(a->bev, EV_READ | EV_WRITE);
 }
 
-static struct evconnlistener *bind_one(struct server *srv, const char *text)
-{
-	struct sockaddr_storage ss;
-	struct addr a;
-	uint16_t port;
-	const char *err;
-	socklen_t len;
-
-	if (!addr_parse_port(text, &a, &port, &err))
-		bug("msa.bounce_listen: %s passed the configuration check", text);
-	len = addr_to_sockaddr(&a, port, &ss);
-	return evconnlistener_new_bind(srv->base, accepted, srv,
-				       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
-					   LEV_OPT_REUSEABLE |
-					   (ss.ss_family == AF_INET6 ? LEV_OPT_BIND_IPV6ONLY : 0),
-				       BACKLOG, (const struct sockaddr *)&ss, (int)len);
-}
-
 bool bounces_listen(struct server *srv, char **err)
 {
 	const struct conf_list *l = &srv->cfg->bounce_listen;
 	struct bounces *b = talloc_zero(NULL, struct bounces);
 
 	srv->bounces = b;
-	b->listeners = talloc_zero_array(b, struct evconnlistener *, (unsigned)l->n);
+	b->listeners = talloc_zero_array(b, struct place, (unsigned)l->n);
 	for (size_t i = 0; i < l->n; i++) {
-		b->listeners[i] = bind_one(srv, l->items[i]);
-		if (!b->listeners[i]) {
+		struct place *p = &b->listeners[i];
+
+		p->ev = listening_open(srv->base, l->items[i], 0, accepted, srv, p->name);
+		if (!p->ev) {
 			*err = talloc_asprintf(srv->cfg, "cannot listen on %s: %s", l->items[i],
 					       strerror(errno));
 			return false;
@@ -209,7 +197,21 @@ void bounces_free(struct server *srv)
 	while (b->askers)
 		drop(b->askers);
 	for (size_t i = 0; i < b->n_listeners; i++)
-		evconnlistener_free(b->listeners[i]);
+		evconnlistener_free(b->listeners[i].ev);
 	talloc_free(b);
 	srv->bounces = NULL;
+}
+
+size_t bounces_release(const struct server *srv, struct upgrade_fd *fds, size_t max)
+{
+	/* The names outlive what they are the names of. */
+	static char names[BOUNCES_LISTENERS_MAX][LISTENING_NAME];
+	const struct bounces *b = srv->bounces;
+	size_t n = 0;
+
+	for (size_t i = 0; b && i < b->n_listeners && n < max && i < BOUNCES_LISTENERS_MAX; i++) {
+		memcpy(names[i], b->listeners[i].name, LISTENING_NAME);
+		n += listening_copy(b->listeners[i].ev, names[i], &fds[n]);
+	}
+	return n;
 }

@@ -21,19 +21,18 @@
 
 #include "msa/conn.h"
 #include "msa/io.h"
+#include "msa/listening.h"
 #include "msa/proxy.h"
 
-#define BACKLOG	      1024
 #define ACCEPT_REST_S 1
 #define PROXY_WAIT_S  5 /* a proxy knows its header when it connects */
 #define CLIENT_SLOTS  4096
-#define NAME_BYTES    24 /* of a listener, for whoever keeps its socket */
 
 struct listener {
 	struct server *srv;
 	struct evconnlistener *ev;
 	const char *address; /* as configured */
-	char name[NAME_BYTES];
+	char name[LISTENING_NAME];
 	bool implicit_tls;
 };
 
@@ -361,63 +360,6 @@ static void accept_failed(struct evconnlistener *ev, void *arg)
 	event_add(l->srv->io->rest, &tv);
 }
 
-/* By which its socket is known outside of this process. */
-static void name(const char *address, char out[static NAME_BYTES])
-{
-	snprintf(out, NAME_BYTES, "l-%016llx",
-		 (unsigned long long)hash(0, address, strlen(address)));
-}
-
-/* A socket that listens there already; -1: there is none. */
-static int adopt(const char *text, const struct sockaddr_storage *ss, socklen_t len)
-{
-	struct sockaddr_storage own = {0};
-	socklen_t own_len = sizeof(own), int_len = sizeof(int);
-	char known_as[NAME_BYTES];
-	int fd, on = 0;
-
-	name(text, known_as);
-	fd = upgrade_take(known_as, NULL);
-	if (fd < 0)
-		return -1;
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &int_len) == 0 && on &&
-	    getsockname(fd, (struct sockaddr *)&own, &own_len) == 0 && own_len == len &&
-	    memcmp(&own, ss, len) == 0 && evutil_make_socket_nonblocking(fd) == 0)
-		return fd;
-	close(fd);
-	return -1;
-}
-
-static struct evconnlistener *bind_one(struct server *srv, struct listener *l, const char *text)
-{
-	struct evconnlistener *ev;
-	struct sockaddr_storage ss;
-	struct addr a;
-	uint16_t port;
-	const char *err;
-	socklen_t len;
-	int fd;
-
-	if (!addr_parse_port(text, &a, &port, &err))
-		bug("msa: %s passed the configuration check", text);
-	memset(&ss, 0, sizeof(ss));
-	len = addr_to_sockaddr(&a, port, &ss);
-	fd = adopt(text, &ss, len);
-	if (fd >= 0) {
-		ev = evconnlistener_new(
-		    srv->base, accepted, l,
-		    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, BACKLOG, fd);
-		if (!ev)
-			close(fd);
-		return ev;
-	}
-	return evconnlistener_new_bind(srv->base, accepted, l,
-				       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
-					   LEV_OPT_REUSEABLE | LEV_OPT_DISABLED |
-					   (ss.ss_family == AF_INET6 ? LEV_OPT_BIND_IPV6ONLY : 0),
-				       BACKLOG, (const struct sockaddr *)&ss, (int)len);
-}
-
 static bool bind_list(struct server *srv, const struct conf_list *list, bool implicit_tls,
 		      char **err)
 {
@@ -427,15 +369,14 @@ static bool bind_list(struct server *srv, const struct conf_list *list, bool imp
 		*l = (struct listener){.srv = srv,
 				       .address = talloc_strdup(srv->io, list->items[i]),
 				       .implicit_tls = implicit_tls};
-		l->ev = bind_one(srv, l, list->items[i]);
+		l->ev = listening_open(srv->base, list->items[i], LEV_OPT_DISABLED, accepted, l,
+				       l->name);
 		if (!l->ev) {
 			*err = talloc_asprintf(srv->cfg, "cannot listen on %s: %s", list->items[i],
 					       strerror(errno));
 			return false;
 		}
 		evconnlistener_set_error_cb(l->ev, accept_failed);
-		name(l->address, l->name);
-		upgrade_store(l->name, evconnlistener_get_fd(l->ev));
 		srv->io->n_listeners++;
 		log_event(LOG_INFO, "-", "io", "listening", LS("address", list->items[i]),
 			  LS("tls", implicit_tls ? "implicit" : "starttls"));
@@ -523,11 +464,9 @@ size_t io_release(struct server *srv, struct upgrade_fd *fds, size_t max)
 	size_t n = 0;
 
 	for (size_t i = 0; i < io->n_listeners && n < max; i++) {
-		struct listener *l = &io->listeners[i];
-		int fd = fcntl(evconnlistener_get_fd(l->ev), F_DUPFD_CLOEXEC, 0);
+		const struct listener *l = &io->listeners[i];
 
-		if (fd >= 0)
-			fds[n++] = (struct upgrade_fd){l->name, fd};
+		n += listening_copy(l->ev, l->name, &fds[n]);
 	}
 	event_del(io->rest);
 	free_listeners(io);

@@ -25,6 +25,7 @@
 #include "lib/metrics.h"
 #include "lib/upgrade.h"
 
+#include "msa/bounces.h"
 #include "msa/handover.h"
 #include "msa/handover_wire.h"
 #include "msa/heirs.h"
@@ -244,6 +245,7 @@ void restart_now(struct server *srv)
 	}
 	proc_reloading();
 	n = io_release(srv, fds, LISTENERS_MAX);
+	n += bounces_release(srv, fds + n, LISTENERS_MAX - n);
 	for (size_t i = 0; i < n; i++)
 		listeners[i] = fds[i].fd;
 	g.hooks.let_go(g.arg);

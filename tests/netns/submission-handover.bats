@@ -69,6 +69,83 @@ login() { printf 'EHLO me\nAUTH PLAIN %s\n' "$(printf '\0user01@isp.example\0sec
 	[ -z "$(uniq -d "$DIR/came")" ]
 }
 
+ask_bounce() { printf 'request=smtpd_access_policy\nprotocol_state=RCPT\nsender=\nrecipient=a@isp.example\nclient_address=192.0.2.1\n\n' | in_ns timeout 5 nc -q 1 127.0.0.1 9425; }
+
+@test "the policy service's port stays open over upgrades: no question is refused" {
+	ours 'bounce_listen = {"127.0.0.1:9425"}'
+	stop_msad
+	rm -f "$DIR/msad.log"
+	spawn msad "$DIR/sekisho-msad" -c "$DIR/sekisho.conf"
+	wait_until logged "msad ready"
+	[[ $(ask_bounce) == action=* ]]
+	in_ns python3 - "$DIR/asking" > "$DIR/asked" 2>&1 3>&- <<-'END' &
+	import os, socket, sys
+	n = refused = 0
+	open(sys.argv[1], "w").close()
+	while os.path.exists(sys.argv[1]):
+	    try:
+	        s = socket.create_connection(("127.0.0.1", 9425), 10)
+	        s.close()
+	        n += 1
+	    except ConnectionRefusedError:
+	        refused += 1
+	print(n, refused)
+	END
+	wait_until test -e "$DIR/asking"
+	for i in 1 2 3 4 5; do upgrade; done
+	rm "$DIR/asking"
+	wait_until test -s "$DIR/asked"
+	read -r n refused < "$DIR/asked"
+	echo "$n asked, $refused refused"
+	[ "$n" -gt 100 ] && [ "$refused" = 0 ]
+	[[ $(ask_bounce) == action=* ]]
+	ours
+	wait_until nobody_leaves
+}
+
+kept() { grep -c '^heard FDSTORE=1' "$DIR/manager"; }
+@test "a service manager keeps the sockets: over a crash no connection is refused, and they are taken back" {
+	stop_msad
+	rm -f "$DIR/msad.log" "$DIR/manager"
+	ours 'bounce_listen = {"127.0.0.1:9425"}'
+	spawn msad env KEEP="l-0123456789abcdef nfq-1" python3 "$BATS_TEST_DIRNAME/nfqd_manager.py" "$DIR/manager" "$DIR/sekisho-msad" -c "$DIR/sekisho.conf"
+	wait_until logged "msad ready"
+	# 587, 588, 465 twice, and the policy service; what is none of its own it lets go, and says so.
+	[ "$(kept)" = 5 ]
+	wait_until grep -q 'FDSTOREREMOVE=1 FDNAME=l-0123456789abcdef' "$DIR/manager"
+	wait_until grep -q 'FDSTOREREMOVE=1 FDNAME=nfq-1' "$DIR/manager"
+	child() { awk '$1 == "started" { p = $2 } END { print p }' "$DIR/manager"; }
+	inodes() { in_ns ss -Htlne | grep -E ':(465|587|588|9425) ' | grep -oE 'ino:[0-9]+' | sort; }
+	before=$(inodes)
+	for i in 1 2 3; do
+		old=$(child)
+		kill -STOP "$old"
+		# It waits in the queue of the socket, while nobody serves it.
+		rm -f "$DIR/connected"
+		in_ns python3 -c 'import socket, sys
+s = socket.create_connection(("127.0.0.1", 587), 20)
+open(sys.argv[1], "w").close()
+print(s.recv(100).decode())
+s.sendall(b"QUIT\r\n")' "$DIR/connected" > "$DIR/waited" 3>&- &
+		client=$!
+		wait_until test -e "$DIR/connected"
+		kill -KILL "$old"
+		wait_until logged_times "msad ready" $((i + 1))
+		wait $client
+		grep -q '^220 ' "$DIR/waited"
+	done
+	# The very same sockets, and none was given away twice.
+	[ "$(kept)" = 5 ]
+	[ "$(inodes)" = "$before" ]
+	[ "$(awk -v p="$(child)" '$1 == "started" && $2 == p { print NF }' "$DIR/manager")" = 7 ]
+	[ "$(in_ns ss -Htln | grep -cE ':(465|587|588|9425) ')" = 5 ]
+	kill "$(cat "$DIR/msad.pid")"
+	wait_until gone "$(cat "$DIR/msad.pid")"
+	ours
+	spawn msad "$DIR/sekisho-msad" -c "$DIR/sekisho.conf"
+	wait_until logged "msad ready"
+}
+
 @test "children of the programs before are waited for" {
 	[ "$(ps -o stat= --ppid "$(cat "$DIR/msad.pid")" | grep -c Z)" = 0 ]
 }
