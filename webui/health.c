@@ -52,7 +52,9 @@ static const struct daemon {
      {{"policy_version", "policy version", PLAIN},
       {"subscribers", "subscribers", PLAIN},
       {"accounts", "accounts", PLAIN},
-      {"feeds[]/lost", "events lost", ALARM}}},
+      {"feeds[]/lost", "events lost", ALARM},
+      {"alerts/waiting", "alerts waiting", PLAIN},
+      {"alerts/failed", "alerts failed", ALARM}}},
 };
 enum { N_DAEMONS = sizeof(daemons) / sizeof(*daemons) };
 
