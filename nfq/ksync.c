@@ -208,18 +208,29 @@ static bool chained(struct look *l, enum nftset_id set, struct held *want)
 	return nftset_has_chain(l->n, nftset_is6(set), chain);
 }
 
+/* What stands for an element in the set that says where to look for it, and that set. */
+static enum nftset_id neighbourhood(enum nftset_id set, const struct addr *key, struct addr *a)
+{
+	bool is6 = nftset_is6(set);
+	bool host = ksync_levels[set].len == (is6 ? 128 : 32);
+	if (!is6) {
+		addr_mask(key, host ? 28 : 24, a);
+		return host ? NFTSET_HOSTS4 : NFTSET_NEAR4;
+	}
+	/* The rules look at four bytes: bits 32 to 63, or 16 to 47. */
+	addr_mask(key, host ? 64 : 48, a);
+	memset(a->b, 0, host ? 4 : 2);
+	return host ? NFTSET_HOSTS6 : NFTSET_NEAR6;
+}
+
 /* The kernel looks for exempt sources only where there are some. An element comes before the first
  * that it stands for, and when it stays too long nothing is wrong. */
 static void count_near(struct look *l, enum nftset_verb verb, enum nftset_id set,
 		       const struct addr *key)
 {
-	bool is6 = nftset_is6(set);
-	enum nftset_id near = is6 ? NFTSET_NEAR6 : NFTSET_NEAR4;
 	struct addr a;
-	addr_mask(key, is6 ? 48 : 24, &a);
-	if (is6)
-		a.b[0] = a.b[1] = 0; /* the rules do not look at them */
-	uint32_t *n = amap_put(l->k->near, &a, is6, NULL);
+	enum nftset_id near = neighbourhood(set, key, &a);
+	uint32_t *n = amap_put(l->k->near, &a, (uint8_t)near, NULL);
 	bug_on(!n || (verb == NFTSET_DELETE && *n == 0));
 	if (verb == NFTSET_ADD && (*n)++ == 0) {
 		l->k->counts[near]++;
@@ -228,7 +239,7 @@ static void count_near(struct look *l, enum nftset_verb verb, enum nftset_id set
 	if (verb == NFTSET_DELETE && --*n == 0) {
 		l->k->counts[near]--;
 		(void)ksync_push(l->k, &l->k->ops, NFTSET_DELETE, near, &a, 0);
-		(void)amap_remove(l->k->near, &a, is6);
+		(void)amap_remove(l->k->near, &a, (uint8_t)near);
 	}
 }
 

@@ -68,7 +68,8 @@ struct ksync {
 	struct later later, later_prefixes;	/* the same, when they are many: in slices */
 	struct amap *listed;			/* address and length -> struct pairs */
 	struct amap *denied;			/* key and length -> struct denied */
-	struct amap *near;     /* key of a near set -> uint32_t, elements of the mirror in it */
+	struct amap *near;     /* key of a hosts or near set, and that set -> uint32_t, elements
+				  of the mirror in it */
 	uint32_t deny_lengths; /* of IPv6, those ever learned: bit len - 48 */
 	struct prefix *loose;
 	size_t n_loose;

@@ -31,7 +31,9 @@ enum nftset_id {
 	NFTSET_CLASS6_48,
 	NFTSET_LISTED4, /* prefix of the exemption, and a destination it may reach */
 	NFTSET_LISTED6,
-	NFTSET_NEAR4, /* the /24 or /48 of every element of the allow sets and class maps */
+	NFTSET_HOSTS4, /* the /28 or /64 of every host in the allow sets and class maps */
+	NFTSET_HOSTS6,
+	NFTSET_NEAR4, /* the /24 or /48 of every wider element of them */
 	NFTSET_NEAR6,
 	NFTSET_DENY4,
 	NFTSET_DENY6_48, /* one for each length of a delegated prefix */

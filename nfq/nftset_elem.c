@@ -98,8 +98,8 @@ static size_t put_key(uint8_t value[32], const struct nftset_set *set, const str
 		value[0] = IPPROTO_TCP;
 		return 1;
 	}
-	if (set->shape == SHAPE_WORD) {
-		memcpy(value, src->b + 2, 4);
+	if (set->shape == SHAPE_WORD || set->shape == SHAPE_LOW_WORD) {
+		memcpy(value, src->b + (set->shape == SHAPE_WORD ? 2 : 4), 4);
 		return 4;
 	}
 	memcpy(value, set->is6 ? src->b : addr_v4(src), one);

@@ -24,7 +24,8 @@ enum nftset_shape {
 	SHAPE_PAIR,
 	SHAPE_MAP,
 	SHAPE_PROTO,
-	SHAPE_WORD, /* bits 16 to 47 of an IPv6 address */
+	SHAPE_WORD,	/* bits 16 to 47 of an IPv6 address */
+	SHAPE_LOW_WORD, /* bits 32 to 63 */
 };
 
 struct nftset_set {

@@ -47,8 +47,8 @@ struct edges {
 
 /* Prefixes at least so long are counted by neighbourhood: most sources have no exempt neighbour,
  * and need not be looked for in a table that no cache holds. */
-#define NEIGHBOURHOODS 65536u
-static const uint8_t near_len[2] = {24, 48};
+#define NEIGHBOURHOOD_BITS 18
+static const uint8_t near_len[2] = {28, 48};
 
 struct policy {
 	uint64_t version;
@@ -57,7 +57,7 @@ struct policy {
 	struct level levels[2][129]; /* [is IPv6][length] */
 	uint8_t lengths[2][129];     /* those that have items, longest first */
 	unsigned n_lengths[2];
-	uint32_t near[2][NEIGHBOURHOODS]; /* items */
+	uint32_t near[2][1 << NEIGHBOURHOOD_BITS]; /* items */
 	struct edges edges;
 	unsigned n_classes;
 	char classes[POLICY_CLASSES][POLICY_CLASS];
@@ -153,12 +153,14 @@ static uint32_t hash(const struct addr *a)
 	return (uint32_t)(x >> 32);
 }
 
-/* Of the /24 or /48 that an address is in. */
+/* Of the /28, or of bits 16 to 47. Neighbours stay neighbours: sixteen of them are a cache line. */
 static uint32_t neighbourhood(const struct addr *a)
 {
-	const uint8_t *b = addr_is4(a) ? a->b + 11 : a->b + 2;
-	uint32_t wide = (uint32_t)b[0] << 8 | b[1], narrow = (uint32_t)b[2] << 8 | b[3];
-	return (narrow ^ wide * 0x9e37u) % NEIGHBOURHOODS;
+	const uint8_t *b = addr_is4(a) ? a->b + 12 : a->b + 2;
+	uint32_t x = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+	if (addr_is4(a))
+		x >>= 4;
+	return (x ^ (x >> NEIGHBOURHOOD_BITS) * 0x9e37u) & ((1u << NEIGHBOURHOOD_BITS) - 1);
 }
 
 static void count_near(struct policy *p, const struct prefix *x, uint32_t by)

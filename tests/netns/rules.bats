@@ -39,17 +39,22 @@ judge() { # FIRST COUNT VERDICT
 	soon 5 grep -q ready "$DIR/log.judge"
 	alive
 }
-near() { # ADDRESS: the neighbourhood of an element, as the rules look for it
+near() { # LEVEL ADDRESS: the set that says where to look for an element, and its element there
 	python3 -c 'import ipaddress, sys
-a = ipaddress.ip_address(sys.argv[1])
-print("%d.%d.%d.0" % tuple(a.packed[:3]) if a.version == 4 else "0x" + a.packed[2:6].hex())' "$1"
+a = ipaddress.ip_address(sys.argv[2]).packed
+host = sys.argv[1] in ("32", "128")
+if len(a) == 4:
+    print("hosts { %d.%d.%d.%d }" % (*a[:3], a[3] & 240) if host else "near { %d.%d.%d.0 }" % tuple(a[:3]))
+else:
+    print("hosts { 0x" + a[4:8].hex() + " }" if host else "near { 0x" + a[2:6].hex() + " }")' "$@"
 }
 exempt() { # CLASS LEVEL PREFIX-LENGTH ADDRESS...: elements of an exemption
 	local class=$1 level=$2 len=$3 a f=ip
 	shift 3
 	for a; do
 		case $a in *:*) f=ip6 ;; esac
-		nft_gw add element $f sekisho near "{ $(near "$a") }"
+		# shellcheck disable=SC2046 # a set and an element
+		nft_gw add element $f sekisho $(near "$level" "$a")
 		if [ "$class" = full ]; then
 			nft_gw add element $f sekisho "allow_$level" "{ $a }"
 		else

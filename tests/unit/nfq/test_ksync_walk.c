@@ -178,8 +178,8 @@ static void right(const struct trial *t, uint32_t n)
 	bool full = holds(NFTSET_ALLOW4_32, &a), limited = holds(NFTSET_CLASS4_32, &a);
 	bool wants_full = i && i->class == POLICY_CLASS_FULL;
 	struct addr near;
-	addr_mask(&a, 24, &near);
-	if ((full || limited) && !holds(NFTSET_NEAR4, &near))
+	addr_mask(&a, 28, &near);
+	if ((full || limited) && !holds(NFTSET_HOSTS4, &near))
 		fail_msg("%u is in a set, and its neighbourhood is not", n);
 	if (full != wants_full || limited != (i && !wants_full))
 		fail_msg("%u: the policy %s, the sets full %d limited %d", n,
@@ -359,7 +359,8 @@ static void wide(void **state)
 	while (ksync_busy(t.k))
 		step(&t);
 	assert_int_equal(amap_count(kernel.sets[NFTSET_ALLOW4_24]), 0);
-	assert_int_equal(amap_count(kernel.sets[NFTSET_NEAR4]), 1);
+	assert_int_equal(amap_count(kernel.sets[NFTSET_NEAR4]), 0);
+	assert_int_equal(amap_count(kernel.sets[NFTSET_HOSTS4]), 1);
 	right(&t, 5);
 	end(&t);
 }

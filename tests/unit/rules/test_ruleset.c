@@ -321,7 +321,7 @@ static void sizes(void **state)
 		if (!strstr(l, " size "))
 			fail_msg("%s", l);
 	}
-	assert_int_equal(n, 2 * (2 + 4) + 2 * 8 + 2);
+	assert_int_equal(n, 2 * (2 + 4) + 2 * 9 + 2);
 	talloc_free(t);
 }
 
