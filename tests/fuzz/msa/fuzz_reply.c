@@ -67,6 +67,11 @@ static bool act(struct smtp_client *c, enum client_action a, bool *dotted, int c
 		break;
 	case CLIENT_WAIT:
 		return true;
+	case CLIENT_AGAIN:
+		/* Says less each time, so that it ends; and nobody's message was taken. */
+		if (c->tx || !tx.without || c->state != CLIENT_CLOSED || code / 100 != 5)
+			abort();
+		return false;
 	default:
 		return false;
 	}
