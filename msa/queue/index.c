@@ -304,26 +304,32 @@ static size_t at_or_above(const struct block *b, int64_t key)
 	return lo;
 }
 
-static struct block *block_insert(struct index *ix, size_t at)
+static void more_blocks(struct index *ix)
 {
-	if (ix->n_blocks == ix->blocks_cap) {
-		size_t cap = ix->blocks_cap ? ix->blocks_cap * 2 : 64;
-		struct block **t = zalloc(cap, sizeof(void *));
-		if (ix->n_blocks)
-			memcpy(t, ix->blocks, ix->n_blocks * sizeof(void *));
-		free(ix->blocks);
-		ix->blocks = t;
-		ix->blocks_cap = cap;
-	}
-	memmove(&ix->blocks[at + 1], &ix->blocks[at], (ix->n_blocks - at) * sizeof(void *));
-	ix->n_blocks++;
-	return ix->blocks[at] = zalloc(1, sizeof(struct block));
+	size_t cap = ix->blocks_cap ? ix->blocks_cap * 2 : 64;
+	struct block **t = zalloc(cap, sizeof(void *));
+
+	if (ix->n_blocks)
+		memcpy(t, ix->blocks, ix->n_blocks * sizeof(void *));
+	free(ix->blocks);
+	ix->blocks = t;
+	ix->blocks_cap = cap;
+}
+
+static void block_insert(struct index *ix, size_t at)
+{
+	if (ix->n_blocks == ix->blocks_cap)
+		more_blocks(ix);
+	struct block *b = zalloc(1, sizeof(*b)), **to = ix->blocks + at;
+	memmove(to + 1, to, (ix->n_blocks++ - at) * sizeof(b));
+	memcpy(to, &b, sizeof(b));
 }
 
 /* A full one is halved; the last is left full, since nearly all come at the end. */
 static size_t make_room(struct index *ix, size_t i, int64_t key)
 {
-	struct block *b = ix->blocks[i], *c = block_insert(ix, i + 1);
+	block_insert(ix, i + 1);
+	struct block *b = ix->blocks[i], *c = ix->blocks[i + 1];
 	size_t keep = i + 2 == ix->n_blocks && b->m[BLOCK - 1]->key < key ? BLOCK : BLOCK / 2;
 
 	c->n = BLOCK - keep;

@@ -373,8 +373,9 @@ void lanes_put(struct lanes *l, struct msg *m)
 void lanes_take(struct lanes *l, struct msg *m)
 {
 	struct lane *t = m->lane;
-	bool turn = l->ring == t && t->heap[1] == m;
 
+	bug_on(!t || !m->heap_pos);
+	bool turn = l->ring == t && t->heap[1] == m;
 	delete (t, m);
 	place(l, t);
 	if (turn && l->ring == t)

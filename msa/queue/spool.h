@@ -133,7 +133,7 @@ struct spool_settle {
 	unsigned tries;		  /* the caller's zero: how often the envelope was not given */
 	char *dsn_dests;	  /* of the notification, when there is one; malloc'd */
 	uint8_t *said;		  /* what was put down, as event_encode() writes it; malloc'd */
-	size_t said_len;
+	size_t said_len, said_cap;
 };
 enum queue_result spool_settle(struct spool *s, struct spool_settle *t);
 

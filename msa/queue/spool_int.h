@@ -153,8 +153,20 @@ void rows_moved(struct spool *s, uint64_t seq, int64_t place);
 
 /* spool_load.c */
 bool spool_recover(struct spool *s, char **err);
+
+/* spool_index.c */
 /* The index file of a finished segment: what of it would be needed at a start. */
 void spool_write_index(struct spool *s, const struct segment *g);
+/* One that is sound, malloc'd; NULL: there is none. */
+uint8_t *spool_read_index(struct spool *s, uint32_t no, size_t *len);
+/* Calls fn for each record of an index file: its offset in the segment, and its head. */
+void spool_walk_index(const uint8_t *buf, size_t len, uint32_t no,
+		      void (*fn)(uint64_t at, const struct record *r, const uint8_t *head,
+				 void *arg),
+		      void *arg);
+/* A whole file, malloc'd. *errors: pieces that the disk did not give, however often it was asked;
+ * they are zeros. */
+uint8_t *spool_read_whole(int dir, const char *name, size_t *len, unsigned *errors);
 
 /* spool_dests() of the recipients who still wait. */
 char *spool_envelope_dests(const struct envelope *e);

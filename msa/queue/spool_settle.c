@@ -43,16 +43,11 @@ static void copy_text(char *to, size_t cap, const char *from)
 	snprintf(to, cap, "%s", from);
 }
 
-static bool keep_said(struct spool_settle *t, const uint8_t *record, size_t n)
+static void keep_said(struct spool_settle *t, const uint8_t *record, size_t n)
 {
-	uint8_t *more = realloc(t->said, t->said_len + n);
-
-	if (!more)
-		return false;
-	memcpy(more + t->said_len, record, n);
-	t->said = more;
+	t->said = spool_grow(t->said, t->said_len + n, &t->said_cap, 1);
+	memcpy(t->said + t->said_len, record, n);
 	t->said_len += n;
-	return true;
 }
 
 static enum queue_result delivery_event(const struct settle *c, const char *address,
@@ -78,8 +73,7 @@ static enum queue_result delivery_event(const struct settle *c, const char *addr
 	copy_text(e.u.delivery.proof, sizeof(e.u.delivery.proof), c->via.proof);
 	size_t n = event_encode(&e, buf, sizeof(buf));
 	bug_on(n == 0);
-	if (!keep_said(c->t, buf, n))
-		return QUEUE_ERROR;
+	keep_said(c->t, buf, n);
 	return c->silent ? QUEUE_OK : spool_record(c->s, buf, n);
 }
 
@@ -291,11 +285,11 @@ static const char *with_signature(struct settle *c, const char *text, size_t *le
 {
 	const char *fields = signer_fields(c->s->signer, c, c->t->dsn_id, text, *len, c->t->now_ms);
 	size_t n = strlen(fields);
-	char *all = n ? talloc_size(c, n + *len) : NULL;
+	char *all = n ? talloc_size(c, n + *len + 1) : NULL;
 
 	if (!all)
 		return text;
-	memcpy(all, fields, n);
+	memcpy(all, fields, n + 1);
 	memcpy(all + n, text, *len);
 	*len += n;
 	return all;
@@ -563,7 +557,7 @@ enum queue_result spool_settle(struct spool *s, struct spool_settle *t)
 	free(t->said);
 	t->dests = t->dsn_dests = NULL;
 	t->said = NULL;
-	t->said_len = 0;
+	t->said_len = t->said_cap = 0;
 	if (!c)
 		return QUEUE_ERROR;
 	c->s = s;

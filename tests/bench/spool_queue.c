@@ -4,6 +4,11 @@
  *   spool_queue DIRECTORY rate SIZE SECONDS SESSIONS    messages a second, processor time a message
  *   spool_queue DIRECTORY fill N SIZE                   N held messages, 500 a commit
  *   spool_queue DIRECTORY start                         seconds to open, memory a message
+ *   spool_queue DIRECTORY deliver N                     N messages in, then their results: results
+ * a second spool_queue DIRECTORY dead N                        N messages for one destination that
+ * takes nothing: what a turn of the scheduler costs, what a request waits spool_queue DIRECTORY
+ * hold N MSAD PORT              N messages of one account on their way to a server at
+ * 127.0.0.1:PORT: hold it, release it
  *
  * One line of `name value` pairs on standard output.
  */
@@ -15,6 +20,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "msa/queue/lanes.h"
 #include "msa/queue/queue_int.h"
 
 static struct queue *q;
@@ -22,7 +28,7 @@ static struct event_base *base;
 static char data[1 << 20];
 static long want, done, asked, failed;
 static size_t size;
-static bool hold;
+static bool hold, one_account, one_domain;
 static int64_t until_us;
 
 static bool outbox(uint64_t seq, uint32_t n, const uint8_t *records, size_t len, void *arg)
@@ -52,8 +58,10 @@ static void submit(void)
 {
 	char account[40], rcpt[60];
 	/* Ten thousand accounts, a thousand domains. */
-	snprintf(account, sizeof(account), "user%04ld@isp.example", asked % 10000);
-	snprintf(rcpt, sizeof(rcpt), "somebody%ld@d%03ld.example.net", asked, asked % 1000);
+	snprintf(account, sizeof(account), "user%04ld@isp.example",
+		 one_account ? 0 : asked % 10000);
+	snprintf(rcpt, sizeof(rcpt), "somebody%ld@d%03ld.example.net", asked,
+		 one_domain ? 0 : asked % 1000);
 	struct queue_rcpt to = {.address = rcpt};
 	struct event e = {.kind = EVENT_MESSAGE, .t_ms = clock_utc_ms()};
 	struct queue_msg m = {.account = account,
@@ -113,6 +121,169 @@ static void rate(char **v)
 	       failed);
 }
 
+/* --- deliveries ------------------------------------------------------------------------------ */
+
+static void fill(const char *n, size_t bytes)
+{
+	want = asked + strtol(n, NULL, 10);
+	size = bytes;
+	go(500);
+}
+
+/* Everything that may go gets its result, as the relay role would say it. */
+static void deliver(char **v)
+{
+	hold = false;
+	fill(v[0], 4096);
+	long n = 0;
+	int64_t start = clock_mono_us();
+	double cpu = cpu_us();
+	struct relay_outcome *o = calloc(1, sizeof(*o));
+	o->n = 1;
+	o->rcpts[0] = (struct relay_rcpt){.result = RELAY_DELIVERED, .status = "2.0.0"};
+	for (struct msg *m = index_first(q->ix), *next; m; m = next, n++) {
+		next = m->next;
+		if (m->state != MSG_READY || index_is_held(m)) {
+			n--;
+			continue;
+		}
+		memcpy(o->id, m->id, sizeof(o->id));
+		o->attempt = m->attempts;
+		queue_op_settle(q, m, o);
+		if (n % 64 == 0)
+			event_base_loop(base, EVLOOP_NONBLOCK);
+	}
+	(void)writer_sync(q->writer, 60000);
+	double s = (double)(clock_mono_us() - start) / 1e6;
+	printf("delivered %ld rate %.0f cpu_us %.1f\n", n, (double)n / s,
+	       (cpu_us() - cpu) / (double)n);
+	free(o);
+}
+
+/* Microseconds of the slowest and the middle one of 200. */
+static void timed(const char *name, void (*fn)(void))
+{
+	double us[200];
+	for (int i = 0; i < 200; i++) {
+		int64_t start = clock_mono_us();
+		fn();
+		us[i] = (double)(clock_mono_us() - start);
+		for (int k = i; k > 0 && us[k - 1] > us[k]; k--) {
+			double x = us[k];
+			us[k] = us[k - 1];
+			us[k - 1] = x;
+		}
+	}
+	printf("%s_us %.0f %s_max_us %.0f ", name, us[100], name, us[199]);
+}
+
+static void a_turn(void)
+{
+	int64_t now = clock_utc_ms();
+	if (index_due(q->ix, now) || index_next(q->ix) < now)
+		failed++;
+}
+
+static void ask(const char *op, const char *args)
+{
+	bool ok;
+	json_t *a = json_loads(args, 0, NULL), *r = queue_request(q, op, a, &ok);
+	failed += !ok;
+	json_decref(a);
+	json_decref(r);
+}
+
+static void a_status(void)
+{
+	ask("queue.stats", "{}");
+}
+
+static void a_list(void)
+{
+	ask("queue.list", "{\"limit\":100}");
+}
+
+static void a_search(void)
+{
+	ask("queue.list", "{\"limit\":100,\"account\":\"nobody@isp.example\"}");
+}
+
+static void dead(char **v)
+{
+	long before = rss_kb();
+	one_domain = true;
+	hold = false;
+	fill(v[0], 1000);
+	struct msg *m = index_first(q->ix);
+	char name[] = "d000.example.net";
+	for (; m; m = m->next)
+		lanes_set(index_lanes(q->ix), m, name);
+	lanes_limit(index_lanes(q->ix), name, 0, clock_utc_ms() + 3600000);
+	printf("messages %zu bytes_each %.0f ", index_counts(q->ix).queued,
+	       (double)(rss_kb() - before) * 1024 / (double)index_counts(q->ix).queued);
+	timed("turn", a_turn);
+	timed("status", a_status);
+	timed("list", a_list);
+	timed("search", a_search);
+	puts("");
+}
+
+/* --- a hold ---------------------------------------------------------------------------------- */
+
+static bool turn(void)
+{
+	return event_base_loop(base, EVLOOP_ONCE) == 0;
+}
+
+static void hold_it(char **v)
+{
+	char *err = NULL;
+
+	one_account = true;
+	hold = false;
+	fill(v[0], 1000);
+	if (!queue_start(q, &err)) {
+		fprintf(stderr, "%s\n", err);
+		exit(1);
+	}
+	size_t all = index_counts(q->ix).queued;
+	while (index_counts(q->ix).queued > all - all / 20 && turn())
+		;
+	size_t at_hold = index_counts(q->ix).queued, with_relay = index_counts(q->ix).active;
+	int64_t start = clock_mono_us();
+	queue_hold_account(q, "user0000@isp.example", "bench");
+	int64_t called = clock_mono_us();
+	while (index_counts(q->ix).active && turn())
+		;
+	int64_t out = clock_mono_us();
+	size_t left = index_counts(q->ix).queued;
+	(void)writer_sync(q->writer, 60000);
+	int64_t durable = clock_mono_us();
+	int64_t quiet = clock_mono_us() + 2000000;
+	while (clock_mono_us() < quiet && turn())
+		;
+	printf("with_relay %zu call_ms %.1f out_ms %.1f durable_ms %.1f delivered_meanwhile %zu "
+	       "delivered_later %zu ",
+	       with_relay, (double)(called - start) / 1e3, (double)(out - start) / 1e3,
+	       (double)(durable - start) / 1e3, at_hold - left, left - index_counts(q->ix).queued);
+	start = clock_mono_us();
+	queue_release_account(q, "user0000@isp.example");
+	called = clock_mono_us();
+	(void)writer_sync(q->writer, 60000);
+	printf("release_call_ms %.1f release_durable_ms %.1f", (double)(called - start) / 1e3,
+	       (double)(clock_mono_us() - start) / 1e3);
+	/* In order: what leaves is the oldest, but for what is on its way at once. */
+	size_t now = index_counts(q->ix).queued;
+	while (index_counts(q->ix).queued > now - now / 20 && turn())
+		;
+	const struct msg *m = index_first(q->ix);
+	size_t ahead = 0, seen = 0, n = index_counts(q->ix).queued;
+	for (const struct msg *p = m; p; p = p->next, seen++)
+		if (p->state != MSG_READY)
+			ahead = seen;
+	printf(" released %zu left %zu furthest_ahead %zu\n", now - n, n, ahead);
+}
+
 int main(int argc, char **argv)
 {
 	struct queue_config cfg = {.state_dir = argv[1],
@@ -126,19 +297,39 @@ int main(int argc, char **argv)
 				   .max_held_per_account = 1000000,
 				   .connections = 4,
 				   .timeout_ms = 5000};
+	static const struct {
+		const char *name;
+		int args;
+		void (*fn)(char **v);
+	} modes[] = {
+	    {"rate", 3, rate}, {"deliver", 1, deliver}, {"dead", 1, dead}, {"hold", 3, hold_it}};
 	struct queue_handlers h = {.outbox = outbox};
-	char *err = NULL;
-	bool is_rate = argc == 6 && strcmp(argv[2], "rate") == 0,
-	     is_fill = argc == 5 && strcmp(argv[2], "fill") == 0;
+	char *err = NULL, host[40];
+	void (*fn)(char **v) = NULL;
+	bool is_fill = argc == 5 && strcmp(argv[2], "fill") == 0,
+	     is_start = argc == 3 && strcmp(argv[2], "start") == 0;
 
-	if (!is_rate && !is_fill && (argc != 3 || strcmp(argv[2], "start") != 0)) {
+	for (size_t i = 0; argc > 2 && i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (strcmp(argv[2], modes[i].name) == 0 && argc == 3 + modes[i].args)
+			fn = modes[i].fn;
+	if (!fn && !is_fill && !is_start) {
 		fputs("usage: spool_queue DIRECTORY rate SIZE SECONDS SESSIONS | fill N SIZE | "
-		      "start\n",
+		      "start | deliver N | dead N | hold N MSAD PORT\n",
 		      stderr);
 		return 64;
 	}
+	if (fn == hold_it) {
+		snprintf(host, sizeof(host), "127.0.0.1:%s", argv[5]);
+		cfg.smarthost = host;
+		cfg.exe = argv[4];
+		cfg.start_relay = true;
+	}
 	log_open("bench", LOG_ERR);
 	memset(data, 'x', sizeof(data));
+	for (size_t i = 0; i + 1 < sizeof(data); i += 72) { /* lines */
+		data[i] = '\r';
+		data[i + 1] = '\n';
+	}
 	memcpy(data, "Subject: bench\r\n\r\n", 18);
 	long before = rss_kb();
 	int64_t start = clock_mono_us();
@@ -150,13 +341,11 @@ int main(int argc, char **argv)
 	}
 	double seconds = (double)(clock_mono_us() - start) / 1e6;
 	size_t n = index_counts(q->ix).queued;
-	if (is_rate) {
-		rate(argv + 3);
+	if (fn) {
+		fn(argv + 3);
 	} else if (is_fill) {
-		want = strtol(argv[3], NULL, 10);
-		size = strtoul(argv[4], NULL, 10);
 		hold = true;
-		go(500);
+		fill(argv[3], strtoul(argv[4], NULL, 10));
 		printf("filled %ld failed %ld\n", done, failed);
 	} else {
 		printf("messages %zu seconds %.2f bytes_each %.0f\n", n, seconds,
