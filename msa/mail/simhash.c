@@ -51,13 +51,10 @@ static void count_bits(struct simhash *h, uint64_t bits)
 		empty_planes(h);
 }
 
-static void end_word(struct simhash *h)
+static void end_word(struct simhash *h, uint64_t word)
 {
-	if (h->word == 0)
-		return;
-	count_bits(h, mixed(h->word + 3 * h->before));
-	h->before = h->word;
-	h->word = 0;
+	count_bits(h, mixed(word + 3 * h->before));
+	h->before = word;
 	h->words++;
 }
 
@@ -89,6 +86,8 @@ static bool escaped(struct simhash *h, unsigned char c)
 
 void simhash_feed(struct simhash *h, const char *text, size_t len)
 {
+	uint64_t word = h->word; /* out of memory's way, for each octet changes it */
+
 	if (len > h->left)
 		len = h->left;
 	h->left -= len;
@@ -97,17 +96,22 @@ void simhash_feed(struct simhash *h, const char *text, size_t len)
 		if ((c == '=' || h->escape) && escaped(h, c))
 			continue;
 		b = word_byte(c);
-		if (b)
-			h->word = ((h->word ? h->word : FNV_BASE) ^ b) * FNV_PRIME;
-		else
-			end_word(h);
+		if (b) {
+			word = ((word ? word : FNV_BASE) ^ b) * FNV_PRIME;
+		} else if (word) {
+			end_word(h, word);
+			word = 0;
+		}
 	}
+	h->word = word;
 }
 
 uint64_t simhash_end(struct simhash *h)
 {
 	uint64_t out = 0;
-	end_word(h);
+	if (h->word)
+		end_word(h, h->word);
+	h->word = 0;
 	empty_planes(h);
 	if (h->words < SIMHASH_WORDS)
 		return 0;
