@@ -881,12 +881,25 @@ static void gives_disk_back(void **state)
 	assert_int_equal(kit_send(&k, &(struct kit_msg){.pad = 1000}, NULL), QUEUE_OK);
 }
 
+/* Where what was written ends, and the zeros ahead of it begin. */
+static long written(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	long end = 0;
+
+	assert_non_null(f);
+	for (int c; (c = getc(f)) != EOF;)
+		if (c)
+			end = ftell(f);
+	fclose(f);
+	return end;
+}
+
 /* The tail torn off, as by a machine that lost power in the middle of a write that nobody was told
  * of. */
 static void torn_tail(void **state)
 {
 	char path[300];
-	struct stat st;
 
 	(void)state;
 	kit_open(&k);
@@ -898,11 +911,10 @@ static void torn_tail(void **state)
 	snprintf(path, sizeof(path), "rm -r %s/msa && mv %s/copy %s/msa", k.dir, k.dir, k.dir);
 	assert_int_equal(system(path), 0);
 	snprintf(path, sizeof(path), "%s/msa/spool/00000001.seg", k.dir);
-	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(truncate(path, st.st_size - 100), 0);
+	assert_int_equal(truncate(path, written(path) - 100), 0);
 	kit_open(&k);
 	json_int_t n = stat_of("queued");
-	assert_true(n >= 8 && n <= 10);
+	assert_true(n >= 8 && n < 10);
 }
 
 int main(void)

@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "lib/log.h"
+
 #include "msa/queue/index.h"
 #include "msa/queue/spool.h"
 
@@ -445,6 +447,97 @@ static void holds_and_instance_survive(void **state)
 	assert_int_equal(last_row.life_from_ms, 8);
 }
 
+/* --- what is written ahead --- */
+
+static char said[4096];
+
+static void hear(const char *line, size_t len, void *arg)
+{
+	size_t n = strlen(said);
+
+	(void)arg;
+	snprintf(said + n, sizeof(said) - n, "%.*s\n", (int)len, line);
+}
+
+#define FILE_MAX (1 << 20)
+static unsigned char bytes[FILE_MAX];
+
+static size_t read_segment(const char *name)
+{
+	FILE *f = fopen(name, "r");
+	size_t n;
+
+	assert_non_null(f);
+	n = fread(bytes, 1, FILE_MAX, f);
+	fclose(f);
+	return n;
+}
+
+static void write_segment(const char *name, size_t n)
+{
+	FILE *f = fopen(name, "w");
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(bytes, 1, n, f), n);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* Two commits of a message each are whole, of a third [from, to) is zeros: as a machine leaves it
+ * that lost power, for blocks that were written before reach the disk in any order. */
+static void after_power_cut(size_t back_from, size_t back_to)
+{
+	char seg[100], idx[100];
+
+	for (int i = 1; i <= 3; i++)
+		add(i, "me@isp.example", 1);
+	snprintf(seg, sizeof(seg), "%s/00000001.seg", path);
+	snprintf(idx, sizeof(idx), "%s/00000001.idx", path);
+	size_t n = read_segment(seg), end = n;
+	while (bytes[end - 1] == 0)
+		end--;
+	assert_true(n - end > 200000);
+	close_it();
+	memset(bytes + end - back_from, 0, back_from - back_to);
+	write_segment(seg, n);
+	assert_int_equal(unlink(idx), 0);
+	said[0] = '\0';
+	log_sink(hear, NULL);
+	open_it();
+	log_sink(NULL, NULL);
+}
+
+static void zeros_ahead_are_no_damage(void **state)
+{
+	(void)state;
+	after_power_cut(0, 0);
+	assert_int_equal(messages(), 3);
+	assert_string_equal(said, "");
+	add(4, "me@isp.example", 1);
+	assert_int_equal(messages(), 4);
+}
+
+/* Its last record is missing. */
+static void a_commit_without_its_end(void **state)
+{
+	(void)state;
+	after_power_cut(40, 0);
+	assert_int_equal(messages(), 2);
+	assert_non_null(strstr(said, " cut "));
+	add(3, "me@isp.example", 1);
+	assert_int_equal(messages(), 3);
+}
+
+/* Its last record is there, and what is before it is not. */
+static void a_commit_with_a_hole(void **state)
+{
+	(void)state;
+	after_power_cut(100, 60);
+	assert_int_equal(messages(), 2);
+	assert_non_null(strstr(said, "damaged"));
+	add(3, "me@isp.example", 1);
+	assert_int_equal(messages(), 3);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -453,7 +546,8 @@ int main(void)
 	    T(bounce_makes_one_notice),	   T(null_sender_is_told_nothing),
 	    T(too_old_is_a_failure),	   T(all_at_once),
 	    T(rollback_leaves_nothing),	   T(outbox_rows_are_bounded),
-	    T(holds_and_instance_survive),
+	    T(holds_and_instance_survive), T(zeros_ahead_are_no_damage),
+	    T(a_commit_without_its_end),   T(a_commit_with_a_hole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
