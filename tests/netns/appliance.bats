@@ -22,19 +22,7 @@ setup() {
 	. "$ROOT/tests/lab/client.sh"
 }
 
-# soon SECONDS COMMAND...: it succeeds within so many seconds
-soon() {
-	local deadline=$((SECONDS + $1))
-	shift
-	until "$@" > /dev/null 2>&1; do
-		if [ $SECONDS -ge $deadline ]; then
-			echo "not within the time: $*"
-			"$@" || true
-			return 1
-		fi
-		read -rt 0.05 <> <(:) || true
-	done
-}
+load wait
 pid_of() { cat "$LAB_DIR/run/$1.pid"; }
 queued() { ctl queue list --account "$1" --json | jq .total; }
 # raw_session USER: after TLS, EHLO and AUTH, standard input byte for byte; prints the server's words

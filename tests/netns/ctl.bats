@@ -69,13 +69,9 @@ typed() {
 }
 prompted() { [ "$(grep -oE '(Password|Again): |\[y/N\] ' screen | wc -l)" -ge "$1" ]; }
 answers() { ctl status --json 2>/dev/null | jq -e --arg d "$1" '.[$d] != null' > /dev/null; }
-wait_for() {
-	local deadline=$((SECONDS + 20))
-	until "$@"; do
-		[ $SECONDS -lt $deadline ] || { cat "$D"/*.log; return 1; }
-		read -rt 0.05 <> <(:) || true
-	done
-}
+load wait
+soon_failed() { cat "$D"/*.log; }
+wait_for() { soon 20 "$@"; }
 # is STATUS COMMAND...: runs it, and wants that exit status
 is() {
 	local want=$1
@@ -334,9 +330,9 @@ bats_require_minimum_version 1.5.0
 @test "watch shows what is new, and only that" {
 	"$BIN/sekishoctl" -c "$D/sekisho.conf" watch --interval 100ms --json > watch.json 3>&- &
 	watcher=$!
-	for _ in {1..100}; do grep -q acctd.process watch.json && break; sleep 0.05; done
+	wait_for grep -q acctd.process watch.json
 	ctl subscriber add W-1 --name 'Watched'
-	for _ in {1..100}; do grep -q subscriber watch.json && break; sleep 0.05; done
+	wait_for grep -q subscriber watch.json
 	kill -TERM "$watcher"
 	wait "$watcher"
 	jq -es 'map(select(.kind == "state" and .subject == "acctd.process" and .text == "up" and .was == null)) | length == 1' watch.json

@@ -44,18 +44,10 @@ start_host() {
 	soon 10 grep -q ready "$HOST/out"
 }
 
-soon() { # SECONDS COMMAND...
-	local deadline=$((SECONDS + $1))
-	shift
-	until "$@" > /dev/null 2>&1; do
-		if [ $SECONDS -ge $deadline ]; then
-			echo "not within the time: $*"
-			ctl queue list || true
-			tail -5 "$LAB_DIR/log/msad.log"
-			return 1
-		fi
-		read -rt 0.05 <> <(:) || true
-	done
+load wait
+soon_failed() {
+	ctl queue list || true
+	tail -5 "$LAB_DIR/log/msad.log"
 }
 
 # behave LINES: from now on; connections from before are closed, so that greeting and ehlo are asked again

@@ -14,19 +14,7 @@ in_net() { ip netns exec "$NS_NET" "$@"; }
 rules() { in_gw "$BIN/sekisho-rules" "$@" -c "$CONF"; }
 ctl() { in_gw "$BIN/sekishoctl" -c "$CONF" "$@"; }
 
-# soon SECONDS COMMAND...: it succeeds within so many seconds
-soon() {
-	local deadline=$((SECONDS + $1))
-	shift
-	until "$@" > /dev/null 2>&1; do
-		if [ $SECONDS -ge $deadline ]; then
-			echo "not within the time: $*"
-			"$@" || true
-			return 1
-		fi
-		read -rt 0.05 <> <(:) || true
-	done
-}
+load wait
 
 make_namespaces() {
 	local ns id=$$-$RANDOM

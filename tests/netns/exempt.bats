@@ -6,14 +6,7 @@ BIN=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}
 
 in_ns() { ip netns exec "$NS" "$@"; }
 ctl() { in_ns "$BIN/sekishoctl" -c "$CONF" "$@"; }
-soon() { # SECONDS COMMAND...
-	local deadline=$((SECONDS + $1))
-	shift
-	until "$@" > /dev/null 2>&1; do
-		[ $SECONDS -lt $deadline ] || { echo "not within the time: $*"; "$@"; return 1; }
-		read -rt 0.05 <> <(:) || true
-	done
-}
+load wait
 is() { # STATUS COMMAND...
 	local want=$1
 	shift

@@ -114,13 +114,9 @@ stop() {
 }
 ctl() { "$BIN/sekishoctl" -c "$D/sekisho.conf" "$@"; }
 answers() { ctl status --json 2>/dev/null | jq -e '.acctd != null' > /dev/null; }
-wait_for() {
-	local deadline=$((SECONDS + 40))
-	until "$@"; do
-		[ $SECONDS -lt $deadline ] || { tail -n 20 "$D"/*.log; return 1; }
-		read -rt 0.05 <> <(:) || true
-	done
-}
+load wait
+soon_failed() { tail -n 20 "$D"/*.log; }
+wait_for() { soon 40 "$@"; }
 at() { date -u -d "@$1" +%Y-%m-%dT%H:%M:%SZ; }
 
 # packet STATUS SESSION USER TIME ATTRIBUTE... : from a NAS to FreeRADIUS, and answered

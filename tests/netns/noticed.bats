@@ -5,14 +5,7 @@ BIN=${SEKISHO_BIN:-$ROOT/build/release}
 
 in_sub() { ip netns exec "$NS_SUB" "$@"; }
 in_gw() { ip netns exec "$NS_GW" "$@"; }
-soon() { # SECONDS COMMAND...
-	local end=$((SECONDS + $1))
-	shift
-	until "$@" > /dev/null 2>&1; do
-		[ $SECONDS -lt $end ] || { echo "not within the time: $*"; return 1; }
-		read -rt 0.05 <> <(:) || true
-	done
-}
+load wait
 configure() {
 	cat > "$CONF" <<-C
 	common { state_dir = "$DIR/state" run_dir = "$DIR/run" user = "${NOTICED_USER:-}" }

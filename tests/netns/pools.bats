@@ -33,14 +33,7 @@ setup() {
 	. "$ROOT/tests/lab/client.sh"
 }
 
-soon() { # SECONDS COMMAND...
-	local deadline=$((SECONDS + $1))
-	shift
-	until "$@" > /dev/null 2>&1; do
-		[ $SECONDS -lt $deadline ] || { echo "not within the time: $*"; return 1; }
-		read -rt 0.1 <> <(:) || true
-	done
-}
+load wait
 fixed_reaches() { in_fix nc -z -w 1 "$1" 25; }
 # reached ADDRESS TIMES: how many connections of the fixed line were let through
 reached() {

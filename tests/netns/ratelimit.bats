@@ -33,16 +33,9 @@ configure() { # LINES for the section
 }
 
 # wait_until COMMAND... : for at most ten seconds
-wait_until() {
-	local i
-	for ((i = 0; i < 200; i++)); do
-		"$@" > /dev/null 2>&1 && return 0
-		sleep 0.05
-	done
-	echo "gave up waiting for: $*"
-	cat "$log"
-	return 1
-}
+load wait
+soon_failed() { cat "$log"; }
+wait_until() { soon 10 "$@"; }
 
 said() { grep -q -- "$1" "$log"; }
 

@@ -164,7 +164,7 @@ rejected_by() { # TOOL-WORDS ADDRESS [SOURCE]
 	rules status
 	kill -USR1 "$(cat "$DIR/pid.judge")"
 	# The rest of the session is held as well.
-	( while sleep 0.1; do kill -USR1 "$(cat "$DIR/pid.judge")" || exit; done ) 3>&- &
+	( while kill -USR1 "$(cat "$DIR/pid.judge")"; do read -rt 0.1 <> <(:) || true; done ) 3>&- &
 	helper=$!
 	wait $client
 	kill $helper
@@ -372,8 +372,11 @@ rejected_by() { # TOOL-WORDS ADDRESS [SOURCE]
 	exempt full 32 32 $SUB4
 	rules load
 	greet $NET4
-	sleep 1
-	[ "$(grep -c 'rules restored' "$DIR/log.watch")" = "$before" ]
+	# It sees changes in their order: the next that is its business is the next it does.
+	nft_gw flush chain ip sekisho smtp
+	soon 5 restored
+	[ "$(grep -c 'rules restored' "$DIR/log.watch")" = $((before + 1)) ]
+	soon 1 whole
 	# With a file that is not valid, the rules in force are put back.
 	cp "$CONF" "$DIR/good"
 	echo 'nonsense' >> "$CONF"

@@ -103,7 +103,9 @@ status() { metric "sekisho_msa_key_$1"; }
 	wait_until grep -q '^250 ' "$DIR/heard"
 	# Another key at that place is not taken.
 	cp "$DIR/tls/ec.key" "$DIR/tls/rsa.key"
-	sleep 1.2
+	n=$(status restarts_total)
+	tried_twice() { [ "$(status restarts_total)" -ge $((n + 2)) ]; }
+	wait_until tried_twice
 	[ "$(status up)" = 0 ]
 	mv "$DIR/tls/away" "$DIR/tls/rsa.key"
 	wait_until logged 'key up-again'

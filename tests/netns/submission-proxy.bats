@@ -21,7 +21,7 @@ teardown_file() { submission_down; }
 
 # What 587 says to octets (printf's escapes) from the proxy's address, or from ADDRESS.
 raw() { # OCTETS [ADDRESS]
-	{ printf "$1"; sleep 0.5; } | in_ns timeout 10 nc -s "${2:-127.0.0.2}" -q 0 127.0.0.1 587 | tr -d '\r'
+	printf "$1" | in_ns socat -T10 STDIO,ignoreeof "TCP:127.0.0.1:587,bind=${2:-127.0.0.2}" | tr -d '\r'
 }
 
 V2='\r\n\r\n\0\r\nQUIT\n'
@@ -56,13 +56,16 @@ V2='\r\n\r\n\0\r\nQUIT\n'
 	[[ $got == *"500 5.5.2"*221* ]]
 	not grep -q 'client=198.51.100.66' "$DIR/msad.log"
 	# Silence is not waited for long.
-	in_ns timeout 20 nc -s 127.0.0.2 127.0.0.1 587 < <(sleep 15) > "$DIR/out" &
+	in_ns socat -T20 STDIO,ignoreeof TCP:127.0.0.1:587,bind=127.0.0.2 < /dev/null > "$DIR/out" 3>&- &
 	wait_until logged 'proxy-refused proxy=127.0.0.2 why="no header in time"'
 	[ ! -s "$DIR/out" ]
 }
 
 @test "bounds are the client's, not the proxy's" {
-	hold() { { printf "PROXY TCP4 $1 127.0.0.1 1 587\r\n"; sleep 4; } | in_ns timeout 10 nc -s 127.0.0.2 127.0.0.1 587 > "$DIR/held.$2" 3>&- & }
+	hold() { # CLIENT N: a session that says nothing more
+		in_ns socat -T20 STDIO,ignoreeof TCP:127.0.0.1:587,bind=127.0.0.2 < <(printf "PROXY TCP4 $1 127.0.0.1 1 587\r\n") > "$DIR/held.$2" 3>&- &
+		echo $! > "$DIR/held$2.pid"
+	}
 	hold 198.51.100.20 1
 	hold 198.51.100.20 2
 	hold 198.51.100.21 3

@@ -17,8 +17,8 @@ submission_down() {
 	for p in "$DIR"/*.pid; do
 		kill "$(cat "$p")" 2>/dev/null || true
 	done
-	sleep 0.2
-	for p in $(ip netns pids "$NS"); do
+	empty() { [ -z "$(ip netns pids "$NS")" ]; }
+	soon 2 empty > /dev/null 2>&1 || for p in $(ip netns pids "$NS"); do
 		kill -9 "$p" 2>/dev/null || true
 	done
 	ip netns del "$NS"
@@ -37,18 +37,9 @@ spawn() { # NAME COMMAND... : in the namespace, its pid in NAME.pid, its log in 
 	echo $! > "$DIR/$name.pid"
 }
 
-wait_until() { # for at most ten seconds
-	local i
-	for ((i = 0; i < 200; i++)); do
-		"$@" > /dev/null 2>&1 && return 0
-		sleep 0.05
-	done
-	{
-		echo "gave up waiting for: $*"
-		tail -n 20 "$DIR"/*.log
-	} >&2
-	return 1
-}
+load wait
+soon_failed() { tail -n 20 "$DIR"/*.log; }
+wait_until() { soon 10 "$@" >&2; }
 
 logged() { grep -q -- "$1" "$DIR/msad.log"; }
 logged_times() { [ "$(grep -c -- "$1" "$DIR/msad.log")" -ge "$2" ]; } # TEXT N
