@@ -28,18 +28,7 @@ setup() {
 	. "$ROOT/tests/lab/client.sh"
 }
 
-soon() { # SECONDS COMMAND...: it succeeds within so many seconds
-	local deadline=$((SECONDS + $1))
-	shift
-	until "$@" > /dev/null 2>&1; do
-		if [ $SECONDS -ge $deadline ]; then
-			echo "not within the time: $*"
-			"$@" || true
-			return 1
-		fi
-		read -rt 0.05 <> <(:) || true
-	done
-}
+load wait
 shown() { ctl limit show "$1@isp.example" --json | jq -e "$2"; } # USER FILTER
 stage_is() { shown "$1" ".stage == \"$2\""; }
 held() { ctl queue list --account "$1@isp.example" --json | jq -e '.total > 0'; }
