@@ -322,11 +322,11 @@ static void lower(char *s)
 /* Names and addresses that the operator gave, and where we listen. */
 static void name_self(struct msa_config *c)
 {
-	const struct conf_list *const lists[] = {&c->own_names, &c->listen_submission,
-						 &c->listen_submissions, &c->bounce_listen};
+	const struct conf_list *const lists[4] = {&c->own_names, &c->listen_submission,
+						  &c->listen_submissions, &c->bounce_listen};
 
 	c->self = talloc_strdup(c, "");
-	for (size_t k = 0; k < sizeof(lists) / sizeof(*lists); k++)
+	for (size_t k = 0; k < 4; k++)
 		for (size_t i = 0; i < lists[k]->n; i++)
 			c->self = talloc_asprintf_append(c->self, "%s%s", c->self[0] ? " " : "",
 							 lists[k]->items[i]);
@@ -458,9 +458,10 @@ static bool check(void *ctx, struct msa_config *c, char **err)
 
 static void make_policy(struct msa_config *c)
 {
-	c->guard = (struct guard_config){
-	    .free = c->auth_free_failures, .max_wait_ms = c->auth_max_wait, .spray = c->auth_spray,
-	    .spray_wide = c->auth_spray_wide};
+	c->guard = (struct guard_config){.free = c->auth_free_failures,
+					 .max_wait_ms = c->auth_max_wait,
+					 .spray = c->auth_spray,
+					 .spray_wide = c->auth_spray_wide};
 	c->policy = (struct smtp_policy){
 	    .hostname = c->hostname,
 	    .local_domain = c->sasl_realm,

@@ -14,11 +14,11 @@
 /* A host that is one of our listeners would send everything back to us. */
 static bool not_ourselves(void *ctx, const struct msa_config *c, const struct route *r, char **why)
 {
-	const struct conf_list *const lists[] = {&c->listen_submission, &c->listen_submissions};
+	const struct conf_list *const lists[2] = {&c->listen_submission, &c->listen_submissions};
 	struct own *own = own_new(ctx);
 	bool ok = true;
 
-	for (size_t k = 0; k < sizeof(lists) / sizeof(*lists); k++)
+	for (size_t k = 0; k < 2; k++)
 		for (size_t i = 0; i < lists[k]->n; i++)
 			(void)own_add_text(own, lists[k]->items[i]);
 	for (size_t i = 0; ok && i < r->n; i++) {

@@ -142,7 +142,7 @@ static size_t base64(const uint8_t *in, size_t n, char *out)
 /* At most 255 octets of a name and as many of a password: what is longer is no login. */
 static bool add_base64(struct evbuffer *out, const char *const *parts, size_t n)
 {
-	uint8_t raw[520];
+	uint8_t raw[520] = {0};
 	char text[(sizeof(raw) + 2) / 3 * 4];
 	size_t len = 0;
 
