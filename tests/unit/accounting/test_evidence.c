@@ -254,8 +254,12 @@ static void test_parse(void **state)
 	assert_int_equal(a.rr[0].pref, 10);
 	assert_string_equal(a.rr[0].text, "mail.good.example");
 	assert_string_equal(a.rr[1].text, "");
+	assert_string_equal(a.owner, "good.example");
+	assert_true(dns_answer_parse(ctx, mx_answer, sizeof mx_answer, DNS_CNAME, &a));
+	assert_string_equal(a.rr[0].text, "x.good.example");
 	assert_true(dns_answer_parse(ctx, mx_answer, sizeof mx_answer, DNS_A, &a));
 	assert_int_equal(a.status, DNS_NODATA);
+	assert_null(a.owner);
 	/* every cut is seen */
 	for (size_t n = 0; n < sizeof mx_answer; n++) {
 		assert_false(dns_answer_parse(ctx, mx_answer, n, DNS_MX, &a));
@@ -276,6 +280,28 @@ static void test_parse(void **state)
 	assert_true(dns_answer_parse(ctx, loop, sizeof loop, DNS_MX, &a));
 	assert_int_equal(a.status, DNS_TROUBLE);
 	assert_string_equal(a.why, "SERVFAIL");
+	talloc_free(ctx);
+}
+
+static const uint8_t alias_answer[] = {
+    0,	  1,   0x81, 0x80, 0,	1, 0, 2, 0, 0, 0, 0, /* header: 1 question, 2 answers */
+    1,	  'A', 2,    'x',  'y', 0, 0, 1, 0, 1,	     /* at 12: a.xy A */
+    0xc0, 12,  0,    5,	   0,	1, 0, 0, 0, 9, 0, 4, 1,	  'B', 0xc0, 14, /* an alias; at 34: b.xy */
+    0xc0, 34,  0,    1,	   0,	1, 0, 0, 0, 9, 0, 4, 192, 0,   2,    1,
+};
+
+static void test_parse_alias(void **state)
+{
+	struct dns_answer a;
+	void *ctx = talloc_new(NULL);
+
+	(void)state;
+	assert_true(dns_answer_parse(ctx, alias_answer, sizeof alias_answer, DNS_A, &a));
+	assert_int_equal(a.n, 1);
+	assert_string_equal(a.owner, "b.xy");
+	assert_true(dns_answer_parse(ctx, alias_answer, sizeof alias_answer, DNS_CNAME, &a));
+	assert_string_equal(a.owner, "a.xy");
+	assert_string_equal(a.rr[0].text, "b.xy");
 	talloc_free(ctx);
 }
 
@@ -328,8 +354,9 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_generic),    cmocka_unit_test(test_verdicts),
-	    cmocka_unit_test(test_words),      cmocka_unit_test(test_parse),
-	    cmocka_unit_test(test_parse_text), cmocka_unit_test(test_names)};
+	    cmocka_unit_test(test_generic),	cmocka_unit_test(test_verdicts),
+	    cmocka_unit_test(test_words),	cmocka_unit_test(test_parse),
+	    cmocka_unit_test(test_parse_alias), cmocka_unit_test(test_parse_text),
+	    cmocka_unit_test(test_names)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
