@@ -185,7 +185,7 @@ const struct conf_key msa_keys[] = {
      "DNSSEC trust anchors, for DANE; empty: nothing is validated, and there is no DANE", false},
     {"msa", "mta_sts", CONF_BOOL, O(mta_sts), "true", 0, 0, NULL, false, "heed MTA-STS policies",
      false},
-    {"msa", "tlsrpt", CONF_BOOL, O(tlsrpt), "false", 0, 0, NULL, true,
+    {"msa", "tlsrpt", CONF_BOOL, O(tlsrpt), "false", 0, 0, NULL, false,
      "send the reports of TLS that domains ask for (RFC 8460)", false},
     {"msa", "postmaster", CONF_STRING, O(postmaster), "", 0, 0, NULL, false,
      "sender of our notifications; empty: postmaster@REALM", false},

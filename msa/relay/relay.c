@@ -134,7 +134,9 @@ static void hand_over(struct relay *r)
 			  LS("action", "the next relay role waits for this one"));
 	else if (close(r->lock_fd) == 0)
 		r->lock_fd = -1;
-	TALLOC_FREE(r->tls_counts); /* they are the next one's, too */
+	if (r->tls_counts) /* the file is the next one's from now on */
+		tls_counts_end(r->tls_counts);
+	r->tls_counts = NULL;
 	talloc_free(ids);
 	talloc_free(folder);
 }

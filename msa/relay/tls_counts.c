@@ -52,6 +52,12 @@ struct tls_counts *tls_counts_new(void *ctx, const char *folder, bool ask,
 	return t;
 }
 
+void tls_counts_end(struct tls_counts *t)
+{
+	tlsrpt_close(t->counts);
+	t->counts = NULL;
+}
+
 static void say(struct tls_counts *t)
 {
 	if (!t->said)

@@ -20,6 +20,9 @@ struct relay;
 struct tls_counts *tls_counts_new(void *ctx, const char *folder, bool ask,
 				  struct dns *(*dns)(struct relay *r), struct relay *r);
 
+/* Nothing is written from now on; answers of the DNS that come yet are for nobody. */
+void tls_counts_end(struct tls_counts *t);
+
 /* What a connection is held to. */
 struct tls_policy {
 	const char *domain;	      /* of the recipients */
