@@ -38,6 +38,7 @@ struct dest {
 	struct dest *hash_next;
 };
 
+/* 136 octets: a message must not take more than 256 in all. */
 struct msg {
 	char id[QUEUE_ID_LEN + 1];
 	uint8_t hold;	    /* HOLD_ bits */
@@ -49,14 +50,14 @@ struct msg {
 	int64_t place;	    /* in the spool, for readers; 0: not there yet */
 	struct account *account;
 	struct dest *dest; /* who still waits; change with index_set_dest() */
-	uint64_t size;
 	int64_t received_ms, life_from_ms, next_ms;
+	uint32_t size;
 	uint32_t attempts;
-	uint32_t settling; /* outcomes under way to the disk */
-	bool counted_held, counted_active, counted_deferred;
-	bool elsewhere;				 /* MSG_ACTIVE, with a relay role of before */
-	bool routed;				 /* an operator gave it a route */
-	size_t heap_pos;			 /* in its lane; 0: does not wait for its time */
+	uint32_t heap_pos; /* in its lane; 0: does not wait for its time */
+	uint16_t settling; /* outcomes under way to the disk */
+	bool counted_held : 1, counted_active : 1, counted_deferred : 1;
+	bool elsewhere : 1;			 /* MSG_ACTIVE, with a relay role of before */
+	bool routed : 1;			 /* an operator gave it a route */
 	struct lane *lane;			 /* lanes.h; NULL as "" */
 	struct msg *prev, *next;		 /* by key */
 	struct msg *account_prev, *account_next; /* of one account, in no order */

@@ -4,11 +4,13 @@
  *   spool_queue DIRECTORY rate SIZE SECONDS SESSIONS    messages a second, processor time a message
  *   spool_queue DIRECTORY fill N SIZE                   N held messages, 500 a commit
  *   spool_queue DIRECTORY start                         seconds to open, memory a message
- *   spool_queue DIRECTORY deliver N                     N messages in, then their results: results
- * a second spool_queue DIRECTORY dead N                        N messages for one destination that
- * takes nothing: what a turn of the scheduler costs, what a request waits spool_queue DIRECTORY
- * hold N MSAD PORT              N messages of one account on their way to a server at
- * 127.0.0.1:PORT: hold it, release it
+ *   spool_queue DIRECTORY deliver N                     N messages in, then their results
+ *   spool_queue DIRECTORY leave N MSAD PORT             N messages to a server at 127.0.0.1:PORT
+ *   spool_queue DIRECTORY dead N                        N messages for one destination that takes
+ *                                                       nothing: what a turn of the schedule
+ *                                                       costs, what a request waits
+ *   spool_queue DIRECTORY hold N MSAD PORT              N messages of one account on their way:
+ *                                                       hold it, release it
  *
  * One line of `name value` pairs on standard output.
  */
@@ -235,6 +237,30 @@ static bool turn(void)
 	return event_base_loop(base, EVLOOP_ONCE) == 0;
 }
 
+static void leave(char **v)
+{
+	char *err = NULL;
+	size_t before = index_counts(q->ix).queued;
+
+	hold = false;
+	fill(v[0], 4096);
+	size_t n = index_counts(q->ix).queued - before;
+	if (!queue_start(q, &err)) {
+		fprintf(stderr, "%s\n", err);
+		exit(1);
+	}
+	while (index_counts(q->ix).queued > before + n - n / 20 && turn())
+		; /* TLS, names, the first connections */
+	size_t first = index_counts(q->ix).queued;
+	int64_t start = clock_mono_us();
+	double cpu = cpu_us();
+	while (index_counts(q->ix).queued > before && turn())
+		;
+	double left = (double)(first - before);
+	printf("left %.0f rate %.0f cpu_us %.1f\n", left,
+	       left * 1e6 / (double)(clock_mono_us() - start), (cpu_us() - cpu) / left);
+}
+
 static void hold_it(char **v)
 {
 	char *err = NULL;
@@ -301,8 +327,11 @@ int main(int argc, char **argv)
 		const char *name;
 		int args;
 		void (*fn)(char **v);
-	} modes[] = {
-	    {"rate", 3, rate}, {"deliver", 1, deliver}, {"dead", 1, dead}, {"hold", 3, hold_it}};
+	} modes[] = {{"rate", 3, rate},
+		     {"deliver", 1, deliver},
+		     {"dead", 1, dead},
+		     {"hold", 3, hold_it},
+		     {"leave", 3, leave}};
 	struct queue_handlers h = {.outbox = outbox};
 	char *err = NULL, host[40];
 	void (*fn)(char **v) = NULL;
@@ -314,11 +343,11 @@ int main(int argc, char **argv)
 			fn = modes[i].fn;
 	if (!fn && !is_fill && !is_start) {
 		fputs("usage: spool_queue DIRECTORY rate SIZE SECONDS SESSIONS | fill N SIZE | "
-		      "start | deliver N | dead N | hold N MSAD PORT\n",
+		      "start | deliver N | leave N MSAD PORT | dead N | hold N MSAD PORT\n",
 		      stderr);
 		return 64;
 	}
-	if (fn == hold_it) {
+	if (fn == hold_it || fn == leave) {
 		snprintf(host, sizeof(host), "127.0.0.1:%s", argv[5]);
 		cfg.smarthost = host;
 		cfg.exe = argv[4];
