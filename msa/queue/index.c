@@ -321,8 +321,8 @@ static void block_insert(struct index *ix, size_t at)
 	if (ix->n_blocks == ix->blocks_cap)
 		more_blocks(ix);
 	struct block *b = zalloc(1, sizeof(*b)), **to = ix->blocks + at;
-	memmove(to + 1, to, (ix->n_blocks++ - at) * sizeof(b));
-	memcpy(to, &b, sizeof(b));
+	memmove(to + 1, to, (ix->n_blocks++ - at) * sizeof(void *));
+	memcpy(to, &b, sizeof(void *));
 }
 
 /* A full one is halved; the last is left full, since nearly all come at the end. */
