@@ -73,8 +73,7 @@ struct msa_config {
 	int64_t handover_timeout;
 
 	char *smarthost, *postmaster;
-	int64_t retry_min, retry_max, lifetime, max_queue, spool_reserve,
-	    max_held_per_account;
+	int64_t retry_min, retry_max, lifetime, max_queue, spool_reserve, max_held_per_account;
 	int64_t relay_connections, relay_timeout, delay_notice, notices_per_hour;
 	char *answers;
 	char *smarthost_name, *smarthost_ca;
@@ -95,12 +94,12 @@ struct msa_config {
 	struct route default_route;
 	struct route_table *route_table;
 	struct answer_table *answer_table; /* or NULL */
-	char *self;		 /* own_names, blank-separated */
+	char *self;			   /* own_names, blank-separated */
 	char *mechs;		 /* what Cyrus SASL is to have: blank-separated, without -PLUS */
 	struct msa_listener *of; /* as auth_mechanisms_of */
 	struct auth_backend *backends; /* msa's own, then those of realms */
 	size_t n_backends;
-	struct prefix *proxies;	 /* as proxy_from */
+	struct prefix *proxies; /* as proxy_from */
 	struct guard_config guard;
 	struct smtp_policy policy;
 	struct dkim_table *dkim_table; /* or NULL */

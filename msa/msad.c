@@ -138,12 +138,12 @@ static json_t *status(struct server *srv)
 {
 	bool ok = true;
 	json_t *stats = queue_request(srv->queue, "queue.stats", NULL, &ok);
-	json_t *o = json_pack("{s:s,s:I,s:I,s:I,s:i,s:i,s:b,s:I}", "version", SEKISHO_VERSION,
-			      "started_ms", (json_int_t)srv->started_ms, "sessions",
-			      (json_int_t)io_sessions(srv), "in_flight", (json_int_t)srv->in_flight,
-			      "auth_workers", auth_workers_up(srv->auth), "auth_workers_wanted",
-			      auth_workers_wanted(srv->auth), "limiter", limits_connected(srv->limits),
-			      "penalties", (json_int_t)limits_penalties(srv->limits));
+	json_t *o = json_pack(
+	    "{s:s,s:I,s:I,s:I,s:i,s:i,s:b,s:I}", "version", SEKISHO_VERSION, "started_ms",
+	    (json_int_t)srv->started_ms, "sessions", (json_int_t)io_sessions(srv), "in_flight",
+	    (json_int_t)srv->in_flight, "auth_workers", auth_workers_up(srv->auth),
+	    "auth_workers_wanted", auth_workers_wanted(srv->auth), "limiter",
+	    limits_connected(srv->limits), "penalties", (json_int_t)limits_penalties(srv->limits));
 
 	json_object_set_new(o, "key_up", json_boolean(tls_keys_up(tls_keys_of(srv->tls))));
 	json_object_set_new(o, "key_failures", json_integer(tls_keys_counts().failures));

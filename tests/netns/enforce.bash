@@ -84,7 +84,7 @@ server() { # PORT
 configure() { # LINES for kernel-rules; those for nfq are in NFQ_LINES
 	cat > "$CONF" <<-C
 	common {
-	  state_dir = "$DIR/state"
+	  state_dir = "${STATE:-$DIR/state}"
 	  run_dir = "$DIR/run"
 	  user = ""
 	}
