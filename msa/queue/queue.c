@@ -90,6 +90,12 @@ static void op_done(struct op *op, void *arg)
 	talloc_free(o);
 }
 
+void queue_kick_now(struct queue *q)
+{
+	if (!q->closing)
+		event_active(q->kick, EV_TIMEOUT, 0);
+}
+
 /* At once, when nothing was done lately: who waits for a reply is served before who delivers it. */
 void queue_kick(struct queue *q)
 {

@@ -81,6 +81,8 @@ struct queue {
 
 /* queue.c */
 void queue_kick(struct queue *q);
+/* Without waiting for others: the relay role has room in a lane. */
+void queue_kick_now(struct queue *q);
 uint32_t queue_random(void);
 /* Put the index's and the writer's view right after an outcome was committed; see queue_ops.c. */
 void queue_apply_wish(struct queue *q, struct msg *m);
