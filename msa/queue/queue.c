@@ -23,6 +23,8 @@
 #include "msa/queue/queue_leave.h"
 #include "msa/queue/signer.h"
 
+#define BURST_MS	   10 /* after an acceptance it goes on */
+#define BURST_MESSAGES	   1000
 #define TURN_MS		   5 /* between two: what comes meanwhile goes to the others in one piece */
 #define HOUSEKEEPING_MS	   5000
 #define DISK_LOOK_MS	   1000
@@ -90,9 +92,14 @@ static void op_done(struct op *op, void *arg)
 	talloc_free(o);
 }
 
-void queue_kick_now(struct queue *q)
+void queue_kick_relay(struct queue *q)
 {
-	if (!q->closing)
+	struct index_counts c = index_counts(q->ix);
+
+	if (clock_mono_ms() - q->accepted_mono_ms < BURST_MS &&
+	    c.queued - c.held - c.deferred < BURST_MESSAGES)
+		queue_kick(q);
+	else if (!q->closing)
 		event_active(q->kick, EV_TIMEOUT, 0);
 }
 
@@ -184,6 +191,7 @@ static void submit_done(struct queue *q, struct qop *qo)
 	bug_on(!m);
 	if (qo->op.result == QUEUE_OK) {
 		metric_add(q->metric.accepted, 1);
+		q->accepted_mono_ms = clock_mono_ms();
 		m->place = o->place;
 		index_set_state(q->ix, m, MSG_READY);
 		queue_kick(q);

@@ -54,7 +54,7 @@ struct queue {
 	const struct answer_table *answers; /* NULL: only what is built in */
 	struct event *kick;  /* activated after changes: dispatch, commits told, outbox */
 	struct event *timer; /* next due message, housekeeping */
-	int64_t housekept_mono_ms, turned_mono_ms;
+	int64_t housekept_mono_ms, turned_mono_ms, accepted_mono_ms;
 	bool closing;
 
 	bool cleaning;
@@ -81,8 +81,11 @@ struct queue {
 
 /* queue.c */
 void queue_kick(struct queue *q);
-/* Without waiting for others: the relay role has room in a lane. */
-void queue_kick_now(struct queue *q);
+/*
+ * The relay role has room in a lane: at once. But a burst is accepted first: while one comes in and
+ * few messages wait, at the next turn.
+ */
+void queue_kick_relay(struct queue *q);
 uint32_t queue_random(void);
 /* Put the index's and the writer's view right after an outcome was committed; see queue_ops.c. */
 void queue_apply_wish(struct queue *q, struct msg *m);

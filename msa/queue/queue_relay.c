@@ -217,7 +217,7 @@ static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, siz
 		ended(q, "malformed frame");
 		ipc_free(c, false);
 	}
-	queue_kick_now(q);
+	queue_kick_relay(q);
 }
 
 static void on_closed(struct ipc_conn *conn, const char *reason, void *arg)
