@@ -50,6 +50,7 @@ struct outgoing {
 	void *arg;
 	TAILQ_HEAD(, flight) flights;
 	int n;
+	LIST_HEAD(, test) tests;
 	struct metric *m_sent, *m_retried, *m_failed;
 };
 
@@ -262,18 +263,27 @@ int64_t outgoing_turn(struct outgoing *o, int64_t now_ms)
 
 /* --- tests --- */
 
-struct test {
-	struct outgoing *o;
-	json_t *result;
-	int waiting;
-	void (*done)(json_t *result, void *arg);
-	void *arg;
-};
-
 struct test_one {
 	struct test *t;
 	char rule[CONF_TITLE_MAX + 1], dest[512];
 };
+
+struct test {
+	LIST_ENTRY(test) link;
+	struct outgoing *o;
+	json_t *result;
+	void (*done)(json_t *result, void *arg);
+	void *arg;
+	size_t n, waiting;
+	struct test_one ones[]; /* a receiver each */
+};
+
+static void free_test(struct test *t)
+{
+	LIST_REMOVE(t, link);
+	json_decref(t->result);
+	free(t);
+}
 
 static void on_tested(bool ok, const char *answer, void *arg)
 {
@@ -282,11 +292,10 @@ static void on_tested(bool ok, const char *answer, void *arg)
 	(void)json_array_append_new(t->result,
 				    json_pack("{s:s, s:s, s:b, s:s}", "alert", one->rule, "to",
 					      one->dest, "ok", (int)ok, "answer", answer));
-	free(one);
 	if (--t->waiting > 0)
 		return;
-	t->done(t->result, t->arg);
-	free(t);
+	t->done(json_incref(t->result), t->arg);
+	free_test(t);
 }
 
 static void test_rule(struct test *t, const struct alert_rule *r, int64_t now_ms)
@@ -302,9 +311,7 @@ static void test_rule(struct test *t, const struct alert_rule *r, int64_t now_ms
 				       .now_ms = now_ms};
 	json_t *payload = payload_test(&h);
 	for (size_t i = 0; (dest = rules_dest(r, i)) != NULL; i++) {
-		struct test_one *one = calloc(1, sizeof *one);
-		if (!one)
-			fatal("out of memory");
+		struct test_one *one = &t->ones[t->n++];
 		one->t = t;
 		snprintf(one->rule, sizeof one->rule, "%s", r->name);
 		snprintf(one->dest, sizeof one->dest, "%s", dest);
@@ -314,20 +321,32 @@ static void test_rule(struct test *t, const struct alert_rule *r, int64_t now_ms
 	json_decref(payload);
 }
 
+static bool chosen(const struct alert_rule *r, const char *name)
+{
+	return !name || strcmp(r->name, name) == 0;
+}
+
 bool outgoing_test(struct outgoing *o, const char *name, int64_t now_ms,
 		   void (*done)(json_t *result, void *arg), void *arg)
 {
 	const struct conf_items *rules = &o->a->conf.alerts.rules;
 	const struct alert_rule *all = rules->items;
-	struct test *t;
-	if (rules->n == 0 || (name && !rules_named(rules, name)))
+	size_t n = 0;
+	for (size_t i = 0; i < rules->n; i++)
+		for (size_t d = 0; chosen(&all[i], name) && rules_dest(&all[i], d); d++)
+			n++;
+	if (n == 0)
 		return false;
-	t = calloc(1, sizeof *t);
+	struct test *t = calloc(1, sizeof *t + n * sizeof t->ones[0]);
 	if (!t)
 		fatal("out of memory");
-	*t = (struct test){.o = o, .result = json_array(), .done = done, .arg = arg};
+	t->o = o;
+	t->result = json_array();
+	t->done = done;
+	t->arg = arg;
+	LIST_INSERT_HEAD(&o->tests, t, link);
 	for (size_t i = 0; i < rules->n; i++)
-		if (!name || strcmp(all[i].name, name) == 0)
+		if (chosen(&all[i], name))
 			test_rule(t, &all[i], now_ms);
 	return true;
 }
@@ -342,6 +361,7 @@ struct outgoing *outgoing_new(struct acctd *a, const char *exe, const char *host
 		fatal("out of memory");
 	*o = (struct outgoing){.a = a, .host = host, .answered = answered, .arg = arg};
 	TAILQ_INIT(&o->flights);
+	LIST_INIT(&o->tests);
 	o->sender = sender_new(a->base, exe);
 	o->m_sent = metric_new(METRIC_COUNTER, "sekisho_alert_sends_total", "result=\"sent\"",
 			       "Attempts to hand an alert to a receiver.");
@@ -361,6 +381,10 @@ void outgoing_free(struct outgoing *o)
 	while ((f = TAILQ_FIRST(&o->flights)) != NULL) {
 		TAILQ_REMOVE(&o->flights, f, link);
 		free(f);
+	}
+	for (struct test *t = LIST_FIRST(&o->tests), *next; t; t = next) {
+		next = LIST_NEXT(t, link);
+		free_test(t);
 	}
 	free(o);
 }
