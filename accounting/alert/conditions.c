@@ -71,7 +71,7 @@ static void spool(const struct look *k, const json_t *q)
 {
 	struct condition full = {.name = "spool-full", .severity = "high"};
 	struct condition damaged = {.name = "spool-damaged", .severity = "high"};
-	const char *room = json_string_value(json_object_get(q, "room"));
+	const char *room = json_string_value(json_object_get(q, "disk"));
 	if (room) {
 		full.holds = strcmp(room, "enough") != 0;
 		SAY(&full, "the spool's disk is short (%.32s): new mail is put off with 452", room);

@@ -521,8 +521,8 @@ static void test_conditions(void **state)
 	    {"{\"queue\":{\"queued\":90}}", "queue-depth", 0, 0, 50, "queue-depth "},
 	    {"{\"queue\":{\"queued\":80}}", "queue-depth", 0, 0, 50, ""},
 	    {"{\"queue\":{\"queued\":1,\"oldest_ms\":1794999000000}}", "", 0, 0, 50, "queue-age "},
-	    {"{\"queue\":{\"room\":\"none\",\"damaged\":0}}", "", 0, 0, 50, "spool-full "},
-	    {"{\"queue\":{\"room\":\"enough\",\"damaged\":2}}", "", 0, 0, 50, "spool-damaged "},
+	    {"{\"queue\":{\"disk\":\"none\",\"damaged\":0}}", "", 0, 0, 50, "spool-full "},
+	    {"{\"queue\":{\"disk\":\"enough\",\"damaged\":2}}", "", 0, 0, 50, "spool-damaged "},
 	};
 	const struct conditions_limits l = {60 * S, 100, 10 * MIN, 5};
 	(void)state;
