@@ -165,10 +165,10 @@ sent_all() { ctl alert list --json | jq -e 'length > 0 and all(.state == "sent")
 	hold user34
 	pending() { ctl alert list --state waiting --json; }
 	wait_until pending
-	for i in 1 2 3 4 5; do timeout 1 "$BIN/sekishoctl" -c "$DIR/sekisho.conf" incident list > /dev/null; done
-	before=$(date +%s%N)
-	ctl status > /dev/null || true
-	[ $(($(date +%s%N) - before)) -lt 1000000000 ]
+	for i in 1 2 3 4 5; do ctl incident list > /dev/null; done
+	run ctl status
+	[[ $output == *alerts* ]]
+	pending # acctd answered all of that while the receiver was still silent
 	wait_until sent_all
 }
 

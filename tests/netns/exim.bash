@@ -1,13 +1,13 @@
 # Mail servers whose packages want to be the machine's only one, so that they are unpacked and run from there. Sourced.
 
-# unpacked FOLDER PACKAGE PROGRAM: into FOLDER, beside the programs under test. False: it could not be fetched; $DIR/FOLDER-get.log says why.
+# unpacked NAME PACKAGE PROGRAM: into $UNPACKED, where every user may look: such a server starts itself again without root's powers. The package is
+# kept beside the programs under test. False: it could not be fetched; $DIR/NAME-get.log says why.
 unpacked() {
-	local d=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}/../$1
-	mkdir -p "$d"
-	d=$(cd "$d" && pwd)
-	UNPACKED=$d
-	[ -x "$d/$3" ] && return 0
-	(cd "$d" && apt-get download -q "$2" && dpkg -x "$2"_*.deb .) > "$DIR/$1-get.log" 2>&1
+	local kept=${SEKISHO_BIN:-$BATS_TEST_DIRNAME/../../build/release}/../$1
+	UNPACKED=$DIR/$1-package
+	[ -x "$UNPACKED/$3" ] && return 0
+	mkdir -p "$kept" "$UNPACKED"
+	(cd "$kept" && flock . sh -c 'ls "$1"_*.deb || apt-get download -q "$1"' sh "$2" && dpkg -x "$2"_*.deb "$UNPACKED") > "$DIR/$1-get.log" 2>&1
 }
 
 # exim_unpacked: EXIM is its folder.

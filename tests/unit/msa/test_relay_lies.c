@@ -67,6 +67,14 @@ static const char *answer(const struct host *h, const char *line, bool first)
 }
 
 /* Everything the client has written is answered, line by line. */
+static void note(const char *text)
+{
+	size_t n = strlen(transcript);
+
+	assert_true(n + strlen(text) < sizeof(transcript));
+	snprintf(transcript + n, sizeof(transcript) - n, "%s", text);
+}
+
 static enum client_action serve(const struct host *h, struct smtp_client *c, struct evbuffer *out)
 {
 	enum client_action a = CLIENT_WAIT;
@@ -77,8 +85,8 @@ static enum client_action serve(const struct host *h, struct smtp_client *c, str
 		char *line;
 		evbuffer_add_buffer(in, out);
 		while (a == CLIENT_WAIT && (line = evbuffer_readln(in, NULL, EVBUFFER_EOL_CRLF))) {
-			strncat(transcript, line, sizeof(transcript) - strlen(transcript) - 2);
-			strcat(transcript, "|");
+			note(line);
+			note("|");
 			if (strncmp(line, "BDAT", 4) != 0)
 				a = hear(c, answer(h, line, first), out);
 			first = false;
@@ -119,7 +127,7 @@ static unsigned deliver(const struct host *h, unsigned *lies)
 		}
 		assert_int_equal(a, CLIENT_AGAIN);
 		assert_null(c.tx);
-		strcat(transcript, "!");
+		note("!");
 	}
 	fail_msg("it goes round and round: %s", transcript);
 	return 0;

@@ -224,8 +224,8 @@ static void long_policies_lose_lines(void **state)
 	size_t n;
 
 	(void)state;
-	for (int i = 0; i < 60; i++)
-		strcat(text, "\nmx: b.example");
+	for (size_t at = strlen(text), i = 0; i < 60; i++)
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "\nmx: b.example");
 	struct tlsrpt_session s = {
 	    .domain = "x", .policy = TLSRPT_STS, .policy_domain = "x", .policy_text = text};
 	assert_true(tlsrpt_count(c, &s));
