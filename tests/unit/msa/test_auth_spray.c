@@ -113,7 +113,9 @@ static void test_usual(void **state)
 	/* The same when those accounts are none: yes. */
 	assert_int_equal(hour(250, 600000, true, t), 1);
 	t += 2 * HOUR;
-	assert_true(hour(600, 700000, false, t) >= 1);
+	/* A day of it does not become usual. */
+	for (unsigned h = 0; h < 24; h++, t += HOUR)
+		assert_true(hour(600, 700000 + h * 1000, false, t) >= (h == 0));
 	assert_in_range(state_.usual, 75, 130);
 }
 
