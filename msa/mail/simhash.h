@@ -19,8 +19,12 @@
 struct simhash {
 	int32_t sum[64];
 	uint64_t plane[SIMHASH_PLANES]; /* how often each bit was set, not yet in sum: bit i of */
-	uint32_t in_planes;		/* plane k counts 2^k of bit i; so many hashes are in them */
-	uint64_t word, before; /* hashes of this word and the one before */
+	uint32_t in_planes;  /* plane k counts 2^k of bit i; so many hashes are in them */
+	uint64_t waiting[8]; /* hashes that are counted when there are eight */
+	uint32_t n_waiting;
+	uint64_t word, before; /* hashes of this word, as far as it came, and of the one before */
+	uint64_t octets;       /* of this word, not in its hash yet */
+	uint64_t in_word;      /* so many octets of it came */
 	uint32_t words;
 	size_t left;	/* bytes that still count */
 	uint8_t escape; /* of "=XX": how many are to come */

@@ -1,7 +1,9 @@
 /* Nearly the same text, nearly the same hash. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -57,26 +59,75 @@ static void other_texts_are_far(void **state)
 	assert_in_range(distance(OFFER, other), 17, 64);
 }
 
-/* The definition, bit by bit: a counter each. */
+static bool in_word(unsigned char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+	       c >= 0x80;
+}
+
+static void count(int *sum, uint64_t h)
+{
+	h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdULL;
+	h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53ULL;
+	h ^= h >> 33;
+	for (int i = 0; i < 64; i++)
+		sum[i] += h >> i & 1 ? 1 : -1;
+}
+
+/* The definition, octet by octet and bit by bit: of text without escapes. */
 static uint64_t plainly(const char *text)
 {
 	int sum[64] = {0};
 	uint64_t before = 0, out = 0;
-	for (const char *p = text; *p; p += *p != 0) {
-		uint64_t word = 0xcbf29ce484222325ULL;
-		for (; *p && *p != ' '; p++)
-			word = (word ^ (unsigned char)*p) * 0x100000001b3ULL;
-		uint64_t h = word + 3 * before;
-		h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdULL;
-		h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53ULL;
-		h ^= h >> 33;
-		for (int i = 0; i < 64; i++)
-			sum[i] += h >> i & 1 ? 1 : -1;
+	const unsigned char *p = (const unsigned char *)text;
+	while (*p) {
+		uint64_t word = 0;
+		const unsigned char *start = p;
+		while (in_word(*p)) {
+			uint64_t eight = 0;
+			for (int k = 0; k < 8 && in_word(*p); k++)
+				eight |= (uint64_t)(*p++ | 0x20) << 8 * k;
+			word = (word ^ eight) * 0x9e3779b97f4a7c15ULL;
+			word ^= word >> 29;
+		}
+		if (p == start) {
+			p++;
+			continue;
+		}
+		count(sum, word + 3 * before);
 		before = word;
 	}
 	for (int i = 0; i < 64; i++)
 		out |= (uint64_t)(sum[i] > 0) << i;
 	return out;
+}
+
+/* Words of every length at every place, and every octet between them and in them. */
+static void eight_octets_are_eight_times_one(void **state)
+{
+	(void)state;
+	static char text[3000];
+	unsigned seed = 7;
+	for (int round = 0; round < 2000; round++) {
+		size_t len = 0, until = 1 + (size_t)(seed >> 8) % (sizeof(text) - 200);
+		while (len < until) {
+			seed = seed * 1103515245 + 12345;
+			size_t word = (seed >> 20) % (round % 5 == 0 ? 150 : 17);
+			for (size_t k = 0; k < word; k++) {
+				seed = seed * 1103515245 + 12345;
+				unsigned r = seed >> 16;
+				text[len++] = round % 3 ? "aBz09\xc3Z"[r % 7] : (char)(1 + r % 255);
+				if (text[len - 1] == '=')
+					text[len - 1] = '~';
+			}
+			text[len++] = "@[`{/: \n"[(seed >> 9) % 8];
+		}
+		text[len] = '\0';
+		if (hash(text) == 0)
+			continue;
+		assert_true(hash(text) == plainly(text));
+		assert_true(hash_cut(text, 1 + seed % 90) == plainly(text));
+	}
 }
 
 /* More words than its counters of few bits can hold, and as many, and one fewer. */
@@ -102,8 +153,12 @@ static void where_it_is_cut_changes_nothing(void **state)
 {
 	(void)state;
 	uint64_t whole = hash("Caf=C3=A9 " OFFER);
-	for (size_t piece = 1; piece < 40; piece++)
+	for (size_t piece = 1; piece < 90; piece++)
 		assert_true(hash_cut("Caf=C3=A9 " OFFER, piece) == whole);
+	whole = hash(OFFER "a soft=\r\nline end, " OFFER "a sign = alone, =" OFFER);
+	for (size_t piece = 1; piece < 90; piece++)
+		assert_true(hash_cut(OFFER "a soft=\r\nline end, " OFFER "a sign = alone, =" OFFER,
+				     piece) == whole);
 }
 
 static void soft_line_ends_are_no_text(void **state)
@@ -127,6 +182,7 @@ int main(void)
 	    cmocka_unit_test(small_edits_change_little),
 	    cmocka_unit_test(other_texts_are_far),
 	    cmocka_unit_test(long_texts_are_counted),
+	    cmocka_unit_test(eight_octets_are_eight_times_one),
 	    cmocka_unit_test(where_it_is_cut_changes_nothing),
 	    cmocka_unit_test(soft_line_ends_are_no_text),
 	    cmocka_unit_test(too_little_is_nothing),
