@@ -11,10 +11,9 @@
 #include <strings.h>
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include "msa/mail/batv.h"
+#include "msa/mail/token_mac.h"
 
 #define DAY_MS	(86400 * INT64_C(1000))
 #define TAG_LEN 16 /* "prvs=" KDDDSSSSSS "=" */
@@ -31,21 +30,17 @@ static char fold(char c)
 }
 
 /* The domain is in lower case already; as_given keeps the local part's case. */
-static bool mac(const struct batv_keys *keys, int key, int day, const struct path *a, bool as_given,
+static void mac(const struct batv_keys *keys, int key, int day, const struct path *a, bool as_given,
 		uint8_t out[MAC_LEN])
 {
 	char text[PATH_TEXT_MAX + 8];
-	uint8_t md[EVP_MAX_MD_SIZE];
-	unsigned md_len = 0;
+	uint8_t md[TOKEN_MAC_MAX];
 	int n = snprintf(text, sizeof(text), "%d%03d%s", key, day, a->text);
 
 	for (int i = 0; i < n && !as_given; i++)
 		text[i] = fold(text[i]);
-	if (!HMAC(EVP_sha1(), keys->k[key].key, (int)keys->k[key].len, (const uint8_t *)text,
-		  (size_t)n, md, &md_len))
-		return false;
+	(void)token_mac(TOKEN_MAC_SHA1, keys->k[key].key, keys->k[key].len, text, (size_t)n, md);
 	memcpy(out, md, MAC_LEN);
-	return true;
 }
 
 static bool digits(const char *s, size_t n)
@@ -91,8 +86,9 @@ enum batv_sign batv_sign(const struct batv_keys *keys, const struct path *addres
 		return BATV_ALREADY;
 	if (key == -1)
 		key = keys->newest;
-	if (!key_known(keys, key) || !mac(keys, key, day, address, false, m))
+	if (!key_known(keys, key))
 		return BATV_NO_KEY;
+	mac(keys, key, day, address, false, m);
 	n = snprintf(local, sizeof(local), "prvs=%d%03d%02x%02x%02x=%s", key, day, m[0], m[1], m[2],
 		     address->local);
 	if (n > PATH_LOCAL_MAX || !path_make(local, (size_t)n, address->domain, out)) {
@@ -133,9 +129,8 @@ static enum batv_reason judge(const struct batv_keys *keys, const char *local, i
 		return BATV_UNKNOWN_KEY;
 	for (size_t i = 0; i < MAC_LEN; i++)
 		got[i] = hex_byte(local + 9 + 2 * i);
-	if (!mac(keys, r->key, r->expiry_day, &r->original, false, folded) ||
-	    !mac(keys, r->key, r->expiry_day, &r->original, true, given))
-		return BATV_FORGED;
+	mac(keys, r->key, r->expiry_day, &r->original, false, folded);
+	mac(keys, r->key, r->expiry_day, &r->original, true, given);
 	/* Both are compared, whatever the first one says. */
 	differs[0] = CRYPTO_memcmp(folded, got, MAC_LEN);
 	differs[1] = CRYPTO_memcmp(given, got, MAC_LEN);
@@ -301,5 +296,6 @@ bool batv_strip_any(const struct path *address, struct path *out)
 void batv_wipe(struct batv_keys *keys)
 {
 	OPENSSL_cleanse(keys, sizeof(*keys));
+	token_mac_forget();
 	keys->newest = -1;
 }

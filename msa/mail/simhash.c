@@ -7,9 +7,10 @@
  */
 #include "msa/mail/simhash.h"
 
-#include <endian.h>
 #include <stdbool.h>
 #include <string.h>
+
+#include "msa/mail/eight.h"
 
 #define PRIME 0x9e3779b97f4a7c15ULL
 
@@ -152,37 +153,13 @@ static void feed_octet(struct simhash *h, unsigned char c)
 
 /* --- eight octets at a time --- */
 
-#define EACH(c)	 (0x0101010101010101ULL * (c))
-#define LOW_BITS EACH(0x7f)
-#define TOP_BITS EACH(0x80)
-
-static uint64_t load(const char *p)
-{
-	uint64_t v;
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
-}
-
-/* The top bit of each octet below 0x80 that is at least c. */
-static uint64_t at_least(uint64_t v, unsigned c)
-{
-	return (v & LOW_BITS) + EACH(0x80 - c);
-}
-
 /* The top bit of each octet that is part of a word: word_byte(). */
 static uint64_t word_bits(uint64_t v)
 {
-	uint64_t low = v | EACH(0x20);
-	uint64_t letter = at_least(low, 'a') & ~at_least(low, 'z' + 1);
-	uint64_t digit = at_least(v, '0') & ~at_least(v, '9' + 1);
-	return (letter | digit | v) & TOP_BITS;
-}
-
-/* The top bit of each octet that is '='; of one above it perhaps, too. */
-static uint64_t equals_bits(uint64_t v)
-{
-	uint64_t x = v ^ EACH('=');
-	return (x - EACH(1)) & ~x & TOP_BITS;
+	uint64_t low = v | EIGHT(0x20);
+	uint64_t letter = eight_at_least(low, 'a') & ~eight_at_least(low, 'z' + 1);
+	uint64_t digit = eight_at_least(v, '0') & ~eight_at_least(v, '9' + 1);
+	return (letter | digit | v) & EIGHT_TOP;
 }
 
 /* A bit an octet: 64 octets' word bits, the first in bit 0; false when an escape may be there. */
@@ -191,8 +168,8 @@ static bool look_at_64(const char *p, uint64_t *words)
 	uint64_t any = 0;
 	*words = 0;
 	for (int i = 0; i < 8; i++) {
-		uint64_t v = load(p + 8 * i), top = word_bits(v) >> 7;
-		any |= equals_bits(v);
+		uint64_t v = eight_at(p + 8 * i), top = word_bits(v) >> 7;
+		any |= eight_equal(v, '=');
 		*words |= top * 0x0102040810204080ULL >> 56 << 8 * i;
 	}
 	return any == 0;
@@ -202,9 +179,9 @@ static uint64_t word_hash(const char *p, unsigned len)
 {
 	uint64_t word = 0;
 	for (; len >= 8; p += 8, len -= 8)
-		word = word_add(word, load(p) | EACH(0x20));
+		word = word_add(word, eight_at(p) | EIGHT(0x20));
 	if (len > 0)
-		word = word_add(word, (load(p) | EACH(0x20)) & (~0ULL >> (64 - 8 * len)));
+		word = word_add(word, (eight_at(p) | EIGHT(0x20)) & (~0ULL >> (64 - 8 * len)));
 	return word;
 }
 
@@ -231,10 +208,10 @@ static bool feed_64(struct simhash *h, const char *p, size_t *done)
 /* Inside a word, eight octets of which have gone into its hash: are the next eight of it, too? */
 static bool feed_8(struct simhash *h, const char *p)
 {
-	uint64_t v = load(p);
-	if (word_bits(v) != TOP_BITS)
+	uint64_t v = eight_at(p);
+	if (word_bits(v) != EIGHT_TOP)
 		return false;
-	h->word = word_add(h->word, v | EACH(0x20));
+	h->word = word_add(h->word, v | EIGHT(0x20));
 	h->in_word += 8;
 	return true;
 }

@@ -2,6 +2,8 @@
  * utf8 - see utf8.h. Trusted with: nothing but its arguments. Known gaps: no normal form is asked
  * for.
  */
+#include <string.h>
+
 #include "msa/mail/utf8.h"
 
 static const struct {
@@ -44,9 +46,14 @@ bool utf8_valid(const char *s, size_t len)
 
 bool utf8_any(const char *s, size_t len)
 {
-	uint8_t any = 0;
+	uint64_t any = 0, v;
+	size_t i = 0;
 
-	for (size_t i = 0; i < len; i++)
-		any |= (uint8_t)s[i];
-	return any & 0x80;
+	for (; len - i >= sizeof(v); i += sizeof(v)) {
+		memcpy(&v, s + i, sizeof(v));
+		any |= v;
+	}
+	for (; i < len; i++)
+		any |= (uint64_t)(uint8_t)s[i];
+	return any & 0x8080808080808080ULL;
 }

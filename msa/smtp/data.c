@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "msa/mail/eight.h"
 #include "msa/smtp/data.h"
 
 struct run {
@@ -30,18 +31,38 @@ static void fault(struct dot *d, enum dot_fault f)
 		d->fault = f;
 }
 
-/* The longest stretch without CR, LF or NUL is handed on at once; returns its length. */
+static bool plain(uint8_t c)
+{
+	return c != '\r' && c != '\n' && c != '\0';
+}
+
+/* How many of the octets at p come before the first CR, LF or NUL. */
+static size_t plain_run(const uint8_t *p, size_t n)
+{
+	size_t i = 0;
+	uint64_t v, bits;
+
+	for (; n - i >= 8; i += 8) {
+		v = eight_at(p + i);
+		if (!eight_below(v, '\r' + 1))
+			continue;
+		bits = eight_equal(v, '\r') | eight_equal(v, '\n') | eight_equal(v, '\0');
+		if (bits)
+			return i + eight_before(bits);
+	}
+	while (i < n && plain(p[i]))
+		i++;
+	return i;
+}
+
+/* The longest stretch of whole lines that need no look of their own is handed on at once, with what
+ * follows them up to a CR, LF or NUL; returns its length. */
 static size_t text_run(const struct run *r, const uint8_t *p, size_t n)
 {
-	const uint8_t *cr = memchr(p, '\r', n);
-	size_t m = cr ? (size_t)(cr - p) : n;
-	const uint8_t *bad = memchr(p, '\n', m);
+	size_t m = plain_run(p, n);
 
-	if (bad)
-		m = (size_t)(bad - p);
-	bad = memchr(p, '\0', m);
-	if (bad)
-		m = (size_t)(bad - p);
+	while (n - m > 2 && p[m] == '\r' && p[m + 1] == '\n' && p[m + 2] != '.')
+		m += 2 + plain_run(p + m + 2, n - m - 2);
 	emit(r, p, m);
 	return m;
 }
@@ -166,20 +187,6 @@ static void crlf_octet(struct crlf *l, uint8_t c)
 		no_text(l, c == '\n' ? DOT_BARE_LF : DOT_NUL);
 	if (c != '\r')
 		l->column++;
-}
-
-/* How many of the octets at p need no look of their own. */
-static size_t plain_run(const uint8_t *p, size_t n)
-{
-	const uint8_t *q = memchr(p, '\r', n);
-
-	if (q)
-		n = (size_t)(q - p);
-	if ((q = memchr(p, '\n', n)))
-		n = (size_t)(q - p);
-	if ((q = memchr(p, '\0', n)))
-		n = (size_t)(q - p);
-	return n;
 }
 
 bool crlf_feed(struct crlf *l, const uint8_t *in, size_t len)

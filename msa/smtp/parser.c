@@ -9,10 +9,17 @@
 
 #include "msa/smtp/parser.h"
 
+static void keep_track(struct smtp_line *l)
+{
+	if (l->used < l->len)
+		l->used = l->len;
+}
+
 static enum smtp_line_result finish(struct smtp_line *l, enum smtp_line_result r)
 {
 	l->done = true;
 	l->buf[l->len] = '\0';
+	keep_track(l);
 	return r;
 }
 
@@ -46,7 +53,10 @@ enum smtp_line_result smtp_line_feed(struct smtp_line *l, size_t max, const uint
 
 void smtp_line_wipe(struct smtp_line *l)
 {
-	explicit_bzero(l, sizeof(*l));
+	keep_track(l);
+	explicit_bzero(l->buf, l->used);
+	l->len = l->used = 0;
+	l->cr = l->skip = l->done = false;
 }
 
 static const struct {

@@ -25,6 +25,7 @@ enum smtp_line_result {
 struct smtp_line {
 	char buf[SMTP_AUTH_LINE_MAX + 1];
 	size_t len;
+	size_t used; /* so much of buf was written since it was wiped */
 	bool cr, skip, done;
 };
 
