@@ -62,6 +62,8 @@ static void put_login(struct wire_out *w, const struct event *e)
 	PUT(w, e->u.login.session);
 	PUT(w, e->u.login.reason);
 	wire_u8(w, e->u.login.ok);
+	if (e->u.login.tls[0])
+		PUT(w, e->u.login.tls);
 }
 
 static void get_login(struct wire_in *r, struct event *e)
@@ -71,6 +73,11 @@ static void get_login(struct wire_in *r, struct event *e)
 	GET(r, e->u.login.session);
 	GET(r, e->u.login.reason);
 	get_bool(r, &e->u.login.ok);
+	if (r->bad || wire_done(r)) /* of a msad that did not say more, or of no TLS */
+		return;
+	GET(r, e->u.login.tls);
+	if (!e->u.login.tls[0])
+		r->bad = true;
 }
 
 static void put_message(struct wire_out *w, const struct event *e)

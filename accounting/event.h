@@ -29,6 +29,7 @@ enum event_kind {
 #define EVENT_ACCOUNT_MAX 320 /* 64 + 1 + 255: RFC 5321 4.5.3.1 */
 #define EVENT_ID_MAX	  32
 #define EVENT_TEXT_MAX	  512
+#define EVENT_TLS_MAX	  47
 #define EVENT_MAX_BYTES	  4096 /* of one encoded record */
 
 struct event {
@@ -51,6 +52,7 @@ struct event {
 			char mech[24];
 			char session[EVENT_ID_MAX + 1];
 			char reason[EVENT_TEXT_MAX + 1]; /* "" on success */
+			char tls[EVENT_TLS_MAX + 1]; /* a name for the client's TLS; "" none */
 			bool ok;
 		} login;
 		struct {

@@ -39,9 +39,14 @@ void conn_random_hex(char *out, size_t n)
 
 /* --- notes for accounting --- */
 
+static const char *fingerprint(const struct conn *c)
+{
+	return c->tls_up ? tls_fingerprint(c->bev) : "";
+}
+
 static struct tell_from tell_from(const struct conn *c)
 {
-	return (struct tell_from){c->id, c->client, c->port, clock_utc_ms()};
+	return (struct tell_from){c->id, c->client, c->port, clock_utc_ms(), fingerprint(c)};
 }
 
 static void note_login(struct conn *c)
@@ -50,9 +55,9 @@ static void note_login(struct conn *c)
 
 	log_event(n->ok ? LOG_INFO : LOG_NOTICE, c->id, "smtp", n->ok ? "login" : "login-failed",
 		  LS("account", n->account), LS("mech", c->s->mech), LA("client", &c->client),
-		  LS("reason", n->reason));
+		  LS("reason", n->reason), LS("tls", fingerprint(c)));
 	conn_count(c, n->ok ? COUNT_AUTH_OK : COUNT_AUTH_FAILED);
-	limits_saw_login(c->srv->limits, n->ok, n->account, &c->client, c->s->helo);
+	limits_saw_login(c->srv->limits, n->ok, n->account, &c->client, c->s->helo, fingerprint(c));
 }
 
 static void note_refuse(struct conn *c)
@@ -412,6 +417,7 @@ void conn_want_limit(struct conn *c, bool charge)
 	    .sender_hash = tx->from.null ? 0 : rl_hash(tx->from.text),
 	    .sender_domain = tx->from.null ? NULL : tx->from.domain,
 	    .ehlo_hash = rl_hash(c->s->helo),
+	    .tls_hash = limits_hash(tls_fingerprint(c->bev)),
 	    .rcpt_hash = hash,
 	    .domain_hash = domains,
 	    .n_hash = tx->n_rcpts,

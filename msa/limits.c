@@ -181,8 +181,13 @@ const char *limits_suspended(const struct limits *l, const char *account)
 	return there && l->p[i].stage == RL_SUSPEND ? l->p[i].why : NULL;
 }
 
+uint64_t limits_hash(const char *text)
+{
+	return text[0] ? rl_hash(text) : 0;
+}
+
 void limits_saw_login(struct limits *l, bool ok, const char *account, const struct addr *client,
-		      const char *ehlo)
+		      const char *ehlo, const char *tls)
 {
 	struct rl_observation o = {.what = ok ? RL_SEEN_LOGIN : RL_SEEN_LOGIN_FAILED,
 				   .account = account ? account : "",
@@ -190,6 +195,7 @@ void limits_saw_login(struct limits *l, bool ok, const char *account, const stru
 				   .t_ms = clock_utc_ms(),
 				   .text = ehlo,
 				   .ehlo_hash = rl_hash(ehlo),
+				   .tls_hash = limits_hash(tls),
 				   .n = 1};
 
 	(void)rl_observe(l->rl, &o);

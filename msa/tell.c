@@ -38,6 +38,7 @@ void tell_note(const struct tell_from *from, const struct smtp_session *s,
 		COPY(out->u.login.session, from->session);
 		COPY(out->u.login.reason, note->reason);
 		out->u.login.ok = note->ok;
+		COPY(out->u.login.tls, from->tls ? from->tls : "");
 		return;
 	}
 	head(from, EVENT_REFUSE, out);

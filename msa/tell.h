@@ -15,7 +15,8 @@ struct tell_from {
 	const char *session;
 	struct addr client;
 	uint16_t port;
-	int64_t t_ms; /* UTC */
+	int64_t t_ms;	 /* UTC */
+	const char *tls; /* the name of its TLS (tls_hello.h); "": none, NULL: not asked */
 };
 
 /* EVENT_LOGIN or EVENT_REFUSE of a note; texts are cut to their fields. */

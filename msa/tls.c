@@ -33,6 +33,7 @@
 
 #include "msa/tls.h"
 #include "msa/tls_certs.h"
+#include "msa/tls_watch.h"
 
 #define TLS_RECORD 16384
 
@@ -252,6 +253,7 @@ static SSL_CTX *new_ctx(const struct tls_config *cfg, struct chooser *ch)
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(c, ticket);
 	SSL_CTX_set_cert_cb(c, choose, NULL);
 	SSL_CTX_set_tlsext_status_cb(c, staple);
+	tls_watch(c);
 	return c;
 }
 
@@ -405,6 +407,11 @@ const char *tls_asked(struct bufferevent *bev)
 	return name ? name : "";
 }
 
+const char *tls_fingerprint(struct bufferevent *bev)
+{
+	return tls_watched(bufferevent_openssl_get_ssl(bev));
+}
+
 bool tls_resumed(struct bufferevent *bev)
 {
 	return SSL_session_reused(bufferevent_openssl_get_ssl(bev)) == 1;
@@ -429,9 +436,9 @@ bool tls_write(struct bufferevent *bev, const void *data, size_t len)
 
 	if (len > 0 && len <= TLS_RECORD && SSL_is_init_finished(ssl) &&
 	    evbuffer_get_length(bufferevent_get_output(bev)) == 0) {
-		ERR_clear_error();
 		n = SSL_write(ssl, data, (int)len);
-		ERR_clear_error();
+		if (n <= 0)
+			ERR_clear_error();
 	}
 	return n == (int)len || bufferevent_write(bev, data, len) == 0;
 }

@@ -55,6 +55,8 @@ const char *tls_version(struct bufferevent *bev);
 const char *tls_cipher(struct bufferevent *bev);
 /* What host the client asked for, "" none; lives with the connection. */
 const char *tls_asked(struct bufferevent *bev);
+/* The name of the client's way to say hello (tls_hello.h), "" none; lives with the connection. */
+const char *tls_fingerprint(struct bufferevent *bev);
 bool tls_resumed(struct bufferevent *bev);
 /* Why the connection failed, for the log; static text of OpenSSL, or NULL. */
 const char *tls_error(struct bufferevent *bev);
