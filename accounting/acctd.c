@@ -32,6 +32,7 @@
 #include "accounting/alert/role.h"
 #include "accounting/alert/rules.h"
 #include "accounting/evidence_run.h"
+#include "accounting/import.h"
 #include "accounting/ops_lease.h"
 
 #define PRUNE_S	      600
@@ -373,7 +374,6 @@ static void stop(struct daemon *d)
 	policy_waits_end(a);
 	evidence_runner_free(a->evidence);
 	imports_end(a);
-	lease_imports_end(a);
 	radius_server_free(a->radius);
 	feed_server_free(a->feed);
 	rl_free(a->rl);

@@ -50,7 +50,6 @@ struct acctd {
 	struct feed_server *feed;
 	struct control_server *control;
 	struct radius_server *radius;
-	struct lease_import *lease_imports; /* whose rows have not all come */
 	struct rl *rl;
 	struct incidents *incidents;
 	struct backoff *backoff;	  /* of logins */
@@ -76,8 +75,5 @@ void policy_plan_expiry(struct acctd *a);
  * result. False: it could not be written, and the call has failed. c may be gone afterwards.
  */
 bool policy_commit(struct op_call *c, uint64_t before, json_t *result);
-
-/* ops_import.c: those that were begun and not finished are forgotten. */
-void imports_end(struct acctd *a);
 
 #endif

@@ -2,8 +2,7 @@
  * ops_lease - many leases at once, all or nothing: an import adds them; a resync makes them the
  * only open ones of their source.
  *
- * The rows may come in several requests ("more"): they are checked as they come, kept, and applied
- * by the last one in one transaction. What nobody goes on with is forgotten after IDLE_MS.
+ * The rows come as import.h says.
  *
  * Trusted with: every lease. Diagnostics: an error names the row, counted over all requests. Known
  * gaps: while a hundred thousand rows are applied, the daemon does nothing else for some seconds;
@@ -19,28 +18,13 @@
 
 #include "lib/proc.h"
 #include "accounting/acctd.h"
-#include "accounting/token.h"
+#include "accounting/import.h"
 
-#define ROWS_MAX    1000 /* of one request */
-#define IMPORT_ROWS 1000000
-#define BUSY_ROWS   10000 /* the watchdog is told after so many */
-#define IMPORTS_MAX 4
-#define IDLE_MS	    60000
-#define REF_MAX	    128
+#define REF_MAX 128
 
 struct row {
 	struct store_lease lease;
 	const char *ref;
-};
-
-struct lease_import {
-	struct acctd *a;
-	struct lease_import *next;
-	char id[TOKEN_HEX], actor[80];
-	void *texts; /* a pool */
-	struct row *rows;
-	size_t n, cap;
-	struct event *idle;
 };
 
 struct counts {
@@ -55,122 +39,37 @@ const struct op_arg lease_import_args[] = {{"rows", OP_LIST, true},
 					   {"create", OP_BOOL, false},
 					   {.name = NULL}};
 
-/* --- rows that wait --- */
-
-static void forget(struct lease_import *m)
-{
-	struct lease_import **p = &m->a->lease_imports;
-	while (*p && *p != m)
-		p = &(*p)->next;
-	if (*p)
-		*p = m->next;
-	event_free(m->idle);
-	talloc_free(m);
-}
-
-static void on_idle(evutil_socket_t none, short what, void *arg)
-{
-	(void)none, (void)what;
-	forget(arg);
-}
-
-void lease_imports_end(struct acctd *a)
-{
-	while (a->lease_imports)
-		forget(a->lease_imports);
-}
-
-static struct lease_import *new_import(struct op_call *c)
-{
-	struct lease_import *m = talloc_zero(NULL, struct lease_import);
-	m->a = c->a;
-	m->texts = talloc_pool(m, 65536);
-	m->idle = evtimer_new(c->a->base, on_idle, m);
-	if (!m->idle)
-		fatal("out of memory");
-	token_new(m->id);
-	snprintf(m->actor, sizeof m->actor, "%s", c->who.actor);
-	m->next = c->a->lease_imports;
-	c->a->lease_imports = m;
-	return m;
-}
-
-/* The one this request goes on with, or a new one; NULL after having failed the call. */
-static struct lease_import *import_of(struct op_call *c)
-{
-	const char *id = op_text(c->args, "import");
-	struct timeval tv = {.tv_sec = IDLE_MS / 1000};
-	struct lease_import *m = c->a->lease_imports;
-	int n = 0;
-	for (; m && !(id && strcmp(m->id, id) == 0 && strcmp(m->actor, c->who.actor) == 0);
-	     m = m->next)
-		n++;
-	if (!m && id)
-		op_fail(c, "notfound",
-			"there is no such import: it ended, or was idle for a minute; begin again");
-	else if (!m && n >= IMPORTS_MAX)
-		op_fail(c, "unavailable", "%d imports are under way: try again in a minute", n);
-	else if (!m)
-		m = new_import(c);
-	if (m)
-		(void)event_add(m->idle, &tv);
-	return m;
-}
-
 /* --- checking --- */
 
-static bool bad_row(struct op_call *c, const char *code, size_t row, const char *why)
+static struct row *row_of(const struct import *m, size_t i)
 {
-	op_fail(c, code, "row %zu: %s; nothing was changed", row, why);
-	return false;
+	return (struct row *)m->rows + i;
 }
 
 /* Few sources, many rows: the one of the row before is the usual one. */
-static const char *kept_source(struct lease_import *m, const char *source)
+static const char *kept_source(struct import *m, const char *source)
 {
-	const char *last = m->n ? m->rows[m->n - 1].lease.source : NULL;
+	const char *last = m->n ? row_of(m, m->n - 1)->lease.source : NULL;
 	if (!source)
 		return NULL;
-	return last && strcmp(last, source) == 0 ? last : talloc_strdup(m->texts, source);
+	return last && strcmp(last, source) == 0 ? last : import_text(m, source);
 }
 
-static bool take_row(struct op_call *c, struct lease_import *m, const json_t *args)
+static bool take_row(struct op_call *c, struct import *m, const json_t *args)
 {
 	char err[256];
 	struct store_lease l;
 	if (!op_check("a row", lease_args, args, err, sizeof err))
-		return bad_row(c, "invalid", m->n + 1, err);
+		return import_bad_row(c, "invalid", m->n + 1, err);
 	const char *ref = op_text(args, "subscriber");
 	const char *bad = lease_from_args(args, c->now_ms, &l, err);
 	if (!bad && (!ref[0] || strlen(ref) > REF_MAX))
 		bad = "a subscriber's ref is 1 to 128 bytes";
 	if (bad)
-		return bad_row(c, "invalid", m->n + 1, bad);
-	if (m->n == m->cap) {
-		m->cap = m->cap ? 2 * m->cap : 1024;
-		m->rows = talloc_realloc(m, m->rows, struct row, m->cap);
-	}
+		return import_bad_row(c, "invalid", m->n + 1, bad);
 	l.source = kept_source(m, l.source);
-	m->rows[m->n++] = (struct row){l, talloc_strdup(m->texts, ref)};
-	return true;
-}
-
-/* False after having failed the call. */
-static bool take_rows(struct op_call *c, struct lease_import *m)
-{
-	const json_t *rows = json_object_get(c->args, "rows");
-	size_t n = json_array_size(rows);
-	if (n > ROWS_MAX || (n == 0 && m->n == 0)) {
-		op_fail(c, "invalid", "rows has 1 to %d rows a request", ROWS_MAX);
-		return false;
-	}
-	if (m->n + n > IMPORT_ROWS) {
-		op_fail(c, "invalid", "an import has at most %d rows: split the file", IMPORT_ROWS);
-		return false;
-	}
-	for (size_t i = 0; i < n; i++)
-		if (!take_row(c, m, json_array_get(rows, i)))
-			return false;
+	*(struct row *)import_row(m) = (struct row){l, import_text(m, ref)};
+	m->n++;
 	return true;
 }
 
@@ -187,42 +86,27 @@ static int by_line(const void *a, const void *b)
 }
 
 /* A state of affairs has each line and port once; false after having failed the call. */
-static bool no_twins(struct op_call *c, struct lease_import *m)
+static bool no_twins(struct op_call *c, struct import *m)
 {
 	char why[128], prefix[PREFIX_STRLEN];
 	const struct row **list = talloc_array(m, const struct row *, m->n + 1);
 	for (size_t i = 0; i < m->n; i++)
-		list[i] = &m->rows[i];
+		list[i] = row_of(m, i);
 	qsort(list, m->n, sizeof(void *), by_line);
 	for (size_t i = 1; i < m->n; i++) {
 		const struct store_lease *x = &list[i - 1]->lease, *y = &list[i]->lease;
 		if (!prefix_eq(&x->prefix, &y->prefix) || y->port_lo > x->port_hi)
 			continue;
 		snprintf(why, sizeof why, "%s and its ports are in row %zu already",
-			 prefix_format(&y->prefix, prefix), (size_t)(list[i - 1] - m->rows) + 1);
-		return bad_row(c, "invalid", (size_t)(list[i] - m->rows) + 1, why);
+			 prefix_format(&y->prefix, prefix),
+			 (size_t)(list[i - 1] - row_of(m, 0)) + 1);
+		return import_bad_row(c, "invalid", (size_t)(list[i] - row_of(m, 0)) + 1, why);
 	}
 	talloc_free(list);
 	return true;
 }
 
 /* --- applying --- */
-
-struct ids {
-	int64_t *list;
-	size_t n, cap;
-	void *ctx;
-};
-
-static void add_id(int64_t id, void *arg)
-{
-	struct ids *l = arg;
-	if (l->n == l->cap) {
-		l->cap = l->cap ? 2 * l->cap : 1024;
-		l->list = talloc_realloc(l->ctx, l->list, int64_t, l->cap);
-	}
-	l->list[l->n++] = id;
-}
 
 static int by_id(const void *a, const void *b)
 {
@@ -241,8 +125,8 @@ static int64_t subscriber_of(struct op_call *c, const char *ref, struct counts *
 }
 
 /* NULL, or what is wrong with it. Its lease's id goes to have. */
-static const char *apply_row(struct op_call *c, struct row *r, struct ids *have, struct counts *n,
-			     char why[static 192])
+static const char *apply_row(struct op_call *c, struct row *r, struct import_ids *have,
+			     struct counts *n, char why[static 192])
 {
 	struct store *st = c->a->store;
 	int ended = 0;
@@ -257,19 +141,20 @@ static const char *apply_row(struct op_call *c, struct row *r, struct ids *have,
 	n->back += store_lease_back(st, &r->lease, &c->who, c->now_ms);
 	n->ended += ended;
 	++*(same ? &n->same : &n->added);
-	add_id(id, have);
+	import_add_id(id, have);
 	return NULL;
 }
 
 /* What the source has open and no row says has ended. */
-static void end_others(struct op_call *c, const char *source, struct ids *have, struct counts *n)
+static void end_others(struct op_call *c, const char *source, struct import_ids *have,
+		       struct counts *n)
 {
-	struct ids open = {.ctx = have->ctx};
+	struct import_ids open = {.ctx = have->ctx};
 	if (have->n)
 		qsort(have->list, have->n, sizeof have->list[0], by_id);
-	store_leases_of_source(c->a->store, source, add_id, &open);
+	store_leases_of_source(c->a->store, source, import_add_id, &open);
 	for (size_t i = 0; i < open.n; i++) {
-		if (i % BUSY_ROWS == 0)
+		if (i % IMPORT_BUSY_ROWS == 0)
 			proc_busy();
 		if (have->n &&
 		    bsearch(&open.list[i], have->list, have->n, sizeof *have->list, by_id))
@@ -279,28 +164,29 @@ static void end_others(struct op_call *c, const char *source, struct ids *have, 
 	}
 }
 
-static bool apply_rows(struct op_call *c, struct lease_import *m, struct counts *n)
+static bool apply_rows(struct op_call *c, struct import *m, struct counts *n)
 {
-	struct ids have = {.ctx = m};
+	struct import_ids have = {.ctx = m};
 	const char *resync = op_text(c->args, "resync"), *bad = NULL;
 	char why[192];
 	for (size_t i = 0; i < m->n; i++) {
-		if (i % BUSY_ROWS == 0)
+		if (i % IMPORT_BUSY_ROWS == 0)
 			proc_busy();
-		if (resync && !m->rows[i].lease.source)
-			m->rows[i].lease.source = resync;
-		bad = apply_row(c, &m->rows[i], &have, n, why);
+		struct row *r = row_of(m, i);
+		if (resync && !r->lease.source)
+			r->lease.source = resync;
+		bad = apply_row(c, r, &have, n, why);
 		if (!bad)
 			continue;
 		store_rollback(c->a->store);
-		return bad_row(c, "notfound", i + 1, bad);
+		return import_bad_row(c, "notfound", i + 1, bad);
 	}
 	if (resync)
 		end_others(c, resync, &have, n);
 	return true;
 }
 
-static void apply(struct op_call *c, struct lease_import *m)
+static void apply(struct op_call *c, struct import *m)
 {
 	struct store *st = c->a->store;
 	struct counts n = {.added = 0};
@@ -331,17 +217,17 @@ static void apply(struct op_call *c, struct lease_import *m)
 void lease_import(struct op_call *c)
 {
 	const char *resync = op_text(c->args, "resync");
-	struct lease_import *m = import_of(c);
+	struct import *m = import_of(c, sizeof(struct row));
+	bool ok = false;
 	if (!m)
 		return;
 	if (resync && !resync[0])
 		op_fail(c, "invalid", "resync names the source whose leases these rows are");
-	else if (!take_rows(c, m))
-		;
-	else if (json_is_true(json_object_get(c->args, "more"))) {
-		op_done(c, json_pack("{s:s, s:I}", "import", m->id, "rows", (json_int_t)m->n));
+	else
+		ok = import_take(c, m, false, take_row);
+	if (ok && import_more(c, m))
 		return;
-	} else if (!resync || no_twins(c, m))
+	if (ok && (!resync || no_twins(c, m)))
 		apply(c, m);
-	forget(m);
+	import_forget(m);
 }

@@ -19,6 +19,5 @@ const char *lease_from_args(const json_t *args, int64_t now_ms, struct store_lea
 void lease_answer(struct op_call *c, uint64_t before, int others, json_t *result);
 
 void lease_import(struct op_call *c); /* ops_lease.c */
-void lease_imports_end(struct acctd *a);
 
 #endif
