@@ -211,6 +211,7 @@ static void judge(const struct rl_ask *ask, const struct moment *now, void *arg)
 				     .from = ask->sender && ask->sender[0] ? ask->sender : NULL,
 				     .n_rcpt = ask->n_hash,
 				     .bytes = (int64_t)ask->bytes,
+				     .tls = ask->tls_hash,
 				     .body = ask->body};
 	if (ask->n_hash == 0)
 		return;

@@ -234,6 +234,7 @@ static void end_day(struct account *a, struct active *s, uint32_t day, bool lear
 	s->bounces_before = next ? s->bounces_today : 0;
 	s->rcpts_today = s->contacts_today = s->senders_today = s->bounces_today = 0;
 	memset(s->sender, 0, sizeof(s->sender));
+	memset(s->tls, 0, sizeof(s->tls));
 	s->day = day;
 }
 

@@ -29,7 +29,8 @@ struct account {
 	uint8_t contacts_day, rcpts_day, senders_day; /* highest of a day, fading */
 	uint8_t week[WEEK_BLOCKS / 2];		      /* recipients in each block: 2 * log2(1+n) */
 	uint8_t moves;				      /* networks that became its own */
-	uint8_t spare[5];
+	uint8_t programs;			      /* TLS clients that became its own */
+	uint8_t spare[4];
 };
 _Static_assert(sizeof(struct account) == 64, "a million of them");
 
@@ -63,6 +64,7 @@ struct active {
 	uint32_t body_rcpts;
 	uint32_t silent_day; /* when silent_days was noticed */
 	double novelty;	     /* of the last client */
+	uint32_t tls[4];     /* of TLS clients that are new today */
 };
 
 struct accounts {

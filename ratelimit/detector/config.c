@@ -61,6 +61,7 @@ const struct conf_key detector_keys[] = {
     SIGNAL("complaints", SIGNAL_COMPLAINTS, "3000", "90", "3d", "a report on a small sender"),
     SIGNAL("passwords", SIGNAL_PASSWORDS, "300", "30", "12h", "a failure"),
     SIGNAL("probe", SIGNAL_PROBE, "2000", "20", "1d", "the probe"),
+    SIGNAL("tls", SIGNAL_TLS, "1000", "20", "1d", "a TLS client never seen for the account"),
     ROW("snapshot_interval", CONF_DURATION, AT(snapshot_interval_ms), "5m", SECOND, DAY,
 	"how often what was learnt goes to disk"),
     {"detector", "accounts", CONF_INT, AT(accounts), "1000000", 100, 10000000, NULL, false,

@@ -346,6 +346,7 @@ bool detector_attempt(struct detector *d, const struct detector_attempt *a,
 	f.young = is_young(d, f.acc, f.day);
 	make_keys(d, &f);
 	origin_of(d, f.acc, a->has_client ? &a->client : NULL, a->ehlo, f.young, f.day, &f.o);
+	origin_tls(d, f.acc, a->tls, f.day, &f.o);
 	count_recipients(d, &f);
 	look_at_sender(d, &f);
 	count_up(d, &f);

@@ -51,6 +51,7 @@ enum detector_signal {
 	SIGNAL_COMPLAINTS, /* abuse reports */
 	SIGNAL_PASSWORDS,  /* passwords were tried before this client came in */
 	SIGNAL_PROBE,	   /* one try from a new client, then more */
+	SIGNAL_TLS,	   /* a TLS client the account never used */
 	SIGNAL_COUNT
 };
 
@@ -83,6 +84,7 @@ struct detector_attempt {
 	const char *const *rcpt; /* in the client's order */
 	size_t n_rcpt;
 	int64_t bytes;
+	uint64_t tls;  /* hash of the name of its TLS; 0: not known */
 	uint64_t body; /* similarity hash, compared by Hamming distance */
 };
 

@@ -34,6 +34,8 @@ struct origin {
 	const char *word; /* the reason, for people */
 	uint64_t part[ADDR_PARTS];
 	uint64_t ehlo, ehlo_class; /* 0: not known */
+	uint64_t tls;		   /* the same */
+	bool tls_new, tls_usual;   /* not the account's, which has one; many accounts' */
 	int met_days;		   /* since it was first met, when it is not the owner's */
 	bool has_addr, line_syn;   /* refused port-25 connections of that address of late */
 };
@@ -62,6 +64,9 @@ uint64_t mix(uint64_t a, uint64_t b, uint64_t kind);
 /* origin.c */
 void origin_of(const struct detector *d, const struct account *acc, const struct addr *client,
 	       const char *ehlo, bool young, uint16_t day, struct origin *o);
+/* Of its TLS; 0: not known. */
+void origin_tls(const struct detector *d, const struct account *acc, uint64_t tls, uint16_t day,
+		struct origin *o);
 /* The client was used; trusted: it is the owner's from now on; friendly: mostly to friends, so that
  * it may become the owner's by and by. */
 void origin_learn(struct detector *d, struct account *acc, const struct origin *o, bool trusted,

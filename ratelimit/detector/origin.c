@@ -24,7 +24,7 @@
 	5 /* networks of its own: whose line or phone changes its address all the time             \
 	   */
 
-enum { KIND_MET = 16, KIND_RIPE = 32, KIND_OWN = 48, KIND_EHLO = ADDR_PARTS, KIND_CLASS };
+enum { KIND_MET = 16, KIND_RIPE = 32, KIND_OWN = 48, KIND_EHLO = ADDR_PARTS, KIND_CLASS, KIND_TLS };
 
 /* How new a client is, by the narrowest net of it that is the owner's, and by its EHLO name. */
 static const struct {
@@ -184,6 +184,17 @@ void origin_of(const struct detector *d, const struct account *acc, const struct
 	o->met_days = met(d, acc, o, day);
 }
 
+/* Of an account that came without one until now, none is new. */
+void origin_tls(const struct detector *d, const struct account *acc, uint64_t tls, uint16_t day,
+		struct origin *o)
+{
+	o->tls = tls ? mix(tls, d->seed, KIND_TLS) : 0;
+	if (!o->tls)
+		return;
+	o->tls_new = acc->programs > 0 && !owns(d, acc, o->tls, KIND_TLS, day);
+	o->tls_usual = is_popular(d, o->tls, KIND_TLS, 5, 30);
+}
+
 /* True when it is so from now on. */
 static bool own(struct detector *d, const struct account *acc, uint64_t v, unsigned kind,
 		uint16_t day)
@@ -225,6 +236,8 @@ void origin_learn(struct detector *d, struct account *acc, const struct origin *
 			     learn_part(d, acc, o->part[i], i, trusted, friendly, day);
 		acc->moves += moved && i == ADDR_NEAR && acc->moves < UINT8_MAX;
 	}
+	if (o->tls && learn_part(d, acc, o->tls, KIND_TLS, trusted, friendly, day))
+		acc->programs += acc->programs < UINT8_MAX;
 	if (!o->ehlo)
 		return;
 	learn_part(d, acc, o->ehlo, KIND_EHLO, trusted, friendly, day);

@@ -338,6 +338,35 @@ static void probe(struct detector *d, struct facts *f)
 		s->probe_ms = d->now_ms;
 }
 
+static unsigned new_tls(struct active *s, uint64_t tls)
+{
+	const unsigned most = sizeof(s->tls) / sizeof(*s->tls);
+	uint32_t key = (uint32_t)tls | 1;
+	unsigned n = 0;
+	while (n < most && s->tls[n] && s->tls[n] != key)
+		n++;
+	if (n == most)
+		return n;
+	s->tls[n] = key;
+	for (n++; n < most && s->tls[n]; n++)
+		;
+	return n;
+}
+
+/* Programs are updated, and then say hello in another way: by itself it means next to nothing. */
+static void tls(struct detector *d, struct facts *f)
+{
+	if (!f->o.tls_new || !f->contacts || f->learning || f->young)
+		return;
+	unsigned n = new_tls(f->s, f->o.tls);
+	double units = .5 + .5 * n;
+	if (!stranger(f))
+		units *= .5;
+	if (f->o.tls_usual)
+		units *= .5;
+	stand(d, f->s, SIGNAL_TLS, units * f->share, n);
+}
+
 void signals_attempt(struct detector *d, struct facts *f)
 {
 	new_client(d, f);
@@ -352,6 +381,7 @@ void signals_attempt(struct detector *d, struct facts *f)
 	syn(d, f);
 	passwords(d, f);
 	probe(d, f);
+	tls(d, f);
 	for (size_t i = 0; i < f->a->n_rcpt && f->share >= .8; i++)
 		one_in_order(d, f, f->a->rcpt[i]);
 }

@@ -32,6 +32,7 @@ static const struct saying sayings[SIGNAL_COUNT] = {
     [SIGNAL_COMPLAINTS] = {"complaints", "%u abuse reports"},
     [SIGNAL_PASSWORDS] = {"passwords", "%u wrong passwords or accounts tried before"},
     [SIGNAL_PROBE] = {"probe", "a single try from a new client, then more"},
+    [SIGNAL_TLS] = {"tls", "a TLS client never seen for this account (%u today)"},
 };
 
 static const char *const stages[STAGE_COUNT] = {"normal", "watch", "throttle", "hold", "suspend"};

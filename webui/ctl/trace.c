@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ratelimit/rl.h"
+
 #define T_MAX 253402300800000.0 /* the year 10000 */
 
 static const char *text_of(const json_t *root, const char *name)
@@ -82,6 +84,8 @@ static bool attempt(struct trace *t, const char **err)
 {
 	t->a.ehlo = text_of(t->root, "ehlo");
 	t->a.from = text_of(t->root, "from");
+	const char *tls = text_of(t->root, "tls");
+	t->a.tls = tls && *tls ? rl_hash(tls) : 0;
 	t->a.bytes = (int64_t)count_of(t->root, "bytes");
 	t->a.has_body = hex_of(text_of(t->root, "body"), &t->a.body);
 	return recipients(t, err);
