@@ -13,7 +13,6 @@
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/types.h>
@@ -28,6 +27,7 @@
 #include "lib/clock.h"
 
 #include "msa/mail/dkim.h"
+#include "msa/mail/lines.h"
 #include "msa/mail/path.h"
 
 #define SELECTOR_MAX 63
@@ -111,33 +111,22 @@ static int destroy(struct dkim_table *t)
 /* --- the table --- */
 
 struct reader {
+	struct lines l;
 	struct dkim_table *t;
-	void *ctx;
-	const char *p, *end;
-	char **err;
 };
-
-static bool __attribute__((format(printf, 2, 3))) wrong(struct reader *r, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	*r->err = talloc_vasprintf(r->ctx, fmt, ap);
-	va_end(ap);
-	return false;
-}
 
 /* The next word of the line, talloc'd under the table; NULL at its end. */
 static char *next(struct reader *r)
 {
+	struct lines *l = &r->l;
 	const char *s;
 
-	while (r->p < r->end && strchr(" \t\r", *r->p))
-		r->p++;
-	s = r->p;
-	while (r->p < r->end && !strchr(" \t\r", *r->p))
-		r->p++;
-	return r->p > s ? talloc_strndup(r->t, s, (size_t)(r->p - s)) : NULL;
+	while (l->p < l->end && strchr(" \t\r", *l->p))
+		l->p++;
+	s = l->p;
+	while (l->p < l->end && !strchr(" \t\r", *l->p))
+		l->p++;
+	return l->p > s ? talloc_strndup(r->t, s, (size_t)(l->p - s)) : NULL;
 }
 
 static void lower(char *s)
@@ -161,7 +150,7 @@ static bool read_time(struct reader *r, const char *text, const char *key, int64
 		return false;
 	if (isdigit((unsigned char)text[n]) && clock_parse(text + n, 0, out, &why) && *out > 0)
 		return true;
-	wrong(r, "%s: a time such as 2026-12-01T00:00:00Z is expected", text);
+	lines_wrong(&r->l, "%s: a time such as 2026-12-01T00:00:00Z is expected", text);
 	return false;
 }
 
@@ -173,58 +162,51 @@ static bool read_row(struct reader *r, char *domain)
 
 	lower(domain);
 	if (!row.file)
-		return wrong(r, "DOMAIN SELECTOR KEYFILE is expected");
+		return lines_wrong(&r->l, "DOMAIN SELECTOR KEYFILE is expected");
 	if (domain[0] == '[' || !path_domain_ok(domain, strlen(domain)))
-		return wrong(r, "%s is not a domain", domain);
+		return lines_wrong(&r->l, "%s is not a domain", domain);
 	if (!selector_ok(row.selector))
-		return wrong(r, "%s is not a selector", row.selector);
+		return lines_wrong(&r->l, "%s is not a selector", row.selector);
 	if (row.file[0] != '/')
-		return wrong(r, "%s: the key's path must begin with /", row.file);
+		return lines_wrong(&r->l, "%s: the key's path must begin with /", row.file);
 	while ((word = next(r)) != NULL)
 		if (!read_time(r, word, "from=", &row.from_ms) &&
 		    !read_time(r, word, "until=", &row.until_ms))
-			return *r->err ||
-			       wrong(r, "%s: from=TIME and until=TIME may follow the key", word);
+			return *r->l.err ||
+			       lines_wrong(&r->l, "%s: from=TIME and until=TIME may follow the key",
+					   word);
 	if (row.until_ms && row.until_ms <= row.from_ms)
-		return wrong(r, "until= is not after from=");
+		return lines_wrong(&r->l, "until= is not after from=");
 	for (size_t i = 0; i < t->n; i++)
 		if (strcmp(t->rows[i].domain, domain) == 0 &&
 		    strcasecmp(t->rows[i].selector, row.selector) == 0)
-			return wrong(r, "%s has this selector twice", domain);
+			return lines_wrong(&r->l, "%s has this selector twice", domain);
 	t->rows = talloc_realloc(t, t->rows, struct row, t->n + 1);
 	t->rows[t->n++] = row;
 	return true;
 }
 
-static bool read_line(struct reader *r)
+static bool read_line(void *arg)
 {
+	struct reader *r = arg;
 	char *word = next(r);
 
-	return !word || word[0] == '#' || (read_row(r, word) && !*r->err);
+	return !word || word[0] == '#' || (read_row(r, word) && !*r->l.err);
 }
 
 struct dkim_table *dkim_table_parse(void *ctx, const char *text, size_t len, int *line, char **err)
 {
-	struct reader r = {.t = talloc_zero(ctx, struct dkim_table), .ctx = ctx, .err = err};
-	const char *end = text + len;
-	bool ok = true;
+	struct reader r = {.l = {.line = line, .ctx = ctx, .err = err},
+			   .t = talloc_zero(ctx, struct dkim_table)};
+	bool ok;
 
 	*err = NULL;
 	talloc_set_destructor(r.t, destroy);
-	for (*line = 1; ok && text < end; (*line)++) {
-		const char *nl = memchr(text, '\n', (size_t)(end - text));
-
-		r.p = text;
-		r.end = nl ? nl : end;
-		ok = read_line(&r);
-		text = r.end + 1;
-		if (!ok || !nl)
-			break;
-	}
+	ok = lines_each(&r.l, text, len, read_line, &r);
 	if (ok && open_lib(r.t))
 		return r.t;
 	if (ok)
-		wrong(&r, "libopendkim does not start");
+		lines_wrong(&r.l, "libopendkim does not start");
 	talloc_free(r.t);
 	return NULL;
 }

@@ -8,7 +8,6 @@
  * tests/fuzz/msa/fuzz_identity.c.
  */
 #include <ctype.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include <talloc.h>
 
 #include "msa/mail/identity.h"
+#include "msa/mail/lines.h"
 
 #define UNSET (-1)
 
@@ -75,22 +75,9 @@ struct word {
 };
 
 struct reader {
+	struct lines l;
 	struct identities *ids;
-	void *ctx;
-	const char *p, *end; /* of the current line */
-	int *line;
-	char **err;
 };
-
-static bool __attribute__((format(printf, 2, 3))) wrong(struct reader *r, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	*r->err = talloc_vasprintf(r->ctx, fmt, ap);
-	va_end(ap);
-	return false;
-}
 
 static bool blank(char c)
 {
@@ -100,17 +87,18 @@ static bool blank(char c)
 /* A blank inside the quotes of a local part belongs to the word. */
 static bool next(struct reader *r, struct word *w)
 {
+	struct lines *l = &r->l;
 	bool quoted = false;
 
-	while (r->p < r->end && blank(*r->p))
-		r->p++;
-	for (w->s = r->p; r->p < r->end && (quoted || !blank(*r->p)); r->p++) {
-		if (*r->p == '"')
+	while (l->p < l->end && blank(*l->p))
+		l->p++;
+	for (w->s = l->p; l->p < l->end && (quoted || !blank(*l->p)); l->p++) {
+		if (*l->p == '"')
 			quoted = !quoted;
-		else if (*r->p == '\\' && quoted && r->p + 1 < r->end)
-			r->p++;
+		else if (*l->p == '\\' && quoted && l->p + 1 < l->end)
+			l->p++;
 	}
-	w->len = (size_t)(r->p - w->s);
+	w->len = (size_t)(l->p - w->s);
 	return w->len > 0;
 }
 
@@ -136,7 +124,8 @@ static const char *mailbox(struct reader *r, const struct word *w)
 
 	if (path_parse_mailbox_utf8(w->s, w->len, &p, &why))
 		return lower(r->ids, p.text, strlen(p.text));
-	wrong(r, "%.*s is not an address: %s", (int)(w->len > 400 ? 400 : w->len), w->s, why);
+	lines_wrong(&r->l, "%.*s is not an address: %s", (int)(w->len > 400 ? 400 : w->len), w->s,
+		    why);
 	return NULL;
 }
 
@@ -144,7 +133,7 @@ static const char *domain(struct reader *r, const struct word *w, size_t skip)
 {
 	if (w->len > skip && path_domain_ok(w->s + skip, w->len - skip))
 		return lower(r->ids, w->s, w->len);
-	wrong(r, "%.*s is not a domain", (int)(w->len > 400 ? 400 : w->len), w->s);
+	lines_wrong(&r->l, "%.*s is not a domain", (int)(w->len > 400 ? 400 : w->len), w->s);
 	return NULL;
 }
 
@@ -155,12 +144,12 @@ static bool read_grant(struct reader *r, enum identity_right right)
 	struct word w;
 
 	if (!next(r, &w))
-		return wrong(r, "an address or @DOMAIN is missing");
+		return lines_wrong(&r->l, "an address or @DOMAIN is missing");
 	address = w.s[0] == '@' ? domain(r, &w, 1) : mailbox(r, &w);
 	if (!address)
 		return false;
 	if (!next(r, &w))
-		return wrong(r, "the accounts are missing");
+		return lines_wrong(&r->l, "the accounts are missing");
 	do {
 		account = mailbox(r, &w);
 		if (!account)
@@ -168,7 +157,7 @@ static bool read_grant(struct reader *r, enum identity_right right)
 		if (ids->n_grants % 64 == 0)
 			ids->grants =
 			    talloc_realloc(ids, ids->grants, struct grant, ids->n_grants + 64);
-		ids->grants[ids->n_grants++] = (struct grant){address, account, right, *r->line};
+		ids->grants[ids->n_grants++] = (struct grant){address, account, right, *r->l.line};
 	} while (next(r, &w));
 	return true;
 }
@@ -179,21 +168,22 @@ static bool read_value(struct reader *r, const struct word *w, struct rule *rule
 	struct word key = {w->s, eq ? (size_t)(eq - w->s) : w->len}, v;
 
 	if (!eq)
-		return wrong(r, "KEY=VALUE is expected");
+		return lines_wrong(&r->l, "KEY=VALUE is expected");
 	v = (struct word){eq + 1, w->len - key.len - 1};
 	for (int k = 0; k < RULES; k++) {
 		if (!word_is(&key, rule_keys[k].key))
 			continue;
 		if (rule->v[k] != UNSET)
-			return wrong(r, "%s is there twice", rule_keys[k].key);
+			return lines_wrong(&r->l, "%s is there twice", rule_keys[k].key);
 		for (int i = 0; rule_keys[k].values[i]; i++)
 			if (word_is(&v, rule_keys[k].values[i]))
 				rule->v[k] = i;
 		return rule->v[k] != UNSET ||
-		       wrong(r, "%s has no value of that name", rule_keys[k].key);
+		       lines_wrong(&r->l, "%s has no value of that name", rule_keys[k].key);
 	}
-	return wrong(r, "this key is not known; mail_from, from_header, sender, batv, hide_client "
-			"and auth_results are");
+	return lines_wrong(
+	    &r->l, "this key is not known; mail_from, from_header, sender, batv, hide_client "
+		   "and auth_results are");
 }
 
 static bool read_rules(struct reader *r, struct list *list, const char *scope)
@@ -205,11 +195,11 @@ static bool read_rules(struct reader *r, struct list *list, const char *scope)
 		list->r = talloc_realloc(r->ids, list->r, struct rule, list->n + 64);
 	rule = &list->r[list->n++];
 	rule->scope = scope;
-	rule->line = *r->line;
+	rule->line = *r->l.line;
 	for (int k = 0; k < RULES; k++)
 		rule->v[k] = UNSET;
 	if (!next(r, &w))
-		return wrong(r, "KEY=VALUE is missing");
+		return lines_wrong(&r->l, "KEY=VALUE is missing");
 	do {
 		if (!read_value(r, &w, rule))
 			return false;
@@ -224,14 +214,14 @@ static bool read_recipient(struct reader *r)
 	bool ok;
 
 	if (!next(r, &w))
-		return wrong(r, "a domain is missing");
+		return lines_wrong(&r->l, "a domain is missing");
 	scope = domain(r, &w, w.s[0] == '.');
 	ok = scope && read_rules(r, &r->ids->recipients, scope);
 	if (!ok)
 		return false;
 	for (int k = 0; k < RULES; k++)
 		if (k != R_BATV && r->ids->recipients.r[r->ids->recipients.n - 1].v[k] != UNSET)
-			return wrong(r, "of recipients only batv can be said");
+			return lines_wrong(&r->l, "of recipients only batv can be said");
 	return true;
 }
 
@@ -241,13 +231,15 @@ static bool read_scope(struct reader *r, bool account)
 	struct word w;
 
 	if (!next(r, &w))
-		return wrong(r, account ? "an account is missing" : "a domain is missing");
+		return lines_wrong(&r->l,
+				   account ? "an account is missing" : "a domain is missing");
 	scope = account ? mailbox(r, &w) : domain(r, &w, 0);
 	return scope && read_rules(r, &r->ids->rules, scope);
 }
 
-static bool read_line(struct reader *r)
+static bool read_line(void *arg)
 {
+	struct reader *r = arg;
 	struct word w;
 
 	if (!next(r, &w) || w.s[0] == '#')
@@ -262,7 +254,7 @@ static bool read_line(struct reader *r)
 		return read_scope(r, false);
 	if (word_is(&w, "recipient"))
 		return read_recipient(r);
-	return wrong(r, "a line begins with own, delegate, account, domain or recipient");
+	return lines_wrong(&r->l, "a line begins with own, delegate, account, domain or recipient");
 }
 
 static int by_grant(const void *a, const void *b)
@@ -281,9 +273,8 @@ static int by_scope(const void *a, const void *b)
 /* What is wrong is in two lines: the later one is named. */
 static bool wrong_at(struct reader *r, int a, int b, const char *what, const char *why)
 {
-	*r->line = a > b ? a : b;
-	*r->err = talloc_asprintf(r->ctx, "%s %s", what, why);
-	return false;
+	*r->l.line = a > b ? a : b;
+	return lines_wrong(&r->l, "%s %s", what, why);
 }
 
 /* Two lines about the same thing: which one counts nobody could see. */
@@ -315,22 +306,10 @@ static bool sort_all(struct reader *r)
 
 struct identities *identities_parse(void *ctx, const char *text, size_t len, int *line, char **err)
 {
-	struct reader r = {
-	    .ids = talloc_zero(ctx, struct identities), .ctx = ctx, .line = line, .err = err};
-	const char *end = text + len;
-	bool ok = true;
+	struct reader r = {.l = {.line = line, .ctx = ctx, .err = err},
+			   .ids = talloc_zero(ctx, struct identities)};
 
-	for (*line = 1; ok && text < end; (*line)++) {
-		const char *nl = memchr(text, '\n', (size_t)(end - text));
-
-		r.p = text;
-		r.end = nl ? nl : end;
-		ok = read_line(&r);
-		text = r.end + 1;
-		if (!ok || !nl)
-			break;
-	}
-	if (ok && sort_all(&r))
+	if (lines_each(&r.l, text, len, read_line, &r) && sort_all(&r))
 		return r.ids;
 	talloc_free(r.ids);
 	return NULL;
