@@ -1,28 +1,16 @@
 #!/usr/bin/env bats
 # The whole appliance in a lab: what holds when something is missing, stalled, wrong or hostile. Real packets, real clients.
 
-ROOT=$BATS_TEST_DIRNAME/../..
+load lab
 
 setup_file() {
-	export LAB_DIR=$BATS_FILE_TMPDIR/lab
-	cat > "$BATS_FILE_TMPDIR/extra.conf" <<'C'
+	lab_up <<'C'
 ratelimit {
 	messages_per_minute = 12
 }
 C
-	LAB_CONF_EXTRA=$BATS_FILE_TMPDIR/extra.conf "$ROOT/tests/lab/up"
 }
 
-teardown_file() {
-	"$ROOT/tests/lab/down"
-}
-
-setup() {
-	. "$LAB_DIR/env"
-	. "$ROOT/tests/lab/client.sh"
-}
-
-load wait
 pid_of() { cat "$LAB_DIR/run/$1.pid"; }
 queued() { ctl queue list --account "$1" --json | jq .total; }
 # raw_session USER: after TLS, EHLO and AUTH, standard input byte for byte; prints the server's words

@@ -1,12 +1,11 @@
 #!/usr/bin/env bats
 # The detector of stolen accounts in a whole lab: real logins, real packets, real deliveries.
 
-ROOT=$BATS_TEST_DIRNAME/../..
+load lab
 
 setup_file() {
-	export LAB_DIR=${LAB_DIR:-$BATS_FILE_TMPDIR/lab}
 	# Without a time of learning: what an account does first is its habit.
-	cat > "$BATS_FILE_TMPDIR/extra.conf" <<'C'
+	lab_up <<'C'
 detector {
 	learn = 0s
 	throttle_delay = 1s
@@ -24,19 +23,8 @@ account-class slow {
 	throttle_delay = 5000
 }
 C
-	LAB_CONF_EXTRA=$BATS_FILE_TMPDIR/extra.conf "$ROOT/tests/lab/up"
 }
 
-teardown_file() {
-	"$ROOT/tests/lab/down"
-}
-
-setup() {
-	. "$LAB_DIR/env"
-	. "$ROOT/tests/lab/client.sh"
-}
-
-load wait
 shown() { ctl limit show "$1@isp.example" --json | jq -e "$2"; } # USER FILTER
 stage_is() { shown "$1" ".stage == \"$2\""; }
 held() { ctl queue list --account "$1@isp.example" --json | jq -e '.total > 0'; }

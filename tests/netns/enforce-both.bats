@@ -20,33 +20,7 @@ teardown_file() {
 	[ -z "${DIR:-}" ] || stop_all
 	[ -z "${STATE:-}" ] || rm -r "$STATE"
 }
-setup() {
-	[ -e "$DIR/pid.acctd" ] || start_acctd
-	[ -e "$DIR/pid.nfqd" ] || start_nfqd
-	soon 10 state_is running
-	ctl exempt list | cut -f 1 | while read -r p; do ctl exempt remove "$p" > /dev/null; done
-	forget_learned
-	arrived v4 > /dev/null
-	arrived v6 > /dev/null
-}
-mac() { in_gw cat /sys/class/net/sub0/address; }
-flow() { # OPEN CLOSED DESTINATION SECONDS PER-SECOND: in the background
-	python3 "$BATS_TEST_DIRNAME/enforce_flow.py" flow $NS_SUB $NS_NET "$(mac)" "$@" > "$DIR/flow" 2>&1 3>&- &
-	flow=$!
-}
-flowing() { # NAME-OF-COUNTER: packets of it go by, now
-	local before
-	before=$(counter "$1")
-	more() { [ "$(counter "$1")" -gt $((before + 50)) ]; }
-	soon 5 more "$1"
-}
-flow_ended() { # every open SYN arrived, no closed one did
-	local sent_open arrived_open sent_closed arrived_closed reset
-	wait $flow
-	cat "$DIR/flow"
-	read -r sent_open arrived_open sent_closed arrived_closed reset < "$DIR/flow"
-	[ "$sent_open" -gt 500 ] && [ "$arrived_open" = "$sent_open" ] && [ "$arrived_closed" = 0 ]
-}
+setup() { begin_closed; }
 # segment6 FLAGS: raw TCP to port 25 over IPv6, with six bytes of data
 segment6() {
 	raw "60000000001a0640""20010db8000100000000000000000002""20010db8000200000000000000000025""d4310019000000010000000150${1}ffff0000000048454c4f0d0a"
@@ -213,12 +187,7 @@ segment6() {
 		set -- $pair
 		offload 'tcp dport != 25 tcp sport != 25'
 		ctl exempt add "$2"
-		daemon session ip netns exec "$NS_SUB" bash -c '
-			exec 3<> "/dev/tcp/$1/25"
-			read -ru 3 line && echo "$line"
-			while echo ping >&3 && read -rt 5 -u 3 line; do echo "$line"; read -rt 0.02 <> <(:); done
-			echo "cut: $?"' sh "$1"
-		soon 5 grep -q ping "$DIR/log.session"
+		open_session "$1"
 		ctl exempt remove "$2"
 		soon 2 grep -q cut "$DIR/log.session"
 		end session

@@ -174,3 +174,42 @@ raw() {
 told() {
 	ctl top | awk -F '\t' -v s="$1" '$1 == "line" && ($2 == s || index($2, s "/") == 1) { print $3; n = 1 } END { if (!n) print 0 }'
 }
+
+# begin_closed: how a test begins: everything runs, nobody is exempt, nothing is learned
+begin_closed() {
+	[ -e "$DIR/pid.acctd" ] || start_acctd
+	[ -e "$DIR/pid.nfqd" ] || start_nfqd
+	soon 10 state_is running
+	ctl exempt list | cut -f 1 | while read -r p; do ctl exempt remove "$p" > /dev/null; done
+	forget_learned
+	arrived v4 > /dev/null
+	arrived v6 > /dev/null
+}
+mac() { in_gw cat /sys/class/net/sub0/address; }
+# flow OPEN CLOSED DESTINATION SECONDS PER-SECOND: SYNs of two sources, in the background
+flow() {
+	python3 "$BATS_TEST_DIRNAME/enforce_flow.py" flow $NS_SUB $NS_NET "$(mac)" "$@" > "$DIR/flow" 2>&1 3>&- &
+	flow=$!
+}
+flowing() { # NAME-OF-COUNTER: packets of it go by, now
+	local before
+	before=$(counter "$1")
+	more() { [ "$(counter "$1")" -gt $((before + 50)) ]; }
+	soon 5 more "$1"
+}
+flow_ended() { # every open SYN arrived, no closed one did
+	local sent_open arrived_open sent_closed arrived_closed reset
+	wait $flow
+	cat "$DIR/flow"
+	read -r sent_open arrived_open sent_closed arrived_closed reset < "$DIR/flow"
+	[ "$sent_open" -gt 500 ] && [ "$arrived_open" = "$sent_open" ] && [ "$arrived_closed" = 0 ]
+}
+open_session() { # ADDRESS: a session that goes on talking, its words in log.session
+	daemon session ip netns exec "$NS_SUB" bash -c '
+		exec 3<> "/dev/tcp/$1/25"
+		read -ru 3 line && echo "$line"
+		n=0
+		while echo "ping $n" >&3 && read -rt 5 -u 3 line; do echo "$line"; n=$((n + 1)); read -rt 0.02 <> <(:); done
+		echo "cut: $?"' sh "$1"
+	soon 5 grep -q ping "$DIR/log.session"
+}

@@ -11,15 +11,7 @@ setup_file() {
 teardown_file() {
 	[ -z "${DIR:-}" ] || stop_all
 }
-# Each test begins closed, with nobody exempt, everything running.
-setup() {
-	[ -e "$DIR/pid.nfqd" ] || start_nfqd
-	[ -e "$DIR/pid.acctd" ] || start_acctd
-	soon 10 state_is running
-	ctl exempt list | cut -f 1 | while read -r p; do ctl exempt remove "$p" > /dev/null; done
-	arrived v4 > /dev/null
-	arrived v6 > /dev/null
-}
+setup() { begin_closed; }
 
 @test "load is idempotent and keeps what the sets hold" {
 	rules status
@@ -175,12 +167,7 @@ setup() {
 
 live_session() { # V ADDRESS PREFIX
 	ctl exempt add "$3"
-	daemon session ip netns exec "$NS_SUB" bash -c '
-		exec 3<> "/dev/tcp/$1/25"
-		read -ru 3 line && echo "$line"
-		while echo ping >&3 && read -rt 5 -u 3 line; do echo "$line"; read -rt 0.02 <> <(:); done
-		echo "cut: $?"' sh "$2"
-	soon 5 grep -q ping "$DIR/log.session"
+	open_session "$2"
 	ctl exempt remove "$3"
 	soon 2 grep -q cut "$DIR/log.session"
 	# A reset, not the five seconds of silence.

@@ -1,13 +1,14 @@
 #!/usr/bin/env bats
 # Pools, classes and the notice in a lab, as a site would use them: its configuration, sekishoctl, and what clients then see.
 
-ROOT=$BATS_TEST_DIRNAME/../..
+load lab
+
 BIN=${SEKISHO_BIN:-$ROOT/build/release}
 
-configure() { # RATE [POOL-KEYS]
-	cat > "$BATS_FILE_TMPDIR/extra.conf" <<-C
+setup_file() {
+	lab_up <<-C
 	class business {
-		rate = $1
+		rate = 6
 		burst = 2
 	}
 	class partners {
@@ -16,24 +17,10 @@ configure() { # RATE [POOL-KEYS]
 	pool dsl {
 		interfaces = {"dyn0"}
 		notice = true
-		${2:-}
 	}
 	C
 }
-setup_file() {
-	export LAB_DIR=$BATS_FILE_TMPDIR/lab
-	configure 6
-	LAB_CONF_EXTRA=$BATS_FILE_TMPDIR/extra.conf "$ROOT/tests/lab/up"
-}
-teardown_file() {
-	"$ROOT/tests/lab/down"
-}
-setup() {
-	. "$LAB_DIR/env"
-	. "$ROOT/tests/lab/client.sh"
-}
 
-load wait
 fixed_reaches() { in_fix nc -z -w 1 "$1" 25; }
 # reached ADDRESS TIMES: how many connections of the fixed line were let through
 reached() {
