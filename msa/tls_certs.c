@@ -99,28 +99,20 @@ static bool failed(void *ctx, const char *what, const char *file, char **err)
 	return false;
 }
 
-/* A daemon cannot ask for a pass phrase. */
-static int no_password(char *buf, int size, int rw, void *arg)
-{
-	(void)buf;
-	(void)size;
-	(void)rw;
-	(void)arg;
-	return -1;
-}
-
+/* An empty pass phrase: a daemon cannot ask for one, and a certificate needs none. */
 static bool read_chain(struct tls_cert *c, void *ctx, char **err)
 {
 	BIO *b = BIO_new_file(c->file, "r");
+	char no_password[] = "";
 	X509 *x;
 
-	c->x509 = b ? PEM_read_bio_X509_AUX(b, NULL, no_password, NULL) : NULL;
+	c->x509 = b ? PEM_read_bio_X509_AUX(b, NULL, NULL, no_password) : NULL;
 	if (!c->x509) {
 		BIO_free(b);
 		return failed(ctx, "cannot read the certificate", c->file, err);
 	}
 	c->chain = sk_X509_new_null();
-	while ((x = PEM_read_bio_X509(b, NULL, no_password, NULL)))
+	while ((x = PEM_read_bio_X509(b, NULL, NULL, no_password)))
 		sk_X509_push(c->chain, x);
 	BIO_free(b);
 	/* The end of the file is an error, and the only one that is right. */
