@@ -15,7 +15,7 @@
 #include "msa/tls_hello.h"
 
 #define CLIENT_HELLO 1
-#define MANY	     256 /* values of one list */
+#define MANY	     128 /* values of one list; it is on a small stack */
 #define DIGITS	     12
 #define LIST_TEXT    (3 * MANY * 5 + 8)
 
