@@ -173,9 +173,17 @@ json_t *query_exemption_of(struct query *q, const struct prefix *p, int64_t now_
 			       now_ms, err);
 }
 
-json_t *query_incidents(struct query *q, const char *state, int limit, const char **err)
+static json_t *some(struct query *q, int stmt, const struct query_list *l, int limit,
+		    const char **err)
 {
-	return end(q, sql_list(begin(q), Q_INCIDENTS, QS(state), QI(limit)), err);
+	return end(
+	    q, sql_list(begin(q), stmt, QS(l->state), QS(l->about), QI(l->before_id), QI(limit)),
+	    err);
+}
+
+json_t *query_incidents(struct query *q, const struct query_list *l, int limit, const char **err)
+{
+	return some(q, Q_INCIDENTS, l, limit, err);
 }
 
 /* Numbers of enum answer_class become its words; 0, from before they were kept, "". */
@@ -226,9 +234,9 @@ json_t *query_incident(struct query *q, int64_t id, const char **err)
 	return end(q, o, err);
 }
 
-json_t *query_reports(struct query *q, const char *filter, int limit, const char **err)
+json_t *query_reports(struct query *q, const struct query_list *l, int limit, const char **err)
 {
-	return end(q, sql_list(begin(q), Q_REPORTS, QS(filter), QI(limit)), err);
+	return some(q, Q_REPORTS, l, limit, err);
 }
 
 json_t *query_report(struct query *q, int64_t id, const char **err)
@@ -251,14 +259,44 @@ json_t *query_subscribers(struct query *q, int limit, const char **err)
 	return end(q, sql_list(begin(q), Q_SUBSCRIBERS, QI(limit)), err);
 }
 
-json_t *query_audit(struct query *q, int limit, const char **err)
+json_t *query_subscribers_named(struct query *q, const char *text, int limit, const char **err)
 {
-	return end(q, sql_list(begin(q), Q_AUDIT, QI(limit)), err);
+	return end(q, sql_list(begin(q), Q_SUBSCRIBERS_NAMED, QS(text), QI(limit)), err);
+}
+
+json_t *query_subscriber(struct query *q, const char *ref, const char **err)
+{
+	struct sql *db = begin(q);
+	json_t *o = sql_object(db, Q_SUBSCRIBER, QS(ref)),
+	       *lines = o ? sql_list(db, Q_SUBSCRIBER_LINES, QS(ref)) : NULL;
+	if (lines)
+		json_object_set_new(o, "lines", lines);
+	return end(q, o, err);
+}
+
+json_t *query_leases_within(struct query *q, const struct prefix *p, int64_t t_ms, int limit,
+			    const char **err)
+{
+	struct addr first, last;
+	prefix_range(p, &first, &last);
+	return end(q,
+		   sql_list(begin(q), Q_LEASES_WITHIN, QA(&first), QA(&last), QI(t_ms), QI(limit)),
+		   err);
+}
+
+json_t *query_audit(struct query *q, const struct query_list *l, int limit, const char **err)
+{
+	return some(q, Q_AUDIT, l, limit, err);
 }
 
 json_t *query_messages(struct query *q, const char *account, int limit, const char **err)
 {
 	return end(q, sql_list(begin(q), Q_MESSAGES, QS(account), QI(limit)), err);
+}
+
+json_t *query_find(struct query *q, const char *text, int limit, const char **err)
+{
+	return end(q, sql_list(begin(q), Q_FIND, QS(text), QI(limit)), err);
 }
 
 json_t *query_logins(struct query *q, const char *account, int64_t since_ms, int limit,
@@ -267,7 +305,17 @@ json_t *query_logins(struct query *q, const char *account, int64_t since_ms, int
 	return end(q, sql_list(begin(q), Q_LOGINS, QS(account), QI(since_ms), QI(limit)), err);
 }
 
-json_t *query_alerts(struct query *q, const char *state, int limit, const char **err)
+json_t *query_alerts(struct query *q, const struct query_list *l, int limit, const char **err)
 {
-	return end(q, sql_list(begin(q), Q_ALERTS, QS(state), QI(limit)), err);
+	return some(q, Q_ALERTS, l, limit, err);
+}
+
+json_t *query_alert(struct query *q, int64_t id, const char **err)
+{
+	struct sql *db = begin(q);
+	json_t *o = sql_object(db, Q_ALERT, QI(id)),
+	       *sends = o ? sql_list(db, Q_ALERT_SENDS, QI(id)) : NULL;
+	if (sends)
+		json_object_set_new(o, "sends", sends);
+	return end(q, o, err);
 }

@@ -18,7 +18,7 @@
 #define INCIDENT_COLUMNS                                                                           \
 	"SELECT i.id, i.state, i.subject, i.subject_type, s.ref AS subscriber, s.name AS "         \
 	"subscriber_name, i.detector, i.why, "                                                     \
-	"i.severity, i.opened_ms, i.updated_ms, i.contained_ms, i.released_ms, i.resolved_ms, "    \
+	"i.severity, i.stage, i.opened_ms, i.updated_ms, i.contained_ms, i.released_ms, i.resolved_ms, "    \
 	"i.owner, "                                                                                \
 	"(SELECT count(*) FROM report r WHERE r.incident_id = i.id AND r.feedback_type <> "        \
 	"'not-spam') AS reports, "                                                                 \
@@ -105,7 +105,7 @@
 													     "logins_ok") ", " SUM_OF("login_failed",                                                                                                                             \
 																      "logins_failed") ", "                                                                                                                       \
 																		       "(SELECT count(*) FROM incident WHERE state IN ('open', 'acknowledged')) AS incidents_open, "                              \
-																		       "(SELECT count(*) FROM incident WHERE state = 'contained') AS incidents_contained, "                                       \
+																		       "(SELECT count(*) FROM incident WHERE state = 'contained') AS incidents_contained, (SELECT count(*) FROM incident WHERE state = 'released') AS incidents_released, " "(SELECT count(*) FROM alert_send WHERE state = 'waiting' AND attempts > 0) AS alerts_retrying, "                                       \
 																		       "(SELECT count(*) FROM report r WHERE " UNMATCHED                                                                          \
 																		       ") AS reports_unmatched, "                                                                                                 \
 																		       "(SELECT count(*) FROM exemption WHERE state = 'active' AND starts_ms <= ?3 AND (expires_ms IS NULL OR expires_ms > ?3)) " \
@@ -151,9 +151,9 @@
 			  "ended_ms IS NULL DESC, id DESC LIMIT 1")                                                                                                                                                                                                               \
 	X(Q_EXEMPTION_HISTORY, "SELECT t_ms, actor, old, new, reason FROM exemption_event WHERE "                                                                                                                                                                                 \
 			       "exemption_id = ?1 ORDER BY id")                                                                                                                                                                                                                   \
-	X(Q_INCIDENTS, INCIDENT_COLUMNS                                                                                                                                                                                                                                           \
-	  "WHERE CASE ifnull(?1, '') WHEN '' THEN i.state <> 'resolved' WHEN 'all' THEN 1 "                                                                                                                                                                                       \
-	  "ELSE i.state = ?1 END ORDER BY i.id DESC LIMIT ?2")                                                                                                                                                                                                                    \
+	X(Q_INCIDENTS, INCIDENT_COLUMNS \
+	  "WHERE CASE ifnull(?1, '') WHEN '' THEN i.state <> 'resolved' WHEN 'all' THEN 1 ELSE i.state = ?1 END AND " \
+	  "(?2 IS NULL OR i.subject = ?2 OR s.ref = ?2) AND (?3 = 0 OR i.id < ?3) ORDER BY i.id DESC LIMIT ?4") \
 	X(Q_INCIDENT, INCIDENT_COLUMNS "WHERE i.id = ?1")                                                                                                                                                                                                                         \
 	X(Q_TIMELINE,                                                                                                                                                                                                                                                             \
 	  "SELECT t_ms, actor, what, text FROM incident_event WHERE incident_id = ?1 ORDER BY id")                                                                                                                                                                                \
@@ -165,10 +165,9 @@
 	X(Q_INCIDENT_LINES, LEASE_COLUMNS                                                                                                                                                                                                                                         \
 	  "WHERE l.subscriber_id = (SELECT subscriber_id FROM incident WHERE id = ?1) "                                                                                                                                                                                           \
 	  "ORDER BY l.from_ms DESC LIMIT 50")                                                                                                                                                                                                                                     \
-	X(Q_REPORTS,                                                                                                                                                                                                                                                              \
-	  REPORT_COLUMNS("") "WHERE CASE ifnull(?1, '') WHEN 'matched' THEN NOT (" UNMATCHED                                                                                                                                                                                      \
-			     ") WHEN 'unmatched' THEN " UNMATCHED                                                                                                                                                                                                                 \
-			     " ELSE 1 END ORDER BY r.id DESC LIMIT ?2")                                                                                                                                                                                                           \
+	X(Q_REPORTS, REPORT_COLUMNS("") "WHERE CASE ifnull(?1, '') WHEN 'matched' THEN NOT (" UNMATCHED ") WHEN 'unmatched' THEN " UNMATCHED \
+	  " ELSE 1 END AND (?2 IS NULL OR a.login = ?2 OR s.ref = ?2 OR r.source_ip = ?2 OR instr(lower(r.reporter), lower(?2))) " \
+	  "AND (?3 = 0 OR r.id < ?3) ORDER BY r.id DESC LIMIT ?4") \
 	X(Q_REPORT,                                                                                                                                                                                                                                                               \
 	  REPORT_COLUMNS(", r.fields AS \"=fields\", r.original_headers") "WHERE r.id = ?1")                                                                                                                                                                                      \
 	X(Q_WHO,                                                                                                                                                                                                                                                                  \
@@ -183,8 +182,19 @@
 	X(Q_LEASES, LEASE_COLUMNS "WHERE ?1 OR l.to_ms IS NULL ORDER BY l.id DESC LIMIT ?2")                                                                                                                                                                                      \
 	X(Q_SUBSCRIBERS, "SELECT s.id, s.ref, s.name, s.contact, " LOGINS_OF_S                                                                                                                                                                                                    \
 			 "FROM subscriber s ORDER BY s.id DESC LIMIT ?1")                                                                                                                                                                                                         \
-	X(Q_AUDIT, "SELECT seq, t_ms, actor, peer, action, object, reason, detail FROM audit "                                                                                                                                                                                    \
-		   "ORDER BY seq DESC LIMIT ?1")                                                                                                                                                                                                                                  \
+	X(Q_SUBSCRIBERS_NAMED, "SELECT s.id, s.ref, s.name, s.contact, " LOGINS_OF_S \
+	  "FROM subscriber s WHERE s.ref = ?1 OR instr(lower(s.name), lower(?1)) ORDER BY s.ref = ?1 DESC, s.id DESC LIMIT ?2") \
+	X(Q_SUBSCRIBER, "SELECT s.id, s.ref, s.name, s.contact, " LOGINS_OF_S "FROM subscriber s WHERE s.ref = ?1") \
+	X(Q_SUBSCRIBER_LINES, LEASE_COLUMNS "WHERE s.ref = ?1 ORDER BY l.from_ms DESC LIMIT 50") \
+	X(Q_LEASES_WITHIN, LEASE_COLUMNS \
+	  "WHERE l.first BETWEEN ?1 AND ?2 AND l.last <= ?2 AND l.from_ms <= ?3 AND (l.to_ms IS NULL OR l.to_ms > ?3) " \
+	  "ORDER BY l.first, l.plen, l.port_lo LIMIT ?4") \
+	X(Q_FIND, "SELECT m.t_ms, m.queue_id, m.token, addr_text(m.src) AS src, m.mail_from, m.rcpts, m.rcpt_domains, m.size, " \
+	  "m.held AS \"?held\", m.message_id, a.login AS account FROM ev_message m LEFT JOIN account a ON a.id = m.account_id " \
+	  "WHERE m.id IN (SELECT id FROM ev_message WHERE queue_id = ?1 UNION SELECT id FROM ev_message WHERE token = ?1 UNION " \
+	  "SELECT id FROM ev_message WHERE message_id IN (?1, '<' || ?1 || '>') AND message_id <> '') ORDER BY m.t_ms DESC LIMIT ?2") \
+	X(Q_AUDIT, "SELECT seq, t_ms, actor, peer, action, object, reason, detail FROM audit WHERE ?1 IS NULL AND (?2 IS NULL OR " \
+	  "instr(actor, ?2) OR instr(action, ?2) OR instr(object, ?2)) AND (?3 = 0 OR seq < ?3) ORDER BY seq DESC LIMIT ?4") \
 	X(Q_LOGINS, "SELECT prefix_text(addr_mask(src, len), len) AS network, sum(n * ok) AS ok, sum(n * (1 - ok)) AS failed, " \
 		    "count(DISTINCT src) AS addresses, min(t_ms) AS first_ms, max(last_ms) AS last_ms, mech FROM (SELECT *, CASE WHEN " \
 		    "substr(src, 1, 12) = x'00000000000000000000FFFF' THEN 24 ELSE 48 END AS len FROM ev_login WHERE login = ?1 AND " \
@@ -197,9 +207,13 @@
 	X(Q_DELIVERIES, "SELECT t_ms, rcpt, CASE result WHEN 1 THEN 'delivered' WHEN 2 THEN 'bounced' ELSE 'deferred' END AS result, " \
 			"answer, status, reply, server, tls, cipher, proof FROM ev_delivery WHERE queue_id = ?1 ORDER BY id DESC " \
 			"LIMIT ?2") \
-	X(Q_ALERTS, "SELECT o.id, a.uuid, a.rule, a.kind, a.made_ms, a.title, o.dest AS \"to\", o.state, o.attempts, CASE o.state WHEN " \
-		    "'waiting' THEN o.next_ms END AS next_ms, o.done_ms, o.answer FROM alert_send o JOIN alert a ON a.id = o.alert_id " \
-		    "WHERE ?1 IS NULL OR o.state = ?1 ORDER BY o.id DESC LIMIT ?2") \
+	X(Q_ALERTS, "SELECT o.id, o.alert_id AS alert, a.uuid, a.rule, a.kind, json_extract(a.body, '$.severity') AS severity, a.made_ms, " \
+	  "a.title, o.dest AS \"to\", o.state, o.attempts, CASE o.state WHEN 'waiting' THEN o.next_ms END AS next_ms, o.done_ms, o.answer " \
+	  "FROM alert_send o JOIN alert a ON a.id = o.alert_id WHERE (?1 IS NULL OR o.state = ?1) AND (?2 IS NULL OR a.rule = ?2 OR " \
+	  "a.kind = ?2) AND (?3 = 0 OR o.id < ?3) ORDER BY o.id DESC LIMIT ?4") \
+	X(Q_ALERT, "SELECT id, uuid, rule, kind, made_ms, title, body AS \"=body\" FROM alert WHERE id = ?1") \
+	X(Q_ALERT_SENDS, "SELECT dest AS \"to\", state, attempts, CASE state WHEN 'waiting' THEN next_ms END AS next_ms, done_ms, answer " \
+	  "FROM alert_send WHERE alert_id = ?1 ORDER BY id") \
 	X(Q_INCIDENT_ANSWERS, "SELECT d.answer, count(*) AS n, min(d.t_ms) AS first_ms, max(d.t_ms) AS last_ms FROM ev_delivery d JOIN " \
 			      "incident i ON i.account_id = d.account_id WHERE i.id = ?1 AND d.answer > 0 AND d.t_ms >= i.opened_ms - " \
 			      "86400000 GROUP BY d.answer ORDER BY n DESC")

@@ -31,10 +31,11 @@ EMBED(store_schema_0004, "accounting/schema/0004_line.sql");
 EMBED(store_schema_0005, "accounting/schema/0005_delivery.sql");
 EMBED(store_schema_0006, "accounting/schema/0006_alert.sql");
 EMBED(store_schema_0007, "accounting/schema/0007_reflex.sql");
+EMBED(store_schema_0008, "accounting/schema/0008_message_id.sql");
 
 static const char *const migrations[] = {store_schema_0001, store_schema_0002, store_schema_0003,
 					 store_schema_0004, store_schema_0005, store_schema_0006,
-					 store_schema_0007};
+					 store_schema_0007, store_schema_0008};
 
 #define N_MIGRATIONS ((int)(sizeof migrations / sizeof migrations[0]))
 

@@ -50,7 +50,14 @@ static const struct route {
     {CGI_GET, ROLE_VIEWER, "/reports/#", page_report},
     {CGI_POST, ROLE_DESK, "/reports/import", post_report_import},
     {CGI_POST, ROLE_DESK, "/reports/#/attach", post_report_attach},
+    {CGI_GET, ROLE_VIEWER, "/limits", page_limits},
+    {CGI_POST, ROLE_DESK, "/limits/reset", post_limit_reset},
+    {CGI_POST, ROLE_ADMIN, "/limits/set", post_limit_set},
+    {CGI_GET, ROLE_VIEWER, "/alerts", page_alerts},
+    {CGI_GET, ROLE_VIEWER, "/alerts/#", page_alert},
+    {CGI_POST, ROLE_ADMIN, "/alerts/test", post_alert_test},
     {CGI_GET, ROLE_VIEWER, "/who", page_who},
+    {CGI_GET, ROLE_VIEWER, "/messages", page_mail},
     {CGI_GET, ROLE_VIEWER, "/audit", page_audit},
 };
 enum { N_ROUTES = sizeof(routes) / sizeof(*routes) };

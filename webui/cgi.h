@@ -71,7 +71,8 @@ bool cgi_cookies(void *ctx, const char *s, size_t len, size_t max, struct cgi_fi
 const char *cgi_get(const struct cgi_fields *f, const char *name);
 /* The same with blanks at both ends removed; "" when there is none. A new copy under ctx. */
 const char *cgi_trimmed(void *ctx, const struct cgi_fields *f, const char *name);
-/* Percent-encoded (RFC 3986 2.1) under ctx, all but unreserved characters and '/'; NULL: no memory. */
+/* Percent-encoded (RFC 3986 2.1) under ctx, all but unreserved characters and '/'; NULL: no memory.
+ */
 char *cgi_encode(void *ctx, const char *s);
 /* The address of a request as its path and fields make it, without the field but (may be NULL):
  * /who?q=192.0.2.7. Under ctx; NULL: no memory. */

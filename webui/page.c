@@ -4,8 +4,7 @@
  * Purpose: each page file holds only what is its own.
  * Trusted with: the read-only database handle and the control socket, both for one request.
  * Diagnostics: blocks that could not be read say so in their place; refused changes show on top of
- * their page. Known gaps: lists show the newest rows only, up to 1000; older ones are in
- * sekishoctl's --json.
+ * their page. Known gaps: none.
  */
 #include "webui/page.h"
 
@@ -13,6 +12,8 @@
 #include <string.h>
 
 #include <talloc.h>
+
+#include "lib/clock.h"
 
 #define KEY(k, type, field, dflt, lo, hi, text)                                                    \
 	{                                                                                          \
@@ -29,8 +30,6 @@ const struct conf_key web_keys[] = {
     KEY("rows", CONF_INT, rows, "100", 10, 1000, "rows a list shows at first"),
 };
 const size_t web_keys_n = sizeof(web_keys) / sizeof(*web_keys);
-
-enum { ROWS_ALL = 1000 };
 
 /* --- data ------------------------------------------------------------------------------------- */
 
@@ -96,14 +95,49 @@ bool web_reason(struct web *w, json_t *args)
 
 void web_redirect(struct web *w, const char *path, const char *done)
 {
-	w->location = done ? talloc_asprintf(w->pool, "%s?done=%s", path, done)
+	w->location = done ? talloc_asprintf(w->pool, "%s%cdone=%s", path,
+					     strchr(path, '?') ? '&' : '?', done)
 			   : talloc_strdup(w->pool, path);
 }
 
-int web_rows(const struct web *w)
+const char *web_asked(const struct web *w, const char *name)
 {
-	const char *rows = cgi_get(&w->req.query, "rows");
-	return rows && strcmp(rows, "all") == 0 ? ROWS_ALL : (int)w->conf->rows;
+	const char *v = cgi_get(&w->req.query, name);
+	return v && *v ? v : NULL;
+}
+
+int64_t web_before(const struct web *w)
+{
+	int64_t id;
+	const char *before = web_asked(w, "before");
+	return before && cgi_id(before, &id) ? id : 0;
+}
+
+const char *web_who(struct web *w, const char *whom)
+{
+	return talloc_asprintf(w->pool, "/who?q=%s", cgi_encode(w->pool, whom));
+}
+
+bool web_expiry(struct web *w, json_t *args, const char *name, const char *label)
+{
+	const char *err, *text = cgi_trimmed(w->pool, &w->req.form, name);
+	int64_t t;
+	if (!*text)
+		return true;
+	if (!clock_parse(text, w->now_ms, &t, &err))
+		w->error = talloc_asprintf(w->pool,
+					   "%s: %s. Write a date like 2027-03-31 or a time from "
+					   "now like +90d.",
+					   label, err);
+	else if (t <= w->now_ms)
+		w->error = talloc_asprintf(
+		    w->pool, "%s: that time is over. Write a later one, or nothing for never.",
+		    label);
+	else
+		json_object_set_new(args, "expires_ms", json_integer(t));
+	if (w->error)
+		w->status = 422;
+	return !w->error;
 }
 
 const char *jstr(const json_t *o, const char *key)
@@ -120,16 +154,13 @@ int64_t jint(const json_t *o, const char *key, int64_t dflt)
 
 /* --- the frame -------------------------------------------------------------------------------- */
 
-/* How many incidents need someone, and how many reports belong to nobody yet; 0 when that cannot be
- * read. */
-static void nav_counts(struct web *w, int64_t *incidents, int64_t *reports)
+/* How many incidents need someone, reports belong to nobody yet, and alerts do not arrive; NULL
+ * when that cannot be read. */
+static json_t *nav_counts(struct web *w)
 {
 	const char *err;
 	struct query *q = web_query(w);
-	json_t *o = q ? query_overview(q, w->now_ms, w->now_ms + 1, &err) : NULL;
-	*incidents = jint(o, "incidents_open", 0);
-	*reports = jint(o, "reports_unmatched", 0);
-	json_decref(o);
+	return q ? query_overview(q, w->now_ms, w->now_ms + 1, &err) : NULL;
 }
 
 static void nav_item(struct html *h, bool here, const char *path, const char *label, int64_t count,
@@ -145,14 +176,19 @@ static void nav_item(struct html *h, bool here, const char *path, const char *la
 
 static void navigation(struct web *w, enum web_nav nav)
 {
-	int64_t incidents, reports;
 	struct html *h = w->h;
-	nav_counts(w, &incidents, &reports);
+	json_t *n = nav_counts(w);
 	put(h, LIT("<nav aria-label=\"Pages\"><ul>"));
 	nav_item(h, nav == NAV_OVERVIEW, "/overview", "Overview", 0, "");
-	nav_item(h, nav == NAV_INCIDENTS, "/incidents", "Incidents", incidents, "need you");
-	nav_item(h, nav == NAV_REPORTS, "/reports", "Abuse reports", reports, "unmatched");
+	nav_item(h, nav == NAV_INCIDENTS, "/incidents", "Incidents", jint(n, "incidents_open", 0),
+		 "need you");
+	nav_item(h, nav == NAV_REPORTS, "/reports", "Abuse reports",
+		 jint(n, "reports_unmatched", 0), "unmatched");
 	nav_item(h, nav == NAV_EXEMPTIONS, "/exemptions", "Exemptions", 0, "");
+	nav_item(h, nav == NAV_LIMITS, "/limits", "Limits", 0, "");
+	nav_item(h, nav == NAV_ALERTS, "/alerts", "Alerts", jint(n, "alerts_retrying", 0),
+		 "did not arrive yet");
+	json_decref(n);
 	nav_item(h, nav == NAV_WHO, "/who", "Look up", 0, "");
 	nav_item(h, nav == NAV_AUDIT, "/audit", "Audit trail", 0, "");
 	put(h, LIT("</ul></nav><div class=\"me\"><p><bdi class=\"name\">"), TXT(w->user),
@@ -180,11 +216,11 @@ static void brand(struct web *w)
 static void search_box(struct web *w)
 {
 	put(w->h, LIT("<form class=\"find\" action=\"/who\" role=\"search\"><label class=\"sr\" "
-		      "for=\"find\">Address, account or incident "
+		      "for=\"find\">Address, account, subscriber, message or incident "
 		      "number</label><input id=\"find\" name=\"q\" type=\"search\" "
 		      "autocomplete=\"off\" spellcheck=\"false\" "
-		      "maxlength=\"320\" placeholder=\"Address, account or incident "
-		      "no.\"><button>Look up</button></form>"));
+		      "maxlength=\"320\" placeholder=\"Address, account, subscriber, "
+		      "message\"><button>Look up</button></form>"));
 }
 
 void page_begin(struct web *w, const char *title, enum web_nav nav)
@@ -252,16 +288,56 @@ void page_unread(struct web *w, const char *what, const char *err)
 		"sekisho-acctd</code> says how it is.</div>"));
 }
 
-void page_more(struct web *w, size_t shown, const char *path)
+/* This list from another row on: what was asked for stays, but not what was done. */
+static char *list_link(struct web *w, const char *path, int64_t before)
 {
-	if (shown < (size_t)web_rows(w))
+	char sep = '?', *out = talloc_strdup(w->pool, path);
+	const struct cgi_fields *f = &w->req.query;
+	for (size_t i = 0; out && i < f->n; i++) {
+		if (word_in("before done", f->v[i].name) || !*f->v[i].value)
+			continue;
+		out = talloc_asprintf_append(out, "%c%s=%s", sep, cgi_encode(w->pool, f->v[i].name),
+					     cgi_encode(w->pool, f->v[i].value));
+		sep = '&';
+	}
+	if (before && out)
+		out = talloc_asprintf_append(out, "%cbefore=%lld", sep, (long long)before);
+	return out;
+}
+
+void page_older(struct web *w, const json_t *rows, const char *key, const char *path)
+{
+	size_t n = json_array_size(rows);
+	bool more = n >= (size_t)w->conf->rows, inside = web_before(w) > 0;
+	if (!more && !inside)
 		return;
-	put(w->h, LIT("<p class=\"more\">The newest "), NUM(shown), LIT(" are shown."));
-	if (shown < ROWS_ALL)
-		put(w->h, LIT(" <a href=\""), ATT(path),
-		    EITHER(strchr(path, '?') != NULL, "&amp;", "?"),
-		    LIT("rows=all\">Show up to 1,000</a>"));
-	put(w->h, LIT("</p>"));
+	put(w->h, LIT("<nav class=\"pages\" aria-label=\"Pages of the list\">"));
+	if (inside)
+		put(w->h, LIT("<a class=\"button\" href=\""), ATT(list_link(w, path, 0)),
+		    LIT("\">Newest</a>"));
+	if (more)
+		put(w->h, LIT("<a class=\"button\" rel=\"next\" href=\""),
+		    ATT(list_link(w, path, jint(json_array_get(rows, n - 1), key, 0))),
+		    LIT("\">Older</a>"));
+	put(w->h, LIT("<span class=\"hint\">"), NUM(n),
+	    EITHER(more, " shown, newest first</span></nav>",
+		   " shown, the oldest of the list</span></nav>"));
+}
+
+void page_filter(struct web *w, const char *path, const char *label, const char *keep)
+{
+	const char *about = web_asked(w, "about"), *kept = keep ? web_asked(w, keep) : NULL;
+	put(w->h, LIT("<form method=\"get\" action=\""), ATT(path),
+	    LIT("\" class=\"act-row\" role=\"search\" aria-label=\"Filter this list\"><div "
+		"class=\"field\"><label for=\"about\">"),
+	    TXT(label),
+	    LIT("</label><input id=\"about\" name=\"about\" maxlength=\"320\" "
+		"autocomplete=\"off\" spellcheck=\"false\" value=\""),
+	    ATT(about ? about : ""), LIT("\"></div>"));
+	if (kept)
+		put(w->h, LIT("<input type=\"hidden\" name=\""), ATT(keep), LIT("\" value=\""),
+		    ATT(kept), LIT("\">"));
+	put(w->h, LIT("<button>Filter</button></form>"));
 }
 
 /* --- forms ------------------------------------------------------------------------------------ */
@@ -367,6 +443,18 @@ void chip(struct html *h, const char *state)
 	     LIT("<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>normal</span>")},
 	    {"suspend",
 	     LIT("<span class=\"chip need\"><i aria-hidden=\"true\">&#10005;</i>suspended</span>")},
+	    {"watch",
+	     LIT("<span class=\"chip warn\"><i aria-hidden=\"true\">&#9681;</i>watched</span>")},
+	    {"throttle",
+	     LIT("<span class=\"chip hold\"><i aria-hidden=\"true\">&#9646;</i>throttled</span>")},
+	    {"sent",
+	     LIT("<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>sent</span>")},
+	    {"waiting",
+	     LIT("<span class=\"chip warn\"><i aria-hidden=\"true\">&#9675;</i>waiting</span>")},
+	    {"retrying",
+	     LIT("<span class=\"chip need\"><i aria-hidden=\"true\">!</i>retrying</span>")},
+	    {"failed",
+	     LIT("<span class=\"chip need\"><i aria-hidden=\"true\">&#10005;</i>failed</span>")},
 	    {"high",
 	     LIT("<span class=\"chip need\"><i aria-hidden=\"true\">&#9650;</i>high</span>")},
 	    {"medium",
@@ -403,7 +491,8 @@ void subscriber(struct html *h, const char *ref, const char *name)
 	if (*name)
 		put(h, FOR(name), LIT(" "));
 	if (*ref)
-		put(h, LIT("<span class=\"ref\">"), FOR(ref), LIT("</span>"));
+		put(h, LIT("<a class=\"ref\" href=\"/who?q="), URL(ref), LIT("\">"), FOR(ref),
+		    LIT("</a>"));
 }
 
 void when_or_none(struct html *h, int64_t ms)

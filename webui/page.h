@@ -71,13 +71,21 @@ json_t *web_call(struct web *w, const char *op, json_t *args, struct control_err
 bool web_change(struct web *w, const char *op, json_t *args, json_t **result);
 /* HTTP status for an error of the control socket. */
 int web_status_of(const struct control_error *e);
-/* See Other, to a path of ours; done (may be NULL) names the sentence that page shows. */
+/* See Other, to a path of ours, perhaps with a query; done (may be NULL) names the sentence that
+ * page shows. */
 void web_redirect(struct web *w, const char *path, const char *done);
 /* The form's "reason" into args. False, with w's error and status set, when there is none: each of
  * these changes has one, whatever the browser thinks of `required`. */
 bool web_reason(struct web *w, json_t *args);
-/* The number of rows a list asks for: conf.rows, or 1000 with ?rows=all. */
-int web_rows(const struct web *w);
+/* A value of the query, NULL when there is none or it is empty. */
+const char *web_asked(const struct web *w, const char *name);
+/* Where a list goes on, by ?before=ID; 0: at its newest row. */
+int64_t web_before(const struct web *w);
+/* A date or a time from now in the form's field name, to come, into args as expires_ms; empty is
+ * never. False: w->error and w->status say what to write. */
+bool web_expiry(struct web *w, json_t *args, const char *name, const char *label);
+/* "/who?q=WHOM", for redirects and links. */
+const char *web_who(struct web *w, const char *whom);
 
 /* Members of a flat JSON object; "" and dflt when absent or null. */
 const char *jstr(const json_t *o, const char *key);
@@ -91,6 +99,8 @@ enum web_nav {
 	NAV_INCIDENTS,
 	NAV_REPORTS,
 	NAV_EXEMPTIONS,
+	NAV_LIMITS,
+	NAV_ALERTS,
 	NAV_WHO,
 	NAV_AUDIT
 };
@@ -108,8 +118,12 @@ struct page_done {
 void page_done(struct web *w, const struct page_done *table);
 /* Instead of a block whose data could not be read. */
 void page_unread(struct web *w, const char *what, const char *err);
-/* Under a list that is as long as its limit. */
-void page_more(struct web *w, size_t shown, const char *path);
+/* Under a list: the way to the older rows and back to the newest. Pages begin after a row, not at a
+ * number, so that they stay whole while rows are added. key: the row's member that ?before= takes;
+ * path: the list's own, for when a refused form shows it again. */
+void page_older(struct web *w, const json_t *rows, const char *key, const char *path);
+/* A list's search field, a GET form; keep names one value of the query that stays (NULL: none). */
+void page_filter(struct web *w, const char *path, const char *label, const char *keep);
 
 /* --- small parts ------------------------------------------------------------------------------ */
 
@@ -135,7 +149,7 @@ bool form_checked(const struct web *w, const char *name);
 void chip(struct html *h, const char *state);
 /* A link to what is known about a line or an account. */
 void link_subject(struct html *h, const char *subject);
-/* "name (ref)" or a dash. */
+/* "name (ref)", the ref a link to what is known of the subscriber; or "nobody known". */
 void subscriber(struct html *h, const char *ref, const char *name);
 /* A label and a value in a <dl class="facts">. */
 #define fact(h, label, ...)                                                                        \

@@ -4,6 +4,7 @@
  * Trusted with: asking acctd for a test. Diagnostics: on stderr. Known gaps: none.
  */
 #include "webui/ctl/ask.h"
+#include "webui/ctl/list.h"
 #include "webui/ctl/nouns.h"
 #include "webui/ctl/out.h"
 
@@ -56,24 +57,13 @@ static int run_test(struct cli *c)
 
 static int run_list(struct cli *c)
 {
-	int status = EX_OK;
-	int64_t limit = 100;
-	const char *err = NULL;
-	struct query *q = ask_query(c, &status);
-	cli_number(c, "limit", &limit);
-	json_t *r =
-	    q ? ask_got(c, query_alerts(q, cli_text(c, "state"), (int)limit, &err), err, &status)
-	      : NULL;
-	if (r)
-		status = out_list(c, list_cols, r);
-	json_decref(r);
-	return status;
+	return list_run(c, query_alerts, cli_text(c, "state"), list_cols);
 }
 
 static const struct cli_opt list_opts[] = {
     {"state", CLI_CHOICE, "waiting|sent|failed", "only those in this state; default all", 0, 0,
      false},
-    {"limit", CLI_INT, "N", "at most so many, newest first; default 100", 1, ASK_ROWS, false},
+    LIST_OPTIONS("only of this group, or of this kind: account, zombie, appliance …"),
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
 };
 static const struct cli_verb verbs[] = {

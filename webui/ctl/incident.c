@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "webui/ctl/ask.h"
+#include "webui/ctl/list.h"
 #include "webui/ctl/nouns.h"
 #include "webui/ctl/out.h"
 
@@ -32,6 +33,7 @@ static const struct col show_cols[] = {
     {"WHY", "why", COL_TEXT},
     {"DETECTOR", "detector", COL_TEXT},
     {"SEVERITY", "severity", COL_TEXT},
+    {"STAGE", "stage", COL_TEXT},
     {"OPENED", "opened_ms", COL_TIME},
     {"CONTAINED", "contained_ms", COL_TIME},
     {"RELEASED", "released_ms", COL_TIME},
@@ -81,18 +83,7 @@ static const struct col change_cols[] = {{"INCIDENT", "id", COL_NUM}, COL_END};
 
 static int run_list(struct cli *c)
 {
-	int status = EX_OK;
-	int64_t limit = 100;
-	const char *err = NULL;
-	struct query *q = ask_query(c, &status);
-	cli_number(c, "limit", &limit);
-	json_t *r =
-	    q ? ask_got(c, query_incidents(q, cli_text(c, "state"), (int)limit, &err), err, &status)
-	      : NULL;
-	if (r)
-		status = out_list(c, list_cols, r);
-	json_decref(r);
-	return status;
+	return list_run(c, query_incidents, cli_text(c, "state"), list_cols);
 }
 
 static void show(const struct cli *c, const json_t *r)
@@ -201,7 +192,7 @@ static int run_note(struct cli *c)
 static const struct cli_opt list_opts[] = {
     {"state", CLI_CHOICE, "open|acknowledged|contained|released|resolved|all",
      "only those in this state; default all but the resolved ones", 0, 0, false},
-    {"limit", CLI_INT, "N", "at most so many, newest first; default 100", 1, ASK_ROWS, false},
+    LIST_OPTIONS("only of this account, line or subscriber"),
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
 };
 static const struct cli_opt reason_opts[] = {

@@ -117,7 +117,8 @@ const struct cli_noun noun_explain = {"explain", "what happens to an address on 
 static void add_incidents(struct query *q, json_t *rows)
 {
 	const char *err = NULL;
-	json_t *all = query_incidents(q, NULL, ASK_ROWS, &err), *row, *inc;
+	json_t *all = query_incidents(q, &(struct query_list){.state = NULL}, ASK_ROWS, &err), *row,
+	       *inc;
 	size_t i, j;
 	json_array_foreach (rows, i, row) {
 		const char *ref = json_string_value(json_object_get(row, "subscriber")), *of;

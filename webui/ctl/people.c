@@ -10,6 +10,7 @@
 #include "lib/clock.h"
 
 #include "webui/ctl/ask.h"
+#include "webui/ctl/list.h"
 #include "webui/ctl/nouns.h"
 #include "webui/ctl/out.h"
 
@@ -228,20 +229,11 @@ static const struct col audit_cols[] = {
 
 static int run_audit_list(struct cli *c)
 {
-	int status = EX_OK;
-	int64_t limit = 100;
-	const char *err = NULL;
-	struct query *q = ask_query(c, &status);
-	cli_number(c, "limit", &limit);
-	json_t *r = q ? ask_got(c, query_audit(q, (int)limit, &err), err, &status) : NULL;
-	if (r)
-		status = out_list(c, audit_cols, r);
-	json_decref(r);
-	return status;
+	return list_run(c, query_audit, NULL, audit_cols);
 }
 
 static const struct cli_opt audit_opts[] = {
-    {"limit", CLI_INT, "N", "at most so many, newest first; default 100", 1, ASK_ROWS, false},
+    LIST_OPTIONS("only those with this in actor, action or object"),
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
 };
 static const struct cli_verb audit_verbs[] = {

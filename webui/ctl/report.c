@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "webui/ctl/ask.h"
+#include "webui/ctl/list.h"
 #include "webui/ctl/base64.h"
 #include "webui/ctl/nouns.h"
 #include "webui/ctl/out.h"
@@ -82,20 +83,10 @@ static int run_import(struct cli *c)
 
 static int run_list(struct cli *c)
 {
-	int status = EX_OK;
-	int64_t limit = 100;
-	const char *err = NULL;
 	bool yes = cli_flag(c, "matched"), no = cli_flag(c, "unmatched");
 	if (yes && no)
 		return cli_fail(c, EX_USAGE, "give --matched or --unmatched, not both");
-	const char *filter = yes ? "matched" : no ? "unmatched" : NULL;
-	struct query *q = ask_query(c, &status);
-	cli_number(c, "limit", &limit);
-	json_t *r = q ? ask_got(c, query_reports(q, filter, (int)limit, &err), err, &status) : NULL;
-	if (r)
-		status = out_list(c, list_cols, r);
-	json_decref(r);
-	return status;
+	return list_run(c, query_reports, yes ? "matched" : no ? "unmatched" : NULL, list_cols);
 }
 
 static void show_fields(const struct cli *c, const json_t *fields)
@@ -154,7 +145,7 @@ static const struct cli_opt list_opts[] = {
      false},
     {"unmatched", CLI_FLAG, NULL,
      "only those that nobody was found for, and that are under no incident", 0, 0, false},
-    {"limit", CLI_INT, "N", "at most so many, newest first; default 100", 1, ASK_ROWS, false},
+    LIST_OPTIONS("only of this account, subscriber, source address or reporter"),
     {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
 };
 static const struct cli_verb verbs[] = {

@@ -168,7 +168,7 @@ static bool look_incidents(struct watch *w, struct query *q, int *status)
 {
 	const char *err = NULL;
 	int64_t newest = w->incident_ms;
-	json_t *r = query_incidents(q, "all", ASK_ROWS, &err);
+	json_t *r = query_incidents(q, &(struct query_list){.state = "all"}, ASK_ROWS, &err);
 	if (failed(w, r, err, status))
 		return false;
 	for (size_t i = json_array_size(r); i-- > 0;) {
@@ -192,7 +192,7 @@ static bool look_audit(struct watch *w, struct query *q, int *status)
 {
 	const char *err = NULL;
 	int64_t newest = w->audit_seq;
-	json_t *r = query_audit(q, AUDIT_ROWS, &err);
+	json_t *r = query_audit(q, &(struct query_list){.state = NULL}, AUDIT_ROWS, &err);
 	if (failed(w, r, err, status))
 		return false;
 	for (size_t i = json_array_size(r); i-- > 0;) {

@@ -1,7 +1,7 @@
 /*
  * audit - who changed what, when, from where, and why.
  *
- * Known gaps: newest rows only; no filter.
+ * Known gaps: none.
  */
 #include "webui/pages/pages.h"
 
@@ -19,14 +19,18 @@ void page_audit(struct web *w)
 {
 	const char *err = NULL;
 	struct query *q = web_query(w);
-	json_t *rows = q ? query_audit(q, web_rows(w), &err) : NULL, *x;
+	const struct query_list l = {.about = web_asked(w, "about"), .before_id = web_before(w)};
+	json_t *rows = q ? query_audit(q, &l, (int)w->conf->rows, &err) : NULL, *x;
 	size_t i;
 	page_begin(w, "Audit trail", NAV_AUDIT);
 	put(w->h, LIT("<section class=\"card\">"));
+	page_filter(w, "/audit", "Part of who, what or object", NULL);
 	if (!rows) {
 		page_unread(w, "The audit trail", q ? err : w->query_err);
 	} else if (json_array_size(rows) == 0) {
-		put(w->h, LIT("<p class=\"empty\">Nothing was changed yet.</p>"));
+		put(w->h,
+		    EITHER(l.about || l.before_id, "<p class=\"empty\">None is like that.</p>",
+			   "<p class=\"empty\">Nothing was changed yet.</p>"));
 	} else {
 		put(w->h, LIT("<div class=\"scroll\"><table><caption class=\"sr\">Changes, newest "
 			      "first</caption><thead><tr><th scope=\"col\" class=\"n\">No.</th>"
@@ -37,8 +41,8 @@ void page_audit(struct web *w)
 		json_array_foreach (rows, i, x)
 			row(w->h, x);
 		put(w->h, LIT("</tbody></table></div>"));
-		page_more(w, json_array_size(rows), "/audit");
 	}
+	page_older(w, rows, "seq", "/audit");
 	put(w->h, LIT("</section>"));
 	page_end(w);
 	json_decref(rows);

@@ -8,8 +8,6 @@
 
 #include <talloc.h>
 
-#include "lib/clock.h"
-
 #include "webui/pages/pages.h"
 
 #define DAY_MS INT64_C(86400000)
@@ -95,24 +93,18 @@ static void row(struct web *w, const json_t *x)
 	put(h, LIT("</td></tr>"));
 }
 
-/* A query value, NULL when it is empty. */
-static const char *asked(const struct web *w, const char *name)
-{
-	const char *v = cgi_get(&w->req.query, name);
-	return v && *v ? v : NULL;
-}
-
 static struct query_exempt filter_of(const struct web *w, bool all)
 {
-	return (struct query_exempt){.all = all || asked(w, "state"),
-				     .state = asked(w, "state"),
-				     .class = asked(w, "class"),
-				     .evidence = asked(w, "evidence")};
+	return (struct query_exempt){.all = all || web_asked(w, "state"),
+				     .state = web_asked(w, "state"),
+				     .class = web_asked(w, "class"),
+				     .evidence = web_asked(w, "evidence"),
+				     .before_id = web_before(w)};
 }
 
 static bool filtered(const struct query_exempt *f)
 {
-	return f->state || f->class || f->evidence;
+	return f->state || f->class || f->evidence || f->before_id;
 }
 
 static void choices(struct web *w, const char *chosen, const char *const *words)
@@ -148,7 +140,7 @@ static void list(struct web *w, const struct query_exempt *f)
 {
 	const char *err = NULL;
 	struct query *q = web_query(w);
-	json_t *rows = q ? query_exemptions(q, f, web_rows(w), w->now_ms, &err) : NULL;
+	json_t *rows = q ? query_exemptions(q, f, (int)w->conf->rows, w->now_ms, &err) : NULL;
 	size_t i;
 	json_t *x;
 	if (!rows) {
@@ -172,9 +164,8 @@ static void list(struct web *w, const struct query_exempt *f)
 		json_array_foreach (rows, i, x)
 			row(w, x);
 		put(w->h, LIT("</tbody></table></div>"));
-		page_more(w, json_array_size(rows),
-			  f->all ? "/exemptions?show=all" : "/exemptions");
 	}
+	page_older(w, rows, "id", "/exemptions");
 	json_decref(rows);
 }
 
@@ -281,26 +272,6 @@ static void take(struct web *w, json_t *args, const char *name)
 		json_object_set_new(args, name, json_string(v));
 }
 
-static bool take_expiry(struct web *w, json_t *args)
-{
-	const char *err, *text = cgi_trimmed(w->pool, &w->req.form, "expires");
-	int64_t t;
-	if (!*text)
-		return true;
-	if (!clock_parse(text, w->now_ms, &t, &err)) {
-		w->error = talloc_asprintf(
-		    w->pool,
-		    "Expires: %s. Write a date like 2027-03-31 or a time from now like +90d.", err);
-		return false;
-	}
-	if (t <= w->now_ms) {
-		w->error = "Expires: that time is over. Write a later one, or nothing for never.";
-		return false;
-	}
-	json_object_set_new(args, "expires_ms", json_integer(t));
-	return true;
-}
-
 /* The outcome, as a word for the page that follows. */
 static void finish(struct web *w, json_t *result, const char *now, const char *later)
 {
@@ -316,7 +287,7 @@ static void begin_exemption(struct web *w, const char *op, const char *now, cons
 	json_t *args = json_object(), *result = NULL;
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		take(w, args, names[i]);
-	if (!web_reason(w, args) || !take_expiry(w, args)) {
+	if (!web_reason(w, args) || !web_expiry(w, args, "expires", "Expires")) {
 		json_decref(args);
 		w->status = 422;
 		page_exemptions(w);

@@ -12,7 +12,7 @@
 static const struct page_done done[] = {
     {"ack", "Acknowledged: it is yours now."},
     {"hold", "Held: queued mail of this account waits, and so does what it sends from now on."},
-    {"release", "Released: what was held goes out now."},
+    {"release", "Released: what was held goes out now, and nothing is slowed down."},
     {"resolve", "Resolved. A new burst or complaint opens a new incident."},
     {"note", "The note was added."},
     {NULL, NULL},
@@ -25,18 +25,12 @@ static const struct action {
 	const char *verb, *label, *cls, *hint;
 	const char *states; /* blank-separated */
 	bool account_only, needs_reason;
-	const char *check, *says; /* a box to tick: its name; NULL: none */
 } actions[] = {
     {"hold", "Hold its mail", "danger", "Queued mail waits, new mail is accepted and waits too.",
-     "open acknowledged released", true, false, NULL, NULL},
-    {"release", "Release", "primary", "What was held goes out at once.", "contained", true, true,
-     "mistake",
-     "It was a false positive: this is the account's own way. The detector learns it, and what was "
-     "suspended for it is in force again."},
+     "open acknowledged released", true, true},
     {"ack", "Acknowledge", "", "Says that you look after it. Nothing else changes.", "open", false,
-     false, NULL, NULL},
-    {"resolve", "Resolve", "", "Closes the case.", "open acknowledged released", false, true, NULL,
-     NULL},
+     false},
+    {"resolve", "Resolve", "", "Closes the case.", "open acknowledged released", false, true},
 };
 
 static void action_form(struct web *w, const struct action *a)
@@ -48,12 +42,44 @@ static void action_form(struct web *w, const struct action *a)
 	    LIT("</label><input id=\"r-"), ATT(a->verb),
 	    LIT("\" name=\"reason\" maxlength=\"300\" autocomplete=\"off\" aria-describedby=\"d-"),
 	    ATT(a->verb), EITHER(a->needs_reason, "\" required", "\""), LIT("></div>"));
-	if (a->check)
-		form_check(h, a->check, a->says);
 	put(h, LIT("<button class=\""), ATT(a->cls), LIT("\">"), TXT(a->label),
 	    LIT("</button><p class=\"hint\" id=\"d-"), ATT(a->verb), LIT("\">"), TXT(a->hint),
 	    LIT("</p>"));
 	form_end(w);
+}
+
+void release_form(struct web *w, int64_t by_id, const char *account)
+{
+	struct html *h = w->h;
+	if (by_id)
+		form_begin(w, "/incidents", by_id, "release", "stack");
+	else
+		form_begin(w, "/accounts/release", 0, NULL, "stack");
+	if (!by_id)
+		put(h, LIT("<input type=\"hidden\" name=\"account\" value=\""), ATT(account),
+		    LIT("\">"));
+	put(h, LIT("<div class=\"field\"><label for=\"r-release\">Release: why? <span "
+		   "class=\"must\">required</span></label><input id=\"r-release\" name=\"reason\" "
+		   "maxlength=\"300\" autocomplete=\"off\" required "
+		   "aria-describedby=\"d-release\"></div>"));
+	form_check(h, "mistake", "It was a false positive: this is the account's own way.");
+	put(h,
+	    LIT("<button class=\"primary\">Release</button><p class=\"hint\" "
+		"id=\"d-release\">What was held goes out at once, and nothing is slowed down any "
+		"more. It is remembered: after a false positive the detector learns this way of "
+		"sending and is milder for a month, and what was suspended for it is in force "
+		"again; without it, it is stricter.</p>"));
+	form_end(w);
+}
+
+/* Held, or slowed down by the detector. */
+static bool releasable(const json_t *x)
+{
+	if (strcmp(jstr(x, "subject_type"), "account") != 0)
+		return false;
+	return strcmp(jstr(x, "state"), "contained") == 0 ||
+	       (word_in("open acknowledged", jstr(x, "state")) &&
+		word_in("watch throttle", jstr(x, "stage")));
 }
 
 static void note_form(struct web *w)
@@ -75,6 +101,8 @@ static void actions_card(struct web *w, const json_t *x)
 		return;
 	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"act-title\"><h2 "
 		      "id=\"act-title\">What to do</h2>"));
+	if (releasable(x))
+		release_form(w, w->id, NULL);
 	for (size_t i = 0; i < sizeof(actions) / sizeof(*actions); i++)
 		if (word_in(actions[i].states, jstr(x, "state")) &&
 		    (account || !actions[i].account_only))
@@ -108,6 +136,7 @@ static void head_card(struct web *w, const json_t *x)
 	struct html *h = w->h;
 	put(h, LIT("<section class=\"card case\"><div class=\"case-head\">"));
 	chip(h, jstr(x, "state"));
+	incident_stage(h, x);
 	put(h, LIT("<span class=\"case-who\">"));
 	link_subject(h, jstr(x, "subject"));
 	put(h, LIT("</span></div><p class=\"lead\">"), FOR(jstr(x, "why")),
@@ -161,6 +190,8 @@ static void body(struct web *w, const json_t *x)
 	put(w->h, LIT("<div class=\"columns side-form\"><div class=\"stack-cards\">"));
 	head_card(w, x);
 	timeline(w, json_object_get(x, "timeline"));
+	if (account && strcmp(jstr(x, "state"), "resolved") != 0)
+		(void)limits_card(w, "account", jstr(x, "subject"));
 	list_card(w, "Abuse reports", json_object_get(x, "reports"),
 		  "Nobody has complained about this yet.", report_table);
 	if (account)
@@ -195,6 +226,12 @@ void page_incident(struct web *w)
 
 /* --- changes ---------------------------------------------------------------------------------- */
 
+static void put_mistake(struct web *w, const char *op, json_t *args)
+{
+	if (form_checked(w, "mistake") && strcmp(op, "incident.release") == 0)
+		json_object_set_new(args, "mistake", json_true());
+}
+
 /* incident.VERB with the id of the path and one text of the form, then the incident's page. */
 static void change(struct web *w, const char *op, const char *field, const char *word)
 {
@@ -202,8 +239,7 @@ static void change(struct web *w, const char *op, const char *field, const char 
 	const char *text = cgi_trimmed(w->pool, &w->req.form, field);
 	if (*text)
 		json_object_set_new(args, field, json_string(text));
-	if (form_checked(w, "mistake") && strcmp(op, "incident.release") == 0)
-		json_object_set_new(args, "mistake", json_true());
+	put_mistake(w, op, args);
 	if (web_change(w, op, args, NULL))
 		web_redirect(w, talloc_asprintf(w->pool, "/incidents/%lld", (long long)w->id),
 			     word);
@@ -246,6 +282,7 @@ static void by_account(struct web *w, const char *op, const char *word)
 	json_object_set_new(args, "account", json_string(account));
 	if (*reason)
 		json_object_set_new(args, "reason", json_string(reason));
+	put_mistake(w, op, args);
 	if (web_change(w, op, args, &result)) {
 		web_redirect(
 		    w,

@@ -1,13 +1,22 @@
 /*
  * incidents - the list: who was flagged, why, and whether it is contained.
  *
- * Known gaps: no filter but the state.
+ * Known gaps: none.
  */
 #include <string.h>
 
 #include <talloc.h>
 
 #include "webui/pages/pages.h"
+
+void incident_stage(struct html *h, const json_t *x)
+{
+	if (!word_in("open acknowledged contained", jstr(x, "state")) ||
+	    !word_in("watch throttle suspend", jstr(x, "stage")))
+		return;
+	put(h, LIT(" "));
+	chip(h, jstr(x, "stage"));
+}
 
 static void incident_row(struct web *w, const json_t *x)
 {
@@ -17,6 +26,7 @@ static void incident_row(struct web *w, const json_t *x)
 	put(h, LIT("<tr><th scope=\"row\"><a class=\"no\" href=\"/incidents/"), INT(id),
 	    LIT("\">#"), INT(id), LIT("</a></th><td>"));
 	chip(h, jstr(x, "state"));
+	incident_stage(h, x);
 	put(h, LIT("</td><td>"));
 	link_subject(h, jstr(x, "subject"));
 	put(h, LIT("<br><span class=\"sub\">"));
@@ -92,21 +102,23 @@ void page_incidents(struct web *w)
 	const struct tab *tab = chosen(w);
 	const char *err = NULL;
 	struct query *q = web_query(w);
-	json_t *rows = q ? query_incidents(q, tab->state, web_rows(w), &err) : NULL;
+	const struct query_list l = {
+	    .state = tab->state, .about = web_asked(w, "about"), .before_id = web_before(w)};
+	json_t *rows = q ? query_incidents(q, &l, (int)w->conf->rows, &err) : NULL;
 	page_begin(w, "Incidents", NAV_INCIDENTS);
 	put(w->h, LIT("<section class=\"card\"><div class=\"head\">"));
 	tab_bar(w, tab);
 	put(w->h, LIT("</div>"));
+	page_filter(w, "/incidents", "Account, line or subscriber", "state");
 	if (!rows)
 		page_unread(w, "The incidents", q ? err : w->query_err);
 	else if (json_array_size(rows) == 0)
-		put(w->h, LIT("<p class=\"empty\">"), TXT(tab->empty), LIT("</p>"));
+		put(w->h, LIT("<p class=\"empty\">"),
+		    TXT(l.about || l.before_id ? "None is like that." : tab->empty), LIT("</p>"));
 	else
 		incident_table(w, rows);
 	if (rows)
-		page_more(w, json_array_size(rows),
-			  tab->state ? talloc_asprintf(w->pool, "/incidents?state=%s", tab->state)
-				     : "/incidents");
+		page_older(w, rows, "id", "/incidents");
 	put(w->h, LIT("</section>"));
 	page_end(w);
 	json_decref(rows);

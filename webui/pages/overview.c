@@ -101,6 +101,7 @@ static void need(struct web *w, const json_t *x)
 	put(h, EITHER(calm, "<li class=\"need-row calm\">", "<li class=\"need-row\">"),
 	    LIT("<div class=\"need-text\"><p class=\"need-who\">"));
 	chip(h, jstr(x, "state"));
+	incident_stage(h, x);
 	put(h, LIT(" "));
 	link_subject(h, jstr(x, "subject"));
 	put(h, LIT(" <span class=\"sub\">"));
@@ -120,43 +121,54 @@ static void need(struct web *w, const json_t *x)
 	put(h, LIT("</li>"));
 }
 
-/* The three groups of unresolved incidents, in the order they are shown. */
-enum group { NEEDS, CONTAINED, RELEASED, N_GROUPS };
+static const struct group {
+	const char *title; /* NULL: the first one, which has the card's */
+	const char *states[2];
+} groups[] = {
+    {NULL, {"open", "acknowledged"}},
+    {"Contained: held until you release", {"contained", NULL}},
+    {"Released: resolve when it stays quiet", {"released", NULL}},
+};
+enum { N_GROUPS = sizeof(groups) / sizeof(*groups) };
 
-static enum group group_of(const json_t *x)
+/* The newest of a group: those of its first state, then of its second. */
+static void group_list(struct web *w, struct query *q, const struct group *g, int64_t all)
 {
-	if (strcmp(jstr(x, "state"), "contained") == 0)
-		return CONTAINED;
-	return strcmp(jstr(x, "state"), "released") == 0 ? RELEASED : NEEDS;
-}
-
-static void group_list(struct web *w, const json_t *rows, enum group g)
-{
-	size_t i, shown = 0;
+	size_t i;
 	json_t *x;
+	const char *err;
+	int left = NEEDS_MAX;
 	put(w->h, LIT("<ul class=\"needs\">"));
-	json_array_foreach (rows, i, x)
-		if (group_of(x) == g && shown++ < NEEDS_MAX)
+	for (size_t s = 0; s < 2 && g->states[s] && left > 0; s++) {
+		const struct query_list l = {.state = g->states[s]};
+		json_t *rows = query_incidents(q, &l, left, &err);
+		json_array_foreach (rows, i, x)
 			need(w, x);
+		left -= (int)json_array_size(rows);
+		json_decref(rows);
+	}
 	put(w->h, LIT("</ul>"));
+	if (all > NEEDS_MAX)
+		put(w->h, LIT("<p class=\"more\"><a href=\"/incidents?state="), URL(g->states[0]),
+		    LIT("\">All "), NUM(all), LIT(" of them</a></p>"));
 }
 
-static void needs_card(struct web *w, const json_t *rows, const size_t count[N_GROUPS])
+static void needs_card(struct web *w, struct query *q, const json_t *o)
 {
+	const int64_t count[N_GROUPS] = {jint(o, "incidents_open", 0),
+					 jint(o, "incidents_contained", 0),
+					 jint(o, "incidents_released", 0)};
 	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"needs-title\"><div class=\"head\">"
 		      "<h2 id=\"needs-title\">Needs you</h2><a href=\"/incidents\">All "
 		      "incidents</a></div>"));
-	if (count[NEEDS])
-		group_list(w, rows, NEEDS);
-	else
+	if (!count[0])
 		put(w->h, LIT("<p class=\"empty\">Nobody does.</p>"));
-	if (count[CONTAINED]) {
-		put(w->h, LIT("<h3>Contained: held until you release</h3>"));
-		group_list(w, rows, CONTAINED);
-	}
-	if (count[RELEASED]) {
-		put(w->h, LIT("<h3>Released: resolve when it stays quiet</h3>"));
-		group_list(w, rows, RELEASED);
+	for (size_t i = 0; i < N_GROUPS; i++) {
+		if (!count[i])
+			continue;
+		if (groups[i].title)
+			put(w->h, LIT("<h3>"), TXT(groups[i].title), LIT("</h3>"));
+		group_list(w, q, &groups[i], count[i]);
 	}
 	put(w->h, LIT("</section>"));
 }
@@ -283,13 +295,12 @@ static void health(struct web *w)
 /* --- the page --------------------------------------------------------------------------------- */
 
 /* Two columns: whom to look at, and how things run. */
-static void columns(struct web *w, struct query *q, const json_t *rows,
-		    const size_t count[N_GROUPS])
+static void columns(struct web *w, struct query *q, const json_t *o)
 {
 	const char *err = NULL;
 	json_t *t = query_top(q, w->now_ms - DAY_MS, w->now_ms, TOP_MAX, &err);
 	put(w->h, LIT("<div class=\"columns now\"><div class=\"stack-cards\">"));
-	needs_card(w, rows, count);
+	needs_card(w, q, o);
 	if (t)
 		top_accounts(w, json_object_get(t, "accounts"));
 	put(w->h, LIT("</div><div class=\"stack-cards\">"));
@@ -306,20 +317,12 @@ static void columns(struct web *w, struct query *q, const json_t *rows,
 static bool from_database(struct web *w, struct query *q)
 {
 	json_t *o = query_overview(q, w->now_ms - DAY_MS, w->now_ms, &w->query_err);
-	json_t *rows = o ? query_incidents(q, NULL, 1000, &w->query_err) : NULL;
-	size_t i, count[N_GROUPS] = {0};
-	json_t *x;
-	if (!rows) {
-		json_decref(o);
+	if (!o)
 		return false;
-	}
-	json_array_foreach (rows, i, x)
-		count[group_of(x)]++;
-	sentence(w, o, (int64_t)count[NEEDS], (int64_t)count[CONTAINED]);
+	sentence(w, o, jint(o, "incidents_open", 0), jint(o, "incidents_contained", 0));
 	tiles(w, o);
-	columns(w, q, rows, count);
+	columns(w, q, o);
 	health(w);
-	json_decref(rows);
 	json_decref(o);
 	return true;
 }

@@ -37,6 +37,10 @@ void post_incident_resolve(struct web *w);
 void post_incident_note(struct web *w);
 void post_account_hold(struct web *w); /* form: account, reason */
 void post_account_release(struct web *w);
+/* "watched", "throttled" or "suspended" beside the state, where that is so. */
+void incident_stage(struct html *h, const json_t *x);
+/* The form that releases an account. by_id: of this incident, else by the account's name. */
+void release_form(struct web *w, int64_t by_id, const char *account);
 /* The rows of a list of incidents, as a table; also on the overview and the look-up page. */
 void incident_table(struct web *w, const json_t *rows);
 
@@ -49,6 +53,29 @@ void report_table(struct web *w, const json_t *rows);
 void page_who(struct web *w);
 void message_table(struct web *w, const json_t *rows);
 void lease_table(struct web *w, const json_t *rows);
+
+/* Cards of the look-up page. about: an account, or a subscriber's ref. */
+void incidents_of(struct web *w, struct query *q, const char *about);
+/* A subscriber by number, or by a part of the name. */
+void about_name(struct web *w, const char *name);
+/* The lines inside p at t_ms, and its exemptions. */
+void about_prefix(struct web *w, const struct prefix *p, int64_t t_ms);
+void page_mail(struct web *w); /* one message: ?id=QUEUE-ID */
+
+void page_limits(struct web *w);
+void post_limit_reset(struct web *w);
+void post_limit_set(struct web *w);
+/* What may be sent, what is used of it, and the forms to change that. kind: "account" or "address".
+ * The stage the account is in, "" when it is not known. */
+const char *limits_card(struct web *w, const char *kind, const char *whom);
+
+void page_alerts(struct web *w);
+void page_alert(struct web *w);
+void post_alert_test(struct web *w);
+/* A receiver without what may be its password. */
+const char *alert_way(struct web *w, const char *to);
+/* Sent, waiting, retrying, failed: how often, when next, when last. */
+void alert_outcome(struct web *w, const json_t *x);
 
 void page_audit(struct web *w);
 

@@ -103,7 +103,9 @@ static void incident_options(struct web *w)
 {
 	const char *err;
 	struct query *q = web_query(w);
-	json_t *rows = q ? query_incidents(q, NULL, 200, &err) : NULL, *x;
+	json_t *rows =
+		   q ? query_incidents(q, &(struct query_list){.state = NULL}, 200, &err) : NULL,
+	       *x;
 	size_t i;
 	put(w->h, LIT("<datalist id=\"incidents\">"));
 	json_array_foreach (rows, i, x)

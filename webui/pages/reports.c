@@ -122,18 +122,21 @@ static void list(struct web *w, const char *filter)
 {
 	const char *err = NULL;
 	struct query *q = web_query(w);
-	json_t *rows = q ? query_reports(q, filter, web_rows(w), &err) : NULL;
+	const struct query_list l = {
+	    .state = filter, .about = web_asked(w, "about"), .before_id = web_before(w)};
+	json_t *rows = q ? query_reports(q, &l, (int)w->conf->rows, &err) : NULL;
 	if (!rows) {
 		page_unread(w, "The reports", q ? err : w->query_err);
 		return;
 	}
 	if (json_array_size(rows))
 		report_table(w, rows);
+	else if (filter || l.about || l.before_id)
+		put(w->h, LIT("<p class=\"empty\">None is like that.</p>"));
 	else
 		put(w->h, LIT("<p class=\"empty\">No report is here. They come by mail, by "
 			      "<code>sekishoctl report import</code>, or pasted below.</p>"));
-	page_more(w, json_array_size(rows),
-		  filter ? talloc_asprintf(w->pool, "/reports?show=%s", filter) : "/reports");
+	page_older(w, rows, "id", "/reports");
 	json_decref(rows);
 }
 
@@ -147,6 +150,7 @@ void page_reports(struct web *w)
 	tab(w, "Matched", "/reports?show=matched", filter && *filter == 'm');
 	tab(w, "Unmatched", "/reports?show=unmatched", filter && *filter == 'u');
 	put(w->h, LIT("</ul></div>"));
+	page_filter(w, "/reports", "Account, subscriber, source address or reporter", "show");
 	list(w, filter);
 	put(w->h, LIT("</section>"));
 	import_form(w);

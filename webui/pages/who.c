@@ -1,8 +1,10 @@
 /*
- * who - what is known about an address, an account or a case, from what a caller can tell.
+ * who - what is known about an address, an account, a subscriber, a message or a case, from what a
+ * caller can tell.
  *
- * One box takes an address, address:port, [address]:port, a prefix, an account or an incident
- * number. Known gaps: no search by Message-ID or queue id here; sekishoctl has the queue.
+ * One box takes an address, address:port, [address]:port, a prefix, an account, a subscriber's
+ * number or name, a queue id, trace token or Message-ID, or an incident number.
+ * Known gaps: of a prefix the first 200 lines.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +19,10 @@
 struct ask {
 	const char *q, *port_text, *time_text;
 	struct addr addr;
-	int port; /* -1: not said */
+	struct prefix within; /* ASK_PREFIX */
+	int port;	      /* -1: not said */
 	int64_t t_ms;
-	enum { ASK_NOTHING, ASK_ADDR, ASK_ACCOUNT, ASK_WRONG } kind;
+	enum { ASK_NOTHING, ASK_ADDR, ASK_PREFIX, ASK_ACCOUNT, ASK_NAME, ASK_WRONG } kind;
 	const char *wrong; /* what to write instead */
 };
 
@@ -32,11 +35,11 @@ static bool wrong(struct ask *a, const char *why)
 	return false;
 }
 
+/* False when it does not look like an address or a prefix. */
 static bool read_address(struct ask *a)
 {
 	const char *err, *colon = strrchr(a->q, ':');
 	char errbuf[128];
-	struct prefix p;
 	uint16_t port;
 	a->kind = ASK_ADDR;
 	if (addr_parse(a->q, &a->addr, &err))
@@ -45,12 +48,12 @@ static bool read_address(struct ask *a)
 		a->port = port;
 		return true;
 	}
-	if (strchr(a->q, '/') && prefix_parse(a->q, &p, errbuf)) {
-		a->addr = p.a;
-		return true;
-	}
-	return wrong(a, "That is neither an address (192.0.2.7, 2001:db8::7), an address with port "
-			"(192.0.2.7:40123), nor an account (user@realm).");
+	if (!strchr(a->q, '/') || !prefix_parse(a->q, &a->within, errbuf))
+		return false;
+	a->addr = a->within.a;
+	if (a->within.len < (addr_is4(&a->addr) ? 32 : 128))
+		a->kind = ASK_PREFIX;
+	return true;
 }
 
 static bool read_port(struct ask *a)
@@ -75,21 +78,24 @@ static bool read_time(struct web *w, struct ask *a)
 	return true;
 }
 
+/* Whom a form of this page is about. */
+static const char *of_form(struct web *w)
+{
+	const char *account = cgi_trimmed(w->pool, &w->req.form, "account");
+	return *account ? account : cgi_trimmed(w->pool, &w->req.form, "address");
+}
+
 static struct ask read_ask(struct web *w)
 {
 	struct ask a = {.port = -1, .t_ms = w->now_ms, .kind = ASK_NOTHING};
-	bool post = w->req.method == CGI_POST;
-	a.q = post ? cgi_trimmed(w->pool, &w->req.form, "account")
-		   : cgi_trimmed(w->pool, &w->req.query, "q");
+	a.q = w->req.method == CGI_POST ? of_form(w) : cgi_trimmed(w->pool, &w->req.query, "q");
 	a.port_text = cgi_trimmed(w->pool, &w->req.query, "port");
 	a.time_text = cgi_trimmed(w->pool, &w->req.query, "time");
 	if (!*a.q)
 		return a;
-	if (strchr(a.q, '@')) {
-		a.kind = ASK_ACCOUNT;
-		return a;
-	}
-	if (read_address(&a) && read_port(&a))
+	if (!read_address(&a))
+		a.kind = strchr(a.q, '@') ? ASK_ACCOUNT : ASK_NAME;
+	else if (read_port(&a))
 		read_time(w, &a);
 	return a;
 }
@@ -100,8 +106,10 @@ static void ask_form(struct web *w, const struct ask *a)
 {
 	put(w->h,
 	    LIT("<section class=\"card\"><form action=\"/who\" class=\"row-form\"><div "
-		"class=\"field grow\"><label for=\"q\">Address, account or "
-		"incident number</label><input id=\"q\" name=\"q\" maxlength=\"320\" required "
+		"class=\"field grow\"><label for=\"q\">Address, prefix, account, subscriber, queue "
+		"id, "
+		"Message-ID or incident number</label><input id=\"q\" name=\"q\" maxlength=\"320\" "
+		"required "
 		"autocomplete=\"off\" spellcheck=\"false\" "
 		"placeholder=\"192.0.2.7:40123\" value=\""),
 	    ATT(a->q),
@@ -245,107 +253,71 @@ static void about_address(struct web *w, const struct ask *a)
 	port25(w, a);
 	put(w->h, LIT("</section>"));
 	json_decref(rows);
+	if (a->kind == ASK_PREFIX) {
+		about_prefix(w, &a->within, a->t_ms);
+		return;
+	}
+	char text[ADDR_STRLEN];
+	(void)limits_card(w, "address", addr_format(&a->addr, text));
 }
 
 /* --- an account ------------------------------------------------------------------------------- */
 
-static void limit_row(struct html *h, const json_t *x)
-{
-	int64_t used = jint(x, "used", 0), limit = jint(x, "limit", 0);
-	put(h, LIT("<tr><th scope=\"row\">"), FOR(jstr(x, "unit")), LIT(" per "),
-	    FOR(jstr(x, "window")));
-	chart_bar(h, used < limit ? used : limit, limit);
-	put(h, LIT("</th><td class=\"n\">"), NUM(used), LIT("</td><td class=\"n\">"));
-	if (limit > 0)
-		put(h, NUM(limit));
-	else
-		put(h, LIT("none"));
-	put(h, LIT("</td></tr>"));
-}
-
-/* The detector's score, the heaviest signal first, and what ends it. */
-static void score(struct html *h, const json_t *x)
-{
-	size_t i;
-	json_t *why;
-	if (!x)
-		return;
-	put(h, LIT("<h3>Score of the detector: "), NUM(jint(x, "score", 0)), LIT("</h3>"));
-	if (strcmp(jstr(x, "mode"), "enforce") != 0)
-		put(h, LIT("<p><span class=\"chip warn\"><i aria-hidden=\"true\">!</i>"),
-		    FOR(jstr(x, "mode")), LIT(": nothing is done</span></p>"));
-	if (json_array_size(json_object_get(x, "why")) > 0) {
-		put(h, LIT("<ul>"));
-		json_array_foreach (json_object_get(x, "why"), i, why)
-			put(h, LIT("<li>"), FOR(json_string_value(why)), LIT("</li>"));
-		put(h, LIT("</ul>"));
-	}
-	put(h, LIT("<p class=\"hint\">It ends: "), FOR(jstr(x, "clears")), LIT("</p>"));
-}
-
-static void limits(struct web *w, const char *account)
-{
-	struct control_error e;
-	size_t i;
-	json_t *r = web_call(w, "limit.show", json_pack("{s:s}", "account", account), &e), *x;
-	put(w->h, LIT("<section class=\"card\"><h2>Limits now</h2>"));
-	if (!r) {
-		put(w->h, LIT("<p class=\"empty\">The limits could not be asked for: "),
-		    FOR(e.text), LIT("</p></section>"));
-		return;
-	}
-	put(w->h, LIT("<p>Now "));
-	chip(w->h, jstr(r, "stage"));
-	if (strcmp(jstr(r, "mode"), "observe") == 0)
-		put(w->h, LIT(" <span class=\"chip warn\"><i aria-hidden=\"true\">!</i>limits only "
-			      "observe</span>"));
-	if (*jstr(r, "why"))
-		put(w->h, LIT(" "), FOR(jstr(r, "why")));
-	put(w->h, LIT("</p><div class=\"scroll\"><table><caption class=\"sr\">Limits of the "
-		      "account</caption><thead><tr>"
-		      "<th scope=\"col\">Window</th><th scope=\"col\" class=\"n\">Used</th>"
-		      "<th scope=\"col\" class=\"n\">Limit</th></tr></thead><tbody>"));
-	json_array_foreach (json_object_get(r, "limits"), i, x)
-		limit_row(w->h, x);
-	put(w->h, LIT("</tbody></table></div>"));
-	score(w->h, json_object_get(r, "score"));
-	put(w->h, LIT("</section>"));
-	json_decref(r);
-}
-
 static void hold_form(struct web *w, const char *account)
 {
-	if (w->role < ROLE_DESK)
-		return;
-	put(w->h, LIT("<section class=\"card\"><h2>Contain</h2>"));
 	form_begin(w, "/accounts/hold", 0, NULL, "stack");
 	put(w->h, LIT("<input type=\"hidden\" name=\"account\" value=\""), ATT(account),
-	    LIT("\">"));
-	form_input(w, &(struct form_input){
-			  .name = "reason", .label = "Why?", .required = true, .max = 300});
-	put(w->h,
-	    LIT("<button class=\"danger\">Hold its mail</button><p class=\"hint\">Opens an "
-		"incident, or continues the one there is. Release is on the incident's page.</p>"));
+	    LIT("\"><div class=\"field\"><label for=\"r-hold\">Hold its mail: why? <span "
+		"class=\"must\">required</span></label><input id=\"r-hold\" name=\"reason\" "
+		"maxlength=\"300\" autocomplete=\"off\" required></div><button "
+		"class=\"danger\">Hold its mail</button><p class=\"hint\">Queued mail waits, new "
+		"mail is "
+		"accepted and waits too. Opens an incident, or continues the one there is.</p>"));
 	form_end(w);
+}
+
+/* Has it an incident that a release would end? */
+static bool unresolved(struct web *w, const char *account)
+{
+	const char *err;
+	struct query *q = web_query(w);
+	const struct query_list l = {.about = account};
+	json_t *rows = q ? query_incidents(q, &l, 1, &err) : NULL;
+	bool any = json_array_size(rows) > 0;
+	json_decref(rows);
+	return any;
+}
+
+/* Release and hold, by the stage it is in. */
+static void actions_card(struct web *w, const char *account, const char *stage)
+{
+	bool held = word_in("hold suspend", stage),
+	     slowed = word_in("watch throttle", stage) && unresolved(w, account);
+	if (w->role < ROLE_DESK)
+		return;
+	put(w->h, LIT("<section class=\"card\" aria-labelledby=\"act-title\"><h2 "
+		      "id=\"act-title\">What to do</h2>"));
+	if (held || slowed)
+		release_form(w, 0, account);
+	if (!held)
+		hold_form(w, account);
 	put(w->h, LIT("</section>"));
 }
 
-static void incidents_of(struct web *w, struct query *q, const char *account)
+void incidents_of(struct web *w, struct query *q, const char *about)
 {
-	const char *err;
-	size_t i;
-	json_t *all = query_incidents(q, "all", 1000, &err), *mine = json_array(), *x;
-	json_array_foreach (all, i, x)
-		if (strcmp(jstr(x, "subject"), account) == 0)
-			json_array_append(mine, x);
+	const char *err = NULL;
+	const struct query_list l = {.state = "all", .about = about};
+	json_t *rows = query_incidents(q, &l, 50, &err);
 	put(w->h, LIT("<section class=\"card\"><h2>Incidents</h2>"));
-	if (json_array_size(mine))
-		incident_table(w, mine);
+	if (!rows)
+		page_unread(w, "The incidents", err);
+	else if (json_array_size(rows))
+		incident_table(w, rows);
 	else
 		put(w->h, LIT("<p class=\"empty\">None on record.</p>"));
 	put(w->h, LIT("</section>"));
-	json_decref(mine);
-	json_decref(all);
+	json_decref(rows);
 }
 
 static void messages_of(struct web *w, struct query *q, const char *account)
@@ -367,6 +339,7 @@ static void about_account(struct web *w, const struct ask *a)
 {
 	struct query *q = web_query(w);
 	put(w->h, LIT("<div class=\"columns side-form\"><div class=\"stack-cards\">"));
+	const char *stage = limits_card(w, "account", a->q);
 	if (q) {
 		incidents_of(w, q, a->q);
 		messages_of(w, q, a->q);
@@ -374,8 +347,7 @@ static void about_account(struct web *w, const struct ask *a)
 		page_unread(w, "The database", w->query_err);
 	}
 	put(w->h, LIT("</div><div class=\"stack-cards\">"));
-	limits(w, a->q);
-	hold_form(w, a->q);
+	actions_card(w, a->q, stage);
 	put(w->h, LIT("</div></div>"));
 }
 
@@ -394,8 +366,8 @@ void message_table(struct web *w, const json_t *rows)
 		   "class=\"n\">Bytes</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"), WHEN(jint(x, "t_ms", 0)),
-		    LIT("<br><span class=\"id sub\">"), FOR(jstr(x, "queue_id")),
-		    LIT("</span></th><td>"));
+		    LIT("<br><a class=\"id sub\" href=\"/messages?id="), URL(jstr(x, "queue_id")),
+		    LIT("\">"), FOR(jstr(x, "queue_id")), LIT("</a></th><td>"));
 		link_subject(h, jstr(x, "src"));
 		if (json_is_true(json_object_get(x, "held")))
 			put(h, LIT("<br><span class=\"chip hold\"><i "
@@ -416,13 +388,15 @@ void lease_table(struct web *w, const json_t *rows)
 	put(h,
 	    LIT("<div class=\"scroll\"><table><caption class=\"sr\">Lines</caption><thead><tr><th "
 		"scope=\"col\">Prefix</th><th scope=\"col\">Ports</th>"
-		"<th scope=\"col\">From</th><th scope=\"col\">To</th><th "
-		"scope=\"col\">Source</th></tr></thead><tbody>"));
+		"<th scope=\"col\">Subscriber</th><th scope=\"col\">From</th><th "
+		"scope=\"col\">To</th><th scope=\"col\">Source</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"));
 		link_subject(h, jstr(x, "prefix"));
 		put(h, LIT("</th><td>"), INT(jint(x, "port_lo", 0)), LIT("&ndash;"),
-		    INT(jint(x, "port_hi", 65535)), LIT("</td>"));
+		    INT(jint(x, "port_hi", 65535)), LIT("</td><td>"));
+		subscriber(h, jstr(x, "subscriber"), "");
+		put(h, LIT("</td>"));
 		span_cells(h, jint(x, "from_ms", 0), jint(x, "to_ms", 0));
 		put(h, LIT("<td>"), FOR(jstr(x, "source")), LIT("</td></tr>"));
 	}
@@ -431,24 +405,74 @@ void lease_table(struct web *w, const json_t *rows)
 
 /* --- the page --------------------------------------------------------------------------------- */
 
+static const struct page_done done[] = {
+    {"reset", "The counters are back at zero."},
+    {"set", "The exception is in force."},
+    {"unset", "The exception is gone: the configured limit holds again."},
+    {NULL, NULL},
+};
+
+static bool leads_to_incident(struct web *w, const char *q)
+{
+	int64_t id;
+	const char *digits = *q == '#' ? q + 1 : q;
+	if (strlen(digits) > 12 || !cgi_id(digits, &id))
+		return false;
+	web_redirect(w, talloc_asprintf(w->pool, "/incidents/%lld", (long long)id), NULL);
+	return true;
+}
+
+/* A queue id, token or Message-ID. *several: more than one message has it. */
+static bool leads_to_message(struct web *w, const struct ask *a, json_t **several)
+{
+	const char *err;
+	struct query *q = a->kind == ASK_NAME || a->kind == ASK_ACCOUNT ? web_query(w) : NULL;
+	json_t *rows = q ? query_find(q, a->q, 50, &err) : NULL;
+	size_t n = json_array_size(rows);
+	if (n > 1) {
+		*several = rows;
+		return false;
+	}
+	if (n == 1)
+		web_redirect(
+		    w,
+		    talloc_asprintf(w->pool, "/messages?id=%s",
+				    cgi_encode(w->pool, jstr(json_array_get(rows, 0), "queue_id"))),
+		    NULL);
+	json_decref(rows);
+	return n == 1;
+}
+
+static void answer(struct web *w, const struct ask *a, const json_t *messages)
+{
+	if (messages) {
+		put(w->h, LIT("<section class=\"card\"><h2>Messages of that id</h2>"));
+		message_table(w, messages);
+		put(w->h, LIT("</section>"));
+	} else if (a->kind == ASK_ADDR || a->kind == ASK_PREFIX) {
+		about_address(w, a);
+	} else if (a->kind == ASK_ACCOUNT) {
+		about_account(w, a);
+	} else if (a->kind == ASK_NAME) {
+		about_name(w, a->q);
+	}
+}
+
 void page_who(struct web *w)
 {
-	int64_t incident;
 	struct ask a = read_ask(w);
-	if (cgi_id(*a.q == '#' ? a.q + 1 : a.q, &incident)) {
-		web_redirect(w, talloc_asprintf(w->pool, "/incidents/%lld", (long long)incident),
-			     NULL);
+	json_t *messages = NULL;
+	bool get = w->req.method != CGI_POST;
+	if (get && (leads_to_message(w, &a, &messages) || leads_to_incident(w, a.q)))
 		return;
-	}
 	if (a.kind == ASK_WRONG) {
 		w->status = 422;
 		w->error = a.wrong;
 	}
 	page_begin(w, "Look up", NAV_WHO);
+	page_done(w, done);
 	ask_form(w, &a);
-	if (a.kind == ASK_ADDR)
-		about_address(w, &a);
-	else if (a.kind == ASK_ACCOUNT)
-		about_account(w, &a);
+	answer(w, &a, messages);
 	page_end(w);
+	json_decref(messages);
 }

@@ -3,6 +3,7 @@
 #include "kit.h"
 
 #include "accounting/query.h"
+#include "accounting/store_alert.h"
 
 static struct store *s;
 static struct query *q;
@@ -97,6 +98,8 @@ static void test_overview(void **state)
 		    {"logins_failed", 1},
 		    {"incidents_open", 0},
 		    {"incidents_contained", 0},
+		    {"incidents_released", 0},
+		    {"alerts_retrying", 0},
 		    {"reports_unmatched", 0},
 		    {"exemptions_active", 0},
 		    {"exemptions_expiring_30d", 0}};
@@ -258,7 +261,7 @@ static int64_t add_report(const char *sha, const char *match, int64_t incident,
 }
 
 #define INCIDENT_KEYS                                                                              \
-	"id state subject subject_type subscriber subscriber_name detector why severity "          \
+	"id state subject subject_type subscriber subscriber_name detector why severity stage "    \
 	"opened_ms updated_ms contained_ms "                                                       \
 	"released_ms resolved_ms owner reports held_since"
 #define REPORT_KEYS                                                                                \
@@ -299,11 +302,12 @@ static void test_incidents(void **state)
 		size_t n;
 	} want[] = {{NULL, 1}, {"all", 1}, {"contained", 1}, {"open", 0}, {"resolved", 0}};
 	for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
-		json_t *l = ASK(query_incidents(q, want[i].filter, 10, &err));
+		json_t *l = ASK(
+		    query_incidents(q, &(struct query_list){.state = want[i].filter}, 10, &err));
 		assert_int_equal(json_array_size(l), want[i].n);
 		json_decref(l);
 	}
-	json_t *l = ASK(query_incidents(q, NULL, 10, &err));
+	json_t *l = ASK(query_incidents(q, &(struct query_list){.state = NULL}, 10, &err));
 	assert_keys(json_array_get(l, 0), INCIDENT_KEYS);
 	assert_int_equal(n_of(json_array_get(l, 0), "reports"), 1);
 	assert_int_equal(n_of(json_array_get(l, 0), "held_since"), 1);
@@ -343,21 +347,22 @@ static void test_reports(void **state)
 		size_t n;
 	} want[] = {{NULL, 2}, {"matched", 1}, {"unmatched", 1}};
 	for (size_t i = 0; i < 3; i++) {
-		json_t *l = ASK(query_reports(q, want[i].filter, 10, &err));
+		json_t *l =
+		    ASK(query_reports(q, &(struct query_list){.state = want[i].filter}, 10, &err));
 		assert_int_equal(json_array_size(l), want[i].n);
 		assert_keys(json_array_get(l, 0), REPORT_KEYS);
 		json_decref(l);
 	}
 	/* Put under an incident by hand: not unmatched any more. */
 	int64_t by_hand = add_report("s3", "none", id, "fbl@r.example");
-	json_t *l = ASK(query_reports(q, "matched", 10, &err));
+	json_t *l = ASK(query_reports(q, &(struct query_list){.state = "matched"}, 10, &err));
 	assert_int_equal(json_array_size(l), 2);
 	assert_int_equal(n_of(json_array_get(l, 0), "id"), by_hand);
 	json_decref(l);
 	json_t *over = ASK(query_overview(q, T0 - 3600000, T0 + 1000, &err));
 	assert_int_equal(n_of(over, "reports_unmatched"), 1);
 	json_decref(over);
-	l = ASK(query_reports(q, "unmatched", 10, &err));
+	l = ASK(query_reports(q, &(struct query_list){.state = "unmatched"}, 10, &err));
 	assert_int_equal(json_array_size(l), 1);
 	assert_string_equal(t_of(json_array_get(l, 0), "reporter"),
 			    "bad \xef\xbf\xbd\xef\xbf\xbd bytes");
@@ -419,7 +424,7 @@ static void test_lists(void **state)
 	l = ASK(query_subscribers(q, 10, &err));
 	assert_keys(json_array_get(l, 0), "id ref name contact accounts");
 	json_decref(l);
-	l = ASK(query_audit(q, 10, &err));
+	l = ASK(query_audit(q, &(struct query_list){.state = NULL}, 10, &err));
 	assert_keys(json_array_get(l, 0), "seq t_ms actor peer action object reason detail");
 	json_decref(l);
 	l = ASK(query_messages(q, ALICE, 10, &err));
@@ -434,6 +439,104 @@ static void test_lists(void **state)
 	l = ASK(query_messages(q, "nobody@x", 10, &err));
 	assert_int_equal(json_array_size(l), 0);
 	json_decref(l);
+}
+
+/* Pages begin after a row: what is added meanwhile neither repeats nor hides one. */
+static void test_pages(void **state)
+{
+	const char *err = NULL;
+	int64_t ids[5];
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		ids[i] = add_report((const char *[]){"p0", "p1", "p2", "p3"}[i], "none", 0, "fbl");
+	struct query_list l = {.state = NULL};
+	json_t *page = ASK(query_reports(q, &l, 2, &err));
+	assert_int_equal(n_of(json_array_get(page, 0), "id"), ids[3]);
+	l.before_id = n_of(json_array_get(page, 1), "id");
+	json_decref(page);
+	(void)add_report("p4", "none", 0, "fbl");
+	page = ASK(query_reports(q, &l, 2, &err));
+	assert_int_equal(json_array_size(page), 2);
+	assert_int_equal(n_of(json_array_get(page, 0), "id"), ids[1]);
+	assert_int_equal(n_of(json_array_get(page, 1), "id"), ids[0]);
+	json_decref(page);
+}
+
+/* What rows have to do with: each list by its own words. */
+static void test_about(void **state)
+{
+	typedef json_t *list_fn(struct query * q, const struct query_list *l, int limit,
+				const char **err);
+	static const struct {
+		list_fn *get;
+		const char *about;
+		size_t n;
+	} want[] = {{query_incidents, ALICE, 1},  {query_incidents, "C-1", 1},
+		    {query_incidents, "C-2", 0},  {query_reports, "FBL@r.", 1},
+		    {query_reports, "nobody", 0}, {query_audit, "test", 1},
+		    {query_audit, "other", 0},	  {query_alerts, "ops", 1},
+		    {query_alerts, "zombie", 0}};
+	const char *err = NULL;
+	(void)add_report("s1", "token", open_incident(), "fbl@r.example");
+	store_begin(s);
+	store_audit(s, &kit_who, T0, "test", "o", "r", "d");
+	int64_t alert = store_alert_add(s, &(struct store_alert){.uuid = "u",
+								 .rule = "ops",
+								 .kind = "account",
+								 .title = "t",
+								 .body = "{\"severity\":\"high\"}",
+								 .made_ms = T0});
+	store_alert_add_send(s, alert, "https://r.example/x", T0);
+	kit_commit(s);
+	(void)state;
+	for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+		struct query_list l = {.about = want[i].about};
+		json_t *rows = ASK(want[i].get(q, &l, 10, &err));
+		if (json_array_size(rows) != want[i].n)
+			fail_msg("%s: %zu", want[i].about, json_array_size(rows));
+		json_decref(rows);
+	}
+	json_t *o = ASK(query_alert(q, alert, &err));
+	assert_keys(o, "id uuid rule kind made_ms title body sends");
+	assert_string_equal(t_of(json_object_get(o, "body"), "severity"), "high");
+	assert_keys(json_array_get(json_object_get(o, "sends"), 0),
+		    "to state attempts next_ms done_ms answer");
+	json_decref(o);
+	assert_null(query_alert(q, alert + 1, &err));
+}
+
+/* From what somebody knows of a message or of a subscriber. */
+static void test_find(void **state)
+{
+	const char *err = NULL;
+	(void)state;
+	json_t *rows = ASK(query_messages(q, ALICE, 1, &err));
+	const json_t *m = json_array_get(rows, 0);
+	static const char *const keys[] = {"queue_id", "token", "message_id"};
+	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+		json_t *found = ASK(query_find(q, t_of(m, keys[i]), 10, &err));
+		if (json_array_size(found) == 0)
+			fail_msg("not found by its %s", keys[i]);
+		assert_string_equal(t_of(json_array_get(found, 0), "account"), ALICE);
+		json_decref(found);
+	}
+	json_decref(rows);
+	rows = ASK(query_find(q, "", 10, &err));
+	assert_int_equal(json_array_size(rows), 0);
+	json_decref(rows);
+	rows = ASK(query_subscribers_named(q, "C-1", 10, &err));
+	assert_string_equal(t_of(json_array_get(rows, 0), "ref"), "C-1");
+	json_decref(rows);
+	json_t *o = ASK(query_subscriber(q, "C-1", &err));
+	assert_keys(o, "id ref name contact accounts lines");
+	assert_int_equal(json_array_size(json_object_get(o, "lines")), 1);
+	json_decref(o);
+	struct prefix p;
+	char why[128];
+	assert_true(prefix_parse("192.0.2.0/24", &p, why));
+	rows = ASK(query_leases_within(q, &p, T0, 10, &err));
+	assert_int_equal(json_array_size(rows), 1);
+	json_decref(rows);
 }
 
 /* Logins of one account by network: good ones first, and nothing from before. */
@@ -527,6 +630,9 @@ int main(void)
 	    T(test_reports),
 	    T(test_who),
 	    T(test_lists),
+	    T(test_pages),
+	    T(test_about),
+	    T(test_find),
 	    T(test_logins),
 	    T(test_beside_the_writer),
 	    T(test_without_the_writer),
