@@ -24,7 +24,10 @@
 #include "msa/conn_int.h"
 #include "msa/io.h"
 
-#define INPUT_MAX   (64 << 10) /* unread input per connection */
+#define INPUT_MAX (64 << 10) /* unread input per connection */
+/* With libevent's head a block of 4 KB, wiped when it is freed. The rest of a longer TLS record is
+ * read into one of its size. */
+#define READ_MAX    4000
 #define OUTPUT_MAX  (64 << 10) /* unsent replies before reading stops */
 #define TURN_LINES  64	       /* commands handled before others get a turn */
 #define LINGER_S    2
@@ -42,6 +45,24 @@ const struct addr *conn_client(const struct conn *c)
 
 /* --- ending --- */
 
+static bool handshaking(const struct conn *c)
+{
+	return c->s->tls && !c->tls_up;
+}
+
+/* A connection that breaks is told of by its events. What is said before TLS is up waits for it. */
+static void flush(struct conn *c)
+{
+	if (c->out_len == 0 || handshaking(c))
+		return;
+	if (c->tls_up)
+		(void)tls_write(c->bev, c->out, c->out_len);
+	else
+		(void)bufferevent_write(c->bev, c->out, c->out_len);
+	explicit_bzero(c->out, c->out_len); /* a challenge may be in it */
+	c->out_len = 0;
+}
+
 void conn_free(struct conn *c)
 {
 	struct smtp_session *s = c->s;
@@ -54,15 +75,19 @@ void conn_free(struct conn *c)
 		  LI("rcpts", s->rcpts_accepted), LI("rcpts_refused", s->rcpts_refused),
 		  LI("ms", clock_mono_ms() - s->started_ms));
 	conn_drop_auth(c);
+	flush(c);
 	if (c->rl)
 		rl_cancel(c->rl);
 	if (c->ticket)
 		c->ticket->c = NULL;
+	if (handshaking(c))
+		tls_give_up(c->bev);
 	bufferevent_free(c->bev);
 	event_free(c->again);
 	event_free(c->timer);
 	event_free(c->late);
 	event_free(c->pace);
+	event_free(c->flush);
 	smtp_line_wipe(&c->line);
 	io_remove(c->srv, c);
 	talloc_free(c);
@@ -87,6 +112,7 @@ static void close_after_flush(struct conn *c, const char *why)
 	c->closing = true;
 	if (!c->why)
 		c->why = why;
+	flush(c);
 	if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
 		say_goodbye(c);
 }
@@ -109,13 +135,26 @@ static void arm_event(struct event *e, int64_t ms)
 	event_add(e, &tv);
 }
 
-/* A connection that breaks is told of by its events. */
+static void on_flush(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	flush(arg);
+}
+
 static void say(struct conn *c, const char *text, size_t len)
 {
-	if (c->tls_up)
-		(void)tls_write(c->bev, text, len);
-	else
-		(void)bufferevent_write(c->bev, text, len);
+	size_t need;
+
+	if (c->out_len + len > c->out_cap)
+		flush(c);
+	need = c->out_len + len;
+	if (need > c->out_cap)
+		c->out = talloc_realloc_size(c, c->out, c->out_cap = need < 256 ? 256 : need);
+	memcpy(c->out + c->out_len, text, len);
+	c->out_len += len;
+	if (c->out_len == len)
+		event_active(c->flush, EV_TIMEOUT, 0);
 }
 
 /* False: the reply waits. */
@@ -190,6 +229,7 @@ void conn_act(struct conn *c)
 			chunk_done(c);
 			break;
 		case SMTP_WANT_TLS:
+			flush(c);
 			c->tls_next = true;
 			bufferevent_disable(c->bev, EV_READ);
 			return;
@@ -326,7 +366,7 @@ static void on_pace(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (c->closing || (c->s->tls && !c->tls_up))
+	if (c->closing || handshaking(c))
 		return;
 	/* While it is we who do not read, nothing can be held against the client. */
 	if (in_message(c) && !waiting(c) &&
@@ -406,6 +446,12 @@ static void on_read(struct bufferevent *bev, void *arg)
 /* --- TLS and the socket's events --- */
 
 static void use_bev(struct conn *c, struct bufferevent *bev);
+static void tls_ended(void *arg, enum tls_end end, const char *why);
+
+static struct bufferevent *accept_tls(struct conn *c, int fd)
+{
+	return tls_accept(c->srv->base, c->srv->tls, fd, c->cfg->idle_timeout, tls_ended, c);
+}
 
 /* The 220 is out: whatever was pipelined in plain text is dropped with the old buffer (RFC
  * 3207 4.2). */
@@ -413,7 +459,7 @@ static void start_tls(struct conn *c)
 {
 	struct bufferevent *old = c->bev;
 	int fd = bufferevent_getfd(old);
-	struct bufferevent *bev = tls_accept(c->srv->base, c->srv->tls, fd);
+	struct bufferevent *bev = accept_tls(c, fd);
 
 	c->tls_next = false;
 	if (!bev) {
@@ -450,18 +496,16 @@ static void on_write(struct bufferevent *bev, void *arg)
 static void tls_established(struct conn *c)
 {
 	c->tls_up = true;
-	tls_settle(c->bev);
-	tls_read_on(c->bev);
 	conn_tls_up(c);
 	log_event(LOG_DEBUG, c->id, "smtp", "tls", LS("version", tls_version(c->bev)),
 		  LS("cipher", tls_cipher(c->bev)), LS("host", tls_asked(c->bev)),
 		  LI("resumed", tls_resumed(c->bev)));
+	flush(c);
+	bufferevent_enable(c->bev, EV_READ | EV_WRITE); /* and reads what is there */
 }
 
-static void tls_failed(struct conn *c)
+static void tls_failed(struct conn *c, const char *why)
 {
-	const char *why = tls_error(c->bev);
-
 	conn_count(c, COUNT_TLS_FAILED);
 	log_event(LOG_INFO, c->id, "smtp", "tls-failed", LA("client", &c->client),
 		  LS("why", why ? why : "connection lost"));
@@ -469,9 +513,24 @@ static void tls_failed(struct conn *c)
 	conn_free(c);
 }
 
+static void tls_ended(void *arg, enum tls_end end, const char *why)
+{
+	struct conn *c = arg;
+
+	tls_settle(c->bev);
+	if (end == TLS_UP) {
+		tls_established(c);
+	} else if (end == TLS_FAILED) {
+		tls_failed(c, why);
+	} else {
+		c->why = "timeout";
+		conn_free(c);
+	}
+}
+
 static void timed_out(struct conn *c, short what)
 {
-	if (c->lingering || (what & BEV_EVENT_WRITING) || (c->s->tls && !c->tls_up)) {
+	if (c->lingering || (what & BEV_EVENT_WRITING)) {
 		if (!c->why)
 			c->why = "timeout";
 		conn_free(c);
@@ -487,6 +546,7 @@ static bool half_closed(struct conn *c, short what)
 {
 	if (!(what & BEV_EVENT_EOF) || c->no_more || c->lingering)
 		return false;
+	flush(c);
 	c->no_more = waiting(c) || evbuffer_get_length(bufferevent_get_input(c->bev)) > 0 ||
 		     evbuffer_get_length(bufferevent_get_output(c->bev)) > 0;
 	return c->no_more;
@@ -496,12 +556,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct conn *c = arg;
 
-	if (what & BEV_EVENT_CONNECTED) {
-		tls_established(c);
-	} else if (what & BEV_EVENT_TIMEOUT) {
+	if (what & BEV_EVENT_TIMEOUT) {
 		timed_out(c, what);
-	} else if (c->s->tls && !c->tls_up) {
-		tls_failed(c);
 	} else if (half_closed(c, what)) {
 		bufferevent_disable(bev, EV_READ);
 		bufferevent_enable(bev, EV_WRITE);
@@ -521,8 +577,8 @@ static void use_bev(struct conn *c, struct bufferevent *bev)
 	c->bev = bev;
 	bufferevent_setcb(bev, on_read, on_write, on_event, c);
 	bufferevent_setwatermark(bev, EV_READ, 0, INPUT_MAX);
+	bufferevent_set_max_single_read(bev, READ_MAX);
 	bufferevent_set_timeouts(bev, &idle, &idle);
-	bufferevent_enable(bev, EV_READ | EV_WRITE);
 }
 
 static void arm(struct conn *c, int64_t ms)
@@ -533,7 +589,7 @@ static void arm(struct conn *c, int64_t ms)
 /* The time to log in is up; before TLS is there, nobody would read a reply. */
 static void login_late(struct conn *c)
 {
-	if (c->s->tls && !c->tls_up) {
+	if (handshaking(c)) {
 		c->why = "login timeout";
 		conn_free(c);
 		return;
@@ -583,19 +639,19 @@ static void set_mechs(struct conn *c, const char *listener)
 void conn_new(struct server *srv, int fd, const struct addr *client, uint16_t port,
 	      const char *listener, bool implicit_tls)
 {
-	struct bufferevent *bev =
-	    implicit_tls ? tls_accept(srv->base, srv->tls, fd)
-			 : bufferevent_socket_new(srv->base, fd, BEV_OPT_CLOSE_ON_FREE);
-	struct conn *c;
+	struct conn *c = talloc_zero(NULL, struct conn);
+	struct bufferevent *bev;
 
+	c->srv = srv;
+	c->cfg = talloc_reference(c, srv->cfg);
+	bev = implicit_tls ? accept_tls(c, fd)
+			   : bufferevent_socket_new(srv->base, fd, BEV_OPT_CLOSE_ON_FREE);
 	if (!bev) {
 		log_event(LOG_ERR, "-", "io", "no-memory", LA("client", client));
 		evutil_closesocket(fd);
+		talloc_free(c);
 		return;
 	}
-	c = talloc_zero(NULL, struct conn);
-	c->srv = srv;
-	c->cfg = talloc_reference(c, srv->cfg);
 	c->client = *client;
 	c->port = port;
 	conn_random_hex(c->id, 16);
@@ -606,8 +662,11 @@ void conn_new(struct server *srv, int fd, const struct addr *client, uint16_t po
 	c->timer = event_new(srv->base, -1, 0, on_timer, c);
 	c->late = event_new(srv->base, -1, 0, on_late, c);
 	c->pace = event_new(srv->base, -1, 0, on_pace, c);
+	c->flush = event_new(srv->base, -1, 0, on_flush, c);
 	arm(c, c->cfg->login_timeout);
 	use_bev(c, bev);
+	if (!implicit_tls)
+		bufferevent_enable(bev, EV_READ | EV_WRITE);
 	io_add(srv, c);
 	conn_count(c, COUNT_SESSIONS);
 	if (c->cfg->greet_delay > 0) {
@@ -621,7 +680,7 @@ void conn_new(struct server *srv, int fd, const struct addr *client, uint16_t po
 void conn_stop(struct conn *c)
 {
 	c->s->stopping = true;
-	if (c->s->tls && !c->tls_up) {
+	if (handshaking(c)) {
 		c->why = "stopping";
 		conn_free(c);
 	} else if (!waiting(c) && smtp_session_idle(c->s)) {
@@ -633,8 +692,8 @@ void conn_suspend(struct conn *c, const char *account, const char *why)
 {
 	if (strcmp(c->s->account, account) != 0)
 		return;
-	c->s->suspended = talloc_asprintf(c, "This account is suspended: %s%s", why,
-					  c->cfg->policy.help);
+	c->s->suspended =
+	    talloc_asprintf(c, "This account is suspended: %s%s", why, c->cfg->policy.help);
 	if (!waiting(c) && smtp_session_idle(c->s))
 		conn_act(c);
 }

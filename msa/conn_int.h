@@ -23,8 +23,11 @@ struct conn {
 	const char *listener; /* where it came in, as configured */
 	struct bufferevent *bev;
 	struct event *again, *timer;
-	struct event *late; /* a reply is kept back, or the greeting */
-	struct event *pace; /* a line or a message is coming; how fast is looked at */
+	struct event *late;  /* a reply is kept back, or the greeting */
+	struct event *pace;  /* a line or a message is coming; how fast is looked at */
+	struct event *flush; /* replies are in out */
+	char *out;
+	size_t out_len, out_cap;
 	struct smtp_session *s;
 	struct smtp_step step;
 	struct smtp_line line;

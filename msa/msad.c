@@ -85,7 +85,7 @@ static const struct {
 
 static struct {
 	struct metric *sessions, *in_flight, *workers, *restarts, *penalties, *limiter, *feed;
-	struct metric *key_up, *signatures, *key_failures, *key_restarts;
+	struct metric *key_up, *signatures, *key_failures, *key_restarts, *key_waiting;
 } gauges;
 
 static void metrics_setup(struct server *srv)
@@ -114,6 +114,8 @@ static void metrics_setup(struct server *srv)
 					 "Handshakes nobody could sign.");
 	gauges.key_restarts = metric_new(METRIC_COUNTER, "sekisho_msa_key_restarts_total", NULL,
 					 "Key processes started again.");
+	gauges.key_waiting = metric_new(METRIC_GAUGE, "sekisho_msa_key_waiting", NULL,
+					"Signatures asked for and not there yet.");
 }
 
 static void metrics_refresh(void *arg)
@@ -132,6 +134,7 @@ static void metrics_refresh(void *arg)
 	metric_set(gauges.signatures, keys.signatures);
 	metric_set(gauges.key_failures, keys.failures);
 	metric_set(gauges.key_restarts, keys.restarts);
+	metric_set(gauges.key_waiting, keys.asked);
 }
 
 static json_t *status(struct server *srv)

@@ -57,7 +57,7 @@ static const char sigalgs[] = "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:ed
 			      "rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512:"
 			      "RSA+SHA256:RSA+SHA384:RSA+SHA512";
 
-static int chooser_index = -1, hold_index = -1;
+static int chooser_index = -1, hand_index = -1;
 
 static struct chooser *chooser_of(const SSL *ssl)
 {
@@ -332,51 +332,41 @@ struct tls_keys *tls_keys_of(struct tls *t)
 
 /* --- connections --- */
 
-/* Until the handshake is over. */
-static bool hold_keys(SSL *ssl, struct tls_keys *k)
+static struct tls_handshake *handshake_of(struct bufferevent *bev)
 {
-	if (SSL_set_ex_data(ssl, hold_index, tls_keys_ref(k)) != 1) {
-		tls_keys_unref(k);
-		return false;
-	}
-	tls_keys_hold(k);
-	return true;
+	return SSL_get_ex_data(bufferevent_openssl_get_ssl(bev), hand_index);
 }
 
-static void let_keys(struct tls_keys *k)
+/* The bufferevent is for who comes after the handshake. */
+static struct bufferevent *new_bev(struct event_base *base, SSL *ssl, int fd)
 {
-	if (!k)
-		return;
-	tls_keys_let(k);
-	tls_keys_unref(k);
+	struct bufferevent *bev = bufferevent_openssl_socket_new(
+	    base, fd, ssl, BUFFEREVENT_SSL_OPEN, BEV_OPT_CLOSE_ON_FREE);
+
+	if (bev)
+		bufferevent_disable(bev, EV_READ | EV_WRITE);
+	return bev;
 }
 
-static void free_hold(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+struct bufferevent *tls_accept(struct event_base *base, struct tls *t, int fd, int64_t idle_ms,
+			       tls_over *over, void *arg)
 {
-	(void)parent;
-	(void)ad;
-	(void)idx;
-	(void)argl;
-	(void)argp;
-	let_keys(ptr);
-}
-
-struct bufferevent *tls_accept(struct event_base *base, struct tls *t, int fd)
-{
+	SSL *ssl = SSL_new(t->ctx);
 	struct bufferevent *bev;
-	SSL *ssl;
 
-	if (hold_index < 0)
-		hold_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_hold);
-	ssl = SSL_new(t->ctx);
-	if (!ssl || !hold_keys(ssl, t->keys)) {
+	if (hand_index < 0)
+		hand_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	if (!ssl || SSL_set_ex_data(ssl, hand_index, NULL) != 1) {
 		SSL_free(ssl);
 		return NULL;
 	}
-	bev = bufferevent_openssl_socket_new(base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING,
-					     BEV_OPT_CLOSE_ON_FREE);
-	if (!bev)
+	bev = new_bev(base, ssl, fd);
+	if (!bev) {
 		SSL_free(ssl);
+		return NULL;
+	}
+	SSL_set_ex_data(ssl, hand_index, /* it has a place for it */
+			tls_handshake_new(base, ssl, t->keys, idle_ms, over, arg));
 	return bev;
 }
 
@@ -384,9 +374,17 @@ void tls_settle(struct bufferevent *bev)
 {
 	SSL *ssl = bufferevent_openssl_get_ssl(bev);
 
+	SSL_set_ex_data(ssl, hand_index, NULL);
 	SSL_certs_clear(ssl);
-	let_keys(SSL_get_ex_data(ssl, hold_index));
-	SSL_set_ex_data(ssl, hold_index, NULL);
+}
+
+void tls_give_up(struct bufferevent *bev)
+{
+	struct tls_handshake *h = handshake_of(bev);
+
+	if (h)
+		tls_handshake_free(h);
+	SSL_set_ex_data(bufferevent_openssl_get_ssl(bev), hand_index, NULL);
 }
 
 const char *tls_version(struct bufferevent *bev)
@@ -415,13 +413,6 @@ const char *tls_fingerprint(struct bufferevent *bev)
 bool tls_resumed(struct bufferevent *bev)
 {
 	return SSL_session_reused(bufferevent_openssl_get_ssl(bev)) == 1;
-}
-
-const char *tls_error(struct bufferevent *bev)
-{
-	unsigned long e = bufferevent_get_openssl_error(bev);
-
-	return e ? ERR_reason_error_string(e) : NULL;
 }
 
 /*

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "lib/conf.h"
-#include "msa/tls_key.h"
+#include "msa/tls_handshake.h"
 #include "msa/tls_tickets.h"
 
 enum tls_policy {
@@ -44,12 +44,16 @@ void tls_free(struct tls *t);
 struct tls_keys *tls_keys_of(struct tls *t);
 
 /*
- * A server-side TLS bufferevent over the connected socket fd, which it closes when freed. NULL when
- * out of memory: fd is still the caller's.
+ * A server-side TLS bufferevent over the connected socket fd, which it closes when freed, and its
+ * handshake. Until over() has said TLS_UP, it must be neither enabled nor written to. NULL when out
+ * of memory: fd is still the caller's.
  */
-struct bufferevent *tls_accept(struct event_base *base, struct tls *t, int fd);
-/* The handshake is over: what it alone needed is let go, the certificates and their keys. */
+struct bufferevent *tls_accept(struct event_base *base, struct tls *t, int fd, int64_t idle_ms,
+			       tls_over *over, void *arg);
+/* The handshake is over: what it alone needed is let go. Once, whatever its end was. */
 void tls_settle(struct bufferevent *bev);
+/* The connection is to end while the handshake is not over: over() is not called. */
+void tls_give_up(struct bufferevent *bev);
 /* Of an established connection; static text, e.g. "TLSv1.3", "TLS_AES_256_GCM_SHA384". */
 const char *tls_version(struct bufferevent *bev);
 const char *tls_cipher(struct bufferevent *bev);
@@ -58,8 +62,6 @@ const char *tls_asked(struct bufferevent *bev);
 /* The name of the client's way to say hello (tls_hello.h), "" none; lives with the connection. */
 const char *tls_fingerprint(struct bufferevent *bev);
 bool tls_resumed(struct bufferevent *bev);
-/* Why the connection failed, for the log; static text of OpenSSL, or NULL. */
-const char *tls_error(struct bufferevent *bev);
 /* As bufferevent_write(), but what the socket takes is gone when it returns. */
 bool tls_write(struct bufferevent *bev, const void *data, size_t len);
 /* Records may have come with the one that was read, and no event will tell of them: call this when

@@ -1,12 +1,14 @@
 /*
  * tls_key - see tls_key.h; the parent's side.
  *
- * The socket is watched: a role that ends is noticed at once, not at the next handshake. A new one
- * comes up in the background, then reads the same files; a key that is not the one of before is not
- * taken, for the certificate here would not go with it.
+ * The first role is started before there is a loop, so its keys are loaded by blocking calls. From
+ * then on nothing blocks: a connection of lib/ipc, questions in a list until they are answered, and
+ * one timer for the answer that is due. A role that ends is noticed at once, not at the next
+ * handshake. A new one comes up in the background and reads the same files; a key that is not the
+ * one of before is not taken, for the certificate here would not go with it.
  *
- * Trusted with: nothing secret. Diagnostics: `key` lines; sekisho_msa_key_* metrics. Known gaps: a
- * role that takes its deadline holds up everybody for that time, once.
+ * Trusted with: nothing secret. Diagnostics: `key` lines; sekisho_msa_key_* metrics. Known gaps:
+ * what a role was asked when it ended is not asked again of its successor.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -33,6 +35,14 @@ struct key {
 	size_t len;
 };
 
+/* One signature that was asked for. */
+struct tls_key_ask {
+	struct tls_key_ask *next;
+	uint32_t number;
+	tls_key_done *done; /* NULL: forgotten */
+	void *arg;
+};
+
 struct tls_keys {
 	struct tls_keys *next, **at; /* of all */
 	struct event_base *base;
@@ -40,26 +50,148 @@ struct tls_keys {
 	int refs, holds;
 	enum state state;
 	bool told; /* that it does not come up, and why */
-	int fd;
+	int fd;	   /* at the start; -1 when conn has it */
+	struct ipc_conn *conn;
 	pid_t pid;
 	int64_t started_ms;
-	struct event *ev, *respawn;
+	struct event *respawn, *due; /* the next answer */
 	struct key *keys;
-	size_t n;
+	size_t n, again; /* keys; how many of them the successor has read */
+	struct tls_key_ask *asked, **last;
+	uint32_t number;
 };
 
 static struct tls_key_counts counts;
 static struct tls_keys *all;
+static void (*room)(void);
 
-/* --- one question ------------------------------------------------------------------------------
+/* --- at the start, blocking ----------------------------------------------------------------------
  */
 
 /* The answer's payload is malloc'd. False: there was none. */
-static bool ask(const struct tls_keys *k, uint16_t type, const struct wire_out *w, int timeout_ms,
-		uint16_t *answer, uint8_t **data, size_t *len, const char **err)
+static bool ask(const struct tls_keys *k, uint16_t type, const struct wire_out *w, uint16_t *answer,
+		uint8_t **data, size_t *len, const char **err)
 {
-	return ipc_write(k->fd, type, w->buf, w->len, timeout_ms, err) &&
-	       ipc_read(k->fd, answer, data, len, timeout_ms, err);
+	return ipc_write(k->fd, type, w->buf, w->len, TLS_KEY_START_MS, err) &&
+	       ipc_read(k->fd, answer, data, len, TLS_KEY_START_MS, err);
+}
+
+static bool put_text(struct wire_out *w, uint8_t *buf, size_t cap, const char *file)
+{
+	wire_out_init(w, buf, cap);
+	wire_str(w, file);
+	return !w->bad;
+}
+
+/* What the role says to KEY_F_LOAD: the public half, a view. NULL with why not. */
+static const uint8_t *take_loaded(uint16_t type, const uint8_t *data, size_t n, size_t *len,
+				  char why[static TLS_KEY_TEXT_MAX])
+{
+	const uint8_t *spki = NULL;
+	struct wire_in in;
+
+	why[0] = '\0';
+	wire_in_init(&in, data, n);
+	if (type == KEY_F_LOADED)
+		spki = wire_get_bytes(&in, TLS_KEY_SPKI_MAX, len);
+	else if (type == KEY_F_REFUSED)
+		wire_get_str(&in, why, TLS_KEY_TEXT_MAX);
+	if (!wire_done(&in))
+		spki = NULL;
+	if (!spki && why[0] == '\0')
+		snprintf(why, TLS_KEY_TEXT_MAX, "an answer that breaks the rules");
+	return spki;
+}
+
+static uint8_t *load_file(struct tls_keys *k, const char *file, size_t *len,
+			  char why[static TLS_KEY_TEXT_MAX])
+{
+	uint8_t buf[TLS_KEY_PATH_MAX + 8], *data = NULL, *out = NULL;
+	const char *err = "the name is too long";
+	const uint8_t *spki;
+	struct wire_out w;
+	uint16_t type;
+	size_t n;
+
+	if (!put_text(&w, buf, sizeof(buf), file) ||
+	    !ask(k, KEY_F_LOAD, &w, &type, &data, &n, &err)) {
+		snprintf(why, TLS_KEY_TEXT_MAX, "%s", err);
+		return NULL;
+	}
+	spki = take_loaded(type, data, n, len, why);
+	if (spki)
+		out = talloc_memdup(k, spki, *len);
+	free(data);
+	return out;
+}
+
+static bool seal(struct tls_keys *k, const char **err)
+{
+	uint8_t buf[128], *data = NULL;
+	struct wire_out w;
+	uint16_t type = 0;
+	size_t n;
+
+	*err = "the user's name is too long";
+	if (!put_text(&w, buf, sizeof(buf), k->user) ||
+	    !ask(k, KEY_F_SEAL, &w, &type, &data, &n, err))
+		return false;
+	free(data);
+	*err = "an answer that breaks the rules";
+	return type == KEY_F_SEALED;
+}
+
+/* --- answers -------------------------------------------------------------------------------------
+ */
+
+static void expect(struct tls_keys *k, int64_t ms)
+{
+	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+
+	event_add(k->due, &tv);
+}
+
+/* NULL: that was not asked. */
+static struct tls_key_ask *take_ask(struct tls_keys *k, uint32_t number)
+{
+	struct tls_key_ask **at = &k->asked, *a;
+
+	while (*at && (*at)->number != number)
+		at = &(*at)->next;
+	a = *at;
+	if (!a)
+		return NULL;
+	*at = a->next;
+	if (k->last == &a->next)
+		k->last = at;
+	counts.asked--;
+	return a;
+}
+
+/* done() may let go of the role. */
+static void finish(struct tls_key_ask *a, const uint8_t *sig, size_t len)
+{
+	tls_key_done *done = a->done;
+	void *arg = a->arg;
+
+	counts.signatures += sig != NULL;
+	counts.failures += !sig && done;
+	free(a);
+	if (done)
+		done(arg, sig, len);
+}
+
+static void tell_room(void)
+{
+	if (room && tls_keys_room())
+		room();
+}
+
+static void fail_all(struct tls_keys *k)
+{
+	while (k->asked)
+		finish(take_ask(k, k->asked->number), NULL, 0);
+	tell_room();
 }
 
 /* --- its life ----------------------------------------------------------------------------------
@@ -76,12 +208,12 @@ static void plan_respawn(struct tls_keys *k)
 
 static void end(struct tls_keys *k)
 {
-	if (k->ev)
-		event_free(k->ev);
+	ipc_free(k->conn, false);
 	if (k->fd >= 0)
 		close(k->fd);
+	event_del(k->due);
 	role_kill(k->pid);
-	k->ev = NULL;
+	k->conn = NULL;
 	k->fd = -1;
 	k->pid = 0;
 	k->state = DOWN;
@@ -97,112 +229,116 @@ static void down(struct tls_keys *k, const char *why)
 	k->told = k->state == COMING; /* once, while it does not come up */
 	end(k);
 	plan_respawn(k);
+	tls_keys_ref(k);
+	fail_all(k);
+	tls_keys_unref(k);
 }
 
-static bool load_file(struct tls_keys *k, const char *file, int timeout_ms, uint8_t **spki,
-		      size_t *len, char why[static TLS_KEY_TEXT_MAX])
+/* --- a successor reads what its predecessor had --- */
+
+static void next_file(struct tls_keys *k)
 {
-	uint8_t buf[TLS_KEY_PATH_MAX + 8], *data = NULL;
-	const uint8_t *bytes;
-	const char *err = "an answer that breaks the rules";
+	uint8_t buf[TLS_KEY_PATH_MAX + 8];
+	bool more = k->again < k->n;
 	struct wire_out w;
-	struct wire_in in;
-	uint16_t type;
-	size_t n;
 
-	wire_out_init(&w, buf, sizeof(buf));
-	wire_str(&w, file);
-	why[0] = '\0';
-	if (w.bad || !ask(k, KEY_F_LOAD, &w, timeout_ms, &type, &data, &n, &err)) {
-		snprintf(why, TLS_KEY_TEXT_MAX, "%s", w.bad ? "the name is too long" : err);
-		return false;
-	}
-	wire_in_init(&in, data, n);
-	bytes = type == KEY_F_LOADED ? wire_get_bytes(&in, TLS_KEY_SPKI_MAX, len) : NULL;
-	if (type == KEY_F_REFUSED)
-		wire_get_str(&in, why, TLS_KEY_TEXT_MAX);
-	else if (bytes && wire_done(&in))
-		*spki = talloc_memdup(NULL, bytes, *len);
-	if (!*spki && why[0] == '\0')
-		snprintf(why, TLS_KEY_TEXT_MAX, "%s", err);
-	free(data);
-	return *spki;
+	if (!put_text(&w, buf, sizeof(buf), more ? k->keys[k->again].file : k->user) ||
+	    !ipc_send(k->conn, more ? KEY_F_LOAD : KEY_F_SEAL, buf, w.len))
+		bug("the key role takes no question"); /* it took the same at the start */
+	expect(k, TLS_KEY_START_MS);
 }
 
-static bool seal(struct tls_keys *k, int timeout_ms, const char **err)
+static void on_loaded(struct tls_keys *k, uint16_t type, const uint8_t *data, size_t n)
 {
-	uint8_t buf[128], *data = NULL;
-	struct wire_out w;
-	uint16_t type = 0;
-	size_t n;
+	const struct key *key = &k->keys[k->again];
+	char text[TLS_KEY_TEXT_MAX], why[TLS_KEY_TEXT_MAX];
+	size_t len = 0;
+	const uint8_t *spki = take_loaded(type, data, n, &len, text);
 
-	wire_out_init(&w, buf, sizeof(buf));
-	wire_str(&w, k->user);
-	if (w.bad || !ask(k, KEY_F_SEAL, &w, timeout_ms, &type, &data, &n, err))
-		return false;
-	free(data);
-	*err = "an answer that breaks the rules";
-	return type == KEY_F_SEALED;
-}
-
-/* The successor reads what its predecessor had. */
-static bool load_again(struct tls_keys *k, char why[static TLS_KEY_TEXT_MAX])
-{
-	const char *err = NULL;
-
-	for (size_t i = 0; i < k->n; i++) {
-		uint8_t *spki = NULL;
-		size_t len = 0;
-		char text[TLS_KEY_TEXT_MAX];
-		bool ok = load_file(k, k->keys[i].file, TLS_KEY_DEADLINE_MS, &spki, &len, text);
-		bool same = ok && len == k->keys[i].len && memcmp(spki, k->keys[i].spki, len) == 0;
-
-		talloc_free(spki);
-		if (same)
-			continue;
-		snprintf(why, TLS_KEY_TEXT_MAX, "%.120s: %.120s", k->keys[i].file,
-			 ok ? "it is another key now: reload" : text);
-		return false;
+	if (spki && len == key->len && memcmp(spki, key->spki, len) == 0) {
+		k->again++;
+		next_file(k);
+		return;
 	}
-	if (seal(k, TLS_KEY_DEADLINE_MS, &err))
-		return true;
-	snprintf(why, TLS_KEY_TEXT_MAX, "%s", err);
-	return false;
+	snprintf(why, sizeof(why), "%.120s: %.120s", key->file,
+		 spki ? "it is another key now: reload" : text);
+	down(k, why);
 }
 
 static void came_up(struct tls_keys *k)
 {
-	char why[TLS_KEY_TEXT_MAX];
-	uint8_t *data = NULL;
-	const char *err = NULL;
-	uint16_t type;
-	size_t n;
-
-	if (!ipc_read(k->fd, &type, &data, &n, TLS_KEY_DEADLINE_MS, &err)) {
-		down(k, err);
-		return;
-	}
-	free(data);
-	if (!load_again(k, why)) {
-		down(k, why);
-		return;
-	}
+	event_del(k->due);
 	k->state = UP;
 	k->told = false;
 	log_event(LOG_NOTICE, "-", "key", "up-again", LI("pid", k->pid), LI("keys", k->n));
 }
 
-/* Nothing is asked now: either it has come up, or it has ended, or it talks out of turn. */
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void on_coming(struct tls_keys *k, uint16_t type, const uint8_t *data, size_t len)
+{
+	if (type == KEY_F_READY && k->again == 0)
+		next_file(k);
+	else if (type == KEY_F_SEALED && k->again == k->n)
+		came_up(k);
+	else if (k->again < k->n)
+		on_loaded(k, type, data, len);
+	else
+		down(k, "an answer that breaks the rules");
+}
+
+static void on_signed(struct tls_keys *k, uint16_t type, const uint8_t *data, size_t len)
+{
+	struct tls_key_signature s;
+	struct tls_key_ask *a = NULL;
+
+	if (tls_key_signature_get(type, data, len, &s))
+		a = take_ask(k, s.number);
+	if (!a) {
+		down(k, "an answer that breaks the rules");
+		return;
+	}
+	if (k->asked)
+		expect(k, TLS_KEY_DEADLINE_MS);
+	else
+		event_del(k->due);
+	finish(a, s.sig, s.len);
+	tell_room();
+}
+
+static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, size_t len, void *arg)
+{
+	struct tls_keys *k = tls_keys_ref(arg);
+
+	(void)c;
+	if (k->state == COMING)
+		on_coming(k, type, data, len);
+	else
+		on_signed(k, type, data, len);
+	tls_keys_unref(k);
+}
+
+static void on_closed(struct ipc_conn *c, const char *reason, void *arg)
 {
 	struct tls_keys *k = arg;
 
+	(void)c;
+	(void)reason;
+	k->conn = NULL; /* it frees itself */
+	down(k, "it ended");
+}
+
+static void on_due(evutil_socket_t fd, short what, void *arg)
+{
 	(void)fd;
 	(void)what;
-	if (k->state == COMING)
-		came_up(k);
-	else
-		down(k, "it ended");
+	down(arg, "no answer in time");
+}
+
+static void connect_it(struct tls_keys *k)
+{
+	static const struct ipc_handlers handlers = {.frame = on_frame, .closed = on_closed};
+
+	k->conn = ipc_from_fd(k->base, k->fd, &handlers, k);
+	k->fd = -1;
 }
 
 static const char *spawn(struct tls_keys *k)
@@ -217,9 +353,7 @@ static const char *spawn(struct tls_keys *k)
 		return strerror(r);
 	}
 	k->state = COMING;
-	k->ev = event_new(k->base, k->fd, EV_READ | EV_PERSIST, on_readable, k);
-	if (!k->ev || event_add(k->ev, NULL) != 0)
-		fatal("out of memory");
+	k->again = 0;
 	return NULL;
 }
 
@@ -232,8 +366,12 @@ static void on_respawn(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	counts.restarts++;
 	err = spawn(k);
-	if (err)
+	if (err) {
 		down(k, err);
+		return;
+	}
+	connect_it(k);
+	expect(k, TLS_KEY_START_MS);
 }
 
 static int destroy(struct tls_keys *k)
@@ -242,8 +380,10 @@ static int destroy(struct tls_keys *k)
 	if (k->next)
 		k->next->at = k->at;
 	end(k); /* it keeps nothing that could be lost */
-	if (k->respawn)
-		event_free(k->respawn);
+	while (k->asked)
+		free(take_ask(k, k->asked->number));
+	event_free(k->respawn);
+	event_free(k->due);
 	return 0;
 }
 
@@ -270,7 +410,11 @@ struct tls_keys *tls_keys_start(struct event_base *base, const char *exe, const 
 	k->user = talloc_strdup(k, user);
 	k->refs = k->holds = 1;
 	k->fd = -1;
+	k->last = &k->asked;
 	k->respawn = event_new(base, -1, 0, on_respawn, k);
+	k->due = event_new(base, -1, 0, on_due, k);
+	if (!k->respawn || !k->due)
+		fatal("out of memory");
 	k->next = all;
 	k->at = &all;
 	if (k->next)
@@ -288,25 +432,23 @@ int tls_keys_load(struct tls_keys *k, const char *file, void *ctx, uint8_t **spk
 		  char **err)
 {
 	char why[TLS_KEY_TEXT_MAX];
-	uint8_t *bytes = NULL;
-	struct key *key;
+	uint8_t *bytes = load_file(k, file, len, why);
 
-	if (!load_file(k, file, TLS_KEY_START_MS, &bytes, len, why)) {
+	if (!bytes) {
 		*err = talloc_asprintf(ctx, "cannot read the key %s: %s", file, why);
 		return -1;
 	}
 	k->keys = talloc_realloc(k, k->keys, struct key, k->n + 1);
-	key = &k->keys[k->n];
-	*key = (struct key){
-	    .file = talloc_strdup(k, file), .spki = talloc_steal(k, bytes), .len = *len};
+	k->keys[k->n] = (struct key){.file = talloc_strdup(k, file), .spki = bytes, .len = *len};
 	*spki = talloc_memdup(ctx, bytes, *len);
 	return (int)k->n++;
 }
 
 bool tls_keys_seal(struct tls_keys *k, const char **err)
 {
-	if (!seal(k, TLS_KEY_START_MS, err))
+	if (!seal(k, err))
 		return false;
+	connect_it(k);
 	k->state = UP;
 	log_event(LOG_INFO, "-", "key", "ready", LI("pid", k->pid), LI("keys", k->n));
 	return true;
@@ -335,6 +477,7 @@ void tls_keys_let(struct tls_keys *k)
 		return;
 	end(k);
 	event_del(k->respawn);
+	fail_all(k); /* nobody waits for them: who does, holds */
 }
 
 bool tls_keys_up(const struct tls_keys *k)
@@ -366,41 +509,49 @@ struct tls_key_counts tls_keys_counts(void)
 /* --- signing ------------------------------------------------------------------------------------
  */
 
-static bool take_signature(uint16_t type, const uint8_t *data, size_t n,
-			   uint8_t out[static TLS_KEY_SIG_MAX], size_t *out_len)
+bool tls_keys_room(void)
 {
-	const uint8_t *sig;
-	struct wire_in in;
-
-	wire_in_init(&in, data, n);
-	sig = type == KEY_F_SIGNED ? wire_get_bytes(&in, TLS_KEY_SIG_MAX, out_len) : NULL;
-	if (!sig || !wire_done(&in))
-		return false;
-	memcpy(out, sig, *out_len);
-	return true;
+	return counts.asked < TLS_KEY_ASKED_MAX;
 }
 
-bool tls_keys_sign(struct tls_keys *k, uint32_t key, uint16_t scheme, const uint8_t *tbs,
-		   size_t len, uint8_t out[static TLS_KEY_SIG_MAX], size_t *out_len)
+void tls_keys_on_room(void (*cb)(void))
 {
-	uint8_t buf[TLS_KEY_TBS_MAX + 16], *data = NULL;
-	const char *err = "the handshake is longer than any";
+	room = cb;
+}
+
+static bool send_request(struct tls_keys *k, uint32_t key, uint16_t scheme, const uint8_t *tbs,
+			 size_t len)
+{
+	uint8_t buf[TLS_KEY_TBS_MAX + 16];
 	struct wire_out w;
-	uint16_t type = 0;
-	size_t n = 0;
-	bool ok = false;
 
 	wire_out_init(&w, buf, sizeof(buf));
-	tls_key_request_put(&w, key, scheme, tbs, len);
-	if (k->state == UP && !w.bad) {
-		ok = ask(k, KEY_F_SIGN, &w, TLS_KEY_DEADLINE_MS, &type, &data, &n, &err);
-		if (!ok)
-			down(k, err);
-		else
-			ok = take_signature(type, data, n, out, out_len);
-		free(data);
+	tls_key_request_put(&w, ++k->number, key, scheme, tbs, len);
+	return !w.bad && ipc_send(k->conn, KEY_F_SIGN, buf, w.len);
+}
+
+struct tls_key_ask *tls_keys_sign(struct tls_keys *k, uint32_t key, uint16_t scheme,
+				  const uint8_t *tbs, size_t len, tls_key_done *done, void *arg)
+{
+	struct tls_key_ask *a;
+
+	if (k->state != UP || !tls_keys_room() || !send_request(k, key, scheme, tbs, len)) {
+		counts.failures++;
+		return NULL;
 	}
-	counts.signatures += ok;
-	counts.failures += !ok;
-	return ok;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		fatal("out of memory");
+	*a = (struct tls_key_ask){.number = k->number, .done = done, .arg = arg};
+	if (!k->asked)
+		expect(k, TLS_KEY_DEADLINE_MS);
+	*k->last = a;
+	k->last = &a->next;
+	counts.asked++;
+	return a;
+}
+
+void tls_keys_forget(struct tls_key_ask *a)
+{
+	a->done = NULL;
 }

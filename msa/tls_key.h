@@ -2,11 +2,11 @@
  * tls_key - the private keys of the server's certificates, in a process of their own.
  *
  * `sekisho-msad -x key` (sekisho-key in ps(1)) reads the key files and signs; who parses SMTP has
- * the certificates, and asks for each handshake's signature. A question is a blocking round trip of
- * some ten microseconds plus the signature itself, which would block as long in this process
- * (decision 0015). A role that ends, or that takes longer than TLS_KEY_DEADLINE_MS, is replaced;
- * until its successor has read the same keys, full handshakes fail with an alert. Sessions that are
- * there, and those that are resumed, need no key.
+ * the certificates, and asks for each handshake's signature (decision 0015). Nobody waits for an
+ * answer but the handshake that needs it. A role that ends, or that is asked and answers nothing for
+ * TLS_KEY_DEADLINE_MS, is replaced: what it was asked fails, and so do full handshakes until its
+ * successor has read the same keys. Sessions that are there, and those that are resumed, need no
+ * key.
  *
  * Each configuration has a role of its own. It runs while somebody holds it: the configuration in
  * force, and each handshake that was begun with it.
@@ -23,7 +23,8 @@
 #include "msa/tls_key_wire.h"
 
 #define TLS_KEY_DEADLINE_MS 1000
-#define TLS_KEY_START_MS    10000 /* for a role to come up, at start and on a reload */
+#define TLS_KEY_START_MS    10000 /* for each answer of a role that comes up */
+#define TLS_KEY_ASKED_MAX   64	  /* signatures under way, of all roles */
 
 struct tls_keys;
 
@@ -47,9 +48,24 @@ void tls_keys_unref(struct tls_keys *k); /* the last one frees k; NULL is allowe
 void tls_keys_hold(struct tls_keys *k);
 void tls_keys_let(struct tls_keys *k); /* the last one ends the role; NULL is allowed */
 
-/* The signature of tbs by that scheme. False: there is none, and why is logged. */
-bool tls_keys_sign(struct tls_keys *k, uint32_t key, uint16_t scheme, const uint8_t *tbs,
-		   size_t len, uint8_t out[static TLS_KEY_SIG_MAX], size_t *out_len);
+struct tls_key_ask;
+
+/* sig NULL: there is no signature, and why is logged. */
+typedef void tls_key_done(void *arg, const uint8_t *sig, size_t len);
+/*
+ * Ask for the signature of tbs by that scheme. done() is called once, from the loop; the ask is gone
+ * then. NULL: nobody can be asked now, and done() is not called.
+ */
+struct tls_key_ask *tls_keys_sign(struct tls_keys *k, uint32_t key, uint16_t scheme,
+				  const uint8_t *tbs, size_t len, tls_key_done *done, void *arg);
+/* Nobody waits for it any more: done() is not called. */
+void tls_keys_forget(struct tls_key_ask *a);
+/* Fewer than TLS_KEY_ASKED_MAX are under way. Those that are forgotten count until the role has
+ * dealt with them: whoever asks and goes away does not get more done than whoever waits. */
+bool tls_keys_room(void);
+/* Who is told that there is room again; in the middle of things: to be noted, and acted upon in the
+ * loop. */
+void tls_keys_on_room(void (*room)(void));
 
 bool tls_keys_up(const struct tls_keys *k);
 /* The processes of all roles that are up, at most max. */
@@ -58,8 +74,9 @@ size_t tls_keys_pids(pid_t *out, size_t max);
 void tls_keys_disown_all(void);
 
 struct tls_key_counts {
-	int64_t signatures, failures, restarts;
+	int64_t signatures, failures, restarts; /* since the process began */
+	int64_t asked;				/* and not answered, now */
 };
-struct tls_key_counts tls_keys_counts(void); /* since the process began */
+struct tls_key_counts tls_keys_counts(void);
 
 #endif

@@ -3,8 +3,9 @@
  *
  * Its life: read the files its parent names, drop everything, sign. When it is sealed, a system
  * call filter leaves it its socket to the parent, memory, time, and a line to the log: no file, no
- * network, no other process. One question at a time; a question that breaks the rules ends it, for
- * the parent that asks so is not the one that was started. It ends when the parent's end of fd 3
+ * network, no other process. Questions are answered one after the other; those that have come
+ * together are answered together, if that does not take long. One that breaks the rules ends it,
+ * for the parent that asks so is not the one that was started. It ends when the parent's end of fd 3
  * closes; signals meant for the parent are ignored.
  *
  * Trusted with: the private keys of the server's certificates; nobody else reads them.
@@ -14,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <talloc.h>
 #include <unistd.h>
 
@@ -24,7 +26,9 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
+#include "lib/clock.h"
 #include "lib/ipc.h"
+#include "lib/ipc_frame.h"
 #include "lib/log.h"
 #include "lib/proc.h"
 
@@ -33,6 +37,19 @@
 #define PARENT	    3
 #define PEM_MAX	    65536
 #define SECURE_HEAP 262144 /* locked, where the limit on locked memory allows it */
+#define READY_MS    10000
+
+#define QUESTION_MAX (TLS_KEY_PATH_MAX + 64)
+#define ANSWER_MAX   (TLS_KEY_SPKI_MAX + 64)
+#define IN_MAX	     (64 << 10) /* many questions at once, and at least a whole one */
+#define KEEP_US	     300	/* an answer waits so long for those of the questions behind it */
+
+/* What the parent is to be told. */
+struct answers {
+	uint8_t buf[4 * (IPC_HEAD + ANSWER_MAX)];
+	size_t len;
+	int64_t since_us;
+};
 
 struct tls_key_store {
 	EVP_PKEY **keys;
@@ -201,8 +218,9 @@ static uint16_t on_sign(struct tls_key_store *s, struct wire_in *in, struct wire
 
 	if (!tls_key_request_get(in, &r) || r.key >= s->n || !fits(s->keys[r.key], r.scheme->kind))
 		return 0;
+	wire_u32(w, r.number);
 	if (!sign(s->keys[r.key], &r, sig, &len))
-		return refuse(w, "OpenSSL does not sign with this key");
+		return KEY_F_UNSIGNED;
 	wire_bytes(w, sig, len);
 	return KEY_F_SIGNED;
 }
@@ -242,26 +260,82 @@ static void seal(struct tls_key_store *s, const uint8_t *data, size_t len)
 	s->sealed = true;
 }
 
+/* Blocks. False: the parent is gone. */
+static bool flush(struct answers *a)
+{
+	for (size_t at = 0; at < a->len;) {
+		ssize_t n = send(PARENT, a->buf + at, a->len - at, MSG_NOSIGNAL);
+
+		if (n > 0)
+			at += (size_t)n;
+		else if (errno != EINTR)
+			return false;
+	}
+	a->len = 0;
+	return true;
+}
+
+static bool answer(struct tls_key_store *s, uint16_t type, const uint8_t *data, size_t len,
+		   struct answers *a)
+{
+	struct wire_out w;
+	uint16_t said = KEY_F_SEALED;
+	int64_t now;
+
+	if (a->len + IPC_HEAD + ANSWER_MAX > sizeof(a->buf) && !flush(a))
+		return false;
+	wire_out_init(&w, a->buf + a->len + IPC_HEAD, ANSWER_MAX);
+	if (type == KEY_F_SEAL)
+		seal(s, data, len);
+	else
+		said = tls_key_answer(s, type, data, len, &w);
+	if (said == 0 || w.bad)
+		fatal("the parent sent a frame that breaks the rules (type %u)", type);
+	ipc_put_head(a->buf + a->len, said, w.len);
+	now = clock_mono_us();
+	if (a->len == 0)
+		a->since_us = now;
+	a->len += IPC_HEAD + w.len;
+	return now - a->since_us < KEEP_US || flush(a);
+}
+
+/* The whole frames in p are answered: how many octets that were. -1: the parent is gone. */
+static ssize_t answer_all(struct tls_key_store *s, const uint8_t *p, size_t len, struct answers *a)
+{
+	size_t at = 0, n;
+	uint16_t type;
+
+	while (len - at >= IPC_HEAD) {
+		if (!ipc_get_head(p + at, &type, &n) || n > QUESTION_MAX)
+			fatal("the parent sent a frame of a forbidden length");
+		if (len - at - IPC_HEAD < n)
+			break;
+		if (!answer(s, type, p + at + IPC_HEAD, n, a))
+			return -1;
+		at += IPC_HEAD + n;
+	}
+	return flush(a) ? (ssize_t)at : -1;
+}
+
 static void serve(struct tls_key_store *s)
 {
-	uint8_t buf[TLS_KEY_SPKI_MAX + TLS_KEY_SIG_MAX], *data = NULL;
-	struct wire_out w;
-	const char *err;
-	uint16_t type, answer;
-	size_t len;
+	static uint8_t in[IN_MAX];
+	static struct answers out;
+	size_t have = 0;
+	ssize_t n;
 
-	while (ipc_read(PARENT, &type, &data, &len, -1, &err)) {
-		wire_out_init(&w, buf, sizeof(buf));
-		answer = KEY_F_SEALED;
-		if (type == KEY_F_SEAL)
-			seal(s, data, len);
-		else
-			answer = tls_key_answer(s, type, data, len, &w);
-		if (answer == 0 || w.bad)
-			fatal("the parent sent a frame that breaks the rules (type %u)", type);
-		free(data);
-		if (!ipc_write(PARENT, answer, buf, w.len, TLS_KEY_ANSWER_MS, &err))
-			break;
+	for (;;) {
+		n = recv(PARENT, in + have, sizeof(in) - have, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		have += (size_t)n;
+		n = answer_all(s, in, have, &out);
+		if (n < 0)
+			return;
+		have -= (size_t)n;
+		memmove(in, in + n, have);
 	}
 }
 
@@ -279,7 +353,7 @@ int tls_key_main(void)
 	(void)close_range(PARENT + 1, ~0u, 0);
 	(void)CRYPTO_secure_malloc_init(SECURE_HEAP, 16);
 	s = tls_key_store_new(NULL);
-	if (ipc_write(PARENT, KEY_F_READY, NULL, 0, TLS_KEY_ANSWER_MS, &err))
+	if (ipc_write(PARENT, KEY_F_READY, NULL, 0, READY_MS, &err))
 		serve(s);
 	talloc_free(s);
 	return 0;

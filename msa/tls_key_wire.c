@@ -74,6 +74,7 @@ static bool is_key_exchange(const uint8_t *p, size_t len)
 
 bool tls_key_request_get(struct wire_in *in, struct tls_key_request *out)
 {
+	out->number = wire_get_u32(in);
 	out->key = wire_get_u32(in);
 	out->scheme = tls_key_scheme(wire_get_u16(in));
 	out->tbs = wire_get_bytes(in, TLS_KEY_TBS_MAX, &out->len);
@@ -84,10 +85,25 @@ bool tls_key_request_get(struct wire_in *in, struct tls_key_request *out)
 	return is_key_exchange(out->tbs, out->len);
 }
 
-void tls_key_request_put(struct wire_out *o, uint32_t key, uint16_t scheme, const uint8_t *tbs,
-			 size_t len)
+void tls_key_request_put(struct wire_out *o, uint32_t number, uint32_t key, uint16_t scheme,
+			 const uint8_t *tbs, size_t len)
 {
+	wire_u32(o, number);
 	wire_u32(o, key);
 	wire_u16(o, scheme);
 	wire_bytes(o, tbs, len);
+}
+
+bool tls_key_signature_get(uint16_t type, const uint8_t *data, size_t len,
+			   struct tls_key_signature *out)
+{
+	struct wire_in in;
+
+	wire_in_init(&in, data, len);
+	*out = (struct tls_key_signature){.number = wire_get_u32(&in)};
+	if (type == KEY_F_SIGNED)
+		out->sig = wire_get_bytes(&in, TLS_KEY_SIG_MAX, &out->len);
+	else if (type != KEY_F_UNSIGNED)
+		return false;
+	return wire_done(&in) && (type == KEY_F_UNSIGNED || out->len > 0);
 }

@@ -6,12 +6,16 @@
  * nothing else in this process is ever served by it. It exports nothing: when OpenSSL wants to take
  * a key to another provider, that fails, and it comes back to ours.
  *
+ * A signature is made inside a job of OpenSSL's (ASYNC_start_job(3), which SSL_MODE_ASYNC does for a
+ * handshake): it sends the question, pauses, and the loop serves others. Without a job there is none.
+ *
  * Trusted with: nothing secret. Diagnostics: a signature that fails ends the handshake with an
  * alert; tls_key says why. Known gaps: none.
  */
 #include <string.h>
 #include <talloc.h>
 
+#include <openssl/async.h>
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
 #include <openssl/param_build.h>
@@ -295,24 +299,62 @@ static int sign_init(void *ctx, const char *digest, void *data, const OSSL_PARAM
 	return set_params(ctx, params);
 }
 
+/* A handshake that waits for its signature: it is on the stack of the handshake's job. */
+struct wait {
+	ASYNC_JOB *job;
+	uint8_t *sig;
+	size_t max, len;
+	bool answered;
+};
+
+/* On the main stack: the job goes on. */
+static void answered(void *arg, const uint8_t *sig, size_t len)
+{
+	struct wait *w = arg;
+	ASYNC_callback_fn go_on = NULL;
+	void *who = NULL;
+
+	w->answered = true;
+	w->len = len <= w->max ? len : 0;
+	if (sig)
+		memcpy(w->sig, sig, w->len);
+	if (ASYNC_WAIT_CTX_get_callback(ASYNC_get_wait_ctx(w->job), &go_on, &who) == 1 && go_on)
+		(void)go_on(who);
+}
+
+/* The answer comes while the job is paused. If it goes on without, or there is none, nobody wants
+ * the signature any more. */
+static bool sign_remotely(const struct remote *r, uint16_t code, const uint8_t *tbs, size_t tbs_len,
+			  struct wait *w)
+{
+	struct tls_key_ask *a =
+	    w->job ? tls_keys_sign(r->keys, r->number, code, tbs, tbs_len, answered, w) : NULL;
+
+	if (!a)
+		return false;
+	(void)ASYNC_pause_job();
+	if (!w->answered)
+		tls_keys_forget(a);
+	return w->len > 0;
+}
+
 static int sign_once(void *ctx, unsigned char *sig, size_t *len, size_t max,
 		     const unsigned char *tbs, size_t tbs_len)
 {
 	const struct signing *s = ctx;
+	const struct remote *r = &s->h->remote;
 	uint16_t code = tls_key_code(s->kind, s->digest[0] ? s->digest : NULL);
-	uint8_t out[TLS_KEY_SIG_MAX];
-	size_t n = 0;
+	struct wait w = {.job = ASYNC_get_current_job(),
+			 .sig = sig,
+			 .max = max < (size_t)r->size ? max : (size_t)r->size};
 
 	if (!sig) {
-		*len = (size_t)s->h->remote.size;
+		*len = (size_t)r->size;
 		return 1;
 	}
-	if (code == 0 ||
-	    !tls_keys_sign(s->h->remote.keys, s->h->remote.number, code, tbs, tbs_len, out, &n) ||
-	    n > max || n > (size_t)s->h->remote.size)
+	if (code == 0 || !sign_remotely(r, code, tbs, tbs_len, &w))
 		return 0;
-	memcpy(sig, out, n);
-	*len = n;
+	*len = w.len;
 	return 1;
 }
 

@@ -1,6 +1,7 @@
 /*
  * fuzz_tls_key - questions to the key role: what is signed is one of the two texts of a TLS server,
- * with a scheme of the key; everything else has no answer.
+ * with a scheme of the key; everything else has no answer. The same octets as an answer: its number
+ * and signature are within it.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -30,6 +31,16 @@ static bool allowed(const uint8_t *data, size_t size)
 	       (r.len > 68 && r.tbs[64] == 3 && r.len == (size_t)68 + r.tbs[67]);
 }
 
+static void as_answer(const uint8_t *data, size_t size)
+{
+	struct tls_key_signature s;
+
+	for (uint16_t type = 0; type <= KEY_F_UNSIGNED + 1; type++)
+		if (tls_key_signature_get(type, data, size, &s) && s.sig &&
+		    (type != KEY_F_SIGNED || s.sig != data + 8 || s.len != size - 8))
+			abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct tls_key_store *s;
@@ -41,10 +52,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (tls_key_store_add(s, ec_key, sizeof(ec_key) - 1))
 			abort();
 	}
+	as_answer(data, size);
 	wire_out_init(&w, buf, sizeof(buf));
 	if ((tls_key_answer(s, KEY_F_SIGN, data, size, &w) == KEY_F_SIGNED) != allowed(data, size))
 		abort();
-	if (w.bad || w.len > TLS_KEY_SIG_MAX)
+	if (w.bad || w.len > TLS_KEY_SIG_MAX + 8)
 		abort();
 	return 0;
 }

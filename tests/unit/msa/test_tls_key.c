@@ -48,11 +48,12 @@ static bool taken(uint16_t scheme, const uint8_t *tbs, size_t len)
 	struct wire_in in;
 
 	wire_out_init(&w, buf, sizeof(buf));
-	tls_key_request_put(&w, 7, scheme, tbs, len);
+	tls_key_request_put(&w, 0xfffffffe, 7, scheme, tbs, len);
 	assert_false(w.bad);
 	wire_in_init(&in, buf, w.len);
 	if (!tls_key_request_get(&in, &r))
 		return false;
+	assert_int_equal(r.number, 0xfffffffe);
 	assert_int_equal(r.key, 7);
 	assert_int_equal(r.scheme->code, scheme);
 	assert_int_equal(r.len, len);
@@ -122,19 +123,22 @@ static uint16_t ask(struct tls_key_store *s, uint16_t type, const void *data, si
 	return tls_key_answer(s, type, data, len, w);
 }
 
+#define NUMBER 41
+
 static size_t sign_request(uint8_t *buf, size_t cap, uint32_t key, uint16_t scheme)
 {
 	uint8_t tbs[256];
 	struct wire_out w;
 
 	wire_out_init(&w, buf, cap);
-	tls_key_request_put(&w, key, scheme, tbs, verify_text(tbs, 32));
+	tls_key_request_put(&w, NUMBER, key, scheme, tbs, verify_text(tbs, 32));
 	return w.len;
 }
 
 static void test_role(void **state)
 {
 	struct tls_key_store *s = tls_key_store_new(NULL);
+	struct tls_key_signature sig;
 	uint8_t buf[1024];
 	struct wire_out w;
 	size_t n;
@@ -145,7 +149,10 @@ static void test_role(void **state)
 	assert_string_equal(tls_key_store_add(s, "no key", 6), "it is no private key in PEM");
 	assert_null(tls_key_store_add(s, ec_key, sizeof(ec_key) - 1));
 	assert_int_equal(ask(s, KEY_F_SIGN, buf, n, &w), KEY_F_SIGNED);
-	assert_in_range(w.len, 4 + 60, 4 + 72);
+	assert_in_range(w.len, 8 + 60, 8 + 72);
+	assert_true(tls_key_signature_get(KEY_F_SIGNED, w.buf, w.len, &sig));
+	assert_int_equal(sig.number, NUMBER);
+	assert_int_equal(sig.len, w.len - 8);
 	/* A scheme of another kind of key, another key, a frame that is cut or too long. */
 	assert_int_equal(ask(s, KEY_F_SIGN, buf, sign_request(buf, sizeof(buf), 0, 0x0804), &w), 0);
 	assert_int_equal(ask(s, KEY_F_SIGN, buf, sign_request(buf, sizeof(buf), 1, 0x0403), &w), 0);
@@ -162,10 +169,49 @@ static void test_role(void **state)
 	talloc_free(s);
 }
 
+static bool got(uint16_t type, const struct wire_out *w, size_t len, struct tls_key_signature *out)
+{
+	return tls_key_signature_get(type, w->buf, len, out);
+}
+
+static void test_answers(void **state)
+{
+	static uint8_t buf[TLS_KEY_SIG_MAX + 64], sig[TLS_KEY_SIG_MAX + 1] = {1};
+	struct tls_key_signature s;
+	struct wire_out w;
+
+	(void)state;
+	wire_out_init(&w, buf, sizeof(buf));
+	wire_u32(&w, NUMBER);
+	assert_true(got(KEY_F_UNSIGNED, &w, w.len, &s));
+	assert_int_equal(s.number, NUMBER);
+	assert_null(s.sig);
+	assert_false(got(KEY_F_UNSIGNED, &w, w.len - 1, &s));
+	assert_false(got(KEY_F_SIGNED, &w, w.len, &s));
+	wire_bytes(&w, sig, TLS_KEY_SIG_MAX);
+	assert_true(got(KEY_F_SIGNED, &w, w.len, &s));
+	assert_int_equal(s.len, TLS_KEY_SIG_MAX);
+	assert_false(got(KEY_F_SIGNED, &w, w.len - 1, &s));
+	assert_false(got(KEY_F_SIGNED, &w, w.len + 1, &s));
+	assert_false(got(KEY_F_UNSIGNED, &w, w.len, &s));
+	assert_false(got(KEY_F_REFUSED, &w, w.len, &s));
+	assert_false(got(KEY_F_SIGN, &w, w.len, &s));
+	/* An empty one is none, and too long a one is none of ours. */
+	wire_out_init(&w, buf, sizeof(buf));
+	wire_u32(&w, NUMBER);
+	wire_bytes(&w, sig, 0);
+	assert_false(got(KEY_F_SIGNED, &w, w.len, &s));
+	wire_out_init(&w, buf, sizeof(buf));
+	wire_u32(&w, NUMBER);
+	wire_bytes(&w, sig, TLS_KEY_SIG_MAX + 1);
+	assert_false(got(KEY_F_SIGNED, &w, w.len, &s));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_texts),
+	    cmocka_unit_test(test_answers),
 	    cmocka_unit_test(test_codes),
 	    cmocka_unit_test(test_role),
 	};
