@@ -28,6 +28,7 @@
 #include "lib/log.h"
 #include "lib/metrics.h"
 #include "lib/proc.h"
+#include "ratelimit/answer.h"
 #include "accounting/acctd.h"
 #include "accounting/alert/role.h"
 #include "accounting/alert/rules.h"
@@ -195,6 +196,31 @@ static void on_packets(const struct event *e, void *arg)
 		(void)rl_observe(a->rl, &o);
 }
 
+/* What the detector knows the kind of answer by; codes of servers differ, and their words more. */
+static const char *code_of(const struct event *e)
+{
+	switch (answer_kind(e->u.bounce.answer)) {
+	case ANSWER_KIND_UNKNOWN:
+		return "5.1.1";
+	case ANSWER_KIND_SPAM:
+		return "5.7.1";
+	default:
+		return "";
+	}
+}
+
+/* A recipient was not reached after all. */
+static void on_bounce(const char *login, const struct event *e, void *arg)
+{
+	struct acctd *a = arg;
+	struct rl_observation o = {.what = RL_SEEN_BOUNCE,
+				   .account = login,
+				   .t_ms = e->t_ms,
+				   .text = code_of(e),
+				   .n = 1};
+	(void)rl_observe(a->rl, &o);
+}
+
 /* --- held mail --- */
 
 /* Its message tells of the line it came from, and comes after the hold. */
@@ -325,6 +351,7 @@ static void open_all(struct acctd *a)
 	a->feed = feed_server_new(a->base, a->conf.common.run_dir, a->store, on_applied, a, &err);
 	if (!a->feed)
 		fatal("%s", err);
+	store_on_bounce(a->store, on_bounce, a);
 	feed_server_watch(a->feed, "nfqd", on_packets, a);
 	feed_server_watch(a->feed, "msad", on_mail, a);
 	a->radius = radius_server_new(a->base, &a->conf.radius, a->store, a->feed, &err);

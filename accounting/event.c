@@ -204,6 +204,34 @@ static void get_spray(struct wire_in *r, struct event *e)
 		r->bad = true;
 }
 
+static void put_bounce(struct wire_out *w, const struct event *e)
+{
+	PUT(w, e->u.bounce.sender);
+	PUT(w, e->u.bounce.token);
+	PUT(w, e->u.bounce.rcpt);
+	PUT(w, e->u.bounce.original);
+	PUT(w, e->u.bounce.status);
+	PUT(w, e->u.bounce.reply);
+	PUT(w, e->u.bounce.mta);
+	wire_u8(w, e->u.bounce.result);
+	wire_u8(w, e->u.bounce.answer);
+}
+
+static void get_bounce(struct wire_in *r, struct event *e)
+{
+	GET(r, e->u.bounce.sender);
+	GET(r, e->u.bounce.token);
+	GET(r, e->u.bounce.rcpt);
+	GET(r, e->u.bounce.original);
+	GET(r, e->u.bounce.status);
+	GET(r, e->u.bounce.reply);
+	GET(r, e->u.bounce.mta);
+	e->u.bounce.result = wire_get_u8(r);
+	e->u.bounce.answer = wire_get_u8(r);
+	if (e->u.bounce.result != EVENT_BOUNCED && e->u.bounce.result != EVENT_DEFERRED)
+		r->bad = true;
+}
+
 static const struct codec {
 	const char *name;
 	void (*put)(struct wire_out *w, const struct event *e);
@@ -217,6 +245,7 @@ static const struct codec {
     [EVENT_REFUSE] = {"refuse", put_refuse, get_refuse},
     [EVENT_SUSPECT] = {"suspect", put_suspect, get_suspect},
     [EVENT_SPRAY] = {"spray", put_spray, get_spray},
+    [EVENT_BOUNCE] = {"bounce", put_bounce, get_bounce},
 };
 
 static const struct codec *codec_of(unsigned kind)

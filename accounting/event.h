@@ -24,6 +24,7 @@ enum event_kind {
 	EVENT_REFUSE = 6,   /* msad: a recipient or message was refused (limit, identity, size) */
 	EVENT_SUSPECT = 7,  /* nfqd: a refused line goes to as many servers as a zombie does */
 	EVENT_SPRAY = 8,    /* msad: many accounts failed to log in from one network */
+	EVENT_BOUNCE = 9, /* milter: mail to a valid tag says that a recipient was not reached */
 };
 
 #define EVENT_ACCOUNT_MAX 320 /* 64 + 1 + 255: RFC 5321 4.5.3.1 */
@@ -102,6 +103,17 @@ struct event {
 			uint32_t accounts; /* distinct, at least */
 			uint8_t plen;	   /* src is a network of so many bits (of its family) */
 		} spray;
+		struct {
+			char sender[EVENT_ACCOUNT_MAX + 1]; /* whose tag it was, without the tag */
+			char token[EVENT_ID_MAX + 1];	    /* of the message, "" not known */
+			char rcpt[EVENT_ACCOUNT_MAX + 1];
+			char original[EVENT_ACCOUNT_MAX + 1]; /* before forwarding, "" not said */
+			char status[16];		      /* "" not said */
+			char reply[EVENT_TEXT_MAX + 1];	      /* "" not said */
+			char mta[EVENT_ACCOUNT_MAX + 1];      /* who says so, "" not said */
+			uint8_t result;			      /* EVENT_BOUNCED, EVENT_DEFERRED */
+			uint8_t answer; /* enum answer_class of ratelimit/answer.h */
+		} bounce; /* src: the client that brought it */
 	} u;
 };
 

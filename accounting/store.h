@@ -39,6 +39,10 @@ struct store *store_open(const char *state_dir, char **err);
 void store_hooks(struct store *s, const struct store_hooks *h, void *arg);
 /* changed() is called after each commit that has put a line into an incident's timeline. */
 void store_on_incident(struct store *s, void (*changed)(void *arg), void *arg);
+/* fn() is called for each notification of failure that came back and is news of a message of login
+ * (an EVENT_BOUNCE), before it is committed. It must not use the store. */
+void store_on_bounce(struct store *s,
+		     void (*fn)(const char *login, const struct event *e, void *arg), void *arg);
 void store_close(struct store *s); /* flushes */
 int store_schema(struct store *s); /* number of the last migration */
 

@@ -23,7 +23,7 @@ static int64_t bucket(int64_t t_ms, int64_t width)
 	return t_ms - (r < 0 ? r + width : r);
 }
 
-static void count(struct store *s, const char *metric, int64_t t_ms, int64_t n)
+void store_count(struct store *s, const char *metric, int64_t t_ms, int64_t n)
 {
 	if (n)
 		sql_run(DB, ST_ROLLUP, QS(metric), QI(bucket(t_ms, MINUTE_MS)), QI(n));
@@ -42,16 +42,21 @@ static void count_account(struct store *s, int64_t account, int64_t t_ms,
 			QI(t_ms));
 }
 
+void store_count_bounced(struct store *s, int64_t account, int64_t t_ms)
+{
+	count_account(s, account, t_ms, &(struct account_counts){.bounced = 1});
+}
+
 static void put_block(struct store *s, const struct event *e)
 {
 	sql_run(DB, ST_EV_BLOCK, QI(bucket(e->t_ms, ROW_MS)), QI(e->kind), QA(&e->src),
 		QI(e->u.block.packets), QI(e->u.block.dsts), QI(e->u.block.first_ms), QI(e->t_ms),
 		QA(&e->u.block.last_dst), QI(e->u.block.plen));
 	if (e->kind == EVENT_BLOCK) {
-		count(s, "blocked", e->t_ms, e->u.block.packets);
+		store_count(s, "blocked", e->t_ms, e->u.block.packets);
 		return;
 	}
-	count(s, "passed", e->t_ms, e->u.block.packets);
+	store_count(s, "passed", e->t_ms, e->u.block.packets);
 	/* Told after the interval: by now another exemption may be there, or none. */
 	sql_run(DB, ST_EXEMPT_SEEN, QA(&e->src), QI(e->u.block.packets), QI(e->t_ms),
 		QI(e->u.block.first_ms));
@@ -65,10 +70,10 @@ static void put_login(struct store *s, const struct event *e)
 		(void)store_account_seen(s, e->u.login.account, e->t_ms);
 	sql_run(DB, ST_EV_LOGIN, QI(bucket(e->t_ms, ROW_MS)), QS(e->u.login.account), QA(&e->src),
 		QI(e->u.login.ok), QI(e->t_ms), QS(e->u.login.mech), QS(e->u.login.session),
-		QS(e->u.login.reason));
+		QS(e->u.login.reason), QS(e->u.login.tls));
 	if (e->u.login.ok && e->u.login.account[0])
 		store_spray_login(s, e);
-	count(s, e->u.login.ok ? "login_ok" : "login_failed", e->t_ms, 1);
+	store_count(s, e->u.login.ok ? "login_ok" : "login_failed", e->t_ms, 1);
 }
 
 static void put_message(struct store *s, const struct event *e)
@@ -79,8 +84,8 @@ static void put_message(struct store *s, const struct event *e)
 		QS(e->u.message.mail_from), QS(e->u.message.message_id),
 		QS(e->u.message.rcpt_domains), QI(e->u.message.rcpts), QI(e->u.message.size),
 		QI(e->u.message.held));
-	count(s, "accepted", e->t_ms, 1);
-	count(s, "held", e->t_ms, e->u.message.held);
+	store_count(s, "accepted", e->t_ms, 1);
+	store_count(s, "held", e->t_ms, e->u.message.held);
 	count_account(s, account, e->t_ms,
 		      &(struct account_counts){
 			  .messages = 1, .rcpts = e->u.message.rcpts, .held = e->u.message.held});
@@ -97,9 +102,9 @@ static void put_delivery(struct store *s, const struct event *e)
 		QS(e->u.delivery.rcpt), QS(e->u.delivery.status), QS(e->u.delivery.reply),
 		QI(e->u.delivery.result), QI(e->u.delivery.answer), QS(e->u.delivery.server),
 		QS(e->u.delivery.tls), QS(e->u.delivery.cipher), QS(e->u.delivery.proof));
-	count(s, metric[e->u.delivery.result], e->t_ms, 1);
+	store_count(s, metric[e->u.delivery.result], e->t_ms, 1);
 	if (e->u.delivery.result == EVENT_BOUNCED)
-		count_account(s, account, e->t_ms, &(struct account_counts){.bounced = 1});
+		store_count_bounced(s, account, e->t_ms);
 }
 
 static void put_refuse(struct store *s, const struct event *e)
@@ -109,8 +114,13 @@ static void put_refuse(struct store *s, const struct event *e)
 	sql_run(DB, ST_EV_REFUSE, QI(bucket(e->t_ms, ROW_MS)), QS(login), QA(&e->src),
 		QS(e->u.refuse.status), QI(e->u.refuse.rcpts), QI(e->t_ms), QS(e->u.refuse.session),
 		QS(e->u.refuse.reason));
-	count(s, "refused", e->t_ms, 1);
+	store_count(s, "refused", e->t_ms, 1);
 	count_account(s, account, e->t_ms, &(struct account_counts){.refused = 1});
+}
+
+static void put_bounce(struct store *s, const struct event *e)
+{
+	(void)store_bounce(s, e);
 }
 
 static void put_event(struct store *s, const struct event *e)
@@ -120,6 +130,7 @@ static void put_event(struct store *s, const struct event *e)
 	    [EVENT_LOGIN] = put_login,	     [EVENT_MESSAGE] = put_message,
 	    [EVENT_DELIVERY] = put_delivery, [EVENT_REFUSE] = put_refuse,
 	    [EVENT_SUSPECT] = store_suspect, [EVENT_SPRAY] = store_spray,
+	    [EVENT_BOUNCE] = put_bounce,
 	};
 	put[e->kind](s, e);
 }

@@ -30,6 +30,8 @@ struct store {
 	bool noted; /* it has put a line into a timeline */
 	void (*on_incident)(void *arg);
 	void *incident_arg;
+	void (*on_bounce)(const char *login, const struct event *e, void *arg);
+	void *bounce_arg;
 	int schema;
 	struct store_change *changes; /* of the open transaction, told after its commit */
 	size_t n_changes, cap_changes;
@@ -50,5 +52,10 @@ void store_suspect(struct store *s, const struct event *e);
  * with such an incident: its account is named there, once (store_spray.c). */
 void store_spray(struct store *s, const struct event *e);
 void store_spray_login(struct store *s, const struct event *e);
+/* EVENT_BOUNCE: true when it was news of a message we know (store_bounce.c). */
+bool store_bounce(struct store *s, const struct event *e);
+/* Rollups: of the system's minutes, of the account's bounces. */
+void store_count(struct store *s, const char *metric, int64_t t_ms, int64_t n);
+void store_count_bounced(struct store *s, int64_t account, int64_t t_ms);
 
 #endif

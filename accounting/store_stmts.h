@@ -76,11 +76,27 @@
 	X(ST_EV_DELIVERY,                                                                          \
 	  "INSERT INTO ev_delivery(t_ms, account_id, queue_id, rcpt, status, reply, result, "       \
 	  "answer, server, tls, cipher, proof) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)")   \
+	X(ST_EV_BOUNCE,                                                                            \
+	  "INSERT INTO ev_delivery(t_ms, account_id, queue_id, rcpt, status, reply, result, "      \
+	  "answer, server, returned) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,1)")                       \
+	X(ST_BOUNCE_TOKEN, "SELECT m.account_id, a.login, m.queue_id, m.rcpts FROM ev_message m "  \
+			   "JOIN account a ON a.id = m.account_id WHERE m.token = ?1 AND "         \
+			   "m.mail_from = ?2 COLLATE NOCASE")                                      \
+	X(ST_BOUNCE_SENT,                                                                          \
+	  "SELECT d.account_id, a.login, d.queue_id, 0 FROM (SELECT * FROM ev_delivery WHERE "     \
+	  "account_id = (SELECT id FROM account WHERE login = ?1) ORDER BY id DESC LIMIT 2000) d " \
+	  "JOIN account a ON a.id = d.account_id WHERE d.t_ms >= ?4 AND d.returned = 0 AND "       \
+	  "(d.rcpt = ?2 COLLATE NOCASE OR d.rcpt = ?3 COLLATE NOCASE) ORDER BY d.id DESC LIMIT 1") \
+	X(ST_BOUNCE_RCPT, "SELECT rcpt FROM ev_delivery WHERE queue_id = ?1 AND returned = 0 AND " \
+			  "(rcpt = ?2 COLLATE NOCASE OR rcpt = ?3 COLLATE NOCASE) LIMIT 1")        \
+	X(ST_BOUNCE_COUNT, "SELECT count(*) FROM ev_delivery WHERE queue_id = ?1 AND returned")    \
+	X(ST_BOUNCE_KNOWN, "SELECT count(*) FROM ev_delivery WHERE queue_id = ?1 AND rcpt = ?2 "   \
+			   "COLLATE NOCASE AND result = ?3")                                       \
 	X(ST_EV_LOGIN,                                                                             \
-	  "INSERT INTO ev_login VALUES (?1,?2,?3,?4,1,?5,?6,?7,?8) ON CONFLICT(t_ms, login, src, " \
-	  "ok) "                                                                                   \
+	  "INSERT INTO ev_login VALUES (?1,?2,?3,?4,1,?5,?6,?7,?8,?9) ON CONFLICT(t_ms, login, "   \
+	  "src, ok) "                                                                              \
 	  "DO UPDATE SET n = n + 1, last_ms = excluded.last_ms, mech = excluded.mech, "            \
-	  "session = excluded.session, reason = excluded.reason")                                  \
+	  "session = excluded.session, reason = excluded.reason, tls = excluded.tls")              \
 	X(ST_EV_REFUSE,                                                                            \
 	  "INSERT INTO ev_refuse VALUES (?1,?2,?3,?4,1,?5,?6,?7,?8) ON CONFLICT(t_ms, login, "     \
 	  "src, status) "                                                                          \

@@ -142,6 +142,21 @@ static struct event kit_delivery(int64_t t_ms, const char *account, int result)
 	return e;
 }
 
+__attribute__((unused)) static struct event kit_bounce(int64_t t_ms, const char *sender,
+						       const char *rcpt)
+{
+	struct event e = {.kind = EVENT_BOUNCE, .t_ms = t_ms, .src = kit_addr("192.0.2.26")};
+	snprintf(e.u.bounce.sender, sizeof e.u.bounce.sender, "%s", sender);
+	snprintf(e.u.bounce.token, sizeof e.u.bounce.token, "%s", TOKEN);
+	snprintf(e.u.bounce.rcpt, sizeof e.u.bounce.rcpt, "%s", rcpt);
+	snprintf(e.u.bounce.status, sizeof e.u.bounce.status, "5.1.1");
+	snprintf(e.u.bounce.reply, sizeof e.u.bounce.reply, "550 5.1.1 no such user");
+	snprintf(e.u.bounce.mta, sizeof e.u.bounce.mta, "mx.a.example");
+	e.u.bounce.result = EVENT_BOUNCED;
+	e.u.bounce.answer = 2; /* unknown-user */
+	return e;
+}
+
 static struct event kit_refuse(int64_t t_ms, const char *account)
 {
 	struct event e = {.kind = EVENT_REFUSE, .t_ms = t_ms, .src = kit_addr("192.0.2.1")};

@@ -19,6 +19,8 @@ static struct event sample(int kind)
 		return kit_suspect(T0, "2001:db8:0:7::", 37);
 	case EVENT_SPRAY:
 		return kit_spray(T0, "2001:db8:0:7::", 12);
+	case EVENT_BOUNCE:
+		return kit_bounce(T0, ALICE, "bob@a.example");
 	default:
 		return kit_refuse(T0, ALICE);
 	}
@@ -28,7 +30,7 @@ static void test_round_trip(void **state)
 {
 	uint8_t buf[EVENT_MAX_BYTES], again[EVENT_MAX_BYTES];
 	(void)state;
-	for (int k = EVENT_BLOCK; k <= EVENT_SPRAY; k++) {
+	for (int k = EVENT_BLOCK; k <= EVENT_BOUNCE; k++) {
 		struct event e = sample(k), out;
 		size_t n = event_encode(&e, buf, sizeof buf);
 		assert_true(n > 4);
@@ -146,7 +148,7 @@ static void test_strict(void **state)
 	assert_int_equal(event_decode(buf, n, &out), 0);
 	buf[n - 1] = 1;
 	assert_int_equal(event_decode(buf, n, &out), n);
-	buf[4] = EVENT_SPRAY + 1; /* kind */
+	buf[4] = EVENT_BOUNCE + 1; /* kind */
 	assert_int_equal(event_decode(buf, n, &out), 0);
 	buf[4] = 0;
 	assert_int_equal(event_decode(buf, n, &out), 0);
@@ -166,6 +168,29 @@ static void test_strict(void **state)
 	assert_non_null(at);
 	*at = '\0'; /* a NUL in a text */
 	assert_int_equal(event_decode(buf, n, &out), 0);
+}
+
+/* A login may go on with the name of the client's TLS, which is not empty then; a notification says
+ * bounced or deferred. */
+static void test_newer_fields(void **state)
+{
+	uint8_t buf[EVENT_MAX_BYTES];
+	struct event e = sample(EVENT_LOGIN), out;
+	size_t without = event_encode(&e, buf, sizeof buf), n;
+	(void)state;
+	snprintf(e.u.login.tls, sizeof e.u.login.tls, "13-31-07-00-e8f1e7e78f70-bb81f8c4c020");
+	n = event_encode(&e, buf, sizeof buf);
+	assert_true(n > without);
+	assert_int_equal(event_decode(buf, n, &out), n);
+	assert_string_equal(out.u.login.tls, e.u.login.tls);
+
+	e = sample(EVENT_BOUNCE);
+	n = event_encode(&e, buf, sizeof buf);
+	for (unsigned result = 0; result < 5; result++) {
+		buf[n - 2] = (uint8_t)result;
+		bool good = result == EVENT_BOUNCED || result == EVENT_DEFERRED;
+		assert_int_equal(event_decode(buf, n, &out), good ? n : 0);
+	}
 }
 
 /* The length of the line is one of its family. */
@@ -315,7 +340,7 @@ int main(void)
 	    cmocka_unit_test(test_line),
 	    cmocka_unit_test(test_strict),
 	    cmocka_unit_test(test_suspect_length),
-	    cmocka_unit_test(test_spray_length),
+	    cmocka_unit_test(test_newer_fields), cmocka_unit_test(test_spray_length),
 	    cmocka_unit_test(test_policy),
 	    cmocka_unit_test(test_policy_strict),
 	    cmocka_unit_test(test_policy_destinations),
