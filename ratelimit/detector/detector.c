@@ -362,6 +362,7 @@ bool detector_attempt(struct detector *d, const struct detector_attempt *a,
 struct weighed {
 	double unknown, spam; /* units */
 	uint32_t n_unknown, n_spam;
+	uint32_t new_unknown, new_spam, new_fine; /* of those it never wrote to before */
 };
 
 /* A likelihood: addresses that a person wrote down exist, those of a bought list often do not. */
@@ -386,6 +387,49 @@ static void weigh_reply(const struct active *s, enum answer_kind k, double part,
 	}
 }
 
+/* A program that tries again each minute what was refused hears nothing new, nor does one that
+ * writes to itself all day. */
+static bool is_news(struct detector *d, uint64_t rcpt, enum answer_kind k)
+{
+	uint16_t day = (uint16_t)(d->now_ms / DAY_MS);
+	uint64_t key = mix(rcpt, (uint64_t)k << 16 | (k == ANSWER_KIND_OK ? day : 0), 'a');
+	bool met = seen_age(&d->seen, key, day) >= 0;
+	seen_add(&d->seen, key, day);
+	return !met;
+}
+
+/* What old friends' servers say is none either. */
+static bool is_friend(const struct detector *d, uint64_t rcpt)
+{
+	return seen_age(&d->seen, rcpt, (uint16_t)(d->now_ms / DAY_MS)) > 0;
+}
+
+/* One that was refused; good ones are only counted. */
+static void weigh_refused(struct detector *d, const struct account *acc, const char *rcpt,
+			  const char *reply, struct weighed *w)
+{
+	enum answer_kind k = answer_kind(answer_classify(NULL, "", reply));
+	uint64_t key = rcpt_key(d, acc, rcpt);
+	if (k == ANSWER_KIND_NONE || k == ANSWER_KIND_OTHER)
+		return;
+	bool friend = is_friend(d, key);
+	w->new_unknown += k == ANSWER_KIND_UNKNOWN && !friend;
+	w->new_spam += k == ANSWER_KIND_SPAM && !friend;
+	w->new_fine += k == ANSWER_KIND_OK && !friend;
+	if (k != ANSWER_KIND_OK && is_news(d, key, k))
+		weigh_reply(accounts_peek(&d->accounts, acc), k, friend ? .1 : 1, w);
+}
+
+static void weigh_good(struct detector *d, const struct account *acc, const char *rcpt,
+		       const char *reply, struct weighed *w)
+{
+	uint64_t key = rcpt_key(d, acc, rcpt);
+	if (answer_kind(answer_classify(NULL, "", reply)) == ANSWER_KIND_OK &&
+	    is_news(d, key, ANSWER_KIND_OK))
+		weigh_reply(accounts_peek(&d->accounts, acc), ANSWER_KIND_OK,
+			    is_friend(d, key) ? .1 : 1, w);
+}
+
 static void add_weighed(struct detector *d, struct active *s, const struct weighed *w)
 {
 	signal_raise(d, s, SIGNAL_UNKNOWN, w->unknown, w->n_unknown);
@@ -395,18 +439,21 @@ static void add_weighed(struct detector *d, struct active *s, const struct weigh
 bool detector_replies(struct detector *d, int64_t t_ms, const struct detector_attempt *a,
 		      const char *const *reply, size_t n, struct detector_change *out)
 {
-	uint16_t day = tick(d, t_ms);
-	struct account *acc = wake(d, a->account);
 	struct weighed w = {.unknown = 0};
+	tick(d, t_ms);
+	struct account *acc = wake(d, a->account);
 	if (!acc)
 		return false;
 	struct active *s = accounts_peek(&d->accounts, acc);
-	for (size_t i = 0; i < n && i < a->n_rcpt; i++) {
-		/* What old friends' servers say is no news. */
-		bool friend = seen_age(&d->seen, rcpt_key(d, acc, a->rcpt[i]), day) > 0;
-		weigh_reply(s, answer_kind(answer_classify(NULL, "", reply[i])), friend ? .1 : 1,
-			    &w);
-	}
+	if (n > a->n_rcpt)
+		n = a->n_rcpt;
+	for (size_t i = 0; i < n; i++)
+		weigh_refused(d, acc, a->rcpt[i], reply[i], &w);
+	/* Good ones only lower what there is; without, they need not be remembered. */
+	bool any = s->points[SIGNAL_UNKNOWN] + s->points[SIGNAL_SPAM] + w.unknown + w.spam > 0;
+	for (size_t i = 0; i < n && any; i++)
+		weigh_good(d, acc, a->rcpt[i], reply[i], &w);
+	signals_answered(d, s, w.new_unknown, w.new_spam, w.new_fine);
 	add_weighed(d, s, &w);
 	return decide_at_once(d, acc, t_ms, out);
 }

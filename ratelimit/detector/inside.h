@@ -76,6 +76,9 @@ void origin_learn(struct detector *d, struct account *acc, const struct origin *
 void signals_attempt(struct detector *d, struct facts *f);
 void signal_raise(struct detector *d, struct active *s, enum detector_signal sig, double units,
 		  uint32_t count);
+/* What so many strangers' servers said of the account's last text. */
+void signals_answered(struct detector *d, const struct active *s, uint32_t unknown, uint32_t spam,
+		      uint32_t fine);
 /* What is the same in the senders of one list: a key. */
 uint64_t signal_sender(const struct detector *d, const char *from);
 /* words.c */

@@ -15,6 +15,8 @@
 #define FAILS_MS     DAY_MS
 #define NETWORK_MS   DAY_MS
 #define SAME_BODY_OK 8
+#define ROUND_MAX    80
+#define MILD_MAX     90 /* of what honest mailings have, too */
 
 static double weight(const struct detector *d, enum detector_signal sig)
 {
@@ -41,11 +43,13 @@ void signal_raise(struct detector *d, struct active *s, enum detector_signal sig
 	s->count[sig] += count;
 }
 
-/* At least so much, instead of more and more. */
-static void stand(struct detector *d, struct active *s, enum detector_signal sig, double units,
-		  uint32_t count)
+/* At least so much, instead of more and more; max: in points, beside the signal's own. */
+static void stand_below(struct detector *d, struct active *s, enum detector_signal sig,
+			double units, uint32_t count, double max)
 {
 	double p = units * weight(d, sig), limit = (double)d->conf.weight[sig].max;
+	if (max < limit)
+		limit = max;
 	if (p > limit)
 		p = limit;
 	if (p > s->points[sig]) {
@@ -54,9 +58,33 @@ static void stand(struct detector *d, struct active *s, enum detector_signal sig
 	}
 }
 
+static void stand(struct detector *d, struct active *s, enum detector_signal sig, double units,
+		  uint32_t count)
+{
+	stand_below(d, s, sig, units, count, INFINITY);
+}
+
+/* An account's very first client is no stranger to it: there is nothing it could be strange to. */
 static bool stranger(const struct facts *f)
 {
-	return f->o.novelty >= NOVELTY_STRANGER;
+	return f->o.novelty >= NOVELTY_STRANGER && !f->fresh;
+}
+
+/*
+ * Many strangers, the same text as others, much in an hour: so look a shop's confirmations, a form
+ * letter, greetings of the new year. From the owner's own client, or of a new customer, all of it
+ * together slows down and does not hold; that takes evidence of another kind. What is left for sig.
+ */
+static double mild_room(const struct facts *f, enum detector_signal sig)
+{
+	static const enum detector_signal mild[] = {SIGNAL_NEW_CLIENT, SIGNAL_CONTACTS, SIGNAL_RATE,
+						    SIGNAL_CAMPAIGN, SIGNAL_SHARED};
+	double room = MILD_MAX;
+	if (f->o.line_syn || (stranger(f) && !f->young))
+		return INFINITY;
+	for (size_t i = 0; i < sizeof(mild) / sizeof(mild[0]); i++)
+		room -= mild[i] == sig ? 0 : f->s->points[mild[i]];
+	return room;
 }
 
 /* prvs=TAG=USER@, list-bounces+USER=DOMAIN@, bounce-4711@: what varies by message is cut away. */
@@ -113,8 +141,10 @@ static void new_client(struct detector *d, struct facts *f)
 		n *= .5;
 	if (f->o.line_syn && n < .5)
 		n = .5;
+	const double *p = f->s->points;
+	double others = p[SIGNAL_CONTACTS] + p[SIGNAL_CAMPAIGN] + p[SIGNAL_SHARED];
 	add_points(d, f->s, SIGNAL_NEW_CLIENT, n * f->contacts * weight(d, SIGNAL_NEW_CLIENT),
-		   new_client_max(f) - (stranger(f) ? 0 : f->s->points[SIGNAL_CONTACTS]));
+		   new_client_max(f) - (stranger(f) && !f->young ? 0 : others));
 	f->s->count[SIGNAL_NEW_CLIENT] += f->contacts;
 	/* Whoever writes to the owner's friends is likely the owner; two of them a message count.
 	 */
@@ -138,7 +168,7 @@ static void contacts(struct detector *d, struct facts *f)
 		max = 90;
 	}
 	/* One mailing by two of the owner's programs is one mailing. */
-	max -= f->s->points[SIGNAL_NEW_CLIENT];
+	max = fmin(max - f->s->points[SIGNAL_NEW_CLIENT], mild_room(f, SIGNAL_CONTACTS));
 	add_points(d, f->s, SIGNAL_CONTACTS, more * units * weight(d, SIGNAL_CONTACTS), max);
 	f->s->count[SIGNAL_CONTACTS] += f->contacts;
 }
@@ -163,7 +193,7 @@ static void rate(struct detector *d, struct facts *f)
 	/* Bulk from the owner's own program is rare, but no more than that. */
 	if (!stranger(f) && units > 1.5)
 		units = 1.5;
-	stand(d, f->s, SIGNAL_RATE, units, (uint32_t)n);
+	stand_below(d, f->s, SIGNAL_RATE, units, (uint32_t)n, mild_room(f, SIGNAL_RATE));
 }
 
 static void networks(struct detector *d, struct facts *f)
@@ -242,7 +272,18 @@ static void same_body(struct detector *d, struct facts *f)
 	}
 }
 
-/* Others that did the same and looked stolen, less those that did it and did not. */
+/* Of all strangers it went to, do more not exist, or call it spam, than of people's own lists? */
+static bool unwelcome(const struct crowd *c)
+{
+	return (c->unknown >= 3 && 8 * c->unknown > c->fine) ||
+	       (c->spam >= 3 && 40 * c->spam > c->fine);
+}
+
+/*
+ * Others that did the same and looked stolen, less those that did it and did not. A text that comes
+ * mostly from the owners' own clients goes round among people, or is a form; of one that comes from
+ * clients that are none of theirs, an infected computer's share is no better.
+ */
 static void crowd_points(struct detector *d, struct facts *f, const struct crowd *c,
 			 enum detector_signal sig, unsigned least, double part)
 {
@@ -251,15 +292,17 @@ static void crowd_points(struct detector *d, struct facts *f, const struct crowd
 		 good = crowd_others(c->honest, c->n_honest, me);
 	if (bad < least + good || !f->contacts)
 		return;
-	double reached = c->contacts > 20 ? 20 : c->contacts;
-	stand(d, f->s, sig, (bad - good + reached / 8) * f->share * part, bad);
+	double reached = c->contacts > 20 ? 20 : c->contacts, max = mild_room(f, sig);
+	if (sig == SIGNAL_CAMPAIGN)
+		max = 2u * c->n_new >= bad || unwelcome(c) ? INFINITY : fmin(max, ROUND_MAX);
+	stand_below(d, f->s, sig, (bad - good + reached / 8) * f->share * part, bad, max);
 }
 
 static void join(struct facts *f, struct crowd *c, bool odd)
 {
-	if (odd)
-		crowd_join(c->suspect, &c->n_suspect, (uint32_t)f->acc->key);
-	else
+	if (odd && crowd_join(c->suspect, &c->n_suspect, (uint32_t)f->acc->key))
+		c->n_new += stranger(f);
+	else if (!odd)
 		crowd_join(c->honest, &c->n_honest, (uint32_t)f->acc->key);
 	c->contacts += odd ? f->contacts : 0;
 }
@@ -273,6 +316,19 @@ static void campaign_by(struct detector *d, struct facts *f, uint64_t key, int b
 		return;
 	crowd_points(d, f, c, SIGNAL_CAMPAIGN, stranger(f) ? CROWD_LEAST : CROWD_LEAST + 1, 1);
 	join(f, c, odd);
+}
+
+void signals_answered(struct detector *d, const struct active *s, uint32_t unknown, uint32_t spam,
+		      uint32_t fine)
+{
+	if (s->body_rcpts == 0)
+		return;
+	struct crowd *c = crowds_find(&d->texts, s->body, (int)d->conf.near_bits, d->now_ms);
+	if (c) {
+		c->unknown += unknown;
+		c->spam += spam;
+		c->fine += fine;
+	}
 }
 
 /* By the text; or by a sender that is none of the account's. */

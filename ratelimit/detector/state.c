@@ -17,7 +17,7 @@
 #include "ratelimit/detector/inside.h"
 
 #define MAGIC	0x736b7364u /* "sksd" */
-#define VERSION 3
+#define VERSION 4
 #define MAX_CAP (1u << 24)
 
 struct header {

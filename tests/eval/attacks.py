@@ -194,4 +194,92 @@ def probe(w, victims):
         t += int(r.expovariate(1 / gap)) + 20
 
 
-ATTACKS = ((blast, 5), (dictionary, 3), (drip, 4), (snowshoe, 3), (distributed, 3), (mimicry, 4), (hijacked, 3), (probe, 4))
+def usual(w, victims):
+    """In the owner's hours with the owner's program name, from elsewhere."""
+    v = victims()
+    c, s, t = Campaign(w, "usual hour and name"), Source(w, v, w.r.choice(("foreign", "isp", "hosting"))), begin(w)
+    s.name, s.every_name = v.devices[0], False
+    t = w.day(int((t - w.start) // DAY)) + int(v.hours[0] * HOUR)
+    while c.sent < 500:
+        c.send(t, v, s, w.r.choice((1, 1, 2, 5)))
+        t += w.r.randrange(5, 120) * MS
+
+
+def hourly(w, victims):
+    v = victims()
+    c, s, t = Campaign(w, "one an hour"), Source(w, v), w.start + LEARN_DAYS * DAY + int(w.r.random() * 8 * DAY)
+    while t < w.end:
+        c.send(t, v, s, 1)
+        t += int(w.r.uniform(.8, 1.2) * HOUR)
+
+
+def net24(w, victims):
+    v = victims()
+    c, s, t = Campaign(w, "300 of one net"), Source(w, v), begin(w)
+    net = w.prefix(23)
+    while c.sent < 400:
+        s.kind, s.one = "foreign", w.ip_in(net)
+        c.send(t, v, s, 1)
+        t += w.r.randrange(2, 120) * MS
+
+
+def chain(w, victims):
+    """Answers to the victim's own correspondence, and then the rest of the world."""
+    v = victims()
+    c, s, t = Campaign(w, "reply chain"), Source(w, v, w.r.choice(("foreign", "many", "hosting"))), begin(w)
+    part = w.r.choice((.3, .5, .7))
+    c.bad = .02
+    while c.sent < 300:
+        c.send(t, v, s, 1, [v.friend()] if w.r.random() < part else None, text=w.body())
+        t += w.r.randrange(10, 300) * MS
+
+
+def breach(w, victims):
+    """The web mailer was broken into: many accounts, its address and its name."""
+    c, t0 = Campaign(w, "webmail breach"), begin(w)
+    c.sender, c.noise = "own", w.r.choice((0, 4, 6))
+    lot = [v for v in w.webmail if v.name not in w.robbed][:12]
+    w.robbed.update(v.name for v in lot)
+    if not lot:
+        return blast(w, victims)
+    for v in lot:
+        s = Source(w, v, "foreign")
+        s.one, s.name, s.every_name = v.client(0)[0], "webmail.example", False
+        t = t0 + w.r.randrange(0, 40) * MINUTE
+        for _ in range(40):
+            c.send(t, v, s, 1)
+            t += w.r.randrange(5, 60) * MS
+
+
+def thin(w, victims):
+    """Thirty accounts, four recipients each."""
+    c, t0 = Campaign(w, "thin snowshoe"), begin(w)
+    c.noise = w.r.choice((0, 4, 6))
+    for _ in range(30):
+        v = victims()
+        s = Source(w, v, w.r.choice(("foreign", "hosting", "isp")))
+        for k in range(4):
+            c.send(t0 + int(w.r.random() * 3 * HOUR), v, s, 1)
+
+
+def warming(w, victims):
+    """Twice as many each day."""
+    v = victims()
+    c, s, n = Campaign(w, "warming up"), Source(w, v, w.r.choice(("foreign", "isp", "hosting"))), 1
+    c.bad, c.spam = .03, .01
+    for d in range(LEARN_DAYS + w.r.randrange(1, 10), w.days):
+        for _ in range(n):
+            c.send(w.at(d, w.r.uniform(8, 20), .1), v, s, 1)
+        n = min(2 * n, 128)
+
+
+def one_big(w, victims):
+    v = victims()
+    c, s, t = Campaign(w, "one to hundred"), Source(w, v), begin(w)
+    for _ in range(5):
+        c.send(t, v, s, 100)
+        t += 30 * MS
+
+
+ATTACKS = ((blast, 5), (dictionary, 3), (drip, 4), (snowshoe, 3), (distributed, 3), (mimicry, 4), (hijacked, 3), (probe, 4), (usual, 2),
+           (hourly, 1), (net24, 1), (chain, 1), (breach, 1), (thin, 1), (warming, 1), (one_big, 1))

@@ -8,6 +8,7 @@ import json
 
 from attacks import ATTACKS
 from lives import LIVES
+from odd_lives import MORE_LIVES
 from world import World
 
 
@@ -17,12 +18,12 @@ def main():
     p.add_argument("out")
     p.add_argument("--accounts", type=int, default=300)
     p.add_argument("--days", type=int, default=42)
-    p.add_argument("--attacks", type=int, default=24)
+    p.add_argument("--attacks", type=int, default=32)
     a = p.parse_args()
     w = World(a.seed, a.days)
-    people, n = [], 0
+    people, n, kinds = [], 0, LIVES + MORE_LIVES
     while len(people) < a.accounts:
-        life = w.r.choices([x[0] for x in LIVES], [x[1] for x in LIVES])[0]
+        life = w.r.choices([x[0] for x in kinds], [x[1] for x in kinds])[0]
         people += life(w, n)
         n = len(people) + 1
     free = [x for x in people if x.born == 0]

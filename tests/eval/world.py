@@ -29,6 +29,8 @@ class World:
         self.tz = r.randrange(-8, 10) * HOUR
         self.lines = []
         self.life = {}
+        self.webmail = []     # accounts of a web mailer
+        self.robbed = set()   # of these, who was
         self.domains = [self.domain() for _ in range(400)]
         self.own = r.choice(("isp.example", "net.example", "provider.test"))
         # The ISP's own pools: few large ones or many small ones, sometimes scattered.
