@@ -47,8 +47,11 @@ static uint64_t hash(const struct addr *a)
 	uint64_t hi, lo;
 	memcpy(&hi, a->b, 8);
 	memcpy(&lo, a->b + 8, 8);
-	hi = (hi ^ lo * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
-	return hi ^ hi >> 31;
+	/* What differs comes last in an address, in the high bits: fold it down, twice. */
+	lo ^= hi * 0x9e3779b97f4a7c15u;
+	lo = (lo ^ lo >> 32) * 0xbf58476d1ce4e5b9u;
+	lo = (lo ^ lo >> 32) * 0x94d049bb133111ebu;
+	return lo ^ lo >> 32;
 }
 
 static struct slot *find(struct firstlog *f, const struct addr *source)

@@ -58,11 +58,48 @@ static void test_rate(void **state)
 	talloc_free(f);
 }
 
+/* How many of n sources are new at mono_ms: told, or left out for want of rate alone. */
+static unsigned new_ones(struct firstlog *f, uint32_t n, int64_t mono_ms)
+{
+	unsigned told = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		struct addr a = source(i);
+		told += firstlog_wanted(f, &a, mono_ms, 60000);
+	}
+	return told + (unsigned)firstlog_suppressed(f);
+}
+
+/* A quiet hour saves no more than the burst. */
+static void test_burst(void **state)
+{
+	struct firstlog *f = firstlog_new(NULL);
+	unsigned lines = 0;
+	(void)state;
+	for (uint32_t i = 0; i < 10000; i++) {
+		struct addr a = source(i);
+		lines += firstlog_wanted(f, &a, i == 0 ? 1000 : 3600000, 60000);
+	}
+	assert_int_equal(lines, 1 + FIRSTLOG_BURST);
+	talloc_free(f);
+}
+
+/* Two places each: of 4000 sources hardly one pushes another out. */
+static void test_two_places(void **state)
+{
+	struct firstlog *f = firstlog_new(NULL);
+	(void)state;
+	assert_int_equal(new_ones(f, 4000, 1000), 4000);
+	assert_in_range(new_ones(f, 4000, 2000), 0, 60);
+	talloc_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_once_a_period),
 	    cmocka_unit_test(test_rate),
+	    cmocka_unit_test(test_burst),
+	    cmocka_unit_test(test_two_places),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
