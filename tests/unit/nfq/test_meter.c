@@ -75,6 +75,21 @@ static void destinations(void **state)
 	meter_free(m);
 }
 
+/* A known destination is one for an hour; then it takes its place again. */
+static void known_for_an_hour(void **state)
+{
+	struct meter *m = meter_new();
+	const struct policy_limits l = {0, 0, 1};
+	const struct addr a = mx(1), b = mx(2);
+	const int64_t hour = 3600000;
+	(void)state;
+	assert_true(meter_take(m, 7, &a, &l, 0));
+	assert_true(meter_take(m, 7, &a, &l, hour - 1));
+	assert_true(meter_take(m, 7, &a, &l, hour));
+	assert_false(meter_take(m, 7, &b, &l, hour));
+	meter_free(m);
+}
+
 struct hammer {
 	struct meter *m;
 	atomic_uint went;
@@ -108,6 +123,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(rate),
 	    cmocka_unit_test(destinations),
+	    cmocka_unit_test(known_for_an_hour),
 	    cmocka_unit_test(threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,6 +95,9 @@ static const struct {
      "4500 0040 0000 4000 40 33 0000" SRC4 DST4
      "06 00 0000 00000001 00000001 000000000000000000000000" SYN25,
      PKT_BAD, 0},
+    /* What would be TCP if 8 bytes of it were believed. */
+    {"v4 ah of 8", "4500 0030 0000 4000 40 33 0000" SRC4 DST4 "06 00 0000 00000001" SYN25, PKT_BAD,
+     0},
     {"v4 ah past the packet",
      "4500 0040 0000 4000 40 33 0000" SRC4 DST4
      "06 ff 0000 00000001 00000001 000000000000000000000000" SYN25,
@@ -241,6 +244,25 @@ static void long_chains(void **state)
 	}
 }
 
+/* The same of IPv4: 16 authentication headers are followed, and no more. */
+static void long_chains4(void **state)
+{
+	uint8_t data[512];
+	(void)state;
+	for (unsigned n = 1; n < 20; n++) {
+		size_t len = bytes("4500 0000 0000 4000 40 33 0000" SRC4 DST4, data, sizeof data);
+		for (unsigned k = 1; k <= n; k++, len += 12) {
+			memset(data + len, 0, 12);
+			data[len] = k == n ? 6 : 0x33;
+			data[len + 1] = 1;
+		}
+		len += bytes(SYN25, data + len, sizeof data - len);
+		data[2] = (uint8_t)(len >> 8);
+		data[3] = (uint8_t)len;
+		assert_int_equal(parse(data, len, len).kind, n <= 16 ? PKT_TCP : PKT_BAD);
+	}
+}
+
 static void facts(void **state)
 {
 	uint8_t data[128];
@@ -288,6 +310,7 @@ int main(void)
 	    cmocka_unit_test(table),
 	    cmocka_unit_test(truncated),
 	    cmocka_unit_test(long_chains),
+	    cmocka_unit_test(long_chains4),
 	    cmocka_unit_test(facts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,6 +176,27 @@ static void test_crowd(void **state)
 	talloc_free(s);
 }
 
+/* Of lines that are worth the same, the one silent for longest makes room. */
+static void test_the_old_make_room(void **state)
+{
+	static const struct suspect_limits one = {1, 1, 1, WINDOW};
+	enum { OLD = 1024, YOUNG = 64 };
+	struct suspect *s = suspect_new(NULL, &one, 256);
+	struct addr d = v4(0, 1);
+	struct found f;
+	unsigned left = 0;
+	(void)state;
+	for (unsigned i = 0; i < OLD + YOUNG; i++) {
+		struct addr line = v4(256 + i / 250, i % 250 + 1);
+		suspect_count(s, &line, &d, 1, T0 + (i >= OLD) * 1000);
+	}
+	/* By then only what came later is in the window. */
+	assert_true(closing(s, T0 + WINDOW, &f) >= YOUNG * 9 / 10);
+	left = f.n;
+	assert_true(left <= YOUNG);
+	talloc_free(s);
+}
+
 static void test_networks6(void **state)
 {
 	struct suspect *s = suspect_new(NULL, &limits, 64);
@@ -222,8 +243,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_all_three), cmocka_unit_test(test_mail_program),
 	    cmocka_unit_test(test_window),    cmocka_unit_test(test_told),
-	    cmocka_unit_test(test_crowd),     cmocka_unit_test(test_networks6),
-	    cmocka_unit_test(test_odd),
+	    cmocka_unit_test(test_crowd),     cmocka_unit_test(test_the_old_make_room),
+	    cmocka_unit_test(test_networks6), cmocka_unit_test(test_odd),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
