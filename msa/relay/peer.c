@@ -27,7 +27,6 @@
 
 #include "msa/relay/relay_int.h"
 
-#define CHUNK	     (64u << 10)
 #define OUTPUT_AHEAD (128u << 10)
 #define CONNECT_MS   30000 /* at most, whatever the timeout of later steps */
 #define ONE_OF_MS    10000 /* when there are other addresses */
@@ -49,6 +48,7 @@ struct peer { /* talloc'd */
 	struct part *part;
 	struct event *idle;
 	struct event *deadline; /* of the reply that is awaited, whole */
+	struct event *planning; /* the next piece of a message that is to be converted */
 	uint64_t unsent;	/* octets of the body, when the deadline was last looked at */
 	int64_t body_until;	/* monotonic: the body must have been taken then */
 	bool came_up, idling, counted;
@@ -117,6 +117,7 @@ static void free_peer(struct peer *c)
 	c->d->r->n_peers--;
 	event_free(c->idle);
 	event_free(c->deadline);
+	event_free(c->planning);
 	bufferevent_free(c->bev);
 	talloc_free(c);
 }
@@ -198,43 +199,29 @@ static void over(struct peer *c, const char *why)
 
 /* --- the body ---------------------------------------------------------------------------- */
 
-/* One piece; *got 0 at the end. False: the spool cannot be read. */
-static bool add_piece(struct peer *c, struct evbuffer *out, size_t *got)
+/* Without the final dot nothing of it counts for the other side. */
+static void unreadable(struct peer *c)
 {
+	struct relay *r = c->d->r;
 	struct part *p = c->part;
-	struct work *w = p->w;
-	static uint8_t raw[CHUNK];
-	struct evbuffer_iovec v;
 
-	if (!spool_read_body(c->d->r->spool, w->k.key, p->body_off, raw, sizeof(raw), got))
-		return false;
-	if (*got == 0 && p->body_off != w->env->size)
-		return false;
-	if (evbuffer_reserve_space(out, (ev_ssize_t)DOT_ROOM(*got) + DOT_END_MAX, &v, 1) != 1)
-		return false;
-	if (client_sends_chunk(&c->client))
-		memcpy(v.iov_base, raw, v.iov_len = *got);
-	else
-		v.iov_len =
-		    *got ? dot_stuff(&p->dot, raw, *got, v.iov_base) : dot_end(&p->dot, v.iov_base);
-	p->body_off += *got;
-	return evbuffer_commit_space(out, &v, 1) == 0;
+	c->part = NULL;
+	peer_abort(c);
+	work_part_unreadable(r, p);
 }
 
 /* False when the connection was given up. */
 static bool fill(struct peer *c)
 {
 	struct evbuffer *out = bufferevent_get_output(c->bev);
+	enum body_as as = client_sends_chunk(&c->client) ? BODY_AS_IS
+			  : c->client.converts		 ? BODY_CONVERTED
+							 : BODY_STUFFED;
 
 	while (c->client.state == CLIENT_BODY && evbuffer_get_length(out) < OUTPUT_AHEAD) {
 		size_t got;
-		if (!add_piece(c, out, &got)) {
-			struct relay *r = c->d->r;
-			struct part *p = c->part;
-			/* Without the final dot nothing of it counts for the other side. */
-			c->part = NULL;
-			peer_abort(c);
-			work_part_unreadable(r, p);
+		if (!body_add(c->d->r, c->part, as, out, &got)) {
+			unreadable(c);
 			return false;
 		}
 		if (got == 0)
@@ -430,6 +417,8 @@ static bool act(struct peer *c, enum client_action a)
 	case CLIENT_DO_TLS:
 		start_tls(c);
 		return false;
+	case CLIENT_DO_PLAN: /* of client_begin() alone */
+		break;
 	case CLIENT_DO_BODY:
 		begin_body(c);
 		return fill(c);
@@ -590,19 +579,62 @@ void peer_quit(struct peer *c)
 	client_quit(&c->client, bufferevent_get_output(c->bev));
 }
 
+static void tell_converted(const struct peer *c)
+{
+	const struct smtp_tx *tx = &c->part->tx;
+
+	log_event(LOG_INFO, c->part->w->k.id, "relay", "converted", LS("via", c->via),
+		  LS("from", tx->esmtp.body == ESMTP_BINARY ? "binary" : "8bit"),
+		  LI("size", (int64_t)tx->size), LI("becomes", (int64_t)tx->plan->size));
+}
+
+static void plan_later(struct peer *c)
+{
+	const struct timeval now = {0};
+
+	event_add(c->planning, &now);
+}
+
+static void begin_part(struct peer *c)
+{
+	struct part *p = c->part;
+
+	body_rewind(p);
+	enum client_action a = client_begin(&c->client, &p->tx, bufferevent_get_output(c->bev));
+	if (a == CLIENT_DONE) {
+		part_done(c);
+		go_idle(c);
+	} else if (a == CLIENT_DO_PLAN) {
+		plan_later(c);
+	} else if (c->client.converts) {
+		tell_converted(c);
+	}
+}
+
+/* A large message is looked at in pieces, so that others go on between. */
+static void on_planning(evutil_socket_t fd, short what, void *arg)
+{
+	struct peer *c = arg;
+	bool done;
+
+	(void)fd;
+	(void)what;
+	if (!body_plan(c->d->r, c->part, &done))
+		unreadable(c);
+	else if (done)
+		begin_part(c);
+	else
+		plan_later(c);
+}
+
 void peer_give(struct peer *c, struct part *p)
 {
 	bug_on(!c->idling);
 	leave_idle(c);
 	c->part = p;
 	await_reply(c);
-	p->body_off = 0;
-	p->dot = (struct dot){.last = 0};
 	c->client.lies |= dest_lies(c->d, &c->addr);
-	if (client_begin(&c->client, &p->tx, bufferevent_get_output(c->bev)) == CLIENT_DONE) {
-		part_done(c);
-		go_idle(c);
-	}
+	begin_part(c);
 }
 
 /* --- opening ------------------------------------------------------------------------------- */
@@ -715,9 +747,10 @@ struct peer *peer_open(struct dest *d, size_t at)
 	int fd = open_socket(c, &ss);
 	c->idle = event_new(d->r->base, -1, 0, on_idle, c);
 	c->deadline = event_new(d->r->base, -1, 0, on_deadline, c);
+	c->planning = event_new(d->r->base, -1, 0, on_planning, c);
 	c->bev =
 	    bufferevent_socket_new(d->r->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-	if (!c->idle || !c->deadline || !c->bev || !c->list)
+	if (!c->idle || !c->deadline || !c->planning || !c->bev || !c->list)
 		fatal("out of memory");
 	set_client(c);
 	reply_init(&c->parser);

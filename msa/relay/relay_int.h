@@ -23,6 +23,7 @@
 #include "msa/relay/orphan.h"
 #include "msa/relay/pace.h"
 #include "msa/relay/relay_tls.h"
+#include "msa/relay/sevenbit.h"
 #include "msa/relay/smtp_client.h"
 #include "msa/relay/sts_cache.h"
 #include "msa/relay/tls_counts.h"
@@ -48,6 +49,7 @@ struct part {
 	struct dest *d; /* NULL: decided here */
 	struct smtp_tx tx;
 	struct dot dot;
+	struct sevenbit *seven; /* talloc'd: it is looked at, or converted; NULL neither */
 	uint64_t body_off;
 	struct peer *peer;	  /* that it is on; NULL: waits in d's queue */
 	bool settled;		  /* has its outcome, or was given back */
@@ -205,6 +207,16 @@ void dest_peer_gone(struct dest *d, struct part *p);
 void dest_good(struct dest *d);
 void dest_less(struct dest *d, const char *why);
 void dest_each_peer(struct relay *r, void (*fn)(struct peer *c));
+
+/* --- body.c: a message's octets --- */
+enum body_as { BODY_AS_IS, BODY_STUFFED, BODY_CONVERTED };
+/* From the first octet on. */
+void body_rewind(struct part *p);
+/* One piece more to out, its end and the final dot with the last; *got 0 then. False: the spool
+ * does not give it. */
+bool body_add(struct relay *r, struct part *p, enum body_as as, struct evbuffer *out, size_t *got);
+/* One piece more of it is looked at; *done: p->tx.plan is made. False: as above. */
+bool body_plan(struct relay *r, struct part *p, bool *done);
 
 /* --- peer.c: one connection --- */
 struct peer *peer_open(struct dest *d, size_t addr);

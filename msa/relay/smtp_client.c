@@ -6,8 +6,8 @@
  *
  * Purpose: from replies to results of recipients. Diagnostics: each result carries the reply that
  * decided it. AUTH PLAIN and LOGIN (4954, 4616),
- * LMTP (2033). Trusted with: a password for a smart host. Known gaps: nothing is converted: what
- * this host does not take goes back to the sender (RFC 6152 3, 6531 3.2).
+ * LMTP (2033). Trusted with: a password for a smart host. Known gaps: what needs SMTPUTF8 is not
+ * downgraded: it goes back to the sender (RFC 6531 3.2).
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +15,7 @@
 #include "lib/proc.h"
 
 #include "msa/mail/utf8.h"
+#include "msa/relay/base64.h"
 #include "msa/relay/smtp_client.h"
 
 void client_init(struct smtp_client *c, const char *hostname, bool use_tls)
@@ -123,27 +124,11 @@ static enum client_action come_up(struct smtp_client *c)
 	return CLIENT_READY;
 }
 
-/* RFC 4648 4; out has room for (n + 2) / 3 * 4. */
-static size_t base64(const uint8_t *in, size_t n, char *out)
-{
-	static const char digits[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t w = 0;
-
-	for (size_t i = 0; i < n; i += 3) {
-		uint32_t v = (uint32_t)in[i] << 16 | (i + 1 < n ? (uint32_t)in[i + 1] << 8 : 0) |
-			     (i + 2 < n ? in[i + 2] : 0);
-		for (size_t k = 0; k < 4; k++)
-			out[w++] = i + k <= n ? digits[v >> (18 - 6 * k) & 63] : '=';
-	}
-	return w;
-}
-
 /* At most 255 octets of a name and as many of a password: what is longer is no login. */
 static bool add_base64(struct evbuffer *out, const char *const *parts, size_t n)
 {
 	uint8_t raw[520] = {0};
-	char text[(sizeof(raw) + 2) / 3 * 4];
+	char text[BASE64_ROOM(sizeof(raw))];
 	size_t len = 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -155,7 +140,7 @@ static bool add_base64(struct evbuffer *out, const char *const *parts, size_t n)
 		if (i + 1 < n)
 			raw[len++] = '\0';
 	}
-	size_t w = base64(raw, len, text);
+	size_t w = base64_put(raw, len, text);
 	bool ok = evbuffer_add(out, text, w) == 0 && evbuffer_add(out, "\r\n", 2) == 0;
 	explicit_bzero(raw, sizeof(raw));
 	explicit_bzero(text, sizeof(text));
@@ -292,16 +277,26 @@ static bool is_binary(const struct smtp_tx *tx)
 	return tx->esmtp.body == ESMTP_BINARY;
 }
 
+/* It must leave as another than it came. RFC 6531 3.1: SMTPUTF8 takes 8 bit with it. */
+static bool must_convert(const struct smtp_client *c, const struct smtp_tx *tx)
+{
+	const struct reply_ehlo *o = &c->offers;
+
+	if (is_binary(tx))
+		return !(o->binarymime && o->chunking);
+	return tx->esmtp.body == ESMTP_8BIT && !o->eightbitmime &&
+	       !(tx->esmtp.smtputf8 && o->smtputf8);
+}
+
 /* --- offers that do not hold --- */
 
 static const struct {
 	unsigned lie;
 	const char *word;
-} lie_words[] = {{LIE_PIPELINING, "PIPELINING"},
-		 {LIE_SIZE, "SIZE"},
-		 {LIE_DSN, "DSN"},
-		 {LIE_SMTPUTF8, "SMTPUTF8"},
-		 {LIE_CHUNKING, "CHUNKING"}};
+} lie_words[] = {
+    {LIE_PIPELINING, "PIPELINING"}, {LIE_SIZE, "SIZE"},		{LIE_DSN, "DSN"},
+    {LIE_SMTPUTF8, "SMTPUTF8"},	    {LIE_CHUNKING, "CHUNKING"}, {LIE_8BITMIME, "8BITMIME"},
+    {LIE_BINARYMIME, "BINARYMIME"}};
 
 const char *client_lies_text(unsigned lies, char buf[static CLIENT_LIES_TEXT])
 {
@@ -325,6 +320,8 @@ static void leave_out(struct smtp_client *c, unsigned lies)
 	o->dsn &= !(lies & LIE_DSN);
 	o->smtputf8 &= !(lies & LIE_SMTPUTF8);
 	o->chunking &= !(lies & LIE_CHUNKING);
+	o->eightbitmime &= !(lies & LIE_8BITMIME);
+	o->binarymime &= !(lies & LIE_BINARYMIME);
 }
 
 /* "I do not know that word": not an answer to the message, nor to who it is from or for. */
@@ -359,10 +356,16 @@ bool client_pipelines(const struct smtp_client *c)
 	return c->state == CLIENT_ENVELOPE && c->offers.pipelining;
 }
 
-/* Where it may be: nothing is stuffed, nothing is looked for in the text at the other end. */
+/* Where it may be: nothing is stuffed, nothing is looked for in the text at the other end. Of what
+ * is converted the size is not known before. */
 static bool by_chunk(const struct smtp_client *c)
 {
-	return is_binary(c->tx) || c->offers.chunking;
+	return !c->converts && (is_binary(c->tx) || c->offers.chunking);
+}
+
+static uint64_t size_there(const struct smtp_client *c, const struct smtp_tx *tx)
+{
+	return c->converts && tx->plan ? tx->plan->size : tx->size;
 }
 
 bool client_sends_chunk(const struct smtp_client *c)
@@ -377,8 +380,8 @@ static void send_mail(const struct smtp_client *c, struct evbuffer *out)
 
 	evbuffer_add_printf(out, "MAIL FROM:<%s>", tx->mail_from);
 	if (c->offers.size)
-		evbuffer_add_printf(out, " SIZE=%llu", (unsigned long long)tx->size);
-	if (m->body != ESMTP_7BIT)
+		evbuffer_add_printf(out, " SIZE=%llu", (unsigned long long)size_there(c, tx));
+	if (m->body != ESMTP_7BIT && !c->converts)
 		evbuffer_add_printf(out, " BODY=%s", is_binary(tx) ? "BINARYMIME" : "8BITMIME");
 	if (needs_utf8(tx))
 		evbuffer_add_printf(out, " SMTPUTF8");
@@ -434,17 +437,7 @@ struct obstacle {
 
 static bool too_large(const struct smtp_client *c, const struct smtp_tx *tx)
 {
-	return c->offers.max_size && tx->size > c->offers.max_size;
-}
-
-static bool no_8bit(const struct smtp_client *c, const struct smtp_tx *tx)
-{
-	return tx->esmtp.body == ESMTP_8BIT && !c->offers.eightbitmime;
-}
-
-static bool no_binary(const struct smtp_client *c, const struct smtp_tx *tx)
-{
-	return is_binary(tx) && !(c->offers.binarymime && c->offers.chunking);
+	return c->offers.max_size && size_there(c, tx) > c->offers.max_size;
 }
 
 static bool no_utf8_header(const struct smtp_client *c, const struct smtp_tx *tx)
@@ -483,10 +476,6 @@ static const struct {
 	struct obstacle o;
 } obstacles[] = {
     {too_large, {RELAY_BOUNCED, "5.3.4", "larger than the next mail server takes"}},
-    {no_8bit,
-     {RELAY_BOUNCED, "5.6.3", "holds 8-bit text, which the next mail server does not take"}},
-    {no_binary,
-     {RELAY_BOUNCED, "5.6.1", "holds binary data, which the next mail server does not take"}},
     {no_utf8_header,
      {RELAY_BOUNCED, "5.6.9", "has UTF-8 in its header, which the next mail server does not take"}},
     {no_utf8_sender,
@@ -501,6 +490,18 @@ static const struct {
       "needs TLS all the way, which the next mail server does not promise (REQUIRETLS)"}},
 };
 
+static void refuse_unconverted(const struct smtp_client *c, struct smtp_tx *tx)
+{
+	char why[RELAY_REPLY_MAX + 1];
+
+	if (!c->converts || !tx->plan || !tx->plan->status[0])
+		return;
+	snprintf(why, sizeof(why),
+		 "the next mail server takes 7-bit mail alone, and this holds %s: %s",
+		 is_binary(tx) ? "binary data" : "8-bit text", tx->plan->why);
+	settle_rest_local(tx, RELAY_BOUNCED, tx->plan->status, why);
+}
+
 /* Settles what cannot go there; false when nothing is left. */
 static bool any_possible(const struct smtp_client *c, struct smtp_tx *tx)
 {
@@ -511,6 +512,7 @@ static bool any_possible(const struct smtp_client *c, struct smtp_tx *tx)
 			const struct obstacle *o = &obstacles[i].o;
 			settle_rest_local(tx, o->result, o->status, o->why);
 		}
+	refuse_unconverted(c, tx);
 	for (uint32_t i = 0; i < tx->n; i++) {
 		struct smtp_rcpt *t = &tx->rcpts[i];
 		if (!t->out.result && !c->offers.smtputf8 && has_utf8(t->address))
@@ -528,8 +530,11 @@ enum client_action client_begin(struct smtp_client *c, struct smtp_tx *tx, struc
 	leave_out(c, c->lies | tx->without);
 	for (uint32_t i = 0; i < tx->n; i++)
 		tx->rcpts[i].accepted = false;
+	c->converts = must_convert(c, tx);
 	if (!any_possible(c, tx))
 		return CLIENT_DONE;
+	if (c->converts && !tx->plan)
+		return CLIENT_DO_PLAN;
 	c->tx = tx;
 	c->next = 0;
 	c->mail_ok = c->touched = false;
@@ -576,8 +581,8 @@ static enum client_action next_command(struct smtp_client *c, struct evbuffer *o
 /* The server is going away; what it has not decided is for later. */
 static enum client_action closing(struct smtp_client *c, const struct reply *r);
 
-/* What was said with MAIL that can be left unsaid: first what only informs, then UTF-8, which some
- * recipients may need and others not. */
+/* What was said with MAIL that can be left unsaid: first what only informs, then 8 bit, for which
+ * there is another way, then UTF-8, which some recipients may need and others not. */
 static unsigned spare_of_mail(const struct smtp_client *c)
 {
 	const struct smtp_tx *tx = c->tx;
@@ -585,6 +590,9 @@ static unsigned spare_of_mail(const struct smtp_client *c)
 	unsigned said = (c->offers.size ? LIE_SIZE : 0) |
 			(c->offers.dsn && (m->ret || (m->envid && m->envid[0])) ? LIE_DSN : 0);
 	bool ascii = false;
+
+	if (!said && m->body != ESMTP_7BIT && !c->converts && !m->smtputf8)
+		return is_binary(tx) ? LIE_BINARYMIME : LIE_8BITMIME;
 
 	for (uint32_t i = 0; i < tx->n; i++)
 		ascii |= !tx->rcpts[i].skip && !has_utf8(tx->rcpts[i].address);
@@ -622,7 +630,7 @@ static unsigned spare(const struct smtp_client *c, const struct reply *r)
  * commands: the connection must end here. */
 static bool refuses_chunk(const struct smtp_client *c, const struct reply *r)
 {
-	if (!by_chunk(c) || is_binary(c->tx) || !refuses_words(r))
+	if (!by_chunk(c) || !refuses_words(r))
 		return false;
 	for (uint32_t i = 0; i < c->tx->n; i++)
 		if (c->tx->rcpts[i].accepted && c->tx->rcpts[i].out.result)

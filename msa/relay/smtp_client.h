@@ -20,6 +20,7 @@
 #include "msa/mail/esmtp.h"
 #include "msa/relay/frames.h"
 #include "msa/relay/reply.h"
+#include "msa/relay/sevenbit.h"
 
 struct smtp_rcpt {
 	const char *address;
@@ -36,6 +37,8 @@ enum client_lie {
 	LIE_DSN = 4,
 	LIE_SMTPUTF8 = 8,
 	LIE_CHUNKING = 16,
+	LIE_8BITMIME = 32,
+	LIE_BINARYMIME = 64,
 };
 
 struct smtp_tx {
@@ -43,8 +46,9 @@ struct smtp_tx {
 	uint64_t size;
 	struct esmtp_mail esmtp;
 	struct smtp_rcpt *rcpts;
-	uint32_t n;	  /* at least 1 */
-	unsigned without; /* enum client_lie: tried and refused; not said again */
+	uint32_t n;			  /* at least 1 */
+	unsigned without;		  /* enum client_lie: tried and refused; not said again */
+	const struct sevenbit_plan *plan; /* for hosts without 8 bit; NULL: not made yet */
 };
 
 enum client_state {
@@ -67,8 +71,11 @@ enum client_action {
 	CLIENT_WAIT,	/* nothing but to write what is in out and to read on */
 	CLIENT_READY,	/* idle: client_begin() may follow */
 	CLIENT_DO_TLS,	/* drop what was read but not used, shake hands */
-	CLIENT_DO_BODY, /* stream the body: dot-stuffed and ended with a dot, as it is for
-			   client_sends_chunk() */
+	CLIENT_DO_BODY, /* stream the body: by tx->plan when converts; dot-stuffed and ended with a
+			   dot, as it is for client_sends_chunk() */
+	CLIENT_DO_PLAN, /* of client_begin(): this host takes 7 bit alone. Make tx->plan, begin
+			 * again
+			 */
 	CLIENT_DONE, /* every recipient has its result. The state says whether the connection can be
 			used again */
 	CLIENT_AGAIN,  /* it refused what it offers: begin the transaction again, with what is in
@@ -96,6 +103,7 @@ struct smtp_client {
 	uint32_t
 	    next; /* whose reply comes: 0 MAIL, 1..n RCPT, n+1 DATA; LMTP after the dot: 1..n */
 	int auth_step;
+	bool converts;	       /* the message leaves by tx->plan */
 	bool mail_ok, touched; /* MAIL was accepted; any reply came for this transaction */
 	uint32_t done_tx;      /* transactions finished on this connection */
 	char why[RELAY_REPLY_MAX + 1];
@@ -105,13 +113,14 @@ void client_init(struct smtp_client *c, const char *hostname, bool use_tls);
 enum client_action client_reply(struct smtp_client *c, const struct reply *r, struct evbuffer *out);
 /* verified: who is at the other end is proven (RFC 8689 4.2.1). */
 void client_tls_done(struct smtp_client *c, bool verified, struct evbuffer *out);
-/* Only when CLIENT_IDLE. CLIENT_WAIT, or CLIENT_DONE at once when this host cannot take it at all
- * (size, 8 bit, UTF-8, TLS). What is in lies and tx->without counts as not offered. */
+/* Only when CLIENT_IDLE. CLIENT_WAIT, CLIENT_DO_PLAN, or CLIENT_DONE at once when this host cannot
+ * take it at all (size, 8 bit that cannot be converted, UTF-8, TLS). What is in lies and
+ * tx->without counts as not offered. */
 enum client_action client_begin(struct smtp_client *c, struct smtp_tx *tx, struct evbuffer *out);
 /* In CLIENT_BODY: by BDAT, octet by octet (RFC 3030). */
 bool client_sends_chunk(const struct smtp_client *c);
 /* Said in words: "CHUNKING, DSN". Returns buf. */
-#define CLIENT_LIES_TEXT 64
+#define CLIENT_LIES_TEXT 96
 const char *client_lies_text(unsigned lies, char buf[static CLIENT_LIES_TEXT]);
 /* It went on pipelined and no reply comes: some swallow what they do not expect. */
 bool client_pipelines(const struct smtp_client *c);

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""submit roundtrip LAB MAIL-FOLDER N SEED | load LAB N TAG | fill LAB SIZE TAG: what curl and swaks cannot do, against port 465 of a lab.
+"""submit roundtrip LAB MAIL-FOLDER N SEED | mime LAB MAIL-FOLDER N SEED | load LAB N TAG | fill LAB SIZE TAG: what curl and swaks cannot do, against port 465 of a lab.
 
 roundtrip: N messages with random bodies (dots, 8 bit, long lines, empty lines), cut at random places; each must be
 in MAIL-FOLDER (hostile_smtp.py) as it was sent, but for the header fields msad documents. Silent when it is so.
+
+mime: N messages of random parts, 8 bit in some of them; each must be in MAIL-FOLDER in ASCII, and hold the same when Python's
+email package has decoded it.
 
 load: N messages over eight users, pipelined, the session opened again when it breaks; prints the tag of each that
 got its 250, TAG-1-end and so on.
@@ -10,6 +13,7 @@ got its 250, TAG-1-end and so on.
 fill: messages of SIZE octets until one is refused with 452; prints the same.
 """
 import base64
+import email
 import os
 import random
 import re
@@ -104,6 +108,59 @@ def roundtrip(folder, n, seed):
         sys.exit(f"not there: {sorted(sent)}")
 
 
+def part(r, depth):
+    """A header and a body."""
+    kind = r.randrange(7 if depth else 4)
+    eol = r.choice((b"", b"\r\n", b"\r\n\r\n"))
+    if kind == 0:
+        return b"", b"plain\r\n--x\r\n" + eol
+    if kind == 1:
+        words = ("grün ", "mot ", "漢字 ", "x" * 90, "=", "--", ".", "\t", "From ")
+        text = "\r\n".join("".join(r.choice(words) for _ in range(r.randrange(20))) for _ in range(r.randrange(1, 30)))
+        return b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n", text.encode() + eol
+    if kind == 2:
+        data = r.randbytes(r.choice((1, 56, 57, 58, 5000, 70000))).translate(bytes(c if c not in (0, 10, 13) else 200 for c in range(256)))
+        return b"Content-Type: application/x-test\r\nContent-Transfer-Encoding: 8bit\r\n", data + eol
+    if kind == 3:
+        return b"Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n", base64.encodebytes(r.randbytes(200)).replace(b"\n", b"\r\n")
+    if kind == 4:
+        head, body = part(r, depth - 1)
+        return b"Content-Type: message/rfc822\r\n", b"Subject: inner\r\nMIME-Version: 1.0\r\n" + head + b"\r\n" + body
+    mark = b"b%d-%d" % (depth, r.randrange(10**6))
+    parts = [part(r, depth - 1) for _ in range(r.randrange(1, 5))]
+    body = r.choice((b"", b"before\r\n")) + b"".join(b"--%s\r\n%s\r\n%s\r\n" % (mark, h, b) for h, b in parts) + b"--%s--\r\n" % mark
+    return b'Content-Type: multipart/mixed;\r\n\tboundary="%s"\r\nContent-Transfer-Encoding: 8bit\r\n' % mark, body
+
+
+def leaves(data):
+    m = email.message_from_bytes(data)
+    return [(p.get_content_type(), p.get_payload(decode=True)) for p in m.walk() if not p.is_multipart()]
+
+
+def mime(folder, n, seed):
+    r = random.Random(seed)
+    sent = {}
+    session = Session("user11")
+    for i in range(n):
+        head, body = part(r, 4)
+        body += b"" if body.endswith(b"\r\n") else b"\r\n"
+        data = b"From: %s\r\nSubject: mime-%d-%d-end\r\nMIME-Version: 1.0\r\n%s\r\n%s" % (session.address.encode(), seed, i, head, body)
+        sent[i] = leaves(data)
+        session.mail(data)
+    deadline = time.monotonic() + 30
+    while sent and time.monotonic() < deadline:
+        for name in os.listdir(folder):
+            data = open(f"{folder}/{name}", "rb").read() if name.endswith(".eml") else b""
+            found = re.search(rb"\nSubject: mime-%d-(\d+)-end\r\n" % seed, data[:3000])
+            if not found or int(found[1]) not in sent:
+                continue
+            if not data.isascii() or leaves(data) != sent.pop(int(found[1])):
+                sys.exit(f"message {int(found[1])} of seed {seed} is not what was sent: {folder}/{name}")
+        time.sleep(0.05)
+    if sent:
+        sys.exit(f"not there: {sorted(sent)}")
+
+
 def fill(size, tag):
     body = b"x" * 70 + b"\r\n"
     try:
@@ -142,8 +199,8 @@ def load(n, tag):
         t.join()
 
 
-if sys.argv[1] == "roundtrip":
-    roundtrip(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+if sys.argv[1] in ("roundtrip", "mime"):
+    {"roundtrip": roundtrip, "mime": mime}[sys.argv[1]](sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
 elif sys.argv[1] == "fill":
     fill(int(sys.argv[3]), sys.argv[4])
 else:

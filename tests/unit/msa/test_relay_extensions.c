@@ -136,10 +136,6 @@ static void what_a_host_cannot_have(void **state)
 		struct esmtp_mail esmtp;
 		bool tls, verified, use_tls;
 	} cases[] = {
-	    {"", NULL, "5.6.3", {.body = ESMTP_8BIT}, false, false, true},
-	    {"250-8BITMIME\r\n", NULL, "5.6.1", {.body = ESMTP_BINARY}, false, false, true},
-	    {"250-CHUNKING\r\n", NULL, "5.6.1", {.body = ESMTP_BINARY}, false, false, true},
-	    {"250-BINARYMIME\r\n", NULL, "5.6.1", {.body = ESMTP_BINARY}, false, false, true},
 	    {"250-8BITMIME\r\n", NULL, "5.6.9", {.smtputf8 = true}, false, false, true},
 	    {"250-8BITMIME\r\n", "j\xc3\xb6@isp.example", "5.6.7", {0}, false, false, true},
 	    {"250-REQUIRETLS\r\n", NULL, "5.7.10", {.requiretls = true}, false, false, true},
@@ -167,6 +163,66 @@ static void what_a_host_cannot_have(void **state)
 		}
 		evbuffer_free(out);
 	}
+}
+
+/* A host of 7 bit: the message is looked at first, and leaves by the plan; by DATA, with the size
+ * that it will have. */
+static void converted(void **state)
+{
+	static const struct {
+		const char *offers;
+		uint8_t body;
+	} cases[] = {
+	    {"", ESMTP_8BIT},
+	    {"250-CHUNKING\r\n", ESMTP_8BIT},
+	    {"250-8BITMIME\r\n", ESMTP_BINARY},
+	    {"250-8BITMIME\r\n250-CHUNKING\r\n", ESMTP_BINARY},
+	    {"250-8BITMIME\r\n250-BINARYMIME\r\n", ESMTP_BINARY},
+	};
+	const struct sevenbit_plan plans[] = {
+	    {.size = 700}, {.size = 1700}, {.status = "5.6.2", .why = "it is signed"}};
+
+	(void)state;
+	for (size_t i = 0; i < N(cases); i++)
+		for (size_t k = 0; k < N(plans); k++) {
+			connect_to(cases[i].offers, false, false);
+			fresh(1);
+			tx.esmtp.body = cases[i].body;
+			assert_int_equal(begin(), CLIENT_DO_PLAN);
+			assert_string_equal(said, "");
+			assert_int_equal(c.state, CLIENT_IDLE);
+			tx.plan = &plans[k];
+			assert_int_equal(begin(), k == 0 ? CLIENT_WAIT : CLIENT_DONE);
+			assert_string_equal(said,
+					    k ? "" : "MAIL FROM:<me@isp.example> SIZE=700\r\n");
+			if (k) {
+				assert_int_equal(rcpts[0].out.result, RELAY_BOUNCED);
+				assert_string_equal(rcpts[0].out.status,
+						    k == 1 ? "5.3.4" : "5.6.2");
+				evbuffer_free(out);
+				continue;
+			}
+			hear("250 ok\r\n");
+			hear("250 ok\r\n");
+			assert_string_equal(said, "DATA\r\n");
+			assert_int_equal(hear("354 go\r\n"), CLIENT_DO_BODY);
+			assert_true(c.converts);
+			assert_false(client_sends_chunk(&c));
+			client_body_sent(&c);
+			assert_int_equal(hear("250 ok\r\n"), CLIENT_DONE);
+			assert_int_equal(rcpts[0].out.result, RELAY_DELIVERED);
+			/* The next one needs no conversion. */
+			fresh(1);
+			assert_int_equal(begin(), CLIENT_WAIT);
+			assert_false(c.converts);
+			evbuffer_free(out);
+		}
+	/* SMTPUTF8 without 8BITMIME makes no sense (RFC 6531 3.1): 8 bit is taken then. */
+	connect_to("250-SMTPUTF8\r\n", false, false);
+	fresh(1);
+	tx.esmtp = (struct esmtp_mail){.body = ESMTP_8BIT, .smtputf8 = true};
+	assert_int_equal(begin(), CLIENT_WAIT);
+	evbuffer_free(out);
 }
 
 /* Only the addresses that need SMTPUTF8 come back; the replies still belong to whom they are for.
@@ -256,6 +312,7 @@ int main(void)
 	    cmocka_unit_test(passed_on),
 	    cmocka_unit_test(host_without_dsn),
 	    cmocka_unit_test(what_a_host_cannot_have),
+	    cmocka_unit_test(converted),
 	    cmocka_unit_test(one_address_it_cannot_have),
 	    cmocka_unit_test(host_with_smtputf8),
 	    cmocka_unit_test(binary),

@@ -30,6 +30,7 @@ struct host {
 
 static struct smtp_rcpt rcpts[2];
 static struct smtp_tx tx;
+static const struct sevenbit_plan plan = {.size = 600};
 static char transcript[4096];
 
 static struct reply parsed(const char *line)
@@ -118,6 +119,10 @@ static unsigned deliver(const struct host *h, unsigned *lies)
 		evbuffer_drain(out, evbuffer_get_length(out));
 		assert_int_equal(hear(&c, ehlo, out), CLIENT_READY);
 		enum client_action a = client_begin(&c, &tx, out);
+		if (a == CLIENT_DO_PLAN) {
+			tx.plan = &plan;
+			a = client_begin(&c, &tx, out);
+		}
 		if (a == CLIENT_WAIT)
 			a = serve(h, &c, out);
 		evbuffer_free(out);
@@ -227,13 +232,20 @@ static const struct lie_case {
      "4.3.1",
      1,
      0},
-    {"binary data has no other way",
+    {"binary data is converted",
      {BIN ALL, {{"BDAT", "502 no\r\n"}}, false},
      BINARY,
-     NONE,
-     "5.0.0",
-     1,
-     0},
+     BOTH,
+     "2.0.0",
+     2,
+     LIE_CHUNKING},
+    {"BINARYMIME",
+     {BIN ALL, {{"BODY=B", "504 no\r\n"}}, false},
+     BINARY,
+     BOTH,
+     "2.0.0",
+     3,
+     LIE_SIZE | LIE_BINARYMIME},
     {"SIZE", {ALL, {{"SIZE", "555 no such parameter\r\n"}}, false}, 0, BOTH, "2.0.0", 2, LIE_SIZE},
     {"SIZE, but RET was said too",
      {ALL, {{"SIZE", "504 5.5.4 no\r\n"}}, false},
@@ -301,9 +313,16 @@ static const struct lie_case {
      "2.0.0",
      4,
      LIE_PIPELINING | LIE_CHUNKING | LIE_SIZE | LIE_DSN},
-    {"8BITMIME: there is no way without",
+    {"8BITMIME: converted",
      {ALL, {{"BODY=", "555 5.5.4 no\r\n"}}, false},
      EIGHT,
+     BOTH,
+     "2.0.0",
+     3,
+     LIE_SIZE | LIE_8BITMIME},
+    {"8BITMIME, and the header needs SMTPUTF8",
+     {ALL, {{"BODY=", "555 5.5.4 no\r\n"}}, false},
+     EIGHT | UTF8_HEADER,
      NONE,
      "5.5.4",
      2,
