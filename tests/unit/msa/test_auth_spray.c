@@ -95,6 +95,25 @@ static void test_not_that(void **state)
 	assert_false(spray_wide_failed(s, 0, NEAR, "a@b", &(struct addr){0}, true, 1, &state_));
 }
 
+/* Where single networks are not told of by themselves, ten of them are what it takes. */
+static void test_networks(void **state)
+{
+	struct addr a;
+	char name[40], text[40];
+	const char *err;
+	bool told = false;
+
+	(void)state;
+	for (unsigned i = 0; i < 1001; i++) {
+		snprintf(name, sizeof(name), "u%u@x.example", i);
+		snprintf(text, sizeof(text), "10.0.0.%u", i < 1000 ? i % 9 : 9);
+		assert_true(addr_parse(text, &a, &err));
+		told = spray_wide_failed(s, WIDE, 0, name, &a, false, 1000 + i, &state_);
+		assert_int_equal(told, i == 1000);
+	}
+	assert_int_equal(state_.networks, 10);
+}
+
 /* A large provider: 300 mistakes an hour are its usual, and so is what is a few times that not. */
 static void test_usual(void **state)
 {
@@ -138,6 +157,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_tells, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_once_and_doubled, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_not_that, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_networks, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_usual, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_over, setup, teardown),
 	};

@@ -226,6 +226,9 @@ static void test_strip_any(void **state)
 	    {"prvs=@test.ex", NULL},
 	    {"prvs=08918d5b80=@test.ex", NULL},
 	    {"prvs=user=x@test.ex", NULL},
+	    /* Too short for a tag, and too long. */
+	    {"prvs=061b0cd=u@test.ex", NULL},
+	    {"prvs=061b0cdbb1234=u@test.ex", NULL},
 	    {"btv1==x@test.ex", NULL},
 	    {"msprvs1=x@test.ex", NULL},
 	    {"+prvs=08918d5b80@x.example", NULL},

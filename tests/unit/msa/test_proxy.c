@@ -120,9 +120,31 @@ static void test_cases(void **state)
 	}
 }
 
+/* Further fields up to PROXY_MAX in all are passed over, and not one octet beyond. */
+static void test_longest(void **state)
+{
+	static const char head[] = SIG "\x21\x11\x00\x00" FOUR;
+	uint8_t data[PROXY_MAX + 1] = {0};
+	struct proxy_header h;
+
+	(void)state;
+	memcpy(data, head, sizeof(head) - 1);
+	for (size_t len = PROXY_MAX - 1; len <= PROXY_MAX + 1; len++) {
+		data[14] = (uint8_t)((len - 16) >> 8);
+		data[15] = (uint8_t)(len - 16);
+		assert_int_equal(proxy_parse(data, 16, &h),
+				 len <= PROXY_MAX ? PROXY_MORE : PROXY_BAD);
+		assert_int_equal(proxy_parse(data, len, &h),
+				 len <= PROXY_MAX ? PROXY_OK : PROXY_BAD);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_cases),
+	    cmocka_unit_test(test_longest),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,6 +22,7 @@
 #include "lib/ipc.h"
 
 #include "webui/app.h"
+#include "webui/session.h"
 
 #define TOKEN "csrf-0123456789abcdef"
 
@@ -464,18 +465,26 @@ static void viewer_has_no_forms(void **state)
 	has(get(.path = "/reports", .cookie = DESK), "action=\"/reports/import\"");
 }
 
+/* Tokens are the same only when there is one. */
+static void tokens(void **state)
+{
+	(void)state;
+	assert_true(session_same("a", "a"));
+	assert_false(session_same("a", "b"));
+	assert_false(session_same("a", "ab"));
+	assert_false(session_same("", ""));
+	assert_false(session_same(NULL, NULL));
+	assert_false(session_same("a", NULL));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(headers),
-	    cmocka_unit_test(before_login),
-	    cmocka_unit_test(signing_in),
-	    cmocka_unit_test(roles_and_tokens),
-	    cmocka_unit_test(reasons),
-	    cmocka_unit_test(routes),
-	    cmocka_unit_test(away),
-	    cmocka_unit_test(refused_change),
-	    cmocka_unit_test(viewer_has_no_forms),
+	    cmocka_unit_test(headers),		cmocka_unit_test(tokens),
+	    cmocka_unit_test(before_login),	cmocka_unit_test(signing_in),
+	    cmocka_unit_test(roles_and_tokens), cmocka_unit_test(reasons),
+	    cmocka_unit_test(routes),		cmocka_unit_test(away),
+	    cmocka_unit_test(refused_change),	cmocka_unit_test(viewer_has_no_forms),
 	};
 	return cmocka_run_group_tests(tests, start, stop);
 }

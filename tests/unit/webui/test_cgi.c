@@ -287,6 +287,10 @@ static void requests(void **state)
 	     0,
 	     false},
 	    {{{"REQUEST_METHOD=GET", "HTTP_HOST=gw", "HTTP_ORIGIN=http://gw"}, "", 0, 0}, 0, false},
+	    /* One octet more of host makes up for the one that is missing in "http://". */
+	    {{{"REQUEST_METHOD=GET", "HTTP_HOST=gw", "HTTP_ORIGIN=http://xgw"}, "", 0, 0},
+	     0,
+	     false},
 	    {{{"REQUEST_METHOD=GET", "HTTP_HOST=gw", "HTTP_ORIGIN=null"}, "", 0, 0}, 0, false},
 	    {{{"REQUEST_METHOD=GET", "HTTP_ORIGIN=https://"}, "", 0, 0}, 0, false},
 	    {{{"REQUEST_METHOD=GET", "HTTP_SEC_FETCH_SITE=same-origin"}, "", 0, 0}, 0, true},
