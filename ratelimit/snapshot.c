@@ -12,6 +12,9 @@
  * grace (i64 ms left, i64 ms since it began), 8 overrides (u8 n, n times str limit, i64 max, u8
  * mode, terms). terms: i64 expires, i64 set, str reason, str actor.
  *
+ * Version 2 is the first that a program outside its makers wrote. Whoever changes a record raises it
+ * and goes on reading the one before: holds and overrides are in these files.
+ *
  * Trusted with a file that only we write; it is read as if anybody could have. The whole file is
  * checked before anything of it is taken. Diagnostics: the reason. Known gap: a file restored after
  * the UTC clock went back counts as written now.

@@ -18,7 +18,7 @@
 #define CLIENTS	    8
 #define NONE	    UINT32_MAX
 
-/* One known account, 64 bytes. Counts are levels: 4 * log2(1 + n). */
+/* One known account, 64 bytes, as on disk. Counts are levels: 4 * log2(1 + n). */
 struct account {
 	uint64_t key;
 	uint32_t next;		      /* in its chain */
@@ -40,13 +40,17 @@ struct client {
 	int64_t last_ms;
 };
 
-/* An account that is active now. */
+/* Signals there is room for: one more moves nothing in a state on disk. */
+#define SIGNAL_ROOM 24
+_Static_assert(SIGNAL_COUNT <= SIGNAL_ROOM, "a new version of the state");
+
+/* An account that is active now. On disk, too: new fields go to the end. */
 struct active {
 	uint32_t owner, older, newer; /* list of use */
 	uint32_t day;
 	int64_t points_ms; /* when points were last decayed */
-	double points[SIGNAL_COUNT];
-	uint32_t count[SIGNAL_COUNT]; /* units of evidence behind the points, for the words */
+	double points[SIGNAL_ROOM];
+	uint32_t count[SIGNAL_ROOM]; /* units of evidence behind the points, for the words */
 	uint32_t rcpts_today, contacts_today, senders_today, bounces_today;
 	uint32_t contacts_before, bounces_before; /* yesterday */
 	int64_t hour;				  /* this and the last one: */

@@ -13,13 +13,14 @@
 
 #define CROWD_MEMBERS 12
 
+/* On disk, too: new fields go to the end. */
 struct crowd {
 	uint64_t key; /* a body, or the hash of a client */
 	int64_t last_ms;
 	uint32_t suspect[CROWD_MEMBERS], honest[CROWD_MEMBERS], failed[CROWD_MEMBERS];
 	uint8_t n_suspect, n_honest, n_failed;
-	uint8_t n_new;	   /* of the suspects, by a client that was not the owner's */
-	uint32_t contacts; /* first contacts of the suspects */
+	uint8_t n_new;		      /* of the suspects, by a client that was not the owner's */
+	uint32_t contacts;	      /* first contacts of the suspects */
 	uint32_t unknown, spam, fine; /* what was answered to them */
 };
 

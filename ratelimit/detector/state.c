@@ -5,10 +5,16 @@
  * record, the records as they are, a checksum at the end. Chains and lists are made anew, and every
  * index and count is held against its bounds, so that a damaged file is at worst refused.
  *
- * Trusted with a file of our own. Diagnostics: *err. Known gaps: a file of another version is
+ * A file of an older program is read. The header has the size each record had: fields are only ever
+ * appended, a shorter record is read and the rest of it is zero, which every field must take for
+ * "nothing known yet". The version changes only when something moves or means something else; then
+ * the one before is translated here. Version 3 had room for sixteen signals and no more.
+ *
+ * Trusted with a file of our own. Diagnostics: *err. Known gaps: a file of a newer program is
  * refused, and habits are then learnt again.
  */
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +25,14 @@
 #define MAGIC	0x736b7364u /* "sksd" */
 #define VERSION 4
 #define MAX_CAP (1u << 24)
+
+/* Version 3: sixteen signals, and what came after them up to the end of `novelty`. */
+#define V3_SIGNALS 16
+#define V3_AFTER                                                                                   \
+	(offsetof(struct active, points) + V3_SIGNALS * (sizeof(double) + sizeof(uint32_t)))
+#define V3_REST	  (offsetof(struct active, tls) - offsetof(struct active, rcpts_today))
+#define V3_ACTIVE (V3_AFTER + V3_REST)
+#define V3_CROWD  168
 
 struct header {
 	uint32_t magic, version;
@@ -127,12 +141,19 @@ static void get_used(struct sum *s, void *table, size_t size, uint64_t n)
 	}
 }
 
+/* Not shorter than in the first version that is read, nor longer than we know them. */
+static bool sizes_ok(const struct header *h)
+{
+	bool v3 = h->version == 3;
+	return h->account_size == sizeof(struct account) && h->crowd_size >= V3_CROWD &&
+	       h->crowd_size <= sizeof(struct crowd) && h->active_size >= V3_ACTIVE &&
+	       h->active_size <= (v3 ? V3_ACTIVE : sizeof(struct active));
+}
+
 static bool header_ok(const struct header *h, const char **err)
 {
-	*err = "it is not the state of a detector of this version";
-	if (h->magic != MAGIC || h->version != VERSION ||
-	    h->account_size != sizeof(struct account) || h->active_size != sizeof(struct active) ||
-	    h->crowd_size != sizeof(struct crowd))
+	*err = "it is no state of a detector, or of a newer version";
+	if (h->magic != MAGIC || (h->version != 3 && h->version != VERSION) || !sizes_ok(h))
 		return false;
 	*err = "it is damaged";
 	return h->cap > 0 && h->cap <= MAX_CAP && h->n <= h->cap;
@@ -147,10 +168,27 @@ static void chain_all(struct accounts *t)
 	}
 }
 
-static void get_active(struct sum *s, struct detector *d)
+static void from_v3(struct active *to, const uint8_t old[V3_ACTIVE])
 {
-	struct active in;
-	get(s, &in, sizeof(in), 1);
+	const size_t points = offsetof(struct active, points);
+	memcpy(to, old, points);
+	memcpy(to->points, old + points, V3_SIGNALS * sizeof(double));
+	memcpy(to->count, old + points + V3_SIGNALS * sizeof(double),
+	       V3_SIGNALS * sizeof(uint32_t));
+	memcpy(&to->rcpts_today, old + V3_AFTER, V3_REST);
+}
+
+static void get_active(struct sum *s, struct detector *d, const struct header *h)
+{
+	uint8_t old[V3_ACTIVE];
+	struct active in = {.owner = NONE};
+	if (h->version == 3) {
+		get(s, old, sizeof(old), 1);
+		if (!s->bad)
+			from_v3(&in, old);
+	} else {
+		get(s, &in, h->active_size, 1);
+	}
 	/* A state without an owner only held its place in the list. */
 	if (s->bad || in.owner >= d->accounts.n || d->accounts.a[in.owner].active != NONE)
 		return;
@@ -164,17 +202,22 @@ static void get_active(struct sum *s, struct detector *d)
 	*to = in;
 }
 
-static void get_crowds(struct sum *s, struct crowds *t, uint32_t n)
+/* size: of one, in the file. */
+static void get_crowds(struct sum *s, struct crowds *t, uint32_t n, size_t size)
 {
 	s->bad |= n > t->cap;
+	uint8_t *in = s->bad ? NULL : calloc((size_t)n + 1, size);
+	s->bad |= !in;
 	if (s->bad)
 		return;
-	get(s, t->c, sizeof(struct crowd), n);
+	get(s, in, size, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct crowd *c = &t->c[i];
+		memcpy(c, in + i * size, size);
 		s->bad |= c->n_suspect > CROWD_MEMBERS || c->n_honest > CROWD_MEMBERS ||
 			  c->n_failed > CROWD_MEMBERS;
 	}
+	free(in);
 	t->n = n;
 	crowds_reindex(t);
 }
@@ -189,12 +232,12 @@ static bool get_all(struct detector *d, const struct header *h, struct sum *s)
 	if (!s->bad)
 		chain_all(&d->accounts);
 	for (uint32_t i = 0; i < h->n_act && !s->bad; i++)
-		get_active(s, d);
+		get_active(s, d, h);
 	get_used(s, d->seen.e, sizeof(*d->seen.e) * SEEN_WAYS, d->seen.buckets);
 	get_used(s, d->popular.e, sizeof(*d->popular.e) * POPULAR_WAYS, d->popular.buckets);
-	get_crowds(s, &d->texts, h->texts);
-	get_crowds(s, &d->sources, h->sources);
-	get_crowds(s, &d->lines, h->lines);
+	get_crowds(s, &d->texts, h->texts, h->crowd_size);
+	get_crowds(s, &d->sources, h->sources, h->crowd_size);
+	get_crowds(s, &d->lines, h->lines, h->crowd_size);
 	return !s->bad && fread(&said, sizeof(said), 1, s->f) == 1 && said == s->hash;
 }
 

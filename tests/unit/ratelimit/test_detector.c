@@ -579,6 +579,39 @@ static void test_state_goes_on(void **state)
 	close_town(&b);
 }
 
+/*
+ * A file of version 3: p0, p1 and p2 wrote to three friends each for 16 days; then p2 wrote six
+ * times to strangers that do not exist, from 192.0.2.9, and is suspended.
+ */
+static void test_older_state(void **state)
+{
+	struct detector_conf conf;
+	struct detector_change c = {.score = 0};
+	const char *err = NULL, *friend = "friend0@of.p0.example";
+	(void)state;
+	detector_conf_default(&conf);
+	FILE *f = fopen("tests/unit/ratelimit/state-3.bin", "r");
+	assert_non_null(f);
+	struct detector *d = detector_load(&conf, f, &err);
+	fclose(f);
+	if (!d)
+		fail_msg("%s", err);
+	int64_t now = START + 16 * DAY_MS + 11 * HOUR_MS;
+	assert_int_equal(detector_stage(d, "p1@isp.example"), STAGE_NORMAL);
+	assert_int_equal(detector_stage(d, "p2@isp.example"), STAGE_SUSPEND);
+	assert_true(detector_explain(d, now, "p2@isp.example", &c));
+	assert_true(c.score > 200 && says(&c, "new_client") && says(&c, "unknown"));
+	assert_false(says(&c, "tls"));
+	/* It goes on: a friend is a friend, and the address is the owner's. */
+	struct detector_attempt a = {
+	    .t_ms = now, .account = "p0@isp.example", .rcpt = &friend, .n_rcpt = 1};
+	a.has_client = addr_parse("203.0.113.1", &a.client, &err);
+	assert_false(detector_attempt(d, &a, &c));
+	assert_true(detector_explain(d, now, "p0@isp.example", &c));
+	assert_int_equal(c.score, 0);
+	detector_free(d);
+}
+
 static void test_damaged_state(void **state)
 {
 	struct town t;
@@ -693,6 +726,7 @@ int main(void)
 	    cmocka_unit_test(test_odd_input),
 	    cmocka_unit_test(test_small_room),
 	    cmocka_unit_test(test_state_goes_on),
+	    cmocka_unit_test(test_older_state),
 	    cmocka_unit_test(test_damaged_state),
 	    cmocka_unit_test(test_memory),
 	};
