@@ -273,6 +273,42 @@ static void test_import_in_pieces(void **state)
 	imports_end(&a);
 }
 
+static const char *begun(const char *op, const char *rows)
+{
+	static char id[64];
+	char args[160];
+	snprintf(args, sizeof args, "{'rows':[%s],'more':true}", rows);
+	const json_t *r = call(op, args);
+	assert_non_null(r);
+	snprintf(id, sizeof id, "%s", json_string_value(json_object_get(r, "import")));
+	return id;
+}
+
+/* An import is gone on with by who began it, with the operation it was begun with; four of each
+ * operation wait. */
+static void test_whose_import(void **state)
+{
+	char args[128], id[64], admin[64];
+	(void)state;
+	OK("operator.add", "{'user':'boss','password':'correct horse','role':'admin'}");
+	log_in("boss", admin);
+	snprintf(id, sizeof id, "%s", begun("exempt.import", "{'prefix':'192.0.2.1'}"));
+	snprintf(args, sizeof args, "{'import':'%s','rows':[{'prefix':'192.0.2.2'}]}", id);
+	assert_code(call_as(admin, "exempt.import", args), "notfound", "begin again");
+	snprintf(args, sizeof args,
+		 "{'import':'%s','rows':[{'prefix':'192.0.2.2','subscriber':'S'}]}", id);
+	FAILS("lease.import", args, "notfound", "begin again");
+	for (int i = 2; i <= 4; i++)
+		(void)begun("exempt.import", "{'prefix':'192.0.2.1'}");
+	FAILS("exempt.import", "{'rows':[{'prefix':'192.0.2.9'}]}", "unavailable",
+	      "4 imports are under way");
+	(void)begun("lease.import", "{'prefix':'192.0.2.2','subscriber':'S'}");
+	/* The one that was refused to others is there still. */
+	snprintf(args, sizeof args, "{'import':'%s','rows':[{'prefix':'192.0.2.2'}]}", id);
+	assert_int_equal(number(call("exempt.import", args), "added"), 2);
+	OK("exempt.import", "{'rows':[{'prefix':'192.0.2.9'}]}");
+}
+
 static void test_life(void **state)
 {
 	(void)state;
@@ -346,17 +382,10 @@ static void test_classes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_subscribers),
-	    T(test_leases),
-	    T(test_lease_import),
-	    T(test_lease_resync),
-	    T(test_exemptions),
-	    T(test_exemption_without_nfqd),
-	    T(test_exemption_times),
-	    T(test_import),
-	    T(test_import_in_pieces),
-	    T(test_life),
-	    T(test_whose),
+	    T(test_subscribers),     T(test_leases),	 T(test_lease_import),
+	    T(test_lease_resync),    T(test_exemptions), T(test_exemption_without_nfqd),
+	    T(test_exemption_times), T(test_import),	 T(test_import_in_pieces),
+	    T(test_whose_import),    T(test_life),	 T(test_whose),
 	    T(test_classes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

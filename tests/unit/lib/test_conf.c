@@ -148,6 +148,8 @@ static void test_refusals(void **state)
 	    {"nfq { any = 9223372036854775808 }", ":1: ", "whole number"},
 	    {"nfq { on = maybe }", ":1: ", "true or false"},
 	    {"nfq { size = 10m }", ":1: ", "bytes"},
+	    {"nfq { size = 10kB }", ":1: ", "bytes"},
+	    {"nfq { size = 10kk }", ":1: ", "bytes"},
 	    {"nfq { size = -1 }", ":1: ", "bytes"},
 	    {"nfq { size = 9223372036854775807G }", ":1: ", "bytes"},
 	    {"nfq { size = 2G }", ":1: ", "from 1 to 1G"},

@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <syslog.h>
@@ -377,6 +378,63 @@ static void ordinary_work(void *arg)
 	CHECK(fork() >= 0);
 }
 
+/* One of each kind of what is forbidden; the arguments would make each fail, were it let in. */
+static const long calls[] = {
+    SYS_execveat,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_pidfd_getfd,
+    SYS_kcmp,
+    SYS_mount,
+    SYS_umount2,
+    SYS_pivot_root,
+    SYS_fsopen,
+    SYS_open_tree,
+    SYS_unshare,
+    SYS_setns,
+    SYS_quotactl,
+    SYS_init_module,
+    SYS_finit_module,
+    SYS_delete_module,
+    SYS_kexec_load,
+    SYS_bpf,
+    SYS_perf_event_open,
+    SYS_userfaultfd,
+    SYS_reboot,
+    SYS_syslog,
+    SYS_settimeofday,
+    SYS_clock_settime,
+    SYS_adjtimex,
+    SYS_sethostname,
+    SYS_add_key,
+    SYS_request_key,
+    SYS_keyctl,
+    SYS_io_uring_setup,
+    SYS_io_uring_enter,
+    SYS_io_uring_register,
+    SYS_swapon,
+    SYS_acct,
+    SYS_open_by_handle_at,
+};
+
+static void one_call(void *arg)
+{
+	proc_seccomp(false);
+	(void)syscall(*(const long *)arg, -1L, -1L, -1L, -1L, -1L, -1L);
+}
+
+static void test_forbidden_calls(void **state)
+{
+	(void)state;
+	if (SANITIZED)
+		return;
+	for (size_t i = 0; i < N(calls); i++) {
+		int status = in_child(one_call, (void *)(uintptr_t)&calls[i]);
+		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+			fail_msg("call %ld: status %#x", calls[i], status);
+	}
+}
+
 static void test_seccomp(void **state)
 {
 	static void (*const killed[])(void *) = {no_exec, try_ptrace, older_thread};
@@ -572,9 +630,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_args),     cmocka_unit_test(test_ends),
 	    cmocka_unit_test(test_identity), cmocka_unit_test(test_drop),
-	    cmocka_unit_test(test_seccomp),  cmocka_unit_test(test_folder),
-	    cmocka_unit_test(test_files),    cmocka_unit_test(test_signals),
-	    cmocka_unit_test(test_notify),
+	    cmocka_unit_test(test_seccomp),  cmocka_unit_test(test_forbidden_calls),
+	    cmocka_unit_test(test_folder),   cmocka_unit_test(test_files),
+	    cmocka_unit_test(test_signals),  cmocka_unit_test(test_notify),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

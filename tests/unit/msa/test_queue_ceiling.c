@@ -69,6 +69,25 @@ static void memory_is_bounded(void **state)
 	assert_false(ceiling_take(c, "u9999@x", 1000));
 	assert_true(ceiling_take(c, "u0@x", 1000)); /* forgotten */
 	talloc_free(c);
+	c = ceiling_new(NULL, 1, 2);
+	assert_true(ceiling_take(c, "a@x", 1));
+	assert_true(ceiling_take(c, "b@x", 2));
+	assert_true(ceiling_take(c, "c@x", 3));
+	assert_false(ceiling_take(c, "b@x", 4));
+	assert_true(ceiling_take(c, "a@x", 5)); /* two are known, not three */
+	talloc_free(c);
+}
+
+/* Else an address would hear nothing until the clock is where it was. */
+static void a_clock_set_back_begins_anew(void **state)
+{
+	struct ceiling *c = ceiling_new(NULL, 1, 10);
+	(void)state;
+	assert_true(ceiling_take(c, "a@x", 10 * (int64_t)CEILING_WINDOW_MS));
+	assert_false(ceiling_take(c, "a@x", 10 * (int64_t)CEILING_WINDOW_MS));
+	assert_true(ceiling_take(c, "a@x", 10 * (int64_t)CEILING_WINDOW_MS - 1));
+	assert_false(ceiling_take(c, "a@x", 10 * (int64_t)CEILING_WINDOW_MS - 1));
+	talloc_free(c);
 }
 
 static void vias(void **state)
@@ -102,8 +121,11 @@ static void vias(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(so_many_an_hour),	    cmocka_unit_test(none_at_all),
-	    cmocka_unit_test(a_summary_is_bounded), cmocka_unit_test(memory_is_bounded),
+	    cmocka_unit_test(so_many_an_hour),
+	    cmocka_unit_test(none_at_all),
+	    cmocka_unit_test(a_summary_is_bounded),
+	    cmocka_unit_test(memory_is_bounded),
+	    cmocka_unit_test(a_clock_set_back_begins_anew),
 	    cmocka_unit_test(vias),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
