@@ -2,10 +2,10 @@
  * tls_handshake - see tls_handshake.h.
  *
  * libevent's bufferevents do not know SSL_ERROR_WANT_ASYNC, so the socket is watched here until the
- * handshake is over. A job that is paused is always run to its end: by the answer, by the failure of
- * the key role, or, when the connection is given up, by going on without a signature, which OpenSSL
- * answers with the alert internal_error. OpenSSL would neither free its stack nor reuse it otherwise.
- * After the signature the handshake runs on the main stack.
+ * handshake is over. A job that is paused is always run to its end: by the answer, by the failure
+ * of the key role, or, when the connection is given up, by going on without a signature, which
+ * OpenSSL answers with the alert internal_error. OpenSSL would neither free its stack nor reuse it
+ * otherwise. After the signature the handshake runs on the main stack.
  *
  * The stacks are OpenSSL's: 32 KB, not guarded by a page. What runs on them is OpenSSL's handshake
  * and the callbacks of tls.c and tls_watch.c; test_tls_handshake measures how deep that goes.
@@ -85,13 +85,14 @@ static void wait_for(struct tls_handshake *h, short what)
 {
 	if (h->waits_for == what)
 		return;
-	event_del(h->ev);
 	h->waits_for = what;
-	if (what == 0)
-		return;
-	event_assign(h->ev, event_get_base(h->ev), event_get_fd(h->ev), (short)(what | EV_PERSIST),
-		     on_ready, h);
-	event_add(h->ev, &h->idle);
+	event_del(h->ev);
+	/* For nothing: call_next() can still activate it. It must not be the persistent one then,
+	 * which libevent would add again. */
+	event_assign(h->ev, event_get_base(h->ev), event_get_fd(h->ev),
+		     what ? (short)(what | EV_PERSIST) : 0, on_ready, h);
+	if (what)
+		event_add(h->ev, &h->idle);
 }
 
 static void join_line(struct tls_handshake *h)
@@ -100,7 +101,6 @@ static void join_line(struct tls_handshake *h)
 	h->place = IN_LINE;
 	TAILQ_INSERT_TAIL(&line, h, line);
 }
-
 
 /* --- its end -------------------------------------------------------------------------------------
  */

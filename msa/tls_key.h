@@ -3,10 +3,10 @@
  *
  * `sekisho-msad -x key` (sekisho-key in ps(1)) reads the key files and signs; who parses SMTP has
  * the certificates, and asks for each handshake's signature (decision 0015). Nobody waits for an
- * answer but the handshake that needs it. A role that ends, or that is asked and answers nothing for
- * TLS_KEY_DEADLINE_MS, is replaced: what it was asked fails, and so do full handshakes until its
- * successor has read the same keys. Sessions that are there, and those that are resumed, need no
- * key.
+ * answer but the handshake that needs it. A role that ends, or that is asked and answers nothing
+ * for TLS_KEY_DEADLINE_MS, is replaced: what it was asked fails, and so do full handshakes until
+ * its successor has read the same keys. Sessions that are there, and those that are resumed, need
+ * no key.
  *
  * Each configuration has a role of its own. It runs while somebody holds it: the configuration in
  * force, and each handshake that was begun with it.
@@ -53,8 +53,8 @@ struct tls_key_ask;
 /* sig NULL: there is no signature, and why is logged. */
 typedef void tls_key_done(void *arg, const uint8_t *sig, size_t len);
 /*
- * Ask for the signature of tbs by that scheme. done() is called once, from the loop; the ask is gone
- * then. NULL: nobody can be asked now, and done() is not called.
+ * Ask for the signature of tbs by that scheme. done() is called once, from the loop; the ask is
+ * gone then. NULL: nobody can be asked now, and done() is not called.
  */
 struct tls_key_ask *tls_keys_sign(struct tls_keys *k, uint32_t key, uint16_t scheme,
 				  const uint8_t *tbs, size_t len, tls_key_done *done, void *arg);

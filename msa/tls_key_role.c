@@ -5,8 +5,8 @@
  * call filter leaves it its socket to the parent, memory, time, and a line to the log: no file, no
  * network, no other process. Questions are answered one after the other; those that have come
  * together are answered together, if that does not take long. One that breaks the rules ends it,
- * for the parent that asks so is not the one that was started. It ends when the parent's end of fd 3
- * closes; signals meant for the parent are ignored.
+ * for the parent that asks so is not the one that was started. It ends when the parent's end of fd
+ * 3 closes; signals meant for the parent are ignored.
  *
  * Trusted with: the private keys of the server's certificates; nobody else reads them.
  * Diagnostics: `key` lines. Known gaps: key files are read as the user the parent runs as.

@@ -15,16 +15,16 @@
 
 #include "lib/wire.h"
 
-#define TLS_KEY_TBS_MAX	  512
-#define TLS_KEY_SIG_MAX	  2048 /* RSA of 16384 bits */
-#define TLS_KEY_SPKI_MAX  4096
-#define TLS_KEY_PATH_MAX  4096
-#define TLS_KEY_TEXT_MAX  256
-#define TLS_KEY_MAX	  1024 /* keys a role */
+#define TLS_KEY_TBS_MAX	 512
+#define TLS_KEY_SIG_MAX	 2048 /* RSA of 16384 bits */
+#define TLS_KEY_SPKI_MAX 4096
+#define TLS_KEY_PATH_MAX 4096
+#define TLS_KEY_TEXT_MAX 256
+#define TLS_KEY_MAX	 1024 /* keys a role */
 
 /*
- * Frames of lib/ipc, one answer to each question. Signatures may be asked for before the ones before
- * are there; each answer has the number of its question, so their order is free.
+ * Frames of lib/ipc, one answer to each question. Signatures may be asked for before the ones
+ * before are there; each answer has the number of its question, so their order is free.
  */
 enum tls_key_frame {
 	KEY_F_READY = 1, /* < (empty): it is there */

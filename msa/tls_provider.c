@@ -6,8 +6,9 @@
  * nothing else in this process is ever served by it. It exports nothing: when OpenSSL wants to take
  * a key to another provider, that fails, and it comes back to ours.
  *
- * A signature is made inside a job of OpenSSL's (ASYNC_start_job(3), which SSL_MODE_ASYNC does for a
- * handshake): it sends the question, pauses, and the loop serves others. Without a job there is none.
+ * A signature is made inside a job of OpenSSL's (ASYNC_start_job(3), which SSL_MODE_ASYNC does for
+ * a handshake): it sends the question, pauses, and the loop serves others. Without a job there is
+ * none.
  *
  * Trusted with: nothing secret. Diagnostics: a signature that fails ends the handshake with an
  * alert; tls_key says why. Known gaps: none.
