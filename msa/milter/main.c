@@ -5,7 +5,9 @@
  * This process has the socket and the metrics; it has no threads. Its child, the worker, talks to
  * the mail servers (milter.h). SIGHUP reads configuration, keys and identities again here and, when
  * all of it is right, in the worker. A worker that dies is followed by another a second later;
- * meanwhile mail servers find the socket open and wait.
+ * meanwhile mail servers find the socket open and wait. What workers have read in notifications
+ * that came back is told to the accounting (outbox.h); they are not believed beyond one well-formed
+ * event.
  *
  * Trusted with: the tag keys, to verify; it never makes any, so that a copy of msad's file is all
  * that an MX elsewhere needs. No capability once the port is bound. Diagnostics: `milter` lines,
@@ -17,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <talloc.h>
 #include <unistd.h>
@@ -27,23 +30,28 @@
 #include "lib/log.h"
 #include "lib/metrics.h"
 #include "lib/proc.h"
+#include "ratelimit/answer.h"
 
 #include "msa/batvkeys.h"
 #include "msa/keyfiles.h"
 #include "msa/milter/milter.h"
+#include "msa/milter/outbox.h"
 
 #define AGAIN_S	  1
 #define KILL_S	  (MILTER_LINGER_S + 6)
 #define RESULTS	  (BOUNCE_PUT_OFF + 1)
 #define PIECE_MAX 256
+#define AT_ONCE	  200 /* events of one turn */
 
 struct milter_conf {
 	struct conf_common common;
 	char *listen, *metrics;
-	char *hostname, *sasl_realm, *identities, *batv_keys; /* of msa */
+	char *hostname, *sasl_realm, *identities, *batv_keys, *answers; /* of msa */
+	bool tell;
 	struct conf_list bounce_strict;
 	int bounce_check;
 	struct path realm;
+	struct answer_table *table; /* or NULL */
 };
 
 #define OFF(n) offsetof(struct milter_conf, n)
@@ -53,10 +61,13 @@ static const struct conf_key keys[] = {
      "where mail servers find the milter", false},
     {"milter", "metrics", CONF_STRING, OFF(metrics), "127.0.0.1:9430", 0, 0, NULL, false,
      "where GET /metrics is answered; empty: nowhere", false},
+    {"milter", "tell", CONF_BOOL, OFF(tell), "true", 0, 0, NULL, false,
+     "what bounces say is told to sekisho-acctd; false: on a machine where there is none", false},
     {"msa", "hostname", CONF_STRING, OFF(hostname), "", 0, 0, NULL, true, "", true},
     {"msa", "sasl_realm", CONF_STRING, OFF(sasl_realm), "", 0, 0, NULL, true, "", true},
     {"msa", "identities", CONF_PATH, OFF(identities), "", 0, 0, NULL, true, "", true},
     {"msa", "batv_keys", CONF_PATH, OFF(batv_keys), "", 0, 0, NULL, true, "", true},
+    {"msa", "answers", CONF_PATH, OFF(answers), "", 0, 0, NULL, true, "", true},
     {"msa", "bounce_check", CONF_ENUM, OFF(bounce_check), "tag", 0, 0, "log|tag|reject", true, "",
      true},
     {"msa", "bounce_strict", CONF_LIST, OFF(bounce_strict), "", 0, 0, NULL, true, "", true},
@@ -69,8 +80,11 @@ struct milter {
 	struct milter_conf *conf; /* the talloc tree of everything that is configured */
 	struct milter_work work;
 	pid_t worker; /* 0: none */
-	struct event *child, *again, *kill;
+	struct event *child, *again, *kill, *told;
+	int hear; /* the other end of work.tell */
+	struct outbox *outbox;
 	struct metric *results[RESULTS], *stripped, *restarts;
+	struct metric *returned[RETURNED_FORMS], *bounces, *lost, *waiting, *up;
 	bool stopping;
 };
 
@@ -105,13 +119,33 @@ static bool check(struct milter_conf *c, char **err)
 	return realm_of(c, err);
 }
 
+static int free_table(struct milter_conf *c)
+{
+	answer_table_free(c->table);
+	return 0;
+}
+
+static bool read_answers(struct milter_conf *c, char **err)
+{
+	char *why = NULL;
+
+	talloc_set_destructor(c, free_table);
+	if (c->answers[0] == '\0')
+		return true;
+	c->table = answer_load(c->answers, &why);
+	if (!c->table)
+		*err = talloc_asprintf(c, "msa.answers: %s", why);
+	free(why);
+	return c->table;
+}
+
 /* Everything but the keys. NULL: *err, talloc'd under ctx. */
 static struct milter_conf *load(void *ctx, const char *file, struct identities **ids, char **err)
 {
 	struct milter_conf *c = talloc_zero(ctx, struct milter_conf);
 
 	*ids = NULL;
-	if (conf_load(c, file, keys, n_keys, c, err) && check(c, err)) {
+	if (conf_load(c, file, keys, n_keys, c, err) && check(c, err) && read_answers(c, err)) {
 		if (c->identities[0] == '\0')
 			return c;
 		*ids = keyfiles_identities(c, c->identities, err);
@@ -178,6 +212,51 @@ static void on_renew(void *arg)
 {
 	if (renew(arg))
 		log_event(LOG_NOTICE, "-", "milter", "reloaded");
+}
+
+/* --- what came back --- */
+
+/* A worker that sends anything else is no reason to stop. */
+static void hear_one(struct milter *m, const uint8_t *buf, size_t len)
+{
+	struct event e;
+
+	if (event_decode(buf, len, &e) != len || e.kind != EVENT_BOUNCE) {
+		log_event(LOG_ERR, "-", "milter", "bad-event", LI("octets", len));
+		return;
+	}
+	e.u.bounce.answer =
+	    (uint8_t)answer_classify(m->conf->table, e.u.bounce.status, e.u.bounce.reply);
+	outbox_add(m->outbox, &e);
+}
+
+static void on_told(evutil_socket_t fd, short what, void *arg)
+{
+	uint8_t buf[EVENT_MAX_BYTES];
+	ssize_t n;
+
+	(void)what;
+	for (int i = 0; i < AT_ONCE && (n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0; i++)
+		hear_one(arg, buf, (size_t)n);
+}
+
+static void start_telling(struct milter *m)
+{
+	char instance[64];
+	int ends[2];
+
+	m->work.tell = m->hear = -1;
+	if (!m->conf->tell)
+		return;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
+		fatal_errno("no pair of sockets");
+	m->hear = ends[0];
+	m->work.tell = ends[1];
+	snprintf(instance, sizeof(instance), "%lld-%d", (long long)clock_utc_ms(), (int)getpid());
+	m->outbox = outbox_new(m->base, m->conf->common.run_dir, instance);
+	m->told = event_new(m->base, m->hear, EV_READ | EV_PERSIST, on_told, m);
+	if (!m->told || event_add(m->told, NULL) != 0)
+		fatal("no event loop");
 }
 
 /* --- workers --- */
@@ -297,6 +376,26 @@ static void on_reload(void *arg)
 
 /* --- metrics --- */
 
+static void setup_returned(struct milter *m)
+{
+	static char labels[RETURNED_FORMS][PIECE_MAX];
+
+	for (int i = 0; i < RETURNED_FORMS; i++) {
+		snprintf(labels[i], sizeof(labels[i]), "form=\"%s\"",
+			 returned_form_name((enum returned_form)i));
+		m->returned[i] = metric_new(METRIC_COUNTER, "sekisho_milter_returned_total",
+					    labels[i], "Mail to a valid tag by what it is.");
+	}
+	m->bounces = metric_new(METRIC_COUNTER, "sekisho_milter_told_total", NULL,
+				"Recipients not reached that the accounting knows of.");
+	m->lost = metric_new(METRIC_COUNTER, "sekisho_milter_untold_total", NULL,
+			     "Recipients not reached that it never hears of.");
+	m->waiting = metric_new(METRIC_GAUGE, "sekisho_milter_waiting", NULL,
+				"Recipients not reached that wait to be told.");
+	m->up = metric_new(METRIC_GAUGE, "sekisho_milter_accounting_up", NULL,
+			   "1 while sekisho-acctd listens.");
+}
+
 static void metrics_setup(struct milter *m)
 {
 	static char labels[RESULTS][PIECE_MAX];
@@ -311,6 +410,21 @@ static void metrics_setup(struct milter *m)
 				 "Recipients whose tag was taken off.");
 	m->restarts = metric_new(METRIC_COUNTER, "sekisho_milter_restarts_total", NULL,
 				 "Workers that had died.");
+	setup_returned(m);
+}
+
+static void refresh_returned(const struct milter *m)
+{
+	struct outbox_state s = {.told = 0};
+
+	for (int i = 0; i < RETURNED_FORMS; i++)
+		metric_set(m->returned[i], m->work.shared->returned[i]);
+	if (m->outbox)
+		outbox_state(m->outbox, &s);
+	metric_set(m->bounces, s.told);
+	metric_set(m->lost, s.lost + m->work.shared->untold);
+	metric_set(m->waiting, s.waiting);
+	metric_set(m->up, s.connected);
 }
 
 static void metrics_refresh(void *arg)
@@ -320,6 +434,7 @@ static void metrics_refresh(void *arg)
 	for (int i = 0; i < RESULTS; i++)
 		metric_set(m->results[i], m->work.shared->results[i]);
 	metric_set(m->stripped, m->work.shared->stripped);
+	refresh_returned(m);
 }
 
 /* --- up and down --- */
@@ -372,6 +487,9 @@ static void down(struct milter *m)
 	event_free(m->again);
 	event_free(m->kill);
 	event_free(m->child);
+	if (m->told)
+		event_free(m->told);
+	outbox_free(m->outbox);
 	batv_wipe(&m->work.keys);
 	talloc_free(m->conf);
 	munmap(m->work.shared, sizeof(*m->work.shared));
@@ -404,6 +522,7 @@ int main(int argc, char **argv)
 	if (!take(&m, m.conf, ids, &err))
 		fatal("%s", err);
 	start_loop(&m);
+	start_telling(&m);
 	start_worker(&m);
 	proc_ready("the milter is open");
 	log_event(LOG_NOTICE, "-", "milter", "ready", LS("listen", m.conf->listen),

@@ -5,6 +5,9 @@
  * signals, and no threads. The mail servers are served by a worker (worker.c), a child of it in
  * which libmilter has its threads. Both have the configuration: each reads it again, the worker
  * when it is told to. What must outlive a worker is in shared memory.
+ *
+ * What mail to a valid tag says of a recipient the worker reads (msa/mail/returned.h) and hands to
+ * the first process, one EVENT_BOUNCE a packet; that tells the accounting (outbox.h).
  */
 #ifndef MSA_MILTER_MILTER_H
 #define MSA_MILTER_MILTER_H
@@ -15,6 +18,7 @@
 #include <stdbool.h>
 
 #include "msa/mail/bounce.h"
+#include "msa/mail/returned.h"
 
 /* How long a worker that was told to stop waits for its sessions; libmilter needs up to five
  * seconds to notice. */
@@ -26,6 +30,8 @@ struct milter_shared {
 	pthread_mutex_t lock; /* robust; of probes */
 	struct bounce_probes probes;
 	_Atomic(int64_t) results[BOUNCE_PUT_OFF + 1], stripped;
+	_Atomic(int64_t) returned[RETURNED_FORMS];
+	_Atomic(int64_t) untold; /* recipients the first process was too busy for */
 };
 
 struct milter_work {
@@ -34,6 +40,7 @@ struct milter_work {
 	struct batv_keys keys;
 	/* Constant. renew reads the configuration again, in a thread of its own. */
 	struct milter_shared *shared;
+	int tell; /* SOCK_SEQPACKET, never waited for; -1: nobody wants to know */
 	void (*renew)(void *arg);
 	void *arg;
 };

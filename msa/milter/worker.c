@@ -1,11 +1,12 @@
 /*
  * worker - what libmilter asks (see milter.h).
  *
- * Of each message only the envelope and the fields BOUNCE_FIELD are looked at. A recipient with a
- * tag of our form, in a domain of ours, loses it, whoever the sender is: the tag is no part of the
- * mailbox's name. What msa/mail/bounce says of mail from the null sender is answered at RCPT, or
- * put into one field at the end of the message, the worst of its recipients' (a bounce has one, as
- * a rule). A field of that name that came with the message is taken out, in every mode.
+ * Of each message only the envelope and the fields BOUNCE_FIELD are looked at; of mail from the
+ * null sender to a valid tag also what it says of recipients that were not reached. A recipient
+ * with a tag of our form, in a domain of ours, loses it, whoever the sender is: the tag is no part
+ * of the mailbox's name. What msa/mail/bounce says of mail from the null sender is answered at
+ * RCPT, or put into one field at the end of the message, the worst of its recipients' (a bounce has
+ * one, as a rule). A field of that name that came with the message is taken out, in every mode.
  *
  * Every function here may run in several threads at once. Sessions have talloc trees of their own;
  * shared is what milter.h says.
@@ -18,11 +19,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <talloc.h>
 #include <unistd.h>
 
 #include <libmilter/mfapi.h>
 
+#include "accounting/event.h"
 #include "lib/addr.h"
 #include "lib/clock.h"
 #include "lib/log.h"
@@ -32,6 +35,7 @@
 
 #define ARGS_MAX 1024 /* ESMTP arguments of a recipient */
 #define BACKLOG	 128
+#define ACTIONS	 (SMFIF_ADDHDRS | SMFIF_CHGHDRS | SMFIF_ADDRCPT | SMFIF_ADDRCPT_PAR | SMFIF_DELRCPT)
 
 struct recipient {
 	const char *as_given, *stripped, *args;
@@ -42,11 +46,14 @@ struct message {
 	bool null_sender, marked;
 	enum batv_reason mark; /* the worst */
 	struct recipient *changed;
-	int fields; /* named as ours, that came with it */
+	int fields;			/* named as ours, that came with it */
+	struct returned_reader *reader; /* of mail to a valid tag */
+	const char *sender;		/* whose tag that is, without it */
 };
 
 struct session {
 	char client[ADDR_STRLEN]; /* "local" when it is no address */
+	struct addr addr;	  /* or none */
 	uint64_t hash;
 	struct message *m;
 };
@@ -60,11 +67,9 @@ static pthread_rwlock_t rules = PTHREAD_RWLOCK_INITIALIZER;
 static sfsistat on_connect(SMFICTX *ctx, char *name, _SOCK_ADDR *sa)
 {
 	struct session *s = talloc_zero(NULL, struct session);
-	struct addr a;
-
 	(void)name;
-	if (sa && addr_from_sockaddr(sa, &a, NULL))
-		addr_format(&a, s->client);
+	if (sa && addr_from_sockaddr(sa, &s->addr, NULL))
+		addr_format(&s->addr, s->client);
 	else
 		snprintf(s->client, sizeof(s->client), "local");
 	s->hash = bounce_client(s->client);
@@ -166,6 +171,18 @@ static void note_tag(struct message *m, char **args, const struct path *to)
 	m->changed = r;
 }
 
+/* The first valid tag is whose mail it is about: a notification has one recipient. */
+static void listen_to(struct message *m, const struct path *to)
+{
+	struct path plain;
+
+	if (work->tell < 0 || m->reader || !batv_strip(to, &plain) ||
+	    strlen(plain.text) > EVENT_ACCOUNT_MAX)
+		return;
+	m->sender = talloc_strdup(m, plain.text);
+	m->reader = returned_new(m);
+}
+
 /* A tag that is right says least against a message, a forged one most. */
 static int badness(enum batv_reason r)
 {
@@ -215,6 +232,8 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **args)
 		return refuse(ctx, "550", "5.7.1", v.text, SMFIS_REJECT);
 	if (v.answer == BOUNCE_DEFER)
 		return refuse(ctx, "450", "4.7.1", v.text, SMFIS_TEMPFAIL);
+	if (v.result == BOUNCE_VALID)
+		listen_to(s->m, &to);
 	if (v.answer == BOUNCE_MARK)
 		note_mark(s->m, v.reason);
 	if (ours)
@@ -228,10 +247,60 @@ static sfsistat on_header(SMFICTX *ctx, char *name, char *value)
 {
 	struct session *s = smfi_getpriv(ctx);
 
-	(void)value;
 	if (s && s->m && strcasecmp(name, BOUNCE_FIELD) == 0)
 		s->m->fields++;
+	if (s && s->m && s->m->reader)
+		returned_field(s->m->reader, name, value);
 	return SMFIS_CONTINUE;
+}
+
+static sfsistat on_body(SMFICTX *ctx, unsigned char *data, size_t len)
+{
+	const struct session *s = smfi_getpriv(ctx);
+
+	if (!s || !s->m || !s->m->reader)
+		return SMFIS_SKIP;
+	returned_body(s->m->reader, data, len);
+	return SMFIS_CONTINUE;
+}
+
+#define CUT(field, from) snprintf((field), sizeof(field), "%.*s", (int)sizeof(field) - 1, (from))
+
+static void tell(const struct session *s, const struct returned *r, const struct returned_rcpt *to)
+{
+	struct event e = {.kind = EVENT_BOUNCE, .t_ms = clock_utc_ms(), .src = s->addr};
+	uint8_t buf[EVENT_MAX_BYTES];
+	size_t len;
+
+	CUT(e.u.bounce.sender, s->m->sender);
+	CUT(e.u.bounce.token, r->token);
+	CUT(e.u.bounce.rcpt, to->rcpt);
+	CUT(e.u.bounce.original, to->original);
+	CUT(e.u.bounce.status, to->status);
+	CUT(e.u.bounce.reply, to->text);
+	CUT(e.u.bounce.mta, r->mta);
+	e.u.bounce.result = to->action == RETURNED_FAILED ? EVENT_BOUNCED : EVENT_DEFERRED;
+	len = event_encode(&e, buf, sizeof(buf));
+	if (send(work->tell, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)len)
+		work->shared->untold++;
+}
+
+/* What it says, once the mail server may take it. */
+static void tell_all(const struct session *s)
+{
+	struct returned *r = talloc(s->m, struct returned);
+
+	if (!r)
+		fatal("out of memory");
+	returned_end(s->m->reader, r);
+	s->m->reader = NULL;
+	work->shared->returned[r->form]++;
+	log_event(LOG_INFO, "-", "batv", "returned", LS("form", returned_form_name(r->form)),
+		  LS("sender", s->m->sender), LI("recipients", r->n),
+		  LS("status", r->n ? r->rcpt[0].status : ""), LS("client", s->client));
+	for (uint32_t i = 0; i < r->n; i++)
+		if (r->rcpt[i].action != RETURNED_ARRIVED)
+			tell(s, r, &r->rcpt[i]);
 }
 
 static bool strip(SMFICTX *ctx, const struct recipient *r)
@@ -265,6 +334,8 @@ static sfsistat on_end(SMFICTX *ctx)
 	struct session *s = smfi_getpriv(ctx);
 	bool ok = s && s->m && edit(ctx, s->m);
 
+	if (ok && s->m->reader)
+		tell_all(s);
 	if (s)
 		TALLOC_FREE(s->m);
 	if (ok)
@@ -275,18 +346,34 @@ static sfsistat on_end(SMFICTX *ctx)
 
 /* --- the process --- */
 
+/* What is not asked for is not sent; a body that nobody reads stops with its first piece. */
+static sfsistat on_negotiate(SMFICTX *ctx, unsigned long actions, unsigned long steps,
+			     unsigned long none1, unsigned long none2, unsigned long *want,
+			     unsigned long *without, unsigned long *out1, unsigned long *out2)
+{
+	(void)ctx;
+	(void)none1;
+	(void)none2;
+	*want = actions & ACTIONS;
+	*without = steps & (SMFIP_NOHELO | SMFIP_NOEOH | SMFIP_NODATA | SMFIP_NOUNKNOWN |
+			    SMFIP_SKIP | (work->tell < 0 ? SMFIP_NOBODY : 0));
+	*out1 = *out2 = 0;
+	return (actions & ACTIONS) == ACTIONS ? SMFIS_CONTINUE : SMFIS_REJECT;
+}
+
 static void describe(struct smfiDesc *d)
 {
 	static char name[] = "sekisho-batv";
 
 	*d = (struct smfiDesc){.xxfi_name = name,
 			       .xxfi_version = SMFI_VERSION,
-			       .xxfi_flags = SMFIF_ADDHDRS | SMFIF_CHGHDRS | SMFIF_ADDRCPT |
-					     SMFIF_ADDRCPT_PAR | SMFIF_DELRCPT,
+			       .xxfi_flags = ACTIONS,
+			       .xxfi_negotiate = on_negotiate,
 			       .xxfi_connect = on_connect,
 			       .xxfi_envfrom = on_from,
 			       .xxfi_envrcpt = on_rcpt,
 			       .xxfi_header = on_header,
+			       .xxfi_body = on_body,
 			       .xxfi_eom = on_end,
 			       .xxfi_abort = on_abort,
 			       .xxfi_close = on_close};
