@@ -73,8 +73,8 @@ static void memory_is_bounded(void **state)
 	assert_true(ceiling_take(c, "a@x", 1));
 	assert_true(ceiling_take(c, "b@x", 2));
 	assert_true(ceiling_take(c, "c@x", 3));
-	assert_false(ceiling_take(c, "b@x", 4));
-	assert_true(ceiling_take(c, "a@x", 5)); /* two are known, not three */
+	assert_true(ceiling_take(c, "a@x", 4)); /* two are known, not three */
+	assert_false(ceiling_take(c, "c@x", 5));
 	talloc_free(c);
 }
 
