@@ -72,7 +72,7 @@ static unsigned new_ones(struct firstlog *f, uint32_t n, int64_t mono_ms)
 /* Quiet time, a little or an hour of it, saves no more than the burst. */
 static void test_burst(void **state)
 {
-	static const int64_t quiet_ms[] = {FIRSTLOG_BURST * 1500 / FIRSTLOG_RATE, 3600000};
+	static const int64_t quiet_ms[] = {FIRSTLOG_BURST * 500 / FIRSTLOG_RATE, 3600000};
 	(void)state;
 	for (size_t k = 0; k < 2; k++) {
 		struct firstlog *f = firstlog_new(NULL);
