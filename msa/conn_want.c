@@ -585,7 +585,9 @@ void conn_want_submit(struct conn *c)
 	for (uint32_t i = 0; i < tx->n_rcpts; i++)
 		rcpts[i] = (struct queue_rcpt){tx->rcpts[i].address, tx->rcpts[i].esmtp};
 	sign(c);
-	m.data = message_data(c->msg, &m.len);
+	/* The other process gets a copy, and this one keeps its own until it has. */
+	m.own = c->srv->leaving ? NULL : message_take(c->msg, &m.len);
+	m.data = m.own ? m.own : message_data(c->msg, &m.len);
 	m.esmtp = tx->esmtp;
 	snprintf(m.id, sizeof(m.id), "%s", tx->queue_id);
 	sender_out(c, &out);

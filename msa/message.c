@@ -175,6 +175,15 @@ const uint8_t *message_data(const struct message *m, size_t *len)
 	return m->data;
 }
 
+uint8_t *message_take(struct message *m, size_t *len)
+{
+	uint8_t *data = m->data;
+
+	*len = m->len;
+	m->data = NULL;
+	return data;
+}
+
 const struct header_editor *message_header(const struct message *m)
 {
 	return m->header;

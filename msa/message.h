@@ -38,6 +38,9 @@ void message_chunk(struct message *m, const uint8_t *in, size_t len);
 void message_chunk_end(struct message *m, bool last, struct smtp_data_end *end);
 /* The finished message; only when end was clean. */
 const uint8_t *message_data(const struct message *m, size_t *len);
+/* Its octets are the caller's to free(3) from now on, and message_data() knows but their number; in
+ * *in_flight they count until m is freed. */
+uint8_t *message_take(struct message *m, size_t *len);
 /* Similarity hash of the finished message's text (mail/simhash.h); 0: it has none. */
 uint64_t message_similarity(const struct message *m);
 const struct header_editor *message_header(const struct message *m);

@@ -496,6 +496,7 @@ int main(int argc, char **argv)
 		return role(argv[2]);
 	proc_args(argc, argv, "sekisho-msad", "mail submission server of Sekisho", &d.args);
 	wipe_buffers();
+	wipe_keep_memory();
 	d.top = talloc_new(NULL);
 	d.srv.cfg = msa_config_load(d.top, d.args.conf_file, &err);
 	if (!d.srv.cfg)

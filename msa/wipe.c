@@ -9,6 +9,8 @@
 
 #include "msa/wipe.h"
 
+#define KEEP_FREE (16 << 20)
+
 static void wipe_free(void *p)
 {
 	if (p)
@@ -32,4 +34,10 @@ static void *wipe_realloc(void *p, size_t n)
 void wipe_buffers(void)
 {
 	event_set_mem_functions(malloc, wipe_realloc, wipe_free);
+}
+
+void wipe_keep_memory(void)
+{
+	(void)mallopt(M_TRIM_THRESHOLD, KEEP_FREE);
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 }

@@ -14,7 +14,7 @@
 
 #define SIMHASH_BYTES (64 << 10)
 
-#define SIMHASH_PLANES 8
+#define SIMHASH_PLANES 16 /* of SIMHASH_BYTES no more words can come than they count */
 
 struct simhash {
 	int32_t sum[64];

@@ -177,6 +177,7 @@ struct submit_op {
 	struct spool_message m;
 	uint8_t record[EVENT_MAX_BYTES];
 	size_t record_len;
+	uint8_t *own; /* the message's octets, or NULL: they are under this */
 	int64_t place;
 	void (*cb)(enum queue_result r, void *arg);
 	void *arg;
@@ -207,6 +208,7 @@ static void submit_done(struct queue *q, struct qop *qo)
 		spool_reader_trim(q->reader);
 		index_remove(q->ix, m);
 	}
+	free(o->own);
 	o->cb(qo->op.result, o->arg);
 }
 
@@ -221,11 +223,12 @@ static void submit_copy(struct submit_op *o, const struct queue_msg *m)
 	    .mail_from_out = talloc_strdup(o, m->mail_from_out),
 	    .rcpts = rcpts,
 	    .n_rcpts = m->n_rcpts,
-	    .data = talloc_memdup(o, m->data, m->len),
+	    .data = m->own ? m->own : talloc_memdup(o, m->data, m->len),
 	    .len = m->len,
 	    .esmtp = m->esmtp,
 	    .received_ms = m->received_ms,
 	};
+	o->own = m->own;
 	o->m.esmtp.envid = m->esmtp.envid ? talloc_strdup(o, m->esmtp.envid) : NULL;
 	for (uint32_t i = 0; rcpts && i < m->n_rcpts; i++) {
 		rcpts[i] = m->rcpts[i];

@@ -48,6 +48,7 @@ struct queue_msg {
 	const uint8_t
 	    *data; /* the whole message, CRLF lines, not dot-stuffed, headers already final */
 	size_t len;
+	uint8_t *own; /* data, when it is malloc'd and the queue's from now on; NULL: it is copied */
 	struct esmtp_mail esmtp; /* smtputf8: the header holds UTF-8; addresses speak for
 				    themselves */
 	int64_t received_ms;
