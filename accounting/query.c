@@ -264,6 +264,11 @@ json_t *query_subscribers_named(struct query *q, const char *text, int limit, co
 	return end(q, sql_list(begin(q), Q_SUBSCRIBERS_NAMED, QS(text), QI(limit)), err);
 }
 
+json_t *query_account(struct query *q, const char *login, const char **err)
+{
+	return end(q, sql_object(begin(q), Q_ACCOUNT, QS(login)), err);
+}
+
 json_t *query_subscriber(struct query *q, const char *ref, const char **err)
 {
 	struct sql *db = begin(q);

@@ -113,6 +113,9 @@ json_t *query_leases_within(struct query *q, const struct prefix *p, int64_t t_m
 json_t *query_subscribers(struct query *q, int limit, const char **err);
 /* The same of those whose ref is text, or whose name has it in it; the ref first. */
 json_t *query_subscribers_named(struct query *q, const char *text, int limit, const char **err);
+/* Whose the account is: {"login","subscriber","subscriber_name"}, null when nobody knows. NULL with
+ * *err "not found" when nobody has seen it. */
+json_t *query_account(struct query *q, const char *login, const char **err);
 /* One of them, with "lines": their last leases. NULL with *err "not found". */
 json_t *query_subscriber(struct query *q, const char *ref, const char **err);
 /* [{"seq","t_ms","actor","peer","action","object","reason","detail"}]. about: a part of actor,

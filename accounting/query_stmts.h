@@ -185,6 +185,8 @@
 	X(Q_SUBSCRIBERS_NAMED, "SELECT s.id, s.ref, s.name, s.contact, " LOGINS_OF_S \
 	  "FROM subscriber s WHERE s.ref = ?1 OR instr(lower(s.name), lower(?1)) ORDER BY s.ref = ?1 DESC, s.id DESC LIMIT ?2") \
 	X(Q_SUBSCRIBER, "SELECT s.id, s.ref, s.name, s.contact, " LOGINS_OF_S "FROM subscriber s WHERE s.ref = ?1") \
+	X(Q_ACCOUNT, "SELECT a.login, s.ref AS subscriber, s.name AS subscriber_name FROM account a LEFT JOIN subscriber s ON " \
+		     "s.id = a.subscriber_id WHERE a.login = ?1") \
 	X(Q_SUBSCRIBER_LINES, LEASE_COLUMNS "WHERE s.ref = ?1 ORDER BY l.from_ms DESC LIMIT 50") \
 	X(Q_LEASES_WITHIN, LEASE_COLUMNS \
 	  "WHERE l.first BETWEEN ?1 AND ?2 AND l.last <= ?2 AND l.from_ms <= ?3 AND (l.to_ms IS NULL OR l.to_ms > ?3) " \

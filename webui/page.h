@@ -157,6 +157,9 @@ void subscriber(struct html *h, const char *ref, const char *name);
 /* The same over the whole width. */
 #define fact_wide(h, label, ...)                                                                   \
 	put(h, LIT("<div class=\"all\"><dt>" label "</dt><dd>"), __VA_ARGS__, LIT("</dd></div>"))
+/* What a wide table stands in: it scrolls by itself, with the keyboard too. Closed by </div>. */
+#define SCROLL(label)                                                                              \
+	LIT("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"" label "\">")
 /* <time> or a dash for a time that may be absent (0 or below). */
 void when_or_none(struct html *h, int64_t ms);
 /* From when to when something holds, as two cells; to 0 is "still". */

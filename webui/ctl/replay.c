@@ -12,7 +12,8 @@
 
 #include <talloc.h>
 
-#include "ratelimit/detector/config.h"
+#include "lib/clock.h"
+#include "ratelimit/config.h"
 
 #include "webui/ctl/nouns.h"
 #include "webui/ctl/out.h"
@@ -25,16 +26,49 @@
 struct replay {
 	struct cli *c;
 	struct detector *d;
+	struct detector_conf conf;
+	struct limiter *classes; /* knows the class of each account; NULL: there is none */
+	const struct limits *limits;
+	bool observed; /* the class of the account that is looked at only looks on */
 	struct detector_change change;
 	int64_t latest_ms;
-	uint64_t line, wrong, late, passed_over, attempts, rcpts, changes[STAGE_COUNT];
+	uint64_t line, wrong, late, passed_over, attempts, rcpts, changes[STAGE_COUNT], observations;
 };
+
+/* --- classes of accounts --- */
+
+/* The one the line names, in its hours; else that of the account in the configuration. */
+static const struct account_class *class_of(const struct replay *r, const struct trace *t)
+{
+	const struct moment now = {
+	    .mono_ms = t->t_ms, .utc_ms = t->t_ms, .minute = clock_local_minute(t->t_ms)};
+	int i = t->class ? limits_class(r->limits, t->class) : CLASS_ALL;
+	if (i == CLASS_ALL)
+		return limiter_class(r->classes, t->a.account, &now);
+	const struct account_class *k = &r->limits->class[i];
+	return class_open(k, now.minute) ? k : NULL;
+}
+
+static void use_class(struct replay *r, const struct trace *t)
+{
+	struct detector_levels l;
+	if (!r->classes || !t->a.account)
+		return;
+	const struct account_class *k = class_of(r, t);
+	class_levels(k, &r->conf, &l);
+	detector_use_levels(r->d, &l);
+	r->observed = k && k->detector.mode == DETECTOR_OBSERVE;
+}
 
 /* --- what comes out --- */
 
 static void print_change(struct replay *r, const char *account)
 {
 	const struct detector_change *ch = &r->change;
+	if (r->observed) {
+		r->observations++;
+		return;
+	}
 	json_t *why = json_array();
 	for (int i = 0; i < ch->n_why; i++)
 		json_array_append_new(why, json_string(ch->why[i]));
@@ -59,6 +93,8 @@ static void print_summary(const struct replay *r)
 		fprintf(f, ", %" PRIu64 " lines wrong", r->wrong);
 	if (r->late)
 		fprintf(f, ", %" PRIu64 " out of order", r->late);
+	if (r->observations)
+		fprintf(f, ", %" PRIu64 " of a class that is only observed", r->observations);
 	if (r->passed_over)
 		fprintf(f, ", %" PRIu64 " of no known kind", r->passed_over);
 	fputc('\n', f);
@@ -118,6 +154,7 @@ static void take_line(struct replay *r, struct trace *t, const char *line, size_
 	}
 	r->late += t->t_ms < r->latest_ms;
 	r->latest_ms = t->t_ms > r->latest_ms ? t->t_ms : r->latest_ms;
+	use_class(r, t);
 	if (feed(r, t))
 		print_change(r, t->a.account);
 }
@@ -153,33 +190,52 @@ static bool conf_given(const struct cli *c)
 }
 
 /* A trace is judged by the defaults unless another configuration is asked for. */
-static bool settings(struct cli *c, struct detector_settings *s)
+static struct ratelimit_conf *settings(struct cli *c)
 {
 	char *err = NULL;
-	detector_conf_default(&s->detector);
-	s->accounts = 1000000;
-	return !conf_given(c) ||
-	       conf_load(c->pool, c->conf_file, detector_keys, detector_n_keys, s, &err) ||
-	       (cli_fail(c, EX_CONFIG, "%s", err), false);
+	struct ratelimit_conf *conf;
+	if (!conf_given(c)) {
+		conf = talloc_zero(c->pool, struct ratelimit_conf);
+		detector_conf_default(&conf->detector.detector);
+		conf->detector.accounts = 1000000;
+		return conf;
+	}
+	conf = config_load(c->conf_file, &err);
+	if (!conf)
+		cli_fail(c, EX_CONFIG, "%s", err);
+	talloc_free(err);
+	return talloc_steal(c->pool, conf);
+}
+
+static int run_on(struct cli *c, const struct ratelimit_conf *conf, FILE *f)
+{
+	struct replay *r = talloc_zero(c->pool, struct replay);
+	r->c = c;
+	r->conf = conf->detector.detector;
+	r->limits = &conf->limiter.limits;
+	if (r->limits->n_classes)
+		r->classes = limiter_new(&conf->limiter, SEED);
+	r->d = detector_new(&r->conf, SEED, (size_t)conf->detector.accounts);
+	int status = r->d ? read_all(r, f, c->args[0]) : cli_fail(c, EX_OSERR, "no memory");
+	if (r->d)
+		print_summary(r);
+	detector_free(r->d);
+	if (r->classes)
+		limiter_free(r->classes);
+	return status;
 }
 
 static int run_replay(struct cli *c)
 {
-	struct detector_settings s = {.accounts = 0};
 	const char *name = c->args[0];
 	bool in = strcmp(name, "-") == 0;
-	if (!settings(c, &s))
+	const struct ratelimit_conf *conf = settings(c);
+	if (!conf)
 		return EX_CONFIG;
 	FILE *f = in ? c->io->in : fopen(name, "re");
 	if (!f)
 		return cli_fail(c, EX_NOINPUT, "%s: %s", name, strerror(errno));
-	struct replay *r = talloc_zero(c->pool, struct replay);
-	r->c = c;
-	r->d = detector_new(&s.detector, SEED, (size_t)s.accounts);
-	int status = r->d ? read_all(r, f, name) : cli_fail(c, EX_OSERR, "no memory");
-	if (r->d)
-		print_summary(r);
-	detector_free(r->d);
+	int status = run_on(c, conf, f);
 	if (!in)
 		fclose(f);
 	return status;
@@ -192,7 +248,8 @@ static const struct cli_verb verbs[] = {
      "and "
      "the reasons; the summary goes to standard error. The clock is the trace's own. Thresholds "
      "and "
-     "weights are the defaults, or those of --config FILE. Nothing but FILE is read, and nothing "
+     "weights are the defaults, or those of --config FILE; that has classes of accounts, too, and "
+     "a line may name one in \"class\". Nothing but FILE is read, and nothing "
      "is "
      "changed. Wrong lines are left out; then the exit status is 65.",
      NULL, run_replay},

@@ -158,6 +158,7 @@ bool trace_parse(struct trace *t, const char *line, size_t len, const char **err
 	*err = "it names no account";
 	if (!t->a.account && t->kind != TRACE_SYN && t->kind != TRACE_OTHER)
 		return false;
+	t->class = text_of(t->root, "class");
 	const char *ip = text_of(t->root, "ip");
 	t->a.has_client = ip && addr_parse(ip, &t->a.client, &why);
 	return details(t, err);

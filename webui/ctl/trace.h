@@ -30,6 +30,7 @@ struct trace {
 	bool auth_ok;
 	uint64_t syn, dst;
 	const char *code;
+	const char *class; /* of accounts; NULL: not said */
 	/* Private: what the texts above point into, and arrays that are used again. */
 	json_t *root;
 	const char **rcpt;

@@ -9,6 +9,8 @@
 
 #include <talloc.h>
 
+#include "lib/clock.h"
+
 #include "webui/pages/pages.h"
 
 /* --- evidence --------------------------------------------------------------------------------- */
@@ -46,8 +48,10 @@ static void networks(struct html *h, const json_t *v)
 	json_array_foreach (v, i, x) {
 		put(h, LIT("<li>"));
 		link_subject(h, jstr(x, "network"));
-		put(h, LIT(": "), NUM(jint(x, "messages", 0)), LIT(" messages, "),
-		    NUM(jint(x, "recipients", 0)), LIT(" recipients</li>"));
+		put(h, LIT(": "), NUM(jint(x, "messages", 0)),
+		    EITHER(jint(x, "messages", 0) == 1, " message, ", " messages, "),
+		    NUM(jint(x, "recipients", 0)),
+		    EITHER(jint(x, "recipients", 0) == 1, " recipient</li>", " recipients</li>"));
 	}
 	put(h, LIT("</ul></dd></div>"));
 }
@@ -73,9 +77,11 @@ static void evidence(struct html *h, const json_t *x)
 	networks(h, json_object_get(e, "networks"));
 	replies(h, json_object_get(e, "replies"));
 	if (jint(blocked, "packets", 0) > 0)
-		fact_wide(h, "Refused on port 25", NUM(jint(blocked, "packets", 0)),
-			  LIT(" packets to "), NUM(jint(blocked, "destinations", 0)),
-			  LIT(" destinations"));
+		fact_wide(
+		    h, "Refused on port 25", NUM(jint(blocked, "packets", 0)),
+		    EITHER(jint(blocked, "packets", 0) == 1, " packet to ", " packets to "),
+		    NUM(jint(blocked, "destinations", 0)),
+		    EITHER(jint(blocked, "destinations", 0) == 1, " destination", " destinations"));
 	if (jint(e, "reports", 0) > 0)
 		fact_wide(h, "Complaints", NUM(jint(e, "reports", 0)));
 }
@@ -119,6 +125,16 @@ static void case_actions(struct web *w, int64_t id)
 	json_decref(now);
 }
 
+/* An RFC 3339 time of the payload; nothing when there is none. */
+static void time_fact(struct web *w, const char *label, const char *text)
+{
+	int64_t t;
+	const char *err;
+	if (!*text || !clock_parse(text, w->now_ms, &t, &err))
+		return;
+	put(w->h, LIT("<div><dt>"), TXT(label), LIT("</dt><dd>"), WHEN(t), LIT("</dd></div>"));
+}
+
 static void one_case(struct web *w, const json_t *x)
 {
 	struct html *h = w->h;
@@ -139,9 +155,8 @@ static void one_case(struct web *w, const json_t *x)
 		subscriber(h, jstr(x, "subscriber"), jstr(x, "subscriber_name"));
 		put(h, LIT("</dd></div>"));
 	}
-	fact(h, "Since", FOR(jstr(x, "since")));
-	if (*jstr(x, "ended"))
-		fact(h, "Ended", FOR(jstr(x, "ended")));
+	time_fact(w, "Since (UTC)", jstr(x, "since"));
+	time_fact(w, "Ended (UTC)", jstr(x, "ended"));
 	evidence(h, x);
 	put(h, LIT("</dl>"));
 	next(h, json_object_get(x, "next"));

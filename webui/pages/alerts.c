@@ -89,12 +89,12 @@ static void table(struct web *w, const json_t *rows)
 {
 	size_t i;
 	json_t *x;
-	put(w->h, LIT("<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-		      "aria-label=\"Alerts\"><table><caption class=\"sr\">Alerts, newest first, a "
-		      "row a receiver</caption><thead><tr><th scope=\"col\">Made (UTC)</th><th "
-		      "scope=\"col\">Severity</th><th scope=\"col\">What, group, kind</th><th "
-		      "scope=\"col\">Outcome</th><th scope=\"col\">To, and its "
-		      "answer</th></tr></thead><tbody>"));
+	put(w->h, SCROLL("Alerts"),
+	    LIT("<table><caption class=\"sr\">Alerts, newest first, a "
+		"row a receiver</caption><thead><tr><th scope=\"col\">Made (UTC)</th><th "
+		"scope=\"col\">Severity</th><th scope=\"col\">What, group, kind</th><th "
+		"scope=\"col\">Outcome</th><th scope=\"col\">To, and its "
+		"answer</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x)
 		row(w, x);
 	put(w->h, LIT("</tbody></table></div>"));
@@ -123,7 +123,7 @@ static void state_line(struct web *w, const char *state)
 			   "mail.</div>"));
 	else if (strcmp(state, "ok") != 0 && *state)
 		put(h,
-		    LIT("<div class=\"note bad\" role=\"alert\"><strong>Alerts do not "
+		    LIT("<div class=\"note bad\" role=\"alert\"><strong>Some alerts do not "
 			"arrive.</strong> "),
 		    FOR(state), LIT("</div>"));
 }
@@ -150,12 +150,13 @@ static void test_result(struct web *w, const json_t *rows)
 {
 	size_t i;
 	json_t *x;
-	put(w->h, LIT("<section class=\"card\" role=\"status\" aria-labelledby=\"got-title\"><h2 "
-		      "id=\"got-title\">What the receivers answered</h2><div class=\"scroll\" "
-		      "tabindex=\"0\" role=\"region\" "
-		      "aria-label=\"Answers\"><table><thead><tr><th scope=\"col\">Group</th><th "
-		      "scope=\"col\">Outcome</th><th scope=\"col\">To</th><th "
-		      "scope=\"col\">Answer</th></tr></thead><tbody>"));
+	put(w->h,
+	    LIT("<section class=\"card\" role=\"status\" aria-labelledby=\"got-title\"><h2 "
+		"id=\"got-title\">What the receivers answered</h2>"),
+	    SCROLL("Answers"),
+	    LIT("<table><thead><tr><th scope=\"col\">Group</th><th "
+		"scope=\"col\">Outcome</th><th scope=\"col\">To</th><th "
+		"scope=\"col\">Answer</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x) {
 		put(w->h, LIT("<tr><th scope=\"row\">"), FOR(jstr(x, "alert")), LIT("</th><td>"));
 		chip(w->h, json_is_true(json_object_get(x, "ok")) ? "sent" : "failed");

@@ -32,12 +32,13 @@ void page_audit(struct web *w)
 		    EITHER(l.about || l.before_id, "<p class=\"empty\">None is like that.</p>",
 			   "<p class=\"empty\">Nothing was changed yet.</p>"));
 	} else {
-		put(w->h, LIT("<div class=\"scroll\"><table><caption class=\"sr\">Changes, newest "
-			      "first</caption><thead><tr><th scope=\"col\" class=\"n\">No.</th>"
-			      "<th scope=\"col\">When</th><th scope=\"col\">Who</th><th "
-			      "scope=\"col\">What</th><th scope=\"col\">Object</th>"
-			      "<th scope=\"col\">Reason</th><th "
-			      "scope=\"col\">Detail</th></tr></thead><tbody>"));
+		put(w->h, SCROLL("Changes"),
+		    LIT("<table><caption class=\"sr\">Changes, newest "
+			"first</caption><thead><tr><th scope=\"col\" class=\"n\">No.</th>"
+			"<th scope=\"col\">When</th><th scope=\"col\">Who</th><th "
+			"scope=\"col\">What</th><th scope=\"col\">Object</th>"
+			"<th scope=\"col\">Reason</th><th "
+			"scope=\"col\">Detail</th></tr></thead><tbody>"));
 		json_array_foreach (rows, i, x)
 			row(w->h, x);
 		put(w->h, LIT("</tbody></table></div>"));

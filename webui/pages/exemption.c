@@ -177,8 +177,9 @@ static void evidence_card(struct web *w, const json_t *x)
 		put(h, LIT("<p class=\"empty\">Nobody has looked yet.</p></section>"));
 		return;
 	}
-	put(h, LIT("<p class=\"hint\">Looked up "), AGO(jint(x, "evidence_ms", 0)),
-	    LIT(".</p><div class=\"scroll\"><table><caption class=\"sr\">Evidence of the "
+	put(h, LIT("<p class=\"hint\">Looked up "), AGO(jint(x, "evidence_ms", 0)), LIT(".</p>"),
+	    SCROLL("Evidence"),
+	    LIT("<table><caption class=\"sr\">Evidence of the "
 		"DNS</caption><thead><tr><th scope=\"col\">What</th><th scope=\"col\">Verdict</th>"
 		"<th scope=\"col\">Why</th></tr></thead><tbody>"));
 	json_array_foreach (items, i, e) {

@@ -153,14 +153,15 @@ static void list(struct web *w, const struct query_exempt *f)
 		put(w->h, LIT("<p class=\"empty\">Nobody is registered: port 25 is closed for "
 			      "everybody. Register a fixed-IP customer with the form.</p>"));
 	} else {
-		put(w->h, LIT("<div class=\"scroll\"><table><caption class=\"sr\">Exemptions, "
-			      "newest first</caption><thead><tr>"
-			      "<th scope=\"col\">Prefix</th><th "
-			      "scope=\"col\">Contract, contact</th>"
-			      "<th scope=\"col\">Reason</th><th scope=\"col\">Last used</th><th "
-			      "scope=\"col\">Expires</th>"
-			      "<th scope=\"col\"><span "
-			      "class=\"sr\">Action</span></th></tr></thead><tbody>"));
+		put(w->h, SCROLL("Exemptions"),
+		    LIT("<table><caption class=\"sr\">Exemptions, "
+			"newest first</caption><thead><tr>"
+			"<th scope=\"col\">Prefix</th><th "
+			"scope=\"col\">Contract, contact</th>"
+			"<th scope=\"col\">Reason</th><th scope=\"col\">Last used</th><th "
+			"scope=\"col\">Expires</th>"
+			"<th scope=\"col\"><span "
+			"class=\"sr\">Action</span></th></tr></thead><tbody>"));
 		json_array_foreach (rows, i, x)
 			row(w, x);
 		put(w->h, LIT("</tbody></table></div>"));

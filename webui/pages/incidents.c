@@ -49,14 +49,15 @@ void incident_table(struct web *w, const json_t *rows)
 {
 	size_t i;
 	json_t *x;
-	put(w->h, LIT("<div class=\"scroll\"><table><caption class=\"sr\">Incidents, newest "
-		      "first</caption><thead><tr>"
-		      "<th scope=\"col\">No.</th><th scope=\"col\">State</th><th "
-		      "scope=\"col\">Who</th><th scope=\"col\">Why</th>"
-		      "<th scope=\"col\" class=\"n\">Held since</th><th scope=\"col\" "
-		      "class=\"n\">Reports</th>"
-		      "<th scope=\"col\">Opened</th><th scope=\"col\">Last "
-		      "change</th></tr></thead><tbody>"));
+	put(w->h, SCROLL("Incidents"),
+	    LIT("<table><caption class=\"sr\">Incidents, newest "
+		"first</caption><thead><tr>"
+		"<th scope=\"col\">No.</th><th scope=\"col\">State</th><th "
+		"scope=\"col\">Who</th><th scope=\"col\">Why</th>"
+		"<th scope=\"col\" class=\"n\">Held since</th><th scope=\"col\" "
+		"class=\"n\">Reports</th>"
+		"<th scope=\"col\">Opened</th><th scope=\"col\">Last "
+		"change</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x)
 		incident_row(w, x);
 	put(w->h, LIT("</tbody></table></div>"));

@@ -116,12 +116,12 @@ static void limit_table(struct web *w, const json_t *r, const char *kind, const 
 	if (*jstr(r, "first"))
 		put(w->h, LIT("<p>Bites first: <strong>"), FOR(jstr(r, "first")),
 		    LIT("</strong>.</p>"));
-	put(w->h, LIT("<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-		      "aria-label=\"Limits\"><table><caption class=\"sr\">Limits, and what is used "
-		      "of them</caption><thead><tr><th scope=\"col\">What</th><th scope=\"col\" "
-		      "class=\"n\">Used</th><th scope=\"col\" class=\"n\">Left</th><th "
-		      "scope=\"col\" class=\"n\">Limit</th><th scope=\"col\">At zero "
-		      "again</th></tr></thead><tbody>"));
+	put(w->h, SCROLL("Limits"),
+	    LIT("<table><caption class=\"sr\">Limits, and what is used "
+		"of them</caption><thead><tr><th scope=\"col\">What</th><th scope=\"col\" "
+		"class=\"n\">Used</th><th scope=\"col\" class=\"n\">Left</th><th "
+		"scope=\"col\" class=\"n\">Limit</th><th scope=\"col\">At zero "
+		"again</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x)
 		limit_row(w, x, kind, whom);
 	put(w->h, LIT("</tbody></table></div>"));
@@ -256,11 +256,11 @@ static void limits_list(struct web *w, const json_t *rows)
 			   "sekisho.conf(5).</p></section>"));
 		return;
 	}
-	put(h, LIT("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Configured "
-		   "limits\"><table><thead><tr><th "
-		   "scope=\"col\">What</th><th scope=\"col\" class=\"n\">Limit</th><th "
-		   "scope=\"col\">Class</th><th scope=\"col\" class=\"n\">Refused</th><th "
-		   "scope=\"col\" class=\"n\">Would have refused</th></tr></thead><tbody>"));
+	put(h, SCROLL("Configured limits"),
+	    LIT("<table><thead><tr><th "
+		"scope=\"col\">What</th><th scope=\"col\" class=\"n\">Limit</th><th "
+		"scope=\"col\">Class</th><th scope=\"col\" class=\"n\">Refused</th><th "
+		"scope=\"col\" class=\"n\">Would have refused</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"));
 		limit_name(h, x);
@@ -269,9 +269,11 @@ static void limits_list(struct web *w, const json_t *rows)
 			put(h, NUM(jint(x, "max", 0)));
 		else
 			put(h, LIT("no limit"));
-		put(h, LIT("</td><td>"), FOR(jstr(x, "class")), LIT("</td><td class=\"n\">"),
-		    NUM(jint(x, "refused", 0)), LIT("</td><td class=\"n\">"),
-		    NUM(jint(x, "would_refuse", 0)), LIT("</td></tr>"));
+		put(h, LIT("</td><td>"),
+		    TXT(strcmp(jstr(x, "class"), "*") == 0 ? "everybody" : jstr(x, "class")),
+		    LIT("</td><td class=\"n\">"), NUM(jint(x, "refused", 0)),
+		    LIT("</td><td class=\"n\">"), NUM(jint(x, "would_refuse", 0)),
+		    LIT("</td></tr>"));
 	}
 	put(h, LIT("</tbody></table></div></section>"));
 }
@@ -305,11 +307,11 @@ static void exceptions(struct web *w, const json_t *rows)
 			   "is made on the page of an account or an address.</p></section>"));
 		return;
 	}
-	put(h, LIT("<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-		   "aria-label=\"Exceptions\"><table><thead><tr><th "
-		   "scope=\"col\">Whom</th><th scope=\"col\">Limit</th><th scope=\"col\" "
-		   "class=\"n\">Now</th><th scope=\"col\">Why</th><th scope=\"col\">Until</th>"
-		   "<th scope=\"col\"><span class=\"sr\">Action</span></th></tr></thead><tbody>"));
+	put(h, SCROLL("Exceptions"),
+	    LIT("<table><thead><tr><th "
+		"scope=\"col\">Whom</th><th scope=\"col\">Limit</th><th scope=\"col\" "
+		"class=\"n\">Now</th><th scope=\"col\">Why</th><th scope=\"col\">Until</th>"
+		"<th scope=\"col\"><span class=\"sr\">Action</span></th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"));
 		whom_cell(h, x);
@@ -335,11 +337,11 @@ static void members(struct web *w, const json_t *rows)
 	struct html *h = w->h;
 	if (json_array_size(rows) == 0)
 		return;
-	put(h, LIT("<section class=\"card\"><h2>Members of classes</h2><div class=\"scroll\" "
-		   "tabindex=\"0\" role=\"region\" aria-label=\"Members of "
-		   "classes\"><table><thead><tr><th scope=\"col\">Whom</th><th "
-		   "scope=\"col\">Class</th><th scope=\"col\">Why</th><th "
-		   "scope=\"col\">Until</th></tr></thead><tbody>"));
+	put(h, LIT("<section class=\"card\"><h2>Members of classes</h2>"),
+	    SCROLL("Members of classes"),
+	    LIT("<table><thead><tr><th scope=\"col\">Whom</th><th "
+		"scope=\"col\">Class</th><th scope=\"col\">Why</th><th "
+		"scope=\"col\">Until</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"));
 		whom_cell(h, x);

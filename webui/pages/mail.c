@@ -78,12 +78,12 @@ static void deliveries(struct web *w, const json_t *rows)
 		put(w->h, LIT("<p class=\"empty\">Nobody was asked yet.</p></section>"));
 		return;
 	}
-	put(w->h, LIT("<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-		      "aria-label=\"Answers\"><table><caption class=\"sr\">Answers, newest "
-		      "first</caption><thead><tr><th scope=\"col\">When (UTC)</th><th "
-		      "scope=\"col\">Recipient</th><th scope=\"col\">Result</th><th "
-		      "scope=\"col\">Reply</th><th scope=\"col\">Server, "
-		      "TLS</th></tr></thead><tbody>"));
+	put(w->h, SCROLL("Answers"),
+	    LIT("<table><caption class=\"sr\">Answers, newest "
+		"first</caption><thead><tr><th scope=\"col\">When (UTC)</th><th "
+		"scope=\"col\">Recipient</th><th scope=\"col\">Result</th><th "
+		"scope=\"col\">Reply</th><th scope=\"col\">Server, "
+		"TLS</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x)
 		delivery(w->h, x);
 	put(w->h, LIT("</tbody></table></div>"));

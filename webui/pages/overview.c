@@ -198,10 +198,11 @@ static void top_lines(struct web *w, const json_t *rows)
 		put(h, LIT("<p class=\"empty\">No line tried to send on port 25.</p></section>"));
 		return;
 	}
-	put(h, LIT("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Line</th><th "
-		   "scope=\"col\" class=\"n\">Stopped</th>"
-		   "<th scope=\"col\" class=\"n\">Destinations</th><th "
-		   "scope=\"col\">Last</th></tr></thead><tbody>"));
+	put(h, SCROLL("Lines that tried port 25"),
+	    LIT("<table><thead><tr><th scope=\"col\">Line</th><th "
+		"scope=\"col\" class=\"n\">Stopped</th>"
+		"<th scope=\"col\" class=\"n\">Destinations</th><th "
+		"scope=\"col\">Last</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"));
 		link_subject(h, jstr(x, "source"));
@@ -228,12 +229,13 @@ static void top_accounts(struct web *w, const json_t *rows)
 		put(h, LIT("<p class=\"empty\">No mail was submitted.</p></section>"));
 		return;
 	}
-	put(h, LIT("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Account</th><th "
-		   "scope=\"col\" class=\"n\">Rcpts</th>"
-		   "<th scope=\"col\" class=\"n\">Messages</th><th scope=\"col\" "
-		   "class=\"n\">Refused</th><th scope=\"col\" class=\"n\">Bounced</th>"
-		   "<th scope=\"col\" class=\"n\">Held</th><th "
-		   "scope=\"col\">Last</th></tr></thead><tbody>"));
+	put(h, SCROLL("Accounts that send most"),
+	    LIT("<table><thead><tr><th scope=\"col\">Account</th><th "
+		"scope=\"col\" class=\"n\">Rcpts</th>"
+		"<th scope=\"col\" class=\"n\">Messages</th><th scope=\"col\" "
+		"class=\"n\">Refused</th><th scope=\"col\" class=\"n\">Bounced</th>"
+		"<th scope=\"col\" class=\"n\">Held</th><th "
+		"scope=\"col\">Last</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"));
 		link_subject(h, jstr(x, "account"));

@@ -74,13 +74,14 @@ void report_table(struct web *w, const json_t *rows)
 {
 	size_t i;
 	json_t *x;
-	put(w->h, LIT("<div class=\"scroll\"><table><caption class=\"sr\">Abuse reports, newest "
-		      "first</caption><thead><tr>"
-		      "<th scope=\"col\">No.</th><th scope=\"col\">Received</th><th "
-		      "scope=\"col\">Reporter</th>"
-		      "<th scope=\"col\">Source (the abuser)</th><th scope=\"col\">Match</th><th "
-		      "scope=\"col\">Account</th>"
-		      "<th scope=\"col\">Incident</th></tr></thead><tbody>"));
+	put(w->h, SCROLL("Abuse reports"),
+	    LIT("<table><caption class=\"sr\">Abuse reports, newest "
+		"first</caption><thead><tr>"
+		"<th scope=\"col\">No.</th><th scope=\"col\">Received</th><th "
+		"scope=\"col\">Reporter</th>"
+		"<th scope=\"col\">Source (the abuser)</th><th scope=\"col\">Match</th><th "
+		"scope=\"col\">Account</th>"
+		"<th scope=\"col\">Incident</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x)
 		row(w, x);
 	put(w->h, LIT("</tbody></table></div>"));

@@ -56,7 +56,7 @@ static void subscriber_head(struct web *w, const json_t *x)
 		put(h, EITHER(i > 0, ", ", ""));
 		link_subject(h, json_string_value(login) ? json_string_value(login) : "");
 	}
-	put(h, LIT("</dd></div></dl><h3>Lines</h3>"));
+	put(h, LIT("</dd></div></dl><h2>Lines</h2>"));
 	if (json_array_size(json_object_get(x, "lines")))
 		lease_table(w, json_object_get(x, "lines"));
 	else

@@ -154,6 +154,16 @@ static void who_cases(struct html *h, const json_t *x)
 		    LIT("</a>"));
 }
 
+static void ports_cell(struct html *h, const json_t *x)
+{
+	put(h, LIT("<td>"));
+	if (jint(x, "port_lo", 0) > 0 || jint(x, "port_hi", 65535) < 65535)
+		put(h, INT(jint(x, "port_lo", 0)), LIT("&ndash;"), INT(jint(x, "port_hi", 65535)));
+	else
+		put(h, LIT("all"));
+	put(h, LIT("</td>"));
+}
+
 static void who_row(struct web *w, const json_t *x)
 {
 	size_t i;
@@ -161,12 +171,8 @@ static void who_row(struct web *w, const json_t *x)
 	struct html *h = w->h;
 	put(h, LIT("<tr><th scope=\"row\">"));
 	subscriber(h, jstr(x, "subscriber"), jstr(x, "subscriber_name"));
-	put(h, LIT("</th><td class=\"id\">"), TXT(jstr(x, "prefix")), LIT("</td><td>"));
-	if (jint(x, "port_lo", 0) > 0 || jint(x, "port_hi", 65535) < 65535)
-		put(h, INT(jint(x, "port_lo", 0)), LIT("&ndash;"), INT(jint(x, "port_hi", 65535)));
-	else
-		put(h, LIT("all"));
-	put(h, LIT("</td>"));
+	put(h, LIT("</th><td class=\"id\">"), TXT(jstr(x, "prefix")), LIT("</td>"));
+	ports_cell(h, x);
 	span_cells(h, jint(x, "from_ms", 0), jint(x, "to_ms", 0));
 	put(h, LIT("<td>"), FOR(jstr(x, "source")), LIT("</td><td>"));
 	if (json_array_size(json_object_get(x, "accounts")) == 0)
@@ -184,14 +190,15 @@ static void who_table(struct web *w, const json_t *rows)
 {
 	size_t i;
 	json_t *x;
-	put(w->h, LIT("<div class=\"scroll\"><table><caption class=\"sr\">Who used the "
-		      "address</caption><thead><tr><th scope=\"col\">Subscriber</th>"
-		      "<th scope=\"col\">Prefix</th><th scope=\"col\">Ports</th><th "
-		      "scope=\"col\">From</th><th scope=\"col\">To</th>"
-		      "<th scope=\"col\">Source</th><th "
-		      "scope=\"col\">Accounts</th><th scope=\"col\" class=\"n\">Refused in the "
-		      "day before</th><th scope=\"col\">Exempt</th><th "
-		      "scope=\"col\">Incidents</th></tr></thead><tbody>"));
+	put(w->h, SCROLL("Who used the address"),
+	    LIT("<table><caption class=\"sr\">Who used the "
+		"address</caption><thead><tr><th scope=\"col\">Subscriber</th>"
+		"<th scope=\"col\">Prefix</th><th scope=\"col\">Ports</th><th "
+		"scope=\"col\">From</th><th scope=\"col\">To</th>"
+		"<th scope=\"col\">Source</th><th "
+		"scope=\"col\">Accounts</th><th scope=\"col\" class=\"n\">Refused in the "
+		"day before</th><th scope=\"col\">Exempt</th><th "
+		"scope=\"col\">Incidents</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x)
 		who_row(w, x);
 	put(w->h, LIT("</tbody></table></div>"));
@@ -223,7 +230,7 @@ static void port25(struct web *w, const struct ask *a)
 	struct control_error e;
 	json_t *r = web_call(w, "nfq.explain",
 			     json_pack("{s:s}", "source", addr_format(&a->addr, text)), &e);
-	put(w->h, LIT("<h3>Port 25 now</h3>"));
+	put(w->h, LIT("<h2>Port 25 now</h2>"));
 	if (r) {
 		bool allow = strcmp(jstr(r, "decision"), "reject") != 0; /* or not-subject */
 		put(w->h, LIT("<p>"),
@@ -323,7 +330,7 @@ void incidents_of(struct web *w, struct query *q, const char *about)
 static void messages_of(struct web *w, struct query *q, const char *account)
 {
 	const char *err = NULL;
-	json_t *rows = query_messages(q, account, 50, &err);
+	json_t *rows = query_messages(q, account, 25, &err);
 	put(w->h, LIT("<section class=\"card\"><h2>Last messages</h2>"));
 	if (!rows)
 		page_unread(w, "The messages", err);
@@ -335,10 +342,27 @@ static void messages_of(struct web *w, struct query *q, const char *account)
 	json_decref(rows);
 }
 
+/* Whose it is. */
+static void account_head(struct web *w, const char *account)
+{
+	const char *err = NULL;
+	struct query *q = web_query(w);
+	json_t *x = q ? query_account(q, account, &err) : NULL;
+	put(w->h, LIT("<p class=\"lead\">"), LIT("<span class=\"id\">"), FOR(account),
+	    LIT("</span>: "));
+	if (x)
+		subscriber(w->h, jstr(x, "subscriber"), jstr(x, "subscriber_name"));
+	else
+		put(w->h, LIT("nobody has seen this account. Is it spelt right?"));
+	put(w->h, LIT("</p>"));
+	json_decref(x);
+}
+
 static void about_account(struct web *w, const struct ask *a)
 {
 	struct query *q = web_query(w);
 	put(w->h, LIT("<div class=\"columns side-form\"><div class=\"stack-cards\">"));
+	account_head(w, a->q);
 	const char *stage = limits_card(w, "account", a->q);
 	if (q) {
 		incidents_of(w, q, a->q);
@@ -358,12 +382,13 @@ void message_table(struct web *w, const json_t *rows)
 	size_t i;
 	json_t *x;
 	struct html *h = w->h;
-	put(h, LIT("<div class=\"scroll\"><table><caption class=\"sr\">Messages, newest "
-		   "first</caption><thead><tr>"
-		   "<th scope=\"col\">Accepted, queue id</th><th scope=\"col\">From address</th>"
-		   "<th scope=\"col\">Envelope sender</th><th scope=\"col\">Recipient domains</th>"
-		   "<th scope=\"col\" class=\"n\">Rcpts</th><th scope=\"col\" "
-		   "class=\"n\">Bytes</th></tr></thead><tbody>"));
+	put(h, SCROLL("Messages"),
+	    LIT("<table><caption class=\"sr\">Messages, newest "
+		"first</caption><thead><tr>"
+		"<th scope=\"col\">Accepted, queue id</th><th scope=\"col\">From address</th>"
+		"<th scope=\"col\">Envelope sender</th><th scope=\"col\">Recipient domains</th>"
+		"<th scope=\"col\" class=\"n\">Rcpts</th><th scope=\"col\" "
+		"class=\"n\">Bytes</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"), WHEN(jint(x, "t_ms", 0)),
 		    LIT("<br><a class=\"id sub\" href=\"/messages?id="), URL(jstr(x, "queue_id")),
@@ -385,16 +410,17 @@ void lease_table(struct web *w, const json_t *rows)
 	size_t i;
 	json_t *x;
 	struct html *h = w->h;
-	put(h,
-	    LIT("<div class=\"scroll\"><table><caption class=\"sr\">Lines</caption><thead><tr><th "
+	put(h, SCROLL("Lines"),
+	    LIT("<table><caption class=\"sr\">Lines</caption><thead><tr><th "
 		"scope=\"col\">Prefix</th><th scope=\"col\">Ports</th>"
 		"<th scope=\"col\">Subscriber</th><th scope=\"col\">From</th><th "
 		"scope=\"col\">To</th><th scope=\"col\">Source</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"));
 		link_subject(h, jstr(x, "prefix"));
-		put(h, LIT("</th><td>"), INT(jint(x, "port_lo", 0)), LIT("&ndash;"),
-		    INT(jint(x, "port_hi", 65535)), LIT("</td><td>"));
+		put(h, LIT("</th>"));
+		ports_cell(h, x);
+		put(h, LIT("<td>"));
 		subscriber(h, jstr(x, "subscriber"), "");
 		put(h, LIT("</td>"));
 		span_cells(h, jint(x, "from_ms", 0), jint(x, "to_ms", 0));
@@ -469,7 +495,7 @@ void page_who(struct web *w)
 		w->status = 422;
 		w->error = a.wrong;
 	}
-	page_begin(w, "Look up", NAV_WHO);
+	page_begin(w, *a.q ? talloc_asprintf(w->pool, "Look up: %s", a.q) : "Look up", NAV_WHO);
 	page_done(w, done);
 	ask_form(w, &a);
 	answer(w, &a, messages);

@@ -527,7 +527,11 @@ static void test_find(void **state)
 	rows = ASK(query_subscribers_named(q, "C-1", 10, &err));
 	assert_string_equal(t_of(json_array_get(rows, 0), "ref"), "C-1");
 	json_decref(rows);
-	json_t *o = ASK(query_subscriber(q, "C-1", &err));
+	json_t *o = ASK(query_account(q, ALICE, &err));
+	assert_string_equal(t_of(o, "subscriber"), "C-1");
+	json_decref(o);
+	assert_null(query_account(q, "nobody@x", &err));
+	o = ASK(query_subscriber(q, "C-1", &err));
 	assert_keys(o, "id ref name contact accounts lines");
 	assert_int_equal(json_array_size(json_object_get(o, "lines")), 1);
 	json_decref(o);
