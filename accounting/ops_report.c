@@ -93,7 +93,8 @@ static void tell_detector(struct acctd *a, const struct arf *arf, const struct r
 				   .t_ms = now_ms,
 				   .text = arf->feedback_type,
 				   .n = 1};
-	if (m->login[0] && strcmp(arf->feedback_type, "not-spam") != 0)
+	/* Who has one message of an account cannot make it look as if many had complained. */
+	if (m->login[0] && !m->again && strcmp(arf->feedback_type, "not-spam") != 0)
 		(void)rl_observe(a->rl, &o);
 }
 

@@ -73,8 +73,8 @@ static bool by_lease(struct store *s, const struct arf *a, int64_t received_ms,
 		return false;
 	out->how = "lease";
 	out->subscriber = ids[0];
-	out->account = store_account_at(s, &a->source, t - BEFORE_MS, t + AFTER_MS, out->login,
-					sizeof out->login);
+	out->account = store_account_at(s, &a->source, out->subscriber, t - BEFORE_MS,
+					t + AFTER_MS, out->login, sizeof out->login);
 	return true;
 }
 
@@ -112,11 +112,12 @@ static char *fields_json(const struct arf *a)
 }
 
 /* What the case says about it, in one sentence. */
-static void why_text(const struct arf *a, char *buf, size_t n)
+static void why_text(const struct arf *a, const struct report_match *m, char *buf, size_t n)
 {
-	snprintf(buf, n, "%s complaint from %.200s%s%s", a->feedback_type,
+	snprintf(buf, n, "%s complaint from %.200s%s%s%s", a->feedback_type,
 		 a->reporter[0] ? a->reporter : "an unnamed reporter",
-		 a->source_ip[0] ? " about " : "", a->source_ip);
+		 a->source_ip[0] ? " about " : "", a->source_ip,
+		 m->again ? ", of a message that was complained of before: not counted again" : "");
 }
 
 static int64_t incident_for(struct incidents *in, struct store *s, const struct arf *a,
@@ -126,7 +127,7 @@ static int64_t incident_for(struct incidents *in, struct store *s, const struct 
 	bool complaint = strcmp(a->feedback_type, "not-spam") != 0;
 	if (!complaint || (!m->account && !m->subscriber))
 		return 0;
-	why_text(a, why, sizeof why);
+	why_text(a, m, why, sizeof why);
 	int64_t id =
 	    incidents_complaint(in, m->account, m->login, m->subscriber, a->source_ip, why, now_ms);
 	store_incident_note(s, id, "report", "complaint", why, now_ms);
@@ -137,6 +138,7 @@ int64_t report_file(struct store *s, struct incidents *in, const struct arf *a, 
 		    int64_t received_ms, struct report_match *match, int64_t *incident)
 {
 	report_match(s, a, received_ms, match);
+	match->again = store_report_again(s, match->account, match->queue_id);
 	*incident = incident_for(in, s, a, match, received_ms);
 	char *fields = fields_json(a);
 	struct store_report r = {.received_ms = received_ms,

@@ -14,6 +14,7 @@ struct report_match {
 	char login[EVENT_ACCOUNT_MAX + 1];
 	char token[EVENT_ID_MAX + 1], queue_id[EVENT_ID_MAX + 1];
 	char error[256]; /* how none: why */
+	bool again;	 /* somebody has complained of that very message before */
 };
 
 /* Our token, then our queue id, then address (and port) and time through the leases. received_ms:

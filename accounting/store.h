@@ -289,9 +289,10 @@ struct store_message { /* of ev_message */
 };
 bool store_message_by_token(struct store *s, const char *token, struct store_message *out);
 bool store_message_by_queue_id(struct store *s, const char *queue_id, struct store_message *out);
-/* The one account that submitted from src in [from,to]: 0 when none or several. */
-int64_t store_account_at(struct store *s, const struct addr *src, int64_t from_ms, int64_t to_ms,
-			 char *login, size_t n);
+/* The one account that submitted from src, by a port of the subscriber's lease, in [from,to]: 0
+ * when none or several. */
+int64_t store_account_at(struct store *s, const struct addr *src, int64_t subscriber,
+			 int64_t from_ms, int64_t to_ms, char *login, size_t n);
 
 struct store_report {
 	int64_t received_ms;
@@ -305,7 +306,9 @@ int64_t store_report_add(struct store *s, const struct store_report *r);
  * none. */
 json_t *store_report_row(struct store *s, const char *sha256, int64_t id);
 void store_report_attach(struct store *s, int64_t id, int64_t incident);
-/* Complaints (not-spam aside) filed under an incident. */
+/* Has the account's message been complained of before? */
+bool store_report_again(struct store *s, int64_t account, const char *queue_id);
+/* Complaints (not-spam aside) filed under an incident; all of one message are one. */
 int64_t store_report_count(struct store *s, int64_t incident);
 
 /* --- doors (store_door.c) --- */

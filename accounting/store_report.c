@@ -28,11 +28,11 @@ bool store_message_by_queue_id(struct store *s, const char *queue_id, struct sto
 			    out);
 }
 
-int64_t store_account_at(struct store *s, const struct addr *src, int64_t from_ms, int64_t to_ms,
-			 char *login, size_t n)
+int64_t store_account_at(struct store *s, const struct addr *src, int64_t subscriber,
+			 int64_t from_ms, int64_t to_ms, char *login, size_t n)
 {
 	int64_t id = 0;
-	bool row = sql_first(DB, ST_ACCOUNT_AT, QA(src), QI(from_ms), QI(to_ms));
+	bool row = sql_first(DB, ST_ACCOUNT_AT, QA(src), QI(from_ms), QI(to_ms), QI(subscriber));
 	if (row) {
 		id = sql_int(DB, ST_ACCOUNT_AT, 0);
 		snprintf(login, n, "%s", sql_text(DB, ST_ACCOUNT_AT, 1));
@@ -64,6 +64,12 @@ json_t *store_report_row(struct store *s, const char *sha256, int64_t id)
 void store_report_attach(struct store *s, int64_t id, int64_t incident)
 {
 	sql_run(DB, ST_REPORT_ATTACH, QI(id), QI(incident));
+}
+
+bool store_report_again(struct store *s, int64_t account, const char *queue_id)
+{
+	return account && queue_id[0] &&
+	       sql_value(DB, ST_REPORT_AGAIN, QI(account), QS(queue_id)) > 0;
 }
 
 int64_t store_report_count(struct store *s, int64_t incident)

@@ -486,7 +486,10 @@
 			    "WHERE m.queue_id = ?1 ORDER BY m.id DESC LIMIT 1")                    \
 	X(ST_ACCOUNT_AT, "SELECT DISTINCT m.account_id, a.login FROM ev_message m JOIN account a " \
 			 "ON a.id = m.account_id "                                                 \
-			 "WHERE m.src = ?1 AND m.t_ms BETWEEN ?2 AND ?3 LIMIT 2")                  \
+			 "WHERE m.src = ?1 AND m.t_ms BETWEEN ?2 AND ?3 AND EXISTS (SELECT 1 "     \
+			 "FROM lease l WHERE l.subscriber_id = ?4 AND m.src BETWEEN l.first AND "  \
+			 "l.last AND m.src_port BETWEEN l.port_lo AND l.port_hi AND l.from_ms <= " \
+			 "m.t_ms AND (l.to_ms IS NULL OR l.to_ms > m.t_ms)) LIMIT 2")              \
 	X(ST_REPORT_ADD, "INSERT INTO report(received_ms, format, feedback_type, reporter, "       \
 			 "source_ip, source_port, arrival_ms, match, "                             \
 			 "account_id, subscriber_id, incident_id, token, queue_id, sha256, "       \
@@ -499,7 +502,11 @@
 			 "WHERE r.sha256 = ?1 OR r.id = ?2")                                       \
 	X(ST_REPORT_ATTACH, "UPDATE report SET incident_id = ?2 WHERE id = ?1")                    \
 	X(ST_REPORT_COUNT,                                                                         \
-	  "SELECT count(*) FROM report WHERE incident_id = ?1 AND feedback_type <> 'not-spam'")    \
+	  "SELECT count(DISTINCT CASE WHEN queue_id <> '' AND account_id IS NOT NULL THEN "        \
+	  "queue_id ELSE id END) FROM report WHERE incident_id = ?1 AND feedback_type <> "         \
+	  "'not-spam'")                                                                            \
+	X(ST_REPORT_AGAIN, "SELECT count(*) FROM report WHERE account_id = ?1 AND queue_id = ?2 "  \
+			   "AND feedback_type <> 'not-spam'")                                      \
 	/* doors */                                                                                \
 	X(ST_OPERATOR, "SELECT hash, role FROM operator WHERE user = ?1")                          \
 	X(ST_OPERATOR_PUT, "INSERT INTO operator(user, hash, role, created_ms, changed_ms) "       \

@@ -214,6 +214,35 @@ static void test_base64_original(void **state)
 	(void)state;
 	assert_string_equal(a->token, TOKEN);
 	assert_null(strstr(a->original_headers, "body"));
+	/* The same, its header alone, as some providers send it. */
+	a = parse(OUTER FEEDBACK FIELDS
+		  "--b\nContent-Type: text/rfc822-headers; charset=\"us-ascii\"\n"
+		  "Content-Transfer-Encoding: base64\nContent-Disposition: inline\n\n"
+		  "WC1TZWtpc2hvLVRyYWNlOiAwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1NjcKU3ViamVjdDogeAoKYm9keQo="
+		  "\n" END);
+	assert_string_equal(a->token, TOKEN);
+}
+
+/* Whom it was for is blacked out everywhere, also where it was written into other fields: what is
+ * ours is not. */
+static void test_blacked_out(void **state)
+{
+	struct arf *a =
+	    parse(OUTER HUMAN FEEDBACK
+		  "Feedback-Type: abuse\nUser-Agent: Yahoo!-Mail-Feedback/2.0\nVersion: 0.1\n"
+		  "Original-Mail-From: <prvs=0123abcdef=alice@isp.example>\n"
+		  "Original-Rcpt-To: redacted@yahoo.example\nReported-Domain: isp.example\n"
+		  "Authentication-Results: mta1.yahoo.example; dkim=pass (ok)\n"
+		  "Received-Date: 18 Nov 2026 11:06:40 UTC\n"
+		  "--b\nContent-Type: message/rfc822\nContent-Disposition: inline\n\n"
+		  "Return-Path: <prvs=0123abcdef=alice@isp.example>\nTo: [REDACTED]\n"
+		  "X-Sekisho-Trace: " TOKEN "\nMessage-ID: <" QUEUE_ID "@" HOST ">\n"
+		  "List-Unsubscribe: <https://x.example/?u=[REDACTED]>\nSubject: x\n\nbody\n" END);
+	(void)state;
+	assert_string_equal(a->feedback_type, "abuse");
+	assert_string_equal(a->token, TOKEN);
+	assert_string_equal(a->queue_id, QUEUE_ID);
+	assert_int_equal(a->arrival_ms, 1795000000000);
 }
 
 static const struct {
@@ -390,7 +419,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_plain),	     T(test_line_ends), T(test_shapes),	 T(test_wholes),
 	    T(test_base64_original), T(test_marks),	T(test_jmrp),	 T(test_no_report),
-	    T(test_bounds),	     T(test_codec),	T(test_nesting), T(test_codec),
+	    T(test_bounds),	     T(test_codec),	T(test_nesting), T(test_blacked_out),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

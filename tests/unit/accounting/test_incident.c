@@ -332,7 +332,12 @@ static void test_match_lease_account_port(void **state)
 	l.subscriber = two;
 	store_lease_add(s, &l, &kit_who, T0, &ended);
 	kit_commit(s);
-	kit_put(s, kit_message(T0 - 60000, ALICE, "192.0.2.1"));
+	struct event mail = kit_message(T0 - 600, CAROL, "192.0.2.1");
+	mail.src_port = 2500; /* the neighbour's */
+	kit_put(s, mail);
+	mail = kit_message(T0 - 600, ALICE, "192.0.2.1");
+	mail.src_port = 1600;
+	kit_put(s, mail);
 	set_source(&a, "192.0.2.1", 0);
 	a.arrival_ms = T0;
 	report_match(s, &a, T0, &m);
@@ -343,7 +348,9 @@ static void test_match_lease_account_port(void **state)
 	assert_string_equal(m.how, "lease");
 	assert_int_equal(m.subscriber, one);
 	assert_string_equal(m.login, ALICE); /* alone there within the hour */
-	kit_put(s, kit_message(T0 - 50000, CAROL, "192.0.2.1"));
+	mail = kit_message(T0 - 500, CAROL, "192.0.2.1");
+	mail.src_port = 1999;
+	kit_put(s, mail);
 	report_match(s, &a, T0, &m);
 	assert_int_equal(m.account, 0); /* two: nobody can say which */
 	assert_int_equal(m.subscriber, one);
@@ -370,6 +377,15 @@ static void test_filing(void **state)
 	int64_t second;
 	file(&a, &m, &second);
 	assert_int_equal(second, incident); /* the same case */
+	assert_true(m.again);
+	assert_int_equal(store_report_count(s, incident), 1); /* of one message */
+	struct event other = kit_message(T0 + 1, ALICE, "192.0.2.1");
+	snprintf(other.u.message.queue_id, sizeof other.u.message.queue_id, "zzzzzzzzzzzzzzzz");
+	snprintf(other.u.message.token, sizeof other.u.message.token, "fedcba9876543210fedcba98");
+	kit_put(s, other);
+	a.token = (char *)"fedcba9876543210fedcba98";
+	file(&a, &m, &second);
+	assert_false(m.again);
 	assert_int_equal(store_report_count(s, incident), 2);
 	assert_int_equal(n_set, 0);
 
