@@ -309,3 +309,12 @@ bool clock_parse(const char *text, int64_t now_utc_ms, int64_t *out_ms, const ch
 		return parse_unix(text + 1, out_ms, err);
 	return parse_rfc3339(text, out_ms, err);
 }
+
+int clock_local_minute(int64_t utc_ms)
+{
+	time_t t = (time_t)(utc_ms / 1000);
+	struct tm tm;
+	if (!localtime_r(&t, &tm))
+		return 0;
+	return (tm.tm_wday + 6) % 7 * 1440 + tm.tm_hour * 60 + tm.tm_min;
+}

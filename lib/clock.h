@@ -33,4 +33,7 @@ bool clock_parse_duration(const char *text, int64_t *out_ms, const char **err);
 /* "1h30m", "250ms", "0s": parses back to the same value. Returns buf. */
 const char *clock_format_duration(int64_t ms, char buf[static CLOCK_STRLEN]);
 
+/* The minute of the week by the clock on the wall where we are; Monday 00:00 is 0. */
+int clock_local_minute(int64_t utc_ms);
+
 #endif

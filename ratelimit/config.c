@@ -103,6 +103,10 @@ const struct conf_key ratelimit_keys[] = {
     CLASS_ROW("hold", CONF_INT, detector.hold, "0", 0, 1000000, NULL, "held; 0: the same"),
     CLASS_ROW("suspend", CONF_INT, detector.suspend, "0", 0, 1000000, NULL,
 	      "suspended; 0: the same"),
+    CLASS_ROW(
+	"weights", CONF_LIST, weights, "", 0, 0, NULL,
+	"how much signals of the detector count for them, such as \"contacts 50\": percent of "
+	"their points and limit in section detector; empty: as there"),
     CLASS_ROW("throttle_delay", CONF_INT, detector.throttle_delay_ms, "-1", -1, 60 * SECOND, NULL,
 	      "milliseconds by which the reply to each message of a throttled one is late; -1: as "
 	      "in section detector"),
@@ -179,11 +183,8 @@ static bool thresholds_rise(const struct detector_conf *d)
 static bool class_rises(const struct ratelimit_conf *c, const struct class_detector *k)
 {
 	struct detector_levels l;
-	const struct detector_conf *d = &c->detector.detector;
-	l.watch = k->watch ? k->watch : d->watch;
-	l.throttle = k->throttle ? k->throttle : d->throttle;
-	l.hold = k->hold ? k->hold : d->hold;
-	l.suspend = k->suspend ? k->suspend : d->suspend;
+	const struct account_class class = {.detector = *k};
+	class_levels(&class, &c->detector.detector, &l);
 	return l.watch <= l.throttle && l.throttle <= l.hold && l.hold <= l.suspend;
 }
 

@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/proc.h"
@@ -197,6 +198,59 @@ const struct limit *limits_find(const struct limits *l, const char *name)
 	return NULL;
 }
 
+bool weight_parse(const char *text, uint16_t out[static SIGNAL_COUNT], const char **err)
+{
+	size_t n = strcspn(text, " ");
+	const char *digits = text + n + strspn(text + n, " ");
+	char *end;
+	long v = *digits >= '0' && *digits <= '9' ? strtol(digits, &end, 10) : -1;
+	*err = "a weight is a signal and a percentage from 0 to 1000, such as \"contacts 50\"";
+	if (v < 0 || v > 1000 || *end)
+		return false;
+	for (int i = 0; i < SIGNAL_COUNT; i++) {
+		const char *name = detector_signal_name((enum detector_signal)i);
+		if (strlen(name) == n && memcmp(name, text, n) == 0) {
+			out[i] = (uint16_t)v;
+			return true;
+		}
+	}
+	*err = "there is no such signal; section detector has them all, as SIGNAL_points";
+	return false;
+}
+
+static bool add_weights(struct account_class *k, const struct conf_list *w, char err[static 256])
+{
+	const char *why;
+	for (int i = 0; i < SIGNAL_COUNT; i++)
+		k->detector.percent[i] = 100;
+	k->detector.has_percent = w->n > 0;
+	for (size_t i = 0; i < w->n; i++)
+		if (!weight_parse(w->items[i], k->detector.percent, &why)) {
+			snprintf(err, 256, "account-class %s: \"%.40s\": %s", k->name, w->items[i],
+				 why);
+			return false;
+		}
+	return true;
+}
+
+static int64_t own_or(int64_t own, int64_t all)
+{
+	return own ? own : all;
+}
+
+void class_levels(const struct account_class *k, const struct detector_conf *d,
+		  struct detector_levels *out)
+{
+	*out = (struct detector_levels){d->watch, d->throttle, d->hold, d->suspend, NULL};
+	if (!k)
+		return;
+	out->watch = own_or(k->detector.watch, d->watch);
+	out->throttle = own_or(k->detector.throttle, d->throttle);
+	out->hold = own_or(k->detector.hold, d->hold);
+	out->suspend = own_or(k->detector.suspend, d->suspend);
+	out->percent = k->detector.has_percent ? k->detector.percent : NULL;
+}
+
 bool limits_add_class(struct limits *l, const struct class_conf *c, char err[static 256])
 {
 	const char *why;
@@ -209,6 +263,8 @@ bool limits_add_class(struct limits *l, const struct class_conf *c, char err[sta
 	snprintf(k->name, sizeof k->name, "%s", c->name);
 	k->max_recipients = c->max_recipients;
 	k->detector = c->detector;
+	if (!add_weights(k, &c->weights, err))
+		return false;
 	if (c->hours.n > LIMITS_MAX_HOURS) {
 		snprintf(err, 256, "account-class %s: at most %d lines of hours", c->name,
 			 LIMITS_MAX_HOURS);

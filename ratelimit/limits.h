@@ -15,6 +15,7 @@
 
 #include "lib/clock.h"
 #include "lib/conf.h"
+#include "ratelimit/detector/detector.h"
 #include "ratelimit/series.h"
 
 enum limit_key {
@@ -78,6 +79,8 @@ struct class_detector {
 	int64_t throttle_delay_ms;		/* below 0: as for everybody */
 	int64_t throttle_recipients;		/* in a minute, 0: no limit; below 0: the same */
 	int mode;				/* 0 enforce, 1: only log what would be done */
+	bool has_percent;
+	uint16_t percent[SIGNAL_COUNT]; /* of each signal's points and limit, if has_percent */
 };
 
 struct account_class {
@@ -120,7 +123,7 @@ struct limit_conf {
 struct class_conf {
 	char *name;
 	int64_t max_recipients;
-	struct conf_list hours, members;
+	struct conf_list hours, members, weights;
 	struct class_detector detector;
 };
 
@@ -137,6 +140,11 @@ bool limits_finish(struct limits *l, const struct limits *old, int64_t detect_wi
 int limits_class(const struct limits *l, const char *name);
 /* NULL: no such limit. */
 const struct limit *limits_find(const struct limits *l, const char *name);
+/* "new_client 50": the signal counts half; out has them all. False: *err says what is wrong. */
+bool weight_parse(const char *text, uint16_t out[static SIGNAL_COUNT], const char **err);
+/* How accounts of class k (NULL: none) are judged, where d holds for all. Points into k. */
+void class_levels(const struct account_class *k, const struct detector_conf *d,
+		  struct detector_levels *out);
 /* "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-12:00", "* 00:00-24:00". False: *err says what is wrong. */
 bool hours_parse(const char *text, struct hours *out, const char **err);
 /* minute: of the week, Monday 00:00 is 0. */

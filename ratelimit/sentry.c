@@ -107,22 +107,18 @@ static bool outweighed(const struct rl_penalty *old, enum rl_stage stage)
 	return !by_detector(old) && stage <= old->stage;
 }
 
-static int64_t own_or(int64_t own, int64_t all)
-{
-	return own ? own : all;
-}
-
 /* The levels of the account's class are in force for what comes next. */
 static void use_class(struct sentry *s, const char *account, const struct moment *now)
 {
 	const struct account_class *k = limiter_class(s->l, account, now);
 	struct detector_conf *c = &s->judged;
 	s->class_observe = k && k->detector.mode == DETECTOR_OBSERVE;
-	c->watch = own_or(k ? k->detector.watch : 0, s->conf.watch);
-	c->throttle = own_or(k ? k->detector.throttle : 0, s->conf.throttle);
-	c->hold = own_or(k ? k->detector.hold : 0, s->conf.hold);
-	c->suspend = own_or(k ? k->detector.suspend : 0, s->conf.suspend);
-	const struct detector_levels l = {c->watch, c->throttle, c->hold, c->suspend};
+	struct detector_levels l;
+	class_levels(k, &s->conf, &l);
+	c->watch = l.watch;
+	c->throttle = l.throttle;
+	c->hold = l.hold;
+	c->suspend = l.suspend;
 	detector_use_levels(s->d, &l);
 }
 

@@ -80,21 +80,11 @@ struct server {
 	struct limiter_outcome outcome;
 };
 
-/* The minute of the week by the clock on the wall. */
-static int local_minute(int64_t utc_ms)
-{
-	time_t t = (time_t)(utc_ms / 1000);
-	struct tm tm;
-	if (!localtime_r(&t, &tm))
-		return 0;
-	return (tm.tm_wday + 6) % 7 * 1440 + tm.tm_hour * 60 + tm.tm_min;
-}
-
 static struct moment now_of(struct server *s)
 {
 	struct moment now = {.mono_ms = s->epoch_ms + clock_mono_ms(), .utc_ms = clock_utc_ms()};
 	if (now.utc_ms >= s->minute_until_ms || now.utc_ms < s->minute_until_ms - 60000) {
-		s->minute = local_minute(now.utc_ms);
+		s->minute = clock_local_minute(now.utc_ms);
 		s->minute_until_ms = (now.utc_ms / 60000 + 1) * 60000;
 	}
 	now.minute = s->minute;

@@ -79,8 +79,11 @@ void detector_set_conf(struct detector *d, const struct detector_conf *conf)
 void detector_use_levels(struct detector *d, const struct detector_levels *l)
 {
 	const struct detector_conf *c = &d->conf;
-	const struct detector_levels all = {c->watch, c->throttle, c->hold, c->suspend};
+	const struct detector_levels all = {c->watch, c->throttle, c->hold, c->suspend, NULL};
 	d->levels = l ? *l : all;
+	for (int i = 0; i < SIGNAL_COUNT; i++)
+		d->part[i] = l && l->percent ? l->percent[i] / 100.0 : 1;
+	d->levels.percent = NULL;
 }
 
 size_t detector_memory(const struct detector *d)

@@ -61,9 +61,10 @@ struct detector_weight {
 	int64_t half_life_ms; /* of what it has raised */
 };
 
-/* Scores, in points. */
+/* What may differ by class of accounts: scores, in points, and how much each signal counts. */
 struct detector_levels {
 	int64_t watch, throttle, hold, suspend;
+	const uint16_t *percent; /* of each signal's points and limit; NULL: 100 of each */
 };
 
 struct detector_conf {
@@ -106,7 +107,7 @@ struct detector *detector_new(const struct detector_conf *conf, uint64_t seed, s
 void detector_free(struct detector *d);
 void detector_set_conf(struct detector *d, const struct detector_conf *conf);
 /* The levels of what is looked at next, until others are given; NULL: those of the configuration.
- */
+ * Copied. */
 void detector_use_levels(struct detector *d, const struct detector_levels *l);
 size_t detector_memory(const struct detector *d); /* bytes */
 

@@ -11,7 +11,8 @@
 
 struct detector {
 	struct detector_conf conf;
-	struct detector_levels levels; /* in force now */
+	struct detector_levels levels; /* in force now; percent is not used */
+	double part[SIGNAL_COUNT];     /* in force now: of each signal's points and limit */
 	uint64_t seed;
 	int64_t now_ms, begin_ms; /* the latest and the first time seen; 0: none */
 	struct accounts accounts;

@@ -20,13 +20,18 @@
 
 static double weight(const struct detector *d, enum detector_signal sig)
 {
-	return (double)d->conf.weight[sig].points / 100;
+	return (double)d->conf.weight[sig].points / 100 * d->part[sig];
+}
+
+static double most(const struct detector *d, enum detector_signal sig)
+{
+	return (double)d->conf.weight[sig].max * d->part[sig];
 }
 
 static void add_points(struct detector *d, struct active *s, enum detector_signal sig,
 		       double points, double max)
 {
-	double limit = (double)d->conf.weight[sig].max;
+	double limit = most(d, sig);
 	if (max < limit)
 		limit = max > 0 ? max : 0;
 	double p = s->points[sig] + points;
@@ -47,7 +52,7 @@ void signal_raise(struct detector *d, struct active *s, enum detector_signal sig
 static void stand_below(struct detector *d, struct active *s, enum detector_signal sig,
 			double units, uint32_t count, double max)
 {
-	double p = units * weight(d, sig), limit = (double)d->conf.weight[sig].max;
+	double p = units * weight(d, sig), limit = most(d, sig);
 	if (max < limit)
 		limit = max;
 	if (p > limit)

@@ -22,6 +22,7 @@
 #define SEED	 0x5e15
 #define TOLD	 5	     /* wrong lines that are named */
 #define MAX_LINE (64u << 20) /* bytes */
+#define FAR_MS	 (INT64_C(400) * 86400 * 1000)
 
 struct replay {
 	struct cli *c;
@@ -31,8 +32,9 @@ struct replay {
 	const struct limits *limits;
 	bool observed; /* the class of the account that is looked at only looks on */
 	struct detector_change change;
-	int64_t latest_ms;
-	uint64_t line, wrong, late, passed_over, attempts, rcpts, changes[STAGE_COUNT], observations;
+	int64_t latest_ms, far_ms;
+	uint64_t line, wrong, late, passed_over, attempts, rcpts, changes[STAGE_COUNT],
+	    observations;
 };
 
 /* --- classes of accounts --- */
@@ -142,14 +144,32 @@ static void wrong_line(struct replay *r, const char *err)
 		cli_warn(r->c, "further wrong lines are only counted");
 }
 
+/* One time that is far ahead would make all that follow late; when the next one agrees it is so. */
+static bool too_far(struct replay *r, int64_t t_ms)
+{
+	if (r->latest_ms == 0 || t_ms - r->latest_ms <= FAR_MS)
+		return false;
+	bool again = r->far_ms && t_ms - r->far_ms <= FAR_MS && r->far_ms - t_ms <= FAR_MS;
+	r->far_ms = t_ms;
+	return !again;
+}
+
 static void take_line(struct replay *r, struct trace *t, const char *line, size_t len)
 {
 	const char *err;
 	r->line++;
 	if (strspn(line, " \t\r\n") == len)
 		return;
+	if (len > MAX_LINE) {
+		wrong_line(r, "it is too long");
+		return;
+	}
 	if (!trace_parse(t, line, len, &err)) {
 		wrong_line(r, err);
+		return;
+	}
+	if (too_far(r, t->t_ms)) {
+		wrong_line(r, "its time is more than 400 days after all before it");
 		return;
 	}
 	r->late += t->t_ms < r->latest_ms;
@@ -166,12 +186,8 @@ static int read_all(struct replay *r, FILE *f, const char *name)
 	size_t cap = 0;
 	ssize_t n;
 	int status = EX_OK;
-	while (status == EX_OK && (n = getline(&line, &cap, f)) >= 0) {
+	while ((n = getline(&line, &cap, f)) >= 0)
 		take_line(r, &t, line, (size_t)n);
-		if ((size_t)n > MAX_LINE)
-			status = cli_fail(r->c, EX_DATAERR, "%s: line %" PRIu64 " is too long",
-					  name, r->line);
-	}
 	if (ferror(f))
 		status = cli_fail(r->c, EX_IOERR, "%s: %s", name, strerror(errno));
 	free(line);

@@ -442,6 +442,88 @@ static void test_learning(void **state)
 	close_town(&t);
 }
 
+/* A class's own weights: without its clients' signals a theft stays a watch; twice as much is
+ * sooner. */
+static void test_weights_of_a_class(void **state)
+{
+	static const struct {
+		uint16_t new_client, same_body;
+		bool held;
+	} row[] = {{100, 100, true}, {0, 0, false}, {200, 100, true}};
+	int before = 1000;
+	(void)state;
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		struct town t;
+		uint16_t percent[SIGNAL_COUNT];
+		open_town(&t);
+		for (int k = 0; k < SIGNAL_COUNT; k++)
+			percent[k] = 100;
+		percent[SIGNAL_NEW_CLIENT] = row[i].new_client;
+		percent[SIGNAL_SAME_BODY] = row[i].same_body;
+		const struct detector_levels l = {40, 60, 100, 250, percent};
+		detector_use_levels(t.d, &l);
+		int left = send_many(
+		    &t, (struct mail){.ip = "192.0.2.9", .ehlo = "bot", .n = 1, .body = 5}, 60,
+		    MIN_);
+		assert_int_equal(left >= 0, row[i].held);
+		if (row[i].new_client == 100)
+			before = left;
+		else if (row[i].held)
+			assert_true(left < before);
+		close_town(&t);
+	}
+}
+
+/* A program that tries again what was refused for good raises it once. */
+static void test_repeats_are_no_news(void **state)
+{
+	struct town t;
+	(void)state;
+	open_town(&t);
+	const char *rcpt[1] = {"gone@far.example"}, *reply[1] = {"550 5.1.1 user unknown"}, *err;
+	struct detector_attempt a = {.account = ME, .ehlo = PC, .rcpt = rcpt, .n_rcpt = 1};
+	a.has_client = addr_parse(HOME, &a.client, &err);
+	for (int i = 0; i < 100; i++) {
+		a.t_ms = t.now += MIN_;
+		(void)detector_attempt(t.d, &a, &t.last);
+		(void)detector_replies(t.d, a.t_ms + 1, &a, reply, 1, &t.last);
+	}
+	assert_int_equal(detector_stage(t.d, ME), STAGE_NORMAL);
+	close_town(&t);
+}
+
+/* New customers, one after the other, who tell their friends with the words of a form. */
+static void test_form_letter(void **state)
+{
+	struct town t;
+	char name[32], ip[32];
+	(void)state;
+	open_town(&t);
+	for (unsigned k = 0; k < 12; k++) {
+		snprintf(name, sizeof(name), "new%u@isp.example", k);
+		snprintf(ip, sizeof(ip), "203.0.113.%u", 100 + k);
+		for (int i = 0; i < 4; i++) {
+			t.now += MIN_;
+			assert_true(send_mail(
+			    &t, (struct mail){.account = name, .ip = ip, .n = 5, .body = 4711}));
+		}
+	}
+	/* The same from as many accounts' new clients is an attack. */
+	bool out = true;
+	for (unsigned k = 0; k < 12 && out; k++) {
+		snprintf(name, sizeof(name), "p%u@isp.example", k);
+		snprintf(ip, sizeof(ip), "192.0.2.%u", 100 + k);
+		t.now += MIN_;
+		out = send_mail(&t, (struct mail){.account = name,
+						  .ip = ip,
+						  .ehlo = "bot",
+						  .n = 5,
+						  .body = 0xfeedfacecafebeef});
+	}
+	assert_false(out);
+	close_town(&t);
+}
+
 static void test_hold_stays(void **state)
 {
 	struct town t;
@@ -720,6 +802,9 @@ int main(void)
 	    cmocka_unit_test(test_attacks),
 	    cmocka_unit_test(test_lives),
 	    cmocka_unit_test(test_learning),
+	    cmocka_unit_test(test_weights_of_a_class),
+	    cmocka_unit_test(test_repeats_are_no_news),
+	    cmocka_unit_test(test_form_letter),
 	    cmocka_unit_test(test_hold_stays),
 	    cmocka_unit_test(test_watch_fades),
 	    cmocka_unit_test(test_release_is_remembered),

@@ -444,9 +444,41 @@ static void impossible_names_get_no_entry(void **state)
 	limiter_free(l);
 }
 
+static void test_weights(void **state)
+{
+	static const struct {
+		const char *text;
+		int signal, percent; /* -1: refused */
+	} row[] = {
+	    {"new_client 50", SIGNAL_NEW_CLIENT, 50},
+	    {"rate 0", SIGNAL_RATE, 0},
+	    {"unknown  1000", SIGNAL_UNKNOWN, 1000},
+	    {"rate 1001", 0, -1},
+	    {"rate", 0, -1},
+	    {"rat 10", 0, -1},
+	    {"rate -1", 0, -1},
+	    {"rate 5%", 0, -1},
+	    {"", 0, -1},
+	    {"10", 0, -1},
+	    {"rate 99999999999999999999", 0, -1},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		uint16_t out[SIGNAL_COUNT] = {0};
+		const char *err = NULL;
+		bool ok = weight_parse(row[i].text, out, &err);
+		assert_int_equal(ok, row[i].percent >= 0);
+		if (ok)
+			assert_int_equal(out[row[i].signal], row[i].percent);
+		else
+			assert_non_null(err);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_weights),
 	    cmocka_unit_test(an_override_replaces_one_limit_until_it_expires),
 	    cmocka_unit_test(the_nearest_override_holds),
 	    cmocka_unit_test(a_class_has_its_own_limits_in_its_hours),
