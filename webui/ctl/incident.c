@@ -71,6 +71,7 @@ static const struct col message_cols[] = {
 static const struct col answer_cols[] = {
     {"CLASS", "answer", COL_TEXT},
     {"N", "n", COL_NUM},
+    {"RETURNED", "returned", COL_NUM},
     {"FIRST", "first_ms", COL_TIME},
     {"LAST", "last_ms", COL_TIME},
     COL_END,

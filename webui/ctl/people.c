@@ -89,7 +89,8 @@ static const struct col login_cols[] = {
     {"NETWORK", "network", COL_TEXT}, {"OK", "ok", COL_NUM},
     {"FAILED", "failed", COL_NUM},    {"ADDRESSES", "addresses", COL_NUM},
     {"FIRST", "first_ms", COL_TIME},  {"LAST", "last_ms", COL_TIME},
-    {"MECHANISM", "mech", COL_TEXT},  COL_END};
+    {"MECHANISM", "mech", COL_TEXT},  {"TLS", "tls", COL_TEXT},
+    COL_END};
 
 static int run_account_logins(struct cli *c)
 {

@@ -6,9 +6,10 @@
  */
 #include <string.h>
 
+#include "lib/base64.h"
+
 #include "webui/ctl/ask.h"
 #include "webui/ctl/list.h"
-#include "webui/ctl/base64.h"
 #include "webui/ctl/nouns.h"
 #include "webui/ctl/out.h"
 

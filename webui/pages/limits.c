@@ -290,8 +290,12 @@ static void whom_cell(struct html *h, const json_t *x)
 
 static void why_cells(struct html *h, const json_t *x)
 {
-	put(h, LIT("<td class=\"why\">"), FOR(jstr(x, "reason")),
-	    LIT("<br><span class=\"sub\">by "), FOR(jstr(x, "actor")), LIT("</span></td><td>"));
+	put(h, LIT("<td class=\"why\">"));
+	if (*jstr(x, "actor"))
+		put(h, FOR(jstr(x, "reason")), LIT("<br><span class=\"sub\">by "),
+		    FOR(jstr(x, "actor")), LIT("</span></td><td>"));
+	else
+		put(h, LIT("in the configuration</td><td>"));
 	until(h, x);
 	put(h, LIT("</td>"));
 }

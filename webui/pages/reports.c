@@ -7,6 +7,8 @@
 
 #include <talloc.h>
 
+#include "lib/base64.h"
+
 #include "webui/pages/pages.h"
 
 static const struct page_done done[] = {
@@ -160,27 +162,6 @@ void page_reports(struct web *w)
 
 /* --- import ----------------------------------------------------------------------------------- */
 
-static char *base64(void *ctx, const char *s, size_t len)
-{
-	static const char set[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	char *out = talloc_array(ctx, char, (len + 2) / 3 * 4 + 1), *o = out;
-	for (size_t i = 0; out && i < len; i += 3) {
-		uint32_t v = (uint32_t)(unsigned char)s[i] << 16;
-		if (i + 1 < len)
-			v |= (uint32_t)(unsigned char)s[i + 1] << 8;
-		if (i + 2 < len)
-			v |= (unsigned char)s[i + 2];
-		*o++ = set[v >> 18];
-		*o++ = set[v >> 12 & 63];
-		*o++ = i + 1 < len ? set[v >> 6 & 63] : '=';
-		*o++ = i + 2 < len ? set[v & 63] : '=';
-	}
-	if (out)
-		*o = '\0';
-	return out;
-}
-
 void post_report_import(struct web *w)
 {
 	json_t *result = NULL;
@@ -192,8 +173,8 @@ void post_report_import(struct web *w)
 		return;
 	}
 	raw += strspn(raw, "\n");
-	char *b64 = base64(w->pool, raw, strlen(raw));
-	if (!b64 || !web_change(w, "report.import", json_pack("{s:s}", "raw", b64), &result)) {
+	char *b64 = base64_encode(w->pool, raw, strlen(raw));
+	if (!web_change(w, "report.import", json_pack("{s:s}", "raw", b64), &result)) {
 		page_reports(w);
 		return;
 	}

@@ -10,7 +10,8 @@
 #include <cmocka.h>
 #include <talloc.h>
 
-#include "webui/ctl/base64.h"
+#include "lib/base64.h"
+
 #include "webui/ctl/out.h"
 #include "webui/ctl/rows.h"
 

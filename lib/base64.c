@@ -1,20 +1,25 @@
 /*
  * base64 - see base64.h.
  *
- * Trusted with: nothing. Diagnostics: none. Known gaps: it only encodes.
+ * Trusted with: nothing. Diagnostics: none. Known gaps: it only encodes; accounting/token.c
+ * decodes.
  */
+#include "lib/base64.h"
+
 #include <stdint.h>
 
 #include <talloc.h>
 
-#include "webui/ctl/base64.h"
+#include "lib/proc.h"
 
-char *base64_encode(void *pool, const void *data, size_t len)
+char *base64_encode(void *ctx, const void *data, size_t len)
 {
 	static const char digit[] =
 	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const uint8_t *p = data;
-	char *out = talloc_size(pool, (len + 2) / 3 * 4 + 1), *o = out;
+	char *out = talloc_size(ctx, (len + 2) / 3 * 4 + 1), *o = out;
+	if (!out)
+		fatal("out of memory");
 	for (size_t i = 0; i < len; i += 3) {
 		size_t left = len - i;
 		uint32_t v = (uint32_t)p[i] << 16 | (left > 1 ? (uint32_t)p[i + 1] << 8 : 0) |
