@@ -17,7 +17,8 @@
 
 #include "lib/proc.h"
 
-#define FILE_MAX (4u << 20)
+#define FILE_MAX   (4u << 20)
+#define COPIES_MAX 65536 /* of one part of an expression */
 
 static const char *const names[ANSWER_CLASSES] = {
     [ANSWER_NONE] = "none",	  [ANSWER_OK] = "ok",	      [ANSWER_UNKNOWN] = "unknown-user",
@@ -319,12 +320,48 @@ static bool refers_back(const char *s)
 	return false;
 }
 
+/* How often what a repetition repeats is written out: "+" is once and any number, "{2,9}" nine. */
+static unsigned long copies_of(const char *s)
+{
+	char *end;
+	unsigned long n, m;
+
+	if (*s == '+')
+		return 2;
+	if (*s != '{')
+		return 1;
+	n = strtoul(s + 1, &end, 10);
+	m = *end == ',' && isdigit((unsigned char)end[1]) ? strtoul(end + 1, NULL, 10) : n + 1;
+	n = n > m ? n : m;
+	return n ? n : 1;
+}
+
+/* regcomp(3) writes repetitions out, those inside of others multiplied: some bytes can fill the
+ * memory. Taken as if each were inside of the one before. */
+static bool is_huge(const char *s)
+{
+	unsigned long copies = 1;
+
+	for (; *s && copies <= COPIES_MAX; s++) {
+		unsigned long n = copies_of(s);
+
+		copies *= n <= COPIES_MAX ? n : COPIES_MAX + 1;
+		if (*s == '\\' && s[1])
+			s++;
+		else if (*s == '[') /* a set, where nothing repeats */
+			s += strcspn(s + 1 + strspn(s + 1, "^]"), "]") + strspn(s + 1, "^]");
+	}
+	return copies > COPIES_MAX;
+}
+
 static bool take_regex(struct line *l, char *s, size_t n, const char **err)
 {
 	s[n - 1] = '\0';
 	*err = "the expression between the slashes cannot be used";
 	if (refers_back(s + 1))
 		*err = "an expression that refers back (\\1) can take for ever";
+	else if (is_huge(s + 1))
+		*err = "an expression with so many repetitions would need too much memory";
 	else if (regcomp(&l->regex, s + 1, REG_EXTENDED | REG_ICASE | REG_NOSUB) == 0)
 		return true;
 	return false;

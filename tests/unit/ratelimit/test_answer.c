@@ -131,6 +131,14 @@ static void test_lines(void **state)
 	    {"spam\t550\t", "empty"},
 	    {"spam\t550\t/(/", "cannot be used"},
 	    {"spam\t550\t/(a)\\1/", "refers back"},
+	    {"spam\t550\t/a+++++++++++++++++/", "too much memory"},
+	    {"spam\t550\t/((a{200}){200}){2}/", "too much memory"},
+	    {"spam\t550\t/(((a{,99}){0,99}){0}b{99,}){9}/", "too much memory"},
+	    {"spam\t550\t/a{99999999999999999999}/", "too much memory"},
+	    {"spam\t550\t/a+b+c+d+e+f+g+h+i+j+k+l+m+n+o+p+/", NULL},
+	    {"spam\t550\t/[+]+[]+{]+[^]+{9}]\\+\\+\\{9\\++++++++++++/", NULL},
+	    {"spam\t550\t/(a{20}){20}/", NULL},
+	    {"spam\t550\t/[+/", "cannot be used"},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
