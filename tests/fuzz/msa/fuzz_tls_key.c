@@ -1,11 +1,13 @@
 /*
  * fuzz_tls_key - questions to the key role: what is signed is one of the two texts of a TLS server,
  * with a scheme of the key; everything else has no answer. The same octets as an answer: its number
- * and signature are within it.
+ * and signature are within it. Octets that begin like PEM are a key file: it is taken, or there are
+ * words why not.
  */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <talloc.h>
 
 #include "msa/tls_key_role.h"
 
@@ -41,6 +43,17 @@ static void as_answer(const uint8_t *data, size_t size)
 			abort();
 }
 
+/* A file that an operator has written, or something else has. */
+static void as_file(const uint8_t *data, size_t size)
+{
+	struct tls_key_store *s = tls_key_store_new(NULL);
+	const char *why = tls_key_store_add(s, data, size);
+
+	if (why && !why[0])
+		abort();
+	talloc_free(s);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct tls_key_store *s;
@@ -51,6 +64,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		s = tls_key_store_new(NULL);
 		if (tls_key_store_add(s, ec_key, sizeof(ec_key) - 1))
 			abort();
+	}
+	if (size > 5 && memcmp(data, "-----", 5) == 0) {
+		as_file(data, size);
+		return 0;
 	}
 	as_answer(data, size);
 	wire_out_init(&w, buf, sizeof(buf));
