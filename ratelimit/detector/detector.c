@@ -510,13 +510,15 @@ bool detector_complaint(struct detector *d, int64_t t_ms, const char *account,
 
 /* --- logins and lines --- */
 
-static void login_failed(struct detector *d, struct active *s, const struct account *acc,
-			 const struct origin *o)
+/* Whoever sprays tries names that are nobody's, and accounts that never send, as well. */
+static void failed_from(struct detector *d, const struct addr *client, const char *account)
 {
-	if (o->has_addr) {
-		struct crowd *c = crowds_get(&d->sources, o->part[ADDR_SELF], 0, d->now_ms);
-		crowd_join(c->failed, &c->n_failed, (uint32_t)acc->key);
-	}
+	struct crowd *c = crowds_get(&d->sources, origin_self(d, client), 0, d->now_ms);
+	crowd_join(c->failed, &c->n_failed, (uint32_t)account_key(d, account));
+}
+
+static void login_failed(struct detector *d, struct active *s, const struct origin *o)
+{
 	/* The owner mistypes, and has old passwords in forgotten phones. */
 	if (o->novelty < NOVELTY_STRANGER)
 		return;
@@ -533,12 +535,14 @@ bool detector_auth(struct detector *d, int64_t t_ms, const char *account, const 
 	struct account *acc = wake(d, account);
 	struct origin o;
 	(void)out;
+	if (!ok && client)
+		failed_from(d, client, account);
 	if (!acc)
 		return false;
 	struct active *s = accounts_peek(&d->accounts, acc);
 	origin_of(d, acc, client, NULL, is_young(d, acc, day), day, &o);
 	if (!ok) {
-		login_failed(d, s, acc, &o);
+		login_failed(d, s, &o);
 	} else if (o.novelty >= NOVELTY_STRANGER && o.has_addr) {
 		client_slot(s, (uint32_t)o.part[ADDR_NEAR] | 1)->last_ms = d->now_ms;
 	}

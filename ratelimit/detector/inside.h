@@ -65,6 +65,8 @@ uint64_t mix(uint64_t a, uint64_t b, uint64_t kind);
 /* origin.c */
 void origin_of(const struct detector *d, const struct account *acc, const struct addr *client,
 	       const char *ehlo, bool young, uint16_t day, struct origin *o);
+/* The key of a client's own address, as in origin_of(). */
+uint64_t origin_self(const struct detector *d, const struct addr *client);
 /* Of its TLS; 0: not known. */
 void origin_tls(const struct detector *d, const struct account *acc, uint64_t tls, uint16_t day,
 		struct origin *o);

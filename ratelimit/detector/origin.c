@@ -71,15 +71,23 @@ static uint64_t class_of(uint64_t seed, const char *name)
 	return hash_fast(seed, low, n);
 }
 
-static void parts_of(const struct detector *d, const struct addr *a, struct origin *o)
+static uint64_t part_of(const struct detector *d, const struct addr *a, int i)
 {
 	static const uint8_t len4[] = {32, 24, 16, 12}, len6[] = {64, 56, 40, 32};
-	const uint8_t *len = addr_is4(a) ? len4 : len6;
-	for (int i = 0; i < ADDR_PARTS; i++) {
-		struct addr net;
-		addr_mask(a, len[i], &net);
-		o->part[i] = hash_fast(d->seed + (uint64_t)i, net.b, sizeof(net.b));
-	}
+	struct addr net;
+	addr_mask(a, (addr_is4(a) ? len4 : len6)[i], &net);
+	return hash_fast(d->seed + (uint64_t)i, net.b, sizeof(net.b));
+}
+
+uint64_t origin_self(const struct detector *d, const struct addr *client)
+{
+	return part_of(d, client, ADDR_SELF);
+}
+
+static void parts_of(const struct detector *d, const struct addr *a, struct origin *o)
+{
+	for (int i = 0; i < ADDR_PARTS; i++)
+		o->part[i] = part_of(d, a, i);
 }
 
 static bool owns(const struct detector *d, const struct account *acc, uint64_t v, unsigned kind,
