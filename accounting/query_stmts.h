@@ -198,7 +198,7 @@
 	X(Q_AUDIT, "SELECT seq, t_ms, actor, peer, action, object, reason, detail FROM audit WHERE ?1 IS NULL AND (?2 IS NULL OR " \
 	  "instr(actor, ?2) OR instr(action, ?2) OR instr(object, ?2)) AND (?3 = 0 OR seq < ?3) ORDER BY seq DESC LIMIT ?4") \
 	X(Q_LOGINS, "SELECT prefix_text(addr_mask(src, len), len) AS network, sum(n * ok) AS ok, sum(n * (1 - ok)) AS failed, " \
-		    "count(DISTINCT src) AS addresses, min(t_ms) AS first_ms, max(last_ms) AS last_ms, mech FROM (SELECT *, CASE WHEN " \
+		    "count(DISTINCT src) AS addresses, min(t_ms) AS first_ms, max(last_ms) AS last_ms, mech, max(tls) AS tls FROM (SELECT *, CASE WHEN " \
 		    "substr(src, 1, 12) = x'00000000000000000000FFFF' THEN 24 ELSE 48 END AS len FROM ev_login WHERE login = ?1 AND " \
 		    "t_ms >= ?2) GROUP BY network ORDER BY sum(n * ok) > 0 DESC, max(last_ms) DESC LIMIT ?3") \
 	X(Q_MESSAGES, MESSAGE_COLUMNS "WHERE account_id = (SELECT id FROM account WHERE login = "                                                                                                                                                                                 \
@@ -207,7 +207,7 @@
 		     "m.mail_from, m.rcpts, m.rcpt_domains, m.size, m.held AS \"?held\", m.message_id FROM ev_message m LEFT JOIN " \
 		     "account a ON a.id = m.account_id WHERE m.queue_id = ?1 ORDER BY m.t_ms LIMIT 1") \
 	X(Q_DELIVERIES, "SELECT t_ms, rcpt, CASE result WHEN 1 THEN 'delivered' WHEN 2 THEN 'bounced' ELSE 'deferred' END AS result, " \
-			"answer, status, reply, server, tls, cipher, proof FROM ev_delivery WHERE queue_id = ?1 ORDER BY id DESC " \
+			"answer, status, reply, server, tls, cipher, proof, returned AS \"?returned\" FROM ev_delivery WHERE queue_id = ?1 ORDER BY id DESC " \
 			"LIMIT ?2") \
 	X(Q_ALERTS, "SELECT o.id, o.alert_id AS alert, a.uuid, a.rule, a.kind, json_extract(a.body, '$.severity') AS severity, a.made_ms, " \
 	  "a.title, o.dest AS \"to\", o.state, o.attempts, CASE o.state WHEN 'waiting' THEN o.next_ms END AS next_ms, o.done_ms, o.answer " \
@@ -216,7 +216,7 @@
 	X(Q_ALERT, "SELECT id, uuid, rule, kind, made_ms, title, body AS \"=body\" FROM alert WHERE id = ?1") \
 	X(Q_ALERT_SENDS, "SELECT dest AS \"to\", state, attempts, CASE state WHEN 'waiting' THEN next_ms END AS next_ms, done_ms, answer " \
 	  "FROM alert_send WHERE alert_id = ?1 ORDER BY id") \
-	X(Q_INCIDENT_ANSWERS, "SELECT d.answer, count(*) AS n, min(d.t_ms) AS first_ms, max(d.t_ms) AS last_ms FROM ev_delivery d JOIN " \
+	X(Q_INCIDENT_ANSWERS, "SELECT d.answer, count(*) AS n, sum(d.returned) AS returned, min(d.t_ms) AS first_ms, max(d.t_ms) AS last_ms FROM ev_delivery d JOIN " \
 			      "incident i ON i.account_id = d.account_id WHERE i.id = ?1 AND d.answer > 0 AND d.t_ms >= i.opened_ms - " \
 			      "86400000 GROUP BY d.answer ORDER BY n DESC")
 

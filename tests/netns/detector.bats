@@ -103,7 +103,9 @@ blast() {
 		in_sub timeout 1 bash -c "exec 3<>/dev/tcp/198.51.100.$((i + 30))/25" 2> /dev/null || true
 	done
 	soon 20 ip netns exec "$LAB_NS_GATEWAY" sh -c "curl -s http://127.0.0.1:9427/metrics | grep 'what=\"syn25\"' | grep -qv ' 0$'"
-	send in_sub user03 user03-laptop.lan friend1@example.net
+	# The refused packets are counted in the kernel, and read back by and by.
+	knocked() { send in_sub user03 user03-laptop.lan friend1@example.net; shown user03 '[.score.why[] | test("^syn: ")] | any'; }
+	soon 30 knocked
 	shown user03 ".score.score >= $before + 10 and ([.score.why[] | test(\"^syn: \")] | any)"
 }
 
@@ -140,6 +142,7 @@ line_is() { ctl exempt list --all --json | jq -e --arg p "$LAB_FIXED_IP4" ".[] |
 @test "mail that is held came from an exempt line: the line may not use port 25 until the release as a false positive" {
 	ctl exempt add "$LAB_FIXED_IP4" --contract K-7 --json | jq -e '.in_force == true'
 	fixed_25
+	BODY=$(words_of user05) live user05
 	for i in $(seq 30); do
 		! stage_is user05 hold > /dev/null || break
 		send in_fix user05 win-fixed "stranger$i-user05@example.net"
@@ -208,4 +211,44 @@ line_is() { ctl exempt list --all --json | jq -e --arg p "$LAB_FIXED_IP4" ".[] |
 	EOT
 	echo "$output"
 	[ "$output" = "250 later 250" ]
+}
+
+# --- what each kind of evidence says -------------------------------------------------------------------------
+
+says() { shown "$1" "[.score.why[] | test(\"$2\")] | any"; } # USER REGEX
+
+@test "passwords were tried on several accounts before this client came in: in words, with the points" {
+	BODY=$(words_of user10) live user10
+	for n in 11 12 13; do
+		run in_net swaks --server "$LAB_MSA_IP4" --port 465 --tls-on-connect --ehlo win-7c2f --auth PLAIN --auth-user "user$n" \
+			--auth-password wrong --quit-after AUTH --hide-all --silent 2
+		[ "$status" != 0 ]
+	done
+	BODY=$(words_of user10-thief) send in_net user10 win-7c2f stranger-user10@example.net
+	says user10 '^passwords: [0-9]+ wrong passwords or accounts tried before \\(\\+[0-9]+\\)$'
+}
+
+@test "a TLS client never seen for the account says so, and is far from doing anything by itself" {
+	BODY=$(words_of user14) live user14
+	in_sub python3 - "$LAB_MSA_IP4" user14 "$(password_of user14)" <<-'EOT'
+	import smtplib, ssl, sys
+	host, user, password = sys.argv[1:]
+	context = ssl.create_default_context()
+	context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+	context.maximum_version = ssl.TLSVersion.TLSv1_2
+	s = smtplib.SMTP_SSL(host, 465, local_hostname=user + "-laptop.lan", context=context)
+	s.login(user, password)
+	s.sendmail(user + "@isp.example", ["new-" + user + "@example.net"], "Subject: hello\r\n\r\nfrom a new program\r\n")
+	EOT
+	says user14 '^tls: a TLS client never seen for this account \\(1 today\\) \\(\\+5\\)$'
+	stage_is user14 normal
+	# The login is known by the name of its TLS.
+	soon 10 sh -c "'$LAB_CTL' account logins user14@isp.example --json | jq -e '[.[].tls | test(\"^1[23]-[0-9]{2}-[0-9]{2}-\")] | any'"
+}
+
+@test "an account that was held says in its incident what was seen, by how much, and what clears it" {
+	id=$(ctl incident list --json | jq -r '.[] | select(.subject == "user04@isp.example") | .id' | head -1)
+	ctl incident show "$id" --json | jq -e '.why | test("^score [0-9]+, (held|slowed down) from [0-9]+; [a-z_]+: .* \\(\\+[0-9]+\\)")'
+	blast user04 > /dev/null
+	shown user04 '.score.clears | length > 0'
 }
