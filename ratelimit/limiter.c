@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "lib/proc.h"
+#include "ratelimit/answer.h"
 #include "ratelimit/limiter_int.h"
 
 #define REFUSAL_EVERY_MS 1000
@@ -697,6 +698,13 @@ void limiter_refund(struct limiter *l, const struct rl_ask *ask, const struct mo
 	}
 }
 
+/* The next host says for good that a recipient does not exist: as if we had refused it ourselves. */
+static bool rejected_elsewhere(const struct rl_observation *o)
+{
+	return o->what == RL_SEEN_RESULT && o->text && o->text[0] == '5' &&
+	       answer_kind(answer_classify(NULL, "", o->text)) == ANSWER_KIND_UNKNOWN;
+}
+
 void limiter_observe(struct limiter *l, const struct rl_observation *o, const struct moment *now)
 {
 	static const struct {
@@ -710,12 +718,13 @@ void limiter_observe(struct limiter *l, const struct rl_observation *o, const st
 	struct asking *q = &l->asking;
 	const struct limiter_who who = {o->account, NULL, &o->client};
 	uint32_t n = o->n ? o->n : 1;
+	enum rl_seen as = rejected_elsewhere(o) ? RL_SEEN_REJECTED : o->what;
 	l->stats.observations[o->what]++;
-	if (kept[o->what].series == 0)
+	if (kept[as].series == 0)
 		return;
 	q->ask = NULL;
 	asking_init(q, l, &who, now);
 	for (int k = 0; k < N_KEYS; k++)
-		count(q, (enum limit_key)k, kept[o->what].series, kept[o->what].a ? n : 0,
-		      kept[o->what].b ? n : 0);
+		count(q, (enum limit_key)k, kept[as].series, kept[as].a ? n : 0,
+		      kept[as].b ? n : 0);
 }

@@ -94,7 +94,7 @@ void limiter_ask(struct limiter *l, const struct rl_ask *ask, const struct momen
 		 struct rl_verdict *v, struct limiter_outcome *o);
 /* Gives back what ask charged at ask->t_ms. What it made distinct counts stays. */
 void limiter_refund(struct limiter *l, const struct rl_ask *ask, const struct moment *now);
-/* Counts sessions, failed logins and rejected recipients. */
+/* Counts sessions, failed logins, and recipients that we or the next host refused for good. */
 void limiter_observe(struct limiter *l, const struct rl_observation *o, const struct moment *now);
 
 /* The class in force for the account now; NULL: none. */

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/ipc_frame.h"
 #include "lib/proc.h"
 
@@ -79,12 +80,12 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 		over(c, "the connection broke");
 }
 
-/* Handles the whole frames in the buffer; NULL, or why the connection is to end. */
-static const char *take_frames(struct link *c)
+/* Handles the whole frames in the buffer, *n; NULL, or why the connection is to end. */
+static const char *take_frames(struct link *c, unsigned *n)
 {
 	size_t at = 0, len;
 	uint16_t type;
-	while (c->in_len - at >= IPC_HEAD) {
+	for (*n = 0; c->in_len - at >= IPC_HEAD; ++*n) {
 		if (!ipc_get_head(c->in + at, &type, &len) || len > LINK_MAX_FRAME)
 			return "a frame of a forbidden length";
 		if (c->in_len - at < IPC_HEAD + len)
@@ -115,9 +116,11 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 	c->in_len += (size_t)n;
 	c->busy = true;
-	const char *why = take_frames(c);
+	int64_t since_us = clock_mono_us();
+	unsigned frames;
+	const char *why = take_frames(c, &frames);
 	if (c->h.batch)
-		c->h.batch(c->arg);
+		c->h.batch(frames, since_us, c->arg);
 	c->busy = false;
 	if (!why && c->out_len > 0 && !flush(c))
 		why = "the connection broke";

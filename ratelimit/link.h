@@ -20,9 +20,9 @@ struct link;
 struct link_handlers {
 	/* data is valid during the call. False ends the connection: closed() follows. */
 	bool (*frame)(struct link *c, uint16_t type, const uint8_t *data, size_t len, void *arg);
-	/* What a read brought is handled, and the answers are about to leave. NULL: nothing to do.
-	 */
-	void (*batch)(void *arg);
+	/* What a read brought, n frames, is handled, and the answers are about to leave; the read
+	 * returned at since_us of clock_mono_us(). NULL: nothing to do. */
+	void (*batch)(unsigned n, int64_t since_us, void *arg);
 	/* It is over and freed afterwards; reason is static text. */
 	void (*closed)(struct link *c, const char *reason, void *arg);
 };

@@ -78,6 +78,7 @@ struct server {
 	struct policy_front *front;
 	struct proto_ask ask; /* the one being answered */
 	struct limiter_outcome outcome;
+	struct served served;
 };
 
 static struct moment now_of(struct server *s)
@@ -428,11 +429,12 @@ static void on_closed(struct link *c, const char *reason, void *arg)
 	peer_free(arg);
 }
 
-static void on_batch(void *arg)
+static void on_batch(unsigned n, int64_t since_us, void *arg)
 {
 	const struct peer *p = arg;
 	struct moment now = now_of(p->s);
 	settle(p->s, &now);
+	served_add(&p->s->served, n, clock_mono_us() - since_us);
 }
 
 static const struct link_handlers peer_handlers = {
@@ -527,7 +529,7 @@ void server_refresh_metrics(void *server)
 {
 	struct server *s = server;
 	int64_t age_ms = counters_behind(s) ? now_of(s).mono_ms - disk_counters_ms(s->disk) : 0;
-	server_put_metrics(s->limiter, s->sentry, s->disk, age_ms);
+	server_put_metrics(s->limiter, s->sentry, s->disk, &s->served, age_ms);
 }
 
 /* --- up and down

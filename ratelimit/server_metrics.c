@@ -5,6 +5,7 @@
  */
 #include "ratelimit/server_metrics.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "lib/metrics.h"
@@ -86,9 +87,41 @@ static void put_stages(const struct sentry *s, const struct limiter_stats *st)
 	    d.memory);
 }
 
-void server_put_metrics(struct limiter *l, const struct sentry *s, const struct disk *d,
-			int64_t age_ms)
+static const int64_t steps_us[SERVED_STEPS - 1] = {5, 10, 20, 50, 100, 200, 500, 1000, 10000};
+
+void served_add(struct served *s, unsigned n, int64_t us)
 {
+	int i = 0;
+	while (i < SERVED_STEPS - 1 && us > steps_us[i])
+		i++;
+	s->up_to[i] += n;
+	s->sum_us += (uint64_t)us * n;
+}
+
+/* Cumulative, as Prometheus has its histograms; as counters, for lib/metrics knows no third kind.
+ */
+static void put_served(const struct served *s)
+{
+	char labels[32];
+	uint64_t n = 0;
+	for (int i = 0; i < SERVED_STEPS; i++) {
+		n += s->up_to[i];
+		if (i < SERVED_STEPS - 1)
+			snprintf(labels, sizeof labels, "le=\"%" PRId64 "\"", steps_us[i]);
+		else
+			snprintf(labels, sizeof labels, "le=\"+Inf\"");
+		put(METRIC_COUNTER, "sekisho_ratelimit_service_microseconds_bucket", labels,
+		    "Frames by the time from their read to the writing of the answers", n);
+	}
+	put(METRIC_COUNTER, "sekisho_ratelimit_service_microseconds_sum", NULL, "The sum of it",
+	    s->sum_us);
+	put(METRIC_COUNTER, "sekisho_ratelimit_service_microseconds_count", NULL, "Frames", n);
+}
+
+void server_put_metrics(struct limiter *l, const struct sentry *s, const struct disk *d,
+			const struct served *served, int64_t age_ms)
+{
+	put_served(served);
 	const struct limiter_stats *st = limiter_stats(l);
 	put(METRIC_COUNTER, "sekisho_ratelimit_asks_total", "kind=\"check\"", "Asks by kind",
 	    st->checks);

@@ -10,8 +10,15 @@
 #include "ratelimit/limiter.h"
 #include "ratelimit/sentry.h"
 
+/* Asks by the time from the read that brought them until their answers were written. */
+#define SERVED_STEPS 10
+struct served {
+	uint64_t up_to[SERVED_STEPS], sum_us; /* the last: anything longer */
+};
+void served_add(struct served *s, unsigned n, int64_t us);
+
 /* age_ms: since the counters on disk were complete. */
 void server_put_metrics(struct limiter *l, const struct sentry *s, const struct disk *d,
-			int64_t age_ms);
+			const struct served *served, int64_t age_ms);
 
 #endif

@@ -252,15 +252,18 @@ static void what_is_told_limits_mail(void **state)
 	static const struct {
 		enum unit unit;
 		enum rl_seen seen;
-	} cases[] = {{UNIT_SESSIONS, RL_SEEN_LOGIN},
-		     {UNIT_AUTH_FAILURES, RL_SEEN_LOGIN_FAILED},
-		     {UNIT_REJECTED, RL_SEEN_REJECTED}};
-	for (size_t i = 0; i < 3; i++) {
+		const char *text;
+	} cases[] = {{UNIT_SESSIONS, RL_SEEN_LOGIN, "pc"},
+		     {UNIT_AUTH_FAILURES, RL_SEEN_LOGIN_FAILED, "pc"},
+		     {UNIT_REJECTED, RL_SEEN_REJECTED, "550 5.1.1"},
+		     {UNIT_REJECTED, RL_SEEN_RESULT, "550 5.1.1 user unknown"}};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct limiter_conf c = bare_conf();
 		add_limit(&c, "it", KEY_ACCOUNT, cases[i].unit, HOUR, 5);
 		finish(&c);
 		struct limiter *l = fresh(&c);
-		struct rl_observation o = {.what = cases[i].seen, .account = ME};
+		struct rl_observation o = {
+		    .what = cases[i].seen, .account = ME, .text = cases[i].text};
 		for (int k = 0; k < 5; k++) {
 			struct moment now = at(k);
 			limiter_observe(l, &o, &now);
@@ -277,6 +280,28 @@ static void what_is_told_limits_mail(void **state)
 		assert_int_equal(check(l, ME, 7 + a.v.retry_ms, 1), RL_OK);
 		limiter_free(l);
 	}
+}
+
+/* What the next host says of something else, or not for good, is no rejected recipient. */
+static void other_results_are_not_counted(void **state)
+{
+	(void)state;
+	static const char *const said[] = {"250 2.1.5 ok",	     "451 4.7.1 greylisted",
+					   "450 4.1.1 unknown now",  "554 5.7.1 it is spam",
+					   "552 5.2.2 mailbox full", ""};
+	struct limiter_conf c = bare_conf();
+	add_limit(&c, "it", KEY_ACCOUNT, UNIT_REJECTED, HOUR, 1);
+	finish(&c);
+	struct limiter *l = fresh(&c);
+	struct moment now = at(1);
+	for (size_t i = 0; i < sizeof said / sizeof said[0]; i++)
+		for (int k = 0; k < 3; k++) {
+			struct rl_observation o = {
+			    .what = RL_SEEN_RESULT, .account = ME, .text = said[i], .n = 1};
+			limiter_observe(l, &o, &now);
+		}
+	assert_int_equal(charge_to(l, ME, 2, 1), RL_OK);
+	limiter_free(l);
 }
 
 /* Random asks over every key, class and window, against a model that keeps each charge in a list.
@@ -487,6 +512,7 @@ int main(void)
 	    cmocka_unit_test(an_ipv6_customer_is_one_prefix),
 	    cmocka_unit_test(bytes_and_distinct_things),
 	    cmocka_unit_test(what_is_told_limits_mail),
+	    cmocka_unit_test(other_results_are_not_counted),
 	    cmocka_unit_test(random_asks_against_a_slow_model),
 	    cmocka_unit_test(a_reset_empties_but_keeps_the_penalty),
 	    cmocka_unit_test(a_view_of_a_stranger_is_empty),
