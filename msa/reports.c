@@ -5,7 +5,10 @@
  * not arrive bothers nobody. What was sent is written to <day>.sent beside the counts when it is in
  * the queue, so that a restart sends nothing twice but what was on its way to the disk; the
  * report's id is the same then. Trusted with: nothing; addresses come from the DNS. Diagnostics:
- * log lines tlsrpt-sent, tlsrpt-unsent. Known gaps: a domain that names only https: gets none.
+ * log lines tlsrpt-sent, tlsrpt-unsent. A domain that names only https: gets its report by the
+ * relay role (msa/relay/tls_post.h), which is asked again each hour, two, four, until the day after
+ * next (RFC 8460 5.5). Known gaps: what was tried is forgotten with a restart: then it is tried at
+ * once.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -21,21 +24,33 @@
 #include "lib/proc.h"
 
 #include "msa/mail/path.h"
+#include "msa/relay/frames.h"
 #include "msa/reports.h"
 #include "msa/tlsrpt/gzip.h"
 #include "msa/tlsrpt/report.h"
 
-#define DAY_MS	  INT64_C(86400000)
-#define LOOK_S	  600
-#define SPREAD_MS (INT64_C(4) * 3600 * 1000) /* RFC 8460 4.1: not everybody at midnight */
-#define AT_ONCE	  50
-#define SENT_MAX  (4u << 20)
+#define DAY_MS	   INT64_C(86400000)
+#define LOOK_S	   600
+#define SPREAD_MS  (INT64_C(4) * 3600 * 1000) /* RFC 8460 4.1: not everybody at midnight */
+#define AT_ONCE	   50
+#define POST_FIRST INT64_C(3600000) /* RFC 8460 5.5 asks for about an hour before the second try   \
+				     */
+#define POSTS_MAX 1000
 #define SHOWN_MAX 300
+
+/* A report over HTTPS that was tried. */
+struct posting {
+	char day[TLSRPT_DAY_LEN], domain[TLSRPT_NAME_MAX];
+	int64_t wait_ms, next_ms; /* monotonic */
+	struct posting *next;
+};
 
 struct reports {
 	struct server *srv;
 	struct event *timer;
 	unsigned on_their_way;
+	struct posting *posts; /* the newest first */
+	size_t n_posts;
 };
 
 struct sending {
@@ -55,45 +70,14 @@ static struct tlsrpt_who who_of(const struct reports *r)
 	return (struct tlsrpt_who){c->hostname, c->sasl_realm, c->postmaster};
 }
 
-/* --- what was sent: a line a domain ---------------------------------------------------------- */
-
-static char *sent_file(void *ctx, const struct reports *r, const char *day)
-{
-	return talloc_asprintf(ctx, "%s/%s.sent", folder_of(ctx, r), day);
-}
-
-static char *read_sent(void *ctx, const struct reports *r, const char *day)
-{
-	size_t len;
-	char *text = proc_read_file(sent_file(ctx, r, day), SENT_MAX, &len);
-	char *copy = talloc_asprintf(ctx, "\n%s", text ? text : "");
-
-	free(text);
-	return copy;
-}
-
-static bool is_sent(const char *sent, const char *domain)
-{
-	size_t n = strlen(domain);
-
-	for (const char *p = sent; (p = strstr(p, domain)); p += n)
-		if (p[-1] == '\n' && p[n] == '\n')
-			return true;
-	return false;
-}
-
 static void mark_sent(const struct sending *s)
 {
-	char *file = sent_file(NULL, s->r, s->day), line[TLSRPT_NAME_MAX + 1];
-	int n = snprintf(line, sizeof(line), "%s\n", s->domain);
-	int fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	char *folder = folder_of(NULL, s->r);
 
-	if (fd < 0 || write(fd, line, (size_t)n) != n)
-		log_event(LOG_ERR, "-", "reports", "tlsrpt-unmarked", LS("file", file),
+	if (!tlsrpt_mark_sent(folder, s->day, s->domain))
+		log_event(LOG_ERR, "-", "reports", "tlsrpt-unmarked", LS("folder", folder),
 			  LS("why", strerror(errno)), LS("action", "the report may be sent again"));
-	if (fd >= 0)
-		close(fd);
-	talloc_free(file);
+	talloc_free(folder);
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -183,14 +167,91 @@ static void submit(struct reports *r, void *ctx, const struct tlsrpt_row *d, con
 	queue_submit(r->srv->queue, &m, false, on_queued, s);
 }
 
+/* The first URL of rua that a report can be posted to. */
+static bool url_of(const char *rua, char url[static TLSRPT_URI_MAX])
+{
+	char host[TLSRPT_URI_MAX], at[TLSRPT_URI_MAX];
+
+	while (tlsrpt_uri(&rua, url))
+		if (tlsrpt_https(url, host, at))
+			return true;
+	return false;
+}
+
+static struct posting *find_posting(struct reports *r, const char *domain, const char *day)
+{
+	struct posting *p = r->posts;
+
+	while (p && (strcmp(p->day, day) != 0 || strcmp(p->domain, domain) != 0))
+		p = p->next;
+	return p;
+}
+
+/* Those of days that are over for good. */
+static void forget_postings(struct reports *r)
+{
+	int64_t now = clock_mono_ms();
+
+	for (struct posting **at = &r->posts, *p; (p = *at);)
+		if (now - p->next_ms > DAY_MS * 2) {
+			*at = p->next;
+			talloc_free(p);
+			r->n_posts--;
+		} else {
+			at = &p->next;
+		}
+}
+
+/* Each try that fails doubles the wait. at_once: whoever asked does not wait. */
+static bool due(struct reports *r, const char *domain, const char *day, bool at_once)
+{
+	struct posting *p = find_posting(r, domain, day);
+	int64_t now = clock_mono_ms();
+
+	if (p && now < p->next_ms && !at_once)
+		return false;
+	if (!p && r->n_posts >= POSTS_MAX)
+		return false;
+	if (!p) {
+		p = talloc_zero(r, struct posting);
+		if (!p)
+			fatal("out of memory");
+		snprintf(p->day, sizeof(p->day), "%s", day);
+		snprintf(p->domain, sizeof(p->domain), "%s", domain);
+		p->next = r->posts;
+		r->posts = p;
+		r->n_posts++;
+	}
+	p->wait_ms = p->wait_ms ? p->wait_ms * 2 : POST_FIRST;
+	p->next_ms = now + p->wait_ms;
+	return true;
+}
+
+/* Without an address for mail: the relay role has the way out, and marks it sent. */
+static bool post_one(struct reports *r, const struct tlsrpt_row *d, const char *day, bool at_once)
+{
+	struct tlsrpt_who who = who_of(r);
+	struct relay_post p;
+
+	if (!url_of(d->text, p.url) || !due(r, d->domain, day, at_once))
+		return false;
+	snprintf(p.day, sizeof(p.day), "%s", day);
+	snprintf(p.domain, sizeof(p.domain), "%s", d->domain);
+	snprintf(p.organization, sizeof(p.organization), "%s", who.organization);
+	snprintf(p.contact, sizeof(p.contact), "%s", who.contact);
+	return queue_post(r->srv->queue, &p);
+}
+
 static bool send_one(struct reports *r, void *ctx, const struct tlsrpt_row *rows, size_t n,
-		     const struct tlsrpt_row *d, const char *day)
+		     const struct tlsrpt_row *d, const char *day, bool at_once)
 {
 	struct tlsrpt_who who = who_of(r);
 	char to[TLSRPT_URI_MAX];
 	json_t *report;
 
-	if (!address_of(d->text, to) || !(report = tlsrpt_report(rows, n, d->domain, day, &who)))
+	if (!address_of(d->text, to))
+		return post_one(r, d, day, at_once);
+	if (!(report = tlsrpt_report(rows, n, d->domain, day, &who)))
 		return false;
 	char *text = json_dumps(report, JSON_COMPACT);
 	if (!text)
@@ -202,18 +263,20 @@ static bool send_one(struct reports *r, void *ctx, const struct tlsrpt_row *rows
 }
 
 /* Of day, to who has got none: how many left; those beyond most wait for the next look. */
-static size_t send_day(struct reports *r, const char *day, const char *only, size_t most)
+static size_t send_day(struct reports *r, const char *day, const char *only, size_t most,
+		       bool at_once)
 {
 	void *ctx = talloc_new(r);
 	struct tlsrpt_counts *c = tlsrpt_open(ctx, folder_of(ctx, r), day, false);
 	size_t n = 0, sent = 0;
 	const struct tlsrpt_row *rows = c ? tlsrpt_rows(c, &n) : NULL;
-	const char *done = read_sent(ctx, r, day);
+	const char *done = tlsrpt_sent(ctx, folder_of(ctx, r), day);
 
 	for (size_t i = 0; i < n && sent < most; i++)
 		if (rows[i].kind == TLSRPT_DOMAIN && rows[i].text[0] &&
-		    (!only || strcmp(only, rows[i].domain) == 0) && !is_sent(done, rows[i].domain))
-			sent += send_one(r, ctx, rows, n, &rows[i], day);
+		    (!only || strcmp(only, rows[i].domain) == 0) &&
+		    !tlsrpt_is_sent(done, rows[i].domain))
+			sent += send_one(r, ctx, rows, n, &rows[i], day, at_once);
 	talloc_free(ctx);
 	return sent;
 }
@@ -239,9 +302,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (!r->srv->cfg->tlsrpt || !r->srv->queue || r->on_their_way)
 		return;
+	forget_postings(r);
 	/* A day that was missed, too. */
 	for (int64_t back = 2; back >= 1; back--)
-		send_day(r, tlsrpt_day(late - back * DAY_MS, day), NULL, AT_ONCE);
+		send_day(r, tlsrpt_day(late - back * DAY_MS, day), NULL, AT_ONCE, false);
 }
 
 struct reports *reports_new(struct server *srv)
@@ -339,7 +403,7 @@ static json_t *send_now(struct reports *r, const char *day, const char *domain, 
 	if (!r->srv->queue || r->on_their_way)
 		return cannot(ok, "unavailable: reports are being sent; try again in a moment");
 	return json_pack("{s:s,s:I}", "day", day, "sent",
-			 (json_int_t)send_day(r, day, domain, AT_ONCE));
+			 (json_int_t)send_day(r, day, domain, AT_ONCE, true));
 }
 
 json_t *reports_request(struct reports *r, const char *op, const json_t *args, bool *ok)

@@ -119,6 +119,10 @@ void queue_set_dkim(struct queue *q, const struct dkim_table *keys);
 void queue_suspect_account(struct queue *q, const char *account, bool suspect);
 /* A name for the life of this spool's outbox numbering, for feed_new(). */
 const char *queue_instance(const struct queue *q);
+struct relay_post;
+/* The relay role is asked to send a report of TLS over HTTPS, and tells nobody how it went but the
+ * file of what was sent. False: it is not there now. */
+bool queue_post(struct queue *q, const struct relay_post *p);
 void queue_new_id(struct queue *q, int64_t now_ms, char out[static QUEUE_ID_LEN + 1]);
 
 /* Cheap, before DATA: QUEUE_FULL when the disk or the spool's own bound would not take size more

@@ -498,6 +498,16 @@ void relay_retry(struct queue *q)
 		ipc_send(q->relay.conn, RELAY_RETRY, NULL, 0);
 }
 
+bool queue_post(struct queue *q, const struct relay_post *p)
+{
+	uint8_t buf[sizeof(*p) + 64];
+	struct wire_out w;
+
+	wire_out_init(&w, buf, sizeof(buf));
+	relay_post_put(&w, p);
+	return q->relay.ready && ipc_send(q->relay.conn, RELAY_POST, buf, w.len);
+}
+
 void relay_tell_committed(struct queue *q)
 {
 	uint8_t buf[8];

@@ -7,8 +7,10 @@
  */
 #include <event2/buffer.h>
 #include <string.h>
+#include <strings.h>
 #include <talloc.h>
 
+#include "msa/relay/mime_walk.h"
 #include "msa/relay/relay_int.h"
 
 #define CHUNK (64u << 10)
@@ -132,4 +134,48 @@ bool body_plan(struct relay *r, struct part *p, bool *done)
 	p->tx.plan = sevenbit_plan(p->seven, p);
 	*done = true;
 	return true;
+}
+
+/* --- what its header asks for ------------------------------------------------------------------
+ */
+
+static bool says_no(const char *f, size_t n)
+{
+	const char *v = memchr(f, ':', n);
+
+	if (!v)
+		return false;
+	n -= (size_t)(v + 1 - f);
+	for (v++; n && strchr(" \t\r\n", *v); v++)
+		n--;
+	while (n && strchr(" \t\r\n", v[n - 1]))
+		n--;
+	return n == 2 && strncasecmp(v, "No", 2) == 0;
+}
+
+bool header_tls_optional(const char *text, size_t len)
+{
+	unsigned there = 0, no = 0;
+
+	for (size_t at = 0, n; at < len; at += n) {
+		const char *f = text + at;
+		n = mime_field_len(f, len - at);
+		if (f[0] == '\r' || f[0] == '\n') /* the section's end */
+			break;
+		if (!mime_field_is(f, n, "TLS-Required"))
+			continue;
+		there++;
+		no += says_no(f, n);
+	}
+	return there == 1 && no == 1;
+}
+
+/* A header section is read to its first CHUNK. */
+bool body_tls_optional(struct relay *r, const struct work *w)
+{
+	static uint8_t raw[CHUNK];
+	size_t got;
+
+	return spool_read_body(r->spool, w->k.key, 0, raw, CHUNK, &got) &&
+	       header_tls_optional((const char *)raw, got);
 }

@@ -72,19 +72,20 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	dest_pump(arg);
 }
 
-struct dest *dest_of(struct relay *r, const struct route_choice *c)
+struct dest *dest_of(struct relay *r, const struct route_choice *c, bool lax)
 {
 	char name[ROUTE_NAME_MAX];
 	struct dest **slot = &r->dests[slot_of(route_destination(c, name))], *d;
 
 	for (d = *slot; d; d = d->hash_next)
-		if (strcmp(d->name, name) == 0)
+		if (d->lax == lax && strcmp(d->name, name) == 0)
 			break;
 	if (!d) {
 		d = talloc_zero(NULL, struct dest);
 		if (!d || !(d->timer = event_new(r->base, -1, 0, on_timer, d)))
 			fatal("out of memory");
 		d->r = r;
+		d->lax = lax;
 		memcpy(d->name, name, sizeof(d->name));
 		d->hash_next = *slot;
 		*slot = d;
@@ -201,10 +202,19 @@ bool dest_full(const struct dest *d)
 	return d->r->works.n > d->r->window / 2 && d->n_queued >= share(d);
 }
 
+/* A lane holds mail that a policy keeps back and mail whose sender does not care for it: that one
+ * must not wait behind the other. */
+const char *dest_lane(const struct dest *d)
+{
+	return d->lax || d->insecure ? "" : d->name;
+}
+
 static void tell_lane(struct dest *d)
 {
 	uint32_t n = share(d) + (uint32_t)d->n_peers;
 
+	if (!dest_lane(d)[0])
+		return;
 	if (dest_wait(d) > 0 ? d->told_limit == 0
 			     : n * 2 > d->told_limit * 3 || n * 3 < d->told_limit * 2)
 		relay_tell_lane(d->r, d, n);
@@ -372,7 +382,8 @@ static void on_sts(struct sts_policy *policy, void *arg)
 
 static bool wants_sts(const struct dest *d)
 {
-	return d->r->stss && d->route->tls == ROUTE_TLS_DANE && d->domain[0] && d->domain[0] != '[';
+	return d->r->stss && !d->lax && d->route->tls == ROUTE_TLS_DANE && d->domain[0] &&
+	       d->domain[0] != '[';
 }
 
 /* TLSA records that are withheld are as good as a certificate that does not hold. */
@@ -417,7 +428,8 @@ static void start_lookup(struct dest *d)
 			     .self = (const char *const *)r->self_names,
 			     .n_self = r->n_self_names,
 			     .own = r->own,
-			     .dane = d->route->tls == ROUTE_TLS_DANE && r->cfg.dns_anchor[0],
+			     .dane =
+				 d->route->tls == ROUTE_TLS_DANE && !d->lax && r->cfg.dns_anchor[0],
 			     .random = relay_random()};
 	struct dns *dns = relay_dns(r);
 

@@ -82,6 +82,25 @@ bool relay_returned_get(struct wire_in *r, struct relay_returned *b)
 	return wire_done(r) && queue_id_valid(b->id) && b->why <= BACK_LATER && b->wait_ms >= 0;
 }
 
+void relay_post_put(struct wire_out *w, const struct relay_post *p)
+{
+	wire_str(w, p->day);
+	wire_str(w, p->domain);
+	wire_str(w, p->url);
+	wire_str(w, p->organization);
+	wire_str(w, p->contact);
+}
+
+bool relay_post_get(struct wire_in *r, struct relay_post *p)
+{
+	wire_get_str(r, p->day, sizeof(p->day));
+	wire_get_str(r, p->domain, sizeof(p->domain));
+	wire_get_str(r, p->url, sizeof(p->url));
+	wire_get_str(r, p->organization, sizeof(p->organization));
+	wire_get_str(r, p->contact, sizeof(p->contact));
+	return wire_done(r);
+}
+
 void relay_lane_put(struct wire_out *w, const struct relay_lane *l)
 {
 	wire_str(w, l->name);

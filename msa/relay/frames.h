@@ -30,6 +30,7 @@ enum relay_frame {
 	RELAY_COMMITTED = 4, /* u64 seq: outcomes up to it are in the spool */
 	RELAY_RETRY = 5,     /* try every destination now, whatever the pause */
 	RELAY_STOP = 6,	     /* finish what waits for the reply to its final dot, then exit */
+	RELAY_POST = 8,	     /* struct relay_post: a report of TLS to be sent over HTTPS */
 	RELAY_ROUTES = 7,    /* u8 last, a piece of route_table_put(); in force with the last one */
 	/* relay to msad */
 	RELAY_OUTCOME = 16, /* struct relay_outcome */
@@ -81,6 +82,12 @@ struct relay_returned {
 	int64_t wait_ms;	   /* and for how long */
 };
 
+/* The report of a day to a domain (RFC 8460), by whom. */
+struct relay_post {
+	char day[11], domain[256], url[400];
+	char organization[256], contact[320];
+};
+
 /* A destination: so many messages for it may be here at once; closed for so long (0: open). */
 struct relay_lane {
 	char name[RELAY_LANE_MAX];
@@ -120,6 +127,8 @@ void relay_work_put(struct wire_out *w, const struct relay_work *k);
 bool relay_work_get(struct wire_in *r, struct relay_work *k);
 void relay_returned_put(struct wire_out *w, const struct relay_returned *b);
 bool relay_returned_get(struct wire_in *r, struct relay_returned *b);
+void relay_post_put(struct wire_out *w, const struct relay_post *p);
+bool relay_post_get(struct wire_in *r, struct relay_post *p);
 void relay_lane_put(struct wire_out *w, const struct relay_lane *l);
 bool relay_lane_get(struct wire_in *r, struct relay_lane *l);
 void relay_outcome_put(struct wire_out *w, const struct relay_outcome *o);

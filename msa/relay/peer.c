@@ -140,7 +140,7 @@ static void tell_tls(struct peer *c, enum tlsrpt_result result, const char *why)
 	struct addr from;
 	uint16_t port;
 
-	if (c->told || !d->r->tls_counts || !c->client.use_tls || !d->domain[0] ||
+	if (c->told || d->lax || !d->r->tls_counts || !c->client.use_tls || !d->domain[0] ||
 	    d->domain[0] == '[')
 		return;
 	c->told = true;

@@ -260,6 +260,17 @@ static bool on_retry(struct relay *r, struct wire_in *in)
 	return true;
 }
 
+static bool on_post(struct relay *r, struct wire_in *in)
+{
+	struct relay_post p;
+
+	if (!relay_post_get(in, &p))
+		return false;
+	if (r->posts && !r->draining)
+		tls_post_send(r->posts, &p);
+	return true;
+}
+
 static bool on_stop(struct relay *r, struct wire_in *in)
 {
 	(void)in;
@@ -272,7 +283,7 @@ static void on_frame(struct ipc_conn *c, uint16_t type, const uint8_t *data, siz
 	static bool (*const table[])(struct relay *, struct wire_in *) = {
 	    [RELAY_CONFIG] = on_config,	      [RELAY_WORK] = on_work,	[RELAY_RECALL] = on_recall,
 	    [RELAY_COMMITTED] = on_committed, [RELAY_RETRY] = on_retry, [RELAY_STOP] = on_stop,
-	    [RELAY_ROUTES] = on_routes,
+	    [RELAY_ROUTES] = on_routes,	      [RELAY_POST] = on_post,
 	};
 	struct wire_in in;
 
@@ -385,6 +396,7 @@ static void come_up(struct relay *r)
 
 	open_files(r);
 	r->tls_counts = tls_counts_new(r->pool, folder, r->cfg.tlsrpt, relay_dns, r);
+	r->posts = tls_post_new(r->base, folder, r->cfg.hostname, r->cfg.ca, relay_dns, r);
 	if (r->cfg.sts)
 		r->stss = sts_cache_new(r->base, folder, r->cfg.ca, relay_dns, on_unfetched, r);
 	journal_replay(r->journal, relay_tell_outcome, r);
@@ -495,7 +507,8 @@ static void stop(struct relay *r)
 	orphan_end(r->self);
 	dest_free_all(r);
 	sts_cache_free(r->stss);
-	dns_free(r->dns);
+	dns_free(r->dns); /* before whom its answers are for */
+	tls_post_free(r->posts);
 	orphans_free(r->orphans);
 	event_free(r->lock_timer);
 	event_free(r->give_up);

@@ -27,6 +27,7 @@
 #include "msa/relay/smtp_client.h"
 #include "msa/relay/sts_cache.h"
 #include "msa/relay/tls_counts.h"
+#include "msa/relay/tls_post.h"
 #include "msa/route/mx.h"
 #include "msa/route/route.h"
 
@@ -79,6 +80,8 @@ struct dest {
 	const struct route *route;
 	const struct route_host *host;
 	char domain[DNS_NAME_MAX]; /* whose mail servers; "" the route's or the map's hosts */
+	bool lax; /* for mail whose sender does not want it held up by the domain's policies of TLS
+		     (RFC 8689 5) */
 	enum dest_state state;
 	struct lookup *lookup;
 	struct mx_list *list;	/* talloc'd, when known */
@@ -125,6 +128,7 @@ struct relay {
 	struct dns *dns;		    /* made when first needed */
 	struct sts_cache *stss;		    /* NULL: MTA-STS is off */
 	struct tls_counts *tls_counts;	    /* NULL until it is up, and when it has handed over */
+	struct tls_post *posts;
 	int lock_fd;
 	struct event *lock_timer, *give_up, *sweep, *pump;
 	struct spool_reader *spool;
@@ -177,11 +181,13 @@ bool work_recall(struct relay *r, const char *id);
 void work_drop_all(struct relay *r);
 
 /* --- dest.c --- */
-/* Found or made. */
-struct dest *dest_of(struct relay *r, const struct route_choice *c);
+/* Found or made. lax: as in struct dest; such a one is another than the one that is not. */
+struct dest *dest_of(struct relay *r, const struct route_choice *c, bool lax);
 /* It would have to wait: milliseconds, 0 not. */
 int64_t dest_wait(const struct dest *d);
 bool dest_full(const struct dest *d);
+/* The parent's lane that closes with it; "": each of its messages waits by itself. */
+const char *dest_lane(const struct dest *d);
 void dest_put(struct dest *d, struct part *p);
 void dest_take_out(struct dest *d, struct part *p);
 /* Begins what can be begun. */
@@ -209,6 +215,10 @@ void dest_less(struct dest *d, const char *why);
 void dest_each_peer(struct relay *r, void (*fn)(struct peer *c));
 
 /* --- body.c: a message's octets --- */
+/* Is there one field TLS-Required: in a header section, and does it say No (RFC 8689 5)? */
+bool header_tls_optional(const char *text, size_t len);
+/* The same of a message. */
+bool body_tls_optional(struct relay *r, const struct work *w);
 enum body_as { BODY_AS_IS, BODY_STUFFED, BODY_CONVERTED };
 /* From the first octet on. */
 void body_rewind(struct part *p);

@@ -20,7 +20,7 @@
 #include "lib/proc.h"
 
 #include "msa/relay/sts_cache.h"
-#include "msa/route/sts_fetch.h"
+#include "msa/route/https.h"
 
 #define LOOK_MS	  300000 /* between two looks at the record */
 #define HASH	  1024
@@ -52,7 +52,7 @@ struct known {
 
 struct sts_cache {
 	struct event_base *base;
-	struct sts_fetcher *fetcher;
+	struct https *https;
 	struct dns *(*dns)(struct relay *r);
 	void (*unfetched)(struct relay *r, const char *domain, enum tlsrpt_result result,
 			  const char *why);
@@ -148,14 +148,14 @@ static void answer(struct known *k)
 	}
 }
 
-static enum tlsrpt_result fault_of(const char *text, enum sts_fault fault)
+static enum tlsrpt_result fault_of(const char *text, enum https_fault fault)
 {
-	return text			   ? TLSRPT_STS_INVALID
-	       : fault == STS_FAULT_WEBPKI ? TLSRPT_STS_WEBPKI_INVALID
-					   : TLSRPT_STS_FETCH_ERROR;
+	return text		       ? TLSRPT_STS_INVALID
+	       : fault == HTTPS_WEBPKI ? TLSRPT_STS_WEBPKI_INVALID
+				       : TLSRPT_STS_FETCH_ERROR;
 }
 
-static void on_policy(const char *text, size_t len, enum sts_fault fault, const char *why,
+static void on_policy(const char *text, size_t len, enum https_fault fault, const char *why,
 		      void *arg)
 {
 	struct known *k = arg;
@@ -182,15 +182,19 @@ static void on_policy(const char *text, size_t len, enum sts_fault fault, const 
 static void on_addrs(const struct dns_answer *a, void *arg)
 {
 	struct known *k = arg;
+	char host[DNS_NAME_MAX + 16];
 
 	for (size_t i = 0; a->status == DNS_FOUND && i < a->n && k->n_addrs < ADDRS_MAX; i++)
 		k->addrs[k->n_addrs++] = a->rr[i].a;
 	if (--k->pending)
 		return;
-	if (k->n_addrs == 0)
-		on_policy(NULL, 0, STS_FAULT_FETCH, "the host mta-sts has no address", k);
-	else
-		sts_fetch(k->c->fetcher, k->domain, k->addrs, k->n_addrs, on_policy, k);
+	if (k->n_addrs == 0) {
+		on_policy(NULL, 0, HTTPS_FAILED, "the host mta-sts has no address", k);
+		return;
+	}
+	snprintf(host, sizeof(host), "mta-sts.%s", k->domain);
+	https_get(k->c->https, host, "/.well-known/mta-sts.txt", k->addrs, k->n_addrs,
+		  STS_POLICY_MAX, on_policy, k);
 }
 
 static void fetch(struct known *k, struct dns *dns)
@@ -199,9 +203,9 @@ static void fetch(struct known *k, struct dns *dns)
 
 	snprintf(name, sizeof(name), "mta-sts.%s", k->domain);
 	k->n_addrs = 0;
-	if (!k->c->fetcher)
-		k->c->fetcher = sts_fetcher_new(k->c->base, k->c->ca);
-	if (!k->c->fetcher || !dns_name(name, host)) {
+	if (!k->c->https)
+		k->c->https = https_new(k->c->base, k->c->ca);
+	if (!k->c->https || !dns_name(name, host)) {
 		answer(k);
 		return;
 	}
@@ -327,6 +331,6 @@ void sts_cache_free(struct sts_cache *c)
 {
 	if (!c)
 		return;
-	sts_fetcher_free(c->fetcher);
+	https_free(c->https);
 	talloc_free(c);
 }

@@ -123,7 +123,7 @@ void work_part_later(struct relay *r, struct part *p, int64_t wait_ms, const cha
 		work_part_settle(r, p, RELAY_DEFERRED, dest_status(p->d, "4.4.1"), why);
 		return;
 	}
-	relay_tell_back(r, w->k.id, BACK_LATER, p->d->name, wait_ms);
+	relay_tell_back(r, w->k.id, BACK_LATER, dest_lane(p->d), wait_ms);
 	forget(r, w);
 }
 
@@ -267,13 +267,29 @@ static void choose(struct relay *r, const struct work *w, const struct spool_rcp
 	route_override(r->table, w->env->route, &ask, c);
 }
 
+/* Only where a policy of the recipient's domain may have a say. REQUIRETLS is stronger (RFC 8689
+ * 5). */
+static bool goes_lax(struct relay *r, const struct work *w, const struct route_choice *c,
+		     int *asked)
+{
+	if (w->env->esmtp.requiretls || !c->domain[0] || c->route->tls != ROUTE_TLS_DANE)
+		return false;
+	if (*asked < 0)
+		*asked = body_tls_optional(r, w);
+	return *asked;
+}
+
 static void split(struct relay *r, struct work *w)
 {
+	int asked = -1;
+
 	for (uint32_t i = 0; i < w->env->n; i++) {
 		const struct spool_rcpt *t = &w->env->rcpts[i];
 		struct route_choice c;
 		choose(r, w, t, &c);
-		struct part *p = part_for(w, c.act == ROUTE_TO ? dest_of(r, &c) : NULL, w->env->n);
+		bool to = c.act == ROUTE_TO;
+		struct part *p =
+		    part_for(w, to ? dest_of(r, &c, goes_lax(r, w, &c, &asked)) : NULL, w->env->n);
 		struct smtp_rcpt *x = add_rcpt(p, t);
 		if (c.act != ROUTE_TO)
 			decide_here(x, &c);
@@ -349,7 +365,7 @@ static bool take_in(struct relay *r, struct work *w)
 	int64_t wait;
 	const struct part *p = w->k.flags & WORK_SETTLE ? NULL : all_wait(w, &wait);
 	if (p) {
-		relay_tell_back(r, w->k.id, BACK_LATER, p->sibling ? "" : p->d->name, wait);
+		relay_tell_back(r, w->k.id, BACK_LATER, p->sibling ? "" : dest_lane(p->d), wait);
 		forget(r, w);
 	} else {
 		begin(r, w);

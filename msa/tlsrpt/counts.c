@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -24,6 +25,7 @@
 #define MAGIC	 0x534b5431u /* "SKT1" */
 #define SLOTS	 (2 * TLSRPT_ROWS)
 #define HEAD_LEN 8
+#define SENT_MAX (4u << 20)
 
 struct tlsrpt_counts {
 	int fd;
@@ -392,4 +394,51 @@ const struct tlsrpt_row *tlsrpt_rows(const struct tlsrpt_counts *c, size_t *n)
 uint64_t tlsrpt_dropped(const struct tlsrpt_counts *c)
 {
 	return c->dropped;
+}
+
+/* --- who has got a report -----------------------------------------------------------------------
+ */
+
+static char *sent_file(void *ctx, const char *folder, const char *day)
+{
+	char *file = talloc_asprintf(ctx, "%s/%s.sent", folder, day);
+
+	if (!file)
+		fatal("out of memory");
+	return file;
+}
+
+char *tlsrpt_sent(void *ctx, const char *folder, const char *day)
+{
+	size_t len;
+	char *text = proc_read_file(sent_file(ctx, folder, day), SENT_MAX, &len);
+	char *copy = talloc_asprintf(ctx, "\n%s", text ? text : "");
+
+	free(text);
+	if (!copy)
+		fatal("out of memory");
+	return copy;
+}
+
+bool tlsrpt_is_sent(const char *sent, const char *domain)
+{
+	size_t n = strlen(domain);
+
+	for (const char *p = sent; n && (p = strstr(p, domain)); p += n)
+		if (p[-1] == '\n' && p[n] == '\n')
+			return true;
+	return false;
+}
+
+bool tlsrpt_mark_sent(const char *folder, const char *day, const char *domain)
+{
+	char *file = sent_file(NULL, folder, day), line[TLSRPT_NAME_MAX + 1];
+	int n = snprintf(line, sizeof(line), "%s\n", domain);
+	int fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	bool ok = fd >= 0 && write(fd, line, (size_t)n) == n;
+
+	if (fd >= 0)
+		close(fd);
+	talloc_free(file);
+	return ok;
 }

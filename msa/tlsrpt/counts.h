@@ -87,6 +87,11 @@ bool tlsrpt_count(struct tlsrpt_counts *c, const struct tlsrpt_session *s);
 bool tlsrpt_knows(const struct tlsrpt_counts *c, const char *domain);
 bool tlsrpt_set_rua(struct tlsrpt_counts *c, const char *domain, const char *rua);
 const struct tlsrpt_row *tlsrpt_rows(const struct tlsrpt_counts *c, size_t *n);
+/* Who has got the report of a day: <folder>/<day>.sent, a line a domain. "\nDOMAIN\nDOMAIN\n",
+ * talloc'd under ctx; and one more, false with errno. */
+char *tlsrpt_sent(void *ctx, const char *folder, const char *day);
+bool tlsrpt_is_sent(const char *sent, const char *domain);
+bool tlsrpt_mark_sent(const char *folder, const char *day, const char *domain);
 /* Rows that there was no room for; damaged ones that were passed over. */
 uint64_t tlsrpt_dropped(const struct tlsrpt_counts *c);
 

@@ -4,6 +4,7 @@
  * Trusted with: nothing; records and names are foreign and were reduced to printable ASCII.
  * Diagnostics: none. Known gaps: none.
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -103,6 +104,30 @@ bool tlsrpt_mailto(const char *uri, char address[static TLSRPT_URI_MAX])
 	}
 	address[n] = '\0';
 	return n > 0;
+}
+
+bool tlsrpt_https(const char *uri, char host[static TLSRPT_URI_MAX],
+		  char path[static TLSRPT_URI_MAX])
+{
+	bool letters = false;
+	size_t n = 0;
+
+	if (strncasecmp(uri, "https://", 8) != 0)
+		return false;
+	for (uri += 8; isalnum((unsigned char)*uri) || *uri == '-' || *uri == '.'; uri++) {
+		letters |= isalpha((unsigned char)*uri) != 0;
+		host[n++] = (char)tolower((unsigned char)*uri);
+	}
+	host[n] = '\0';
+	if (strncmp(uri, ":443", 4) == 0)
+		uri += 4;
+	if (!letters || !strchr(host, '.') || !strchr("/?", *uri) || strchr(uri, '#'))
+		return false;
+	for (const char *s = uri; *s; s++)
+		if (*s <= 0x20 || *s >= 0x7f)
+			return false;
+	snprintf(path, TLSRPT_URI_MAX, "%s%s", *uri == '/' ? "" : "/", uri);
+	return true;
 }
 
 /* --- JSON ------------------------------------------------------------------------------------- */

@@ -29,6 +29,11 @@ bool tlsrpt_uri(const char **at, char uri[static TLSRPT_URI_MAX]);
 /* The address of "mailto:ADDRESS", %XX decoded; false when it is none. */
 bool tlsrpt_mailto(const char *uri, char address[static TLSRPT_URI_MAX]);
 
+/* The host, lower case, and the rest of "https://HOST/PATH"; false when it is none, or names a
+ * user, a port that is not 443, or an address. */
+bool tlsrpt_https(const char *uri, char host[static TLSRPT_URI_MAX],
+		  char path[static TLSRPT_URI_MAX]);
+
 /* The report of a day to one domain (RFC 8460 4.4): a new reference, NULL when there is nothing. */
 json_t *tlsrpt_report(const struct tlsrpt_row *rows, size_t n, const char *domain, const char *day,
 		      const struct tlsrpt_who *who);

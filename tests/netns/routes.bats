@@ -156,6 +156,8 @@ zone() {
 	_smtp._tls.dane 300 IN TXT "v=TLSRPTv1; rua=https://dane.example/tls,mailto:tls-dane@pref.example"
 	_smtp._tls.sts-test 300 IN TXT "v=TLSRPTv1;rua=mailto:tls-sts@pref.example"
 	_smtp._tls.plain-mx 300 IN TXT "v=TLSRPTv1; rua=ftp://nowhere"
+	_smtp._tls.pref 300 IN TXT "v=TLSRPTv1; rua=https://mta-sts.sts.example/v1/tls?a=b"
+	_smtp._tls.implicit 300 IN TXT "v=TLSRPTv1; rua=https://mx4.example/tls"
 	plain-mx 300 IN MX 10 mx2
 	mta-sts.sts 300 IN A 127.0.3.1
 	sts-bad 300 IN MX 10 mx2
@@ -213,6 +215,13 @@ sts_server() {
 	        self.send_header("Content-Type", "text/plain")
 	        self.end_headers()
 	        self.wfile.write(body.encode() if ok else b"")
+	    def do_POST(self):
+	        body = self.rfile.read(int(self.headers["Content-Length"]))
+	        no = __import__("os").path.exists(sys.argv[2] + ".no")
+	        with open(sys.argv[2], "ab") as f:
+	            f.write(("%s %s %s %s\n" % (503 if no else 201, self.headers["Host"] + self.path, self.headers["Content-Type"], body.hex())).encode())
+	        self.send_response(503 if no else 201)
+	        self.end_headers()
 	s = http.server.ThreadingHTTPServer(("127.0.3.1", 443), H)
 	c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 	c.load_cert_chain(sys.argv[1])
@@ -220,13 +229,13 @@ sts_server() {
 	print("ready", flush=True)
 	s.serve_forever()
 	P
-	spawn sts python3 "$DIR/sts.py" "$DIR/tls/good.pem"
+	spawn sts python3 "$DIR/sts.py" "$DIR/tls/good.pem" "$DIR/posts"
 	wait_until grep -q ready "$DIR/sts.log"
 }
 
 mail_to() { # RCPT[,RCPT] SUBJECT
 	in_ns swaks --server 127.0.0.1 --port 465 --tls-on-connect --auth PLAIN --au user01 --ap secret01 -f user01@isp.example -t "$1" \
-		--header "Subject: $2" > "$DIR/swaks.log" 2>&1
+		--header "Subject: $2" "${@:3}" > "$DIR/swaks.log" 2>&1
 }
 at() { grep -rlE --include='*.eml' "^Subject: $2.?\$" "$DIR/h$1/mail"; } # HOST SUBJECT
 fate() { grep -E "queue (delivered|bounced|deferred) .*$1" "$DIR/msad.log"; }
@@ -280,6 +289,23 @@ fate() { grep -E "queue (delivered|bounced|deferred) .*$1" "$DIR/msad.log"; }
 	wait_until fate 'reply="dane: the next mail server does not offer TLS'
 	not at 3 dane-bad
 	not at 2 dane-clear
+}
+
+@test "TLS-Required: No goes where a policy of TLS keeps other mail back; said twice it is not said" {
+	mail_to a@dane-bad.example lax --add-header "TLS-Required: No"
+	wait_until at 3 lax
+	mail_to a@dane-clear.example lax-clear --add-header "TLS-Required: no"
+	wait_until at 2 lax-clear
+	mail_to a@bogus-tlsa.example lax-bogus --add-header "TLS-Required: No"
+	wait_until at 3 lax-bogus
+	mail_to a@dane-clear.example lax-twice --add-header "TLS-Required: No" --add-header "TLS-Required: No"
+	# The mail of before, which is kept back by the same policies, is where it was.
+	mail_to a@dane-bad.example lax-more --add-header "TLS-Required: No"
+	wait_until at 3 lax-more
+	mail_to a@dane-clear.example lax-last --add-header "TLS-Required: No"
+	wait_until at 2 lax-last
+	not at 3 dane-bad
+	not at 2 lax-twice
 }
 
 @test "DANE and aliases: the records of the name at the end, else of the alias; in and out of DNSSEC" {
@@ -402,12 +428,26 @@ counted() { ctl tlsrpt show --json "$2" | jq -e "$1"; } # JQ DOMAIN
 	stop_msad
 	mv "$DIR/state/msa/tlsrpt/$today" "$DIR/state/msa/tlsrpt/$yesterday"
 	start_msad
-	report() { ctl tlsrpt send --json | jq -e '.sent == 2'; }
-	wait_until report
+	touch "$DIR/posts.no"
+	report() { ctl tlsrpt send --json | jq -e ".sent == $1"; }
+	first() { ctl tlsrpt send --json | jq -e '.sent >= 2'; }
+	wait_until first
+	wait_until report 2
+	# Over HTTPS, to who takes no mail for it: when it is not taken, and where nobody is, again later.
+	wait_until logged 'relay tlsrpt-unsent domain=pref.example .*why="the server answered with a code that is not 2xx"'
+	wait_until logged 'relay tlsrpt-unsent domain=implicit.example .*to=https://mx4.example/tls'
+	rm "$DIR/posts.no"
+	report 2
+	wait_until logged "relay tlsrpt-sent domain=pref.example day=$yesterday to=\"*https://mta-sts.sts.example/v1/tls"
+	grep '^201 ' "$DIR/posts" | python3 -c 'if True:
+	import gzip, json, sys
+	code, url, type, body = sys.stdin.read().split()
+	assert (url, type) == ("mta-sts.sts.example/v1/tls?a=b", "application/tlsrpt+gzip")
+	r = json.loads(gzip.decompress(bytes.fromhex(body)))
+	assert r["report-id"] and r["policies"][0]["policy"]["policy-domain"] == "pref.example", r'
 	reports() { [ "$(grep -rlE --include='*.eml' '^TLS-Report-Domain: ' "$DIR/h1/mail" | wc -l)" = "$1" ]; }
 	wait_until reports 2
-	run ctl tlsrpt send
-	[ "$status" = 1 ]
+	report 1
 	/usr/bin/python3 - "$(openssl pkey -in "$DIR/dkim.pem" -pubout -outform DER | base64 -w0)" "$yesterday" \
 		$(grep -rlE --include='*.eml' '^TLS-Report-Domain: ' "$DIR/h1/mail") <<-'P'
 	import dkim, email, email.policy, gzip, json, sys

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "msa/relay/relay_int.h"
 #include "msa/relay/sevenbit.h"
 
 #define N(a) (sizeof(a) / sizeof *(a))
@@ -236,12 +237,40 @@ static void another_message(void **state)
 	talloc_free(p);
 }
 
+static void tls_required(void **state)
+{
+	static const struct {
+		const char *header;
+		bool no;
+	} headers[] = {
+	    {"A: b" L "TLS-Required: No" L L, true},
+	    {"tls-required:no" L "A: b" L L, true},
+	    {"TLS-Required :" L "  NO\t" L L, true},
+	    {"TLS-Required: No" L, true},
+	    {"TLS-Required: No" L "TLS-Required: No" L L, false},
+	    {"TLS-Required: No" L "TLS-Required: Yes" L L, false},
+	    {"TLS-Required: None" L L, false},
+	    {"TLS-Required:" L L, false},
+	    {"X-TLS-Required: No" L L, false},
+	    {"A: b" L L "TLS-Required: No" L, false},
+	    {"A: b" L " TLS-Required: No" L L, false},
+	    {"", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(headers); i++)
+		if (header_tls_optional(headers[i].header, strlen(headers[i].header)) !=
+		    headers[i].no)
+			fail_msg("%s", headers[i].header);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(converted),
 	    cmocka_unit_test(bounds),
 	    cmocka_unit_test(another_message),
+	    cmocka_unit_test(tls_required),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -351,6 +351,41 @@ static void the_mail(void **state)
 	talloc_free(ctx);
 }
 
+static void urls(void **state)
+{
+	static const struct {
+		const char *uri, *host, *path; /* host NULL: it cannot be used */
+	} cases[] = {
+	    {"https://A.example/x?y=1", "a.example", "/x?y=1"},
+	    {"HTTPS://a.example", "a.example", "/"},
+	    {"https://a.example:443?y", "a.example", "/?y"},
+	    {"https://a.example:8443/", NULL, NULL},
+	    {"https://a.example:4430/", NULL, NULL},
+	    {"https://user@a.example/", NULL, NULL},
+	    {"https://user:pw@a.example/", NULL, NULL},
+	    {"https://127.0.0.1/", NULL, NULL},
+	    {"https://[::1]/", NULL, NULL},
+	    {"https://localhost/", NULL, NULL},
+	    {"https:///x", NULL, NULL},
+	    {"https://a.example/#x", NULL, NULL},
+	    {"https://a.example/ x", NULL, NULL},
+	    {"https://a.example\\x", NULL, NULL},
+	    {"http://a.example/", NULL, NULL},
+	    {"mailto:a@b.example", NULL, NULL},
+	};
+	char host[TLSRPT_URI_MAX], path[TLSRPT_URI_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		if (tlsrpt_https(cases[i].uri, host, path) != (cases[i].host != NULL))
+			fail_msg("%s", cases[i].uri);
+		if (!cases[i].host)
+			continue;
+		assert_string_equal(host, cases[i].host);
+		assert_string_equal(path, cases[i].path);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -361,6 +396,7 @@ int main(void)
 	    cmocka_unit_test(long_policies_lose_lines),
 	    cmocka_unit_test(records),
 	    cmocka_unit_test(addresses),
+	    cmocka_unit_test(urls),
 	    cmocka_unit_test(the_mail),
 	};
 
