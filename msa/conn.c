@@ -20,14 +20,16 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/proc.h"
 
 #include "msa/conn_int.h"
 #include "msa/io.h"
 
-#define INPUT_MAX (64 << 10) /* unread input per connection */
-/* With libevent's head a block of 4 KB, wiped when it is freed. The rest of a longer TLS record is
- * read into one of its size. */
+/* With libevent's head a block of 4 KB, wiped when it is freed; 32 KB without this. The rest of a
+ * longer TLS record is read into a block of its size. */
 #define READ_MAX    4000
+#define OUT_ROOM    256	       /* replies of one turn; it grows to the longest */
+#define INPUT_MAX   (64 << 10) /* unread input per connection */
 #define OUTPUT_MAX  (64 << 10) /* unsent replies before reading stops */
 #define TURN_LINES  64	       /* commands handled before others get a turn */
 #define LINGER_S    2
@@ -142,15 +144,22 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
 	flush(arg);
 }
 
+static void make_room(struct conn *c, size_t need)
+{
+	if (need <= c->out_cap)
+		return;
+	c->out_cap = need < OUT_ROOM ? OUT_ROOM : need;
+	c->out = talloc_realloc_size(c, c->out, c->out_cap);
+	if (!c->out)
+		fatal("out of memory");
+}
+
+/* What is said to a connection in one turn of the loop leaves in one write, a TLS record. */
 static void say(struct conn *c, const char *text, size_t len)
 {
-	size_t need;
-
 	if (c->out_len + len > c->out_cap)
 		flush(c);
-	need = c->out_len + len;
-	if (need > c->out_cap)
-		c->out = talloc_realloc_size(c, c->out, c->out_cap = need < 256 ? 256 : need);
+	make_room(c, c->out_len + len);
 	memcpy(c->out + c->out_len, text, len);
 	c->out_len += len;
 	if (c->out_len == len)
