@@ -510,7 +510,8 @@ static void tls_established(struct conn *c)
 		  LS("cipher", tls_cipher(c->bev)), LS("host", tls_asked(c->bev)),
 		  LI("resumed", tls_resumed(c->bev)));
 	flush(c);
-	bufferevent_enable(c->bev, EV_READ | EV_WRITE); /* and reads what is there */
+	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+	tls_read_on(c->bev);
 }
 
 static void tls_failed(struct conn *c, const char *why)
