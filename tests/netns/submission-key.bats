@@ -115,15 +115,71 @@ status() { metric "sekisho_msa_key_$1"; }
 	exec 7>&-
 }
 
-@test "it stands still: one handshake waits for the deadline, then a new one signs" {
+# open N: a session through file descriptor N, what it hears in $DIR/heard.N
+open() {
+	rm -f "$DIR/in.$1" "$DIR/heard.$1"
+	mkfifo "$DIR/in.$1"
+	in_ns openssl s_client -quiet -crlf -connect 127.0.0.1:465 < "$DIR/in.$1" > "$DIR/heard.$1" 2>/dev/null 3>&- 7>&- 8>&- &
+	eval "exec $1> \"\$DIR/in.$1\""
+}
+
+waiting() { [ "$(status waiting)" = "$1" ]; }
+
+@test "it stands still in the middle of a handshake: other sessions are served meanwhile, and the handshake goes on when it does" {
+	local p n i
+	open 7
+	wait_until grep -q '^220' "$DIR/heard.7"
+	p=$(key_pid)
+	n=$(grep -c 'key down' "$DIR/msad.log")
+	kill -STOP "$p"
+	open 8
+	wait_until waiting 1
+	# It is asked, and says nothing: a session that is there gets its answers.
+	for i in 1 2 3 4 5; do
+		printf 'NOOP\n' >&7
+	done
+	noops() { [ "$(grep -c '^250 2.0.0' "$DIR/heard.7")" = 5 ]; }
+	wait_until noops
+	waiting 1
+	[ ! -s "$DIR/heard.8" ]
+	kill -CONT "$p"
+	wait_until grep -q '^220' "$DIR/heard.8"
+	waiting 0
+	[ "$(grep -c 'key down' "$DIR/msad.log")" = "$n" ]
+	[ "$(key_pid)" = "$p" ]
+	exec 7>&- 8>&-
+}
+
+@test "it ends in the middle of many handshakes: an alert for each, and none is left over" {
+	local p i n
+	p=$(key_pid)
+	n=$(grep -c 'key up-again' "$DIR/msad.log")
+	kill -STOP "$p"
+	for i in 1 2 3 4 5 6; do
+		hello > "$DIR/out.$i" &
+	done
+	wait_until waiting 6
+	kill -KILL "$p"
+	wait $(jobs -p) || true
+	for i in 1 2 3 4 5 6; do
+		grep -q 'alert internal error' "$DIR/out.$i"
+	done
+	waiting 0
+	wait_until logged_times 'key up-again' $((n + 1))
+	up
+}
+
+@test "it stands still for good: who waits gets an alert at the deadline, who goes away leaves nothing, then a new one signs" {
 	local p n
 	p=$(key_pid)
 	n=$(grep -c 'key up-again' "$DIR/msad.log")
 	kill -STOP "$p"
+	in_ns timeout 0.3 openssl s_client -connect 127.0.0.1:465 < /dev/null > /dev/null 2>&1 || true
 	hello > "$DIR/out" || true
 	grep -q 'alert internal error' "$DIR/out"
 	wait_until logged "key down pid=$p reason=\"no answer in time\""
 	wait_until logged_times 'key up-again' $((n + 1))
+	waiting 0
 	up
 	not kill -0 "$p"
 }
