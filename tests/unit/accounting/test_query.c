@@ -280,7 +280,7 @@ static void test_message(void **state)
 	json_t *l = json_object_get(o, "deliveries");
 	assert_int_equal(json_array_size(l), 2);
 	json_t *d = json_array_get(l, 0);
-	assert_keys(d, "t_ms rcpt result answer status reply server tls cipher proof");
+	assert_keys(d, "t_ms rcpt result answer status reply server tls cipher proof returned");
 	assert_string_equal(json_string_value(json_object_get(d, "result")), "deferred");
 	assert_string_equal(json_string_value(json_object_get(d, "answer")), "unknown-user");
 	assert_string_equal(json_string_value(json_object_get(d, "server")),
@@ -315,7 +315,7 @@ static void test_incidents(void **state)
 	json_t *o = ASK(query_incident(q, id, &err));
 	assert_keys(o, INCIDENT_KEYS " timeline messages lines answers");
 	json_t *a = json_array_get(json_object_get(o, "answers"), 0);
-	assert_keys(a, "answer n first_ms last_ms");
+	assert_keys(a, "answer n returned first_ms last_ms");
 	assert_string_equal(json_string_value(json_object_get(a, "answer")), "unknown-user");
 	assert_int_equal(n_of(a, "n"), 3);
 	assert_keys(json_array_get(json_object_get(o, "timeline"), 0), "t_ms actor what text");
@@ -434,7 +434,7 @@ static void test_lists(void **state)
 	assert_string_equal(t_of(json_array_get(l, 0), "src"), "192.0.2.1");
 	json_decref(l);
 	l = ASK(query_logins(q, ALICE, 0, 10, &err));
-	assert_keys(json_array_get(l, 0), "network ok failed addresses first_ms last_ms mech");
+	assert_keys(json_array_get(l, 0), "network ok failed addresses first_ms last_ms mech tls");
 	json_decref(l);
 	l = ASK(query_messages(q, "nobody@x", 10, &err));
 	assert_int_equal(json_array_size(l), 0);
