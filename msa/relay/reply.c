@@ -88,7 +88,7 @@ static enum reply_result take_line(struct reply_parser *p)
 	if (r->lines && code != r->code)
 		return bad(p, "a reply of several lines that changes its code");
 	if (++r->lines > REPLY_LINES_MAX)
-		return bad(p, "a reply of too many lines");
+		return bad(p, "a reply without end: more lines than any server needs");
 	r->code = code;
 	const char *text = n > 4 ? s + 4 : "";
 	size_t len = n > 4 ? n - 4 : 0;

@@ -121,6 +121,32 @@ gone() { ! kill -0 "$@" 2> /dev/null; } # the last of them, too: kill -0 is cont
 	! grep -qP '[\x00-\x08\x0e-\x1f]' "$LAB_DIR/log/msad.log"
 }
 
+@test "replies that make no sense where they are, ends at odd moments: delivered when it was taken, once; else later" {
+	local n=0 drained=hurried
+	for stage in greeting ehlo mail rcpt; do
+		fate "go-on-$((n += 1))" "$stage x1 reply 354 go on" 1 0 || { echo "354 at $stage"; return 1; }
+	done
+	fate "body-cut" "body x1 close" 1 0
+	fate "body-cuts" "body x3 close" 1 0
+	fate "no-hello" "ehlo x2 reply 550 no" 1 0
+	fate "many-words" "ehlo keywords PIPELINING,8BITMIME$(printf ',X-WORD-%s and more' {1..80})" 1 0
+	fate "many-lines" "rcpt x1 reply 250 $(printf 'line\\\\n%.0s' {1..60})ok" 1 0
+	fate "some-later" "rcpt=b@ x1 reply 452 4.5.3 too many" 2 0 a@far.example b@far.example
+	fate "reset-cut" "rcpt x1 reply 450 4.2.0 grey\nrset x1 close" 1 0
+	fate "reset-refused" "rcpt x1 reply 450 4.2.0 grey\nrset x1 reply 500 what?" 1 0
+	fate "quit-stalls" "quit stall" 1 0
+	# Closed, or said to be, with the reply that takes the message: it is theirs.
+	fate "taken-and-gone" "dot x1 last 250 2.0.0 taken" 1 0
+	fate "next" "" 1 0
+	fate "dot-reset" "dot x1 reset" 1 0
+	# TLS: what is no TLS, and what came in clear text before it began and must not count.
+	fate "tls-garbage" "ehlo keywords PIPELINING,STARTTLS\nstarttls x1 garbage" 1 0
+	forget
+	fate "tls-injected" "ehlo keywords PIPELINING,STARTTLS\nstarttls x1 raw 220 go on\\\\r\\\\n250-evil\\\\r\\\\n250 REQUIRETLS\\\\r\\\\n" 1 0
+	grep -q '"tls": true' "$(grep -l 'Subject: tls-injected' "$HOST"/mail/*.eml | sed 's/eml$/env/')"
+	forget
+}
+
 @test "a smart host of few words: no EHLO, no PIPELINING, no 8BITMIME" {
 	fate helo "ehlo x1 reply 502 no" 1 0
 	fate lockstep "ehlo keywords SIZE 1000000\nrcpt=no reply 550 5.1.1 no" 1 1 yes@far.example no@far.example

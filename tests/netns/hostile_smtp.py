@@ -12,6 +12,7 @@ done; xN lines are done N times, over all connections, counted since the file wa
   actions   reply CODE TEXT   say that instead of what is usual ("\\n" in TEXT: a further line)
             close, reset      go away without an answer: orderly, or with a RST
             last CODE TEXT    say that, then close
+            garbage           the usual reply, octets that are no TLS, then close
             lost              dot only: the message is kept, then close without a reply
             stall             never answer
             dribble           the usual reply, a byte every 20 ms
@@ -125,6 +126,11 @@ class Session:
         if word == "keywords":
             lines = ["hostile.example", *rest.split(",")]
             usual = "\r\n".join(f"250{'-' if i < len(lines) - 1 else ' '}{w}" for i, w in enumerate(lines))
+        if word == "garbage":
+            self.say(usual)
+            self.s.recv(1)
+            self.s.sendall(os.urandom(5000))
+            raise Gone
         if word == "raw":
             data = rest.encode().decode("unicode_escape").encode("latin-1")
             self.s.sendall(data)
