@@ -4,6 +4,7 @@
 #   make run        install what is missing, build, start the lab, say what to try; Ctrl-C stops it
 #   make demo       play the whole story in the lab, unattended; exits 0 only if every step came out right
 #   make check      install what the tests need, build, run every test; ends in "N passed, N failed, N skipped"
+#   make deb        a Debian package: build/sekisho_VERSION_ARCHITECTURE.deb
 #   make install    install under $(DESTDIR)$(PREFIX), configuration under $(DESTDIR)/etc/sekisho
 #
 #   make deps       say what Debian packages are missing and install them (starts and enables no service)
@@ -132,7 +133,7 @@ say = @printf '  %-6s %s\n'
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps run demo check unit netns web lint soak bench-msa bench-sessions bench-nfq bench-ratelimit oracle eval-detector format fuzz fuzz-run clean install FORCE
+.PHONY: all help deps deb run demo check unit netns web lint soak bench-msa bench-sessions bench-nfq bench-ratelimit oracle eval-detector format fuzz fuzz-run clean install FORCE
 
 # A change of flags or compiler rebuilds everything.
 stamp := $(D)/.flags
@@ -273,6 +274,11 @@ clean:
 
 # --- install ---------------------------------------------------------------------------------------
 LIBEXEC := $(DESTDIR)$(PREFIX)/lib/sekisho
+deb: all
+	rm -rf $(O)/deb
+	$(MAKE) --no-print-directory install DESTDIR=$(O)/deb PREFIX=/usr SYSCONFDIR=/etc
+	conf/debian/package $(O)/deb $(VERSION) $(O)/sekisho_$(VERSION)_$(shell dpkg --print-architecture).deb
+
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(LIBEXEC) $(DESTDIR)$(SYSCONFDIR)/sekisho \
 	    $(DESTDIR)$(PREFIX)/share/sekisho/static $(DESTDIR)$(PREFIX)/share/sekisho/conf \
@@ -282,7 +288,7 @@ install: all
 	install -m 755 $(D)/sekishoctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(D)/sekisho.cgi $(LIBEXEC)/
 	install -m 644 webui/static/* $(DESTDIR)$(PREFIX)/share/sekisho/static/
-	cp -R conf/lighttpd conf/sasl conf/freeradius $(DESTDIR)$(PREFIX)/share/sekisho/conf/
+	cp -R conf/lighttpd conf/sasl conf/freeradius conf/alerts $(DESTDIR)$(PREFIX)/share/sekisho/conf/
 	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -D -m 644 conf/completion/sekishoctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sekishoctl

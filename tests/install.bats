@@ -49,3 +49,24 @@ setup_file() {
 	echo "$output"
 	! grep -E 'sekisho-[a-z]+\.service:[0-9]+|Unknown (key|lvalue|section)' <<< "$output"
 }
+
+@test "make deb: a package that unpacks, runs, keeps configurations and names its libraries" {
+	cd "$BATS_TEST_DIRNAME/.."
+	out=$BATS_FILE_TMPDIR/build
+	mkdir "$out"
+	cp -a "$DEST" "$out/deb"
+	conf/debian/package "$out/deb" 1.2.3 "$out/sekisho.deb"
+	[ "$(dpkg-deb -f "$out/sekisho.deb" Version)" = 1.2.3 ]
+	for lib in libssl3 libsqlite3-0 libevent-2.1-7 libsasl2-2 nftables; do
+		dpkg-deb -f "$out/sekisho.deb" Depends | grep -q "$lib" || { echo "does not depend on $lib"; return 1; }
+	done
+	dpkg-deb -R "$out/sekisho.deb" "$out/unpacked"
+	# Nothing outside of /usr and /etc, and all that is in /etc is kept at an upgrade.
+	[ "$(ls "$out/unpacked" | tr '\n' ' ')" = "DEBIAN etc usr " ]
+	diff <(cd "$out/unpacked" && find etc -type f | sed 's|^|/|' | sort) <(sort "$out/unpacked/DEBIAN/conffiles")
+	sh -n "$out/unpacked/DEBIAN/postinst"
+	sh -n "$out/unpacked/DEBIAN/prerm"
+	"$out/unpacked/usr/bin/sekishoctl" --version
+	"$out/unpacked/usr/sbin/sekisho-acctd" -n -c conf/sekisho.conf
+	gzip -t "$out/unpacked/usr/share/man/man8/sekishoctl.8.gz"
+}
