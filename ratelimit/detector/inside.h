@@ -70,6 +70,8 @@ uint64_t origin_self(const struct detector *d, const struct addr *client);
 /* Of its TLS; 0: not known. */
 void origin_tls(const struct detector *d, const struct account *acc, uint64_t tls, uint16_t day,
 		struct origin *o);
+/* Refused port-25 connections of the line that this account answers for. */
+uint32_t origin_syns(const struct detector *d, const struct origin *o, const struct crowd *line);
 /* The client was used; trusted: it is the owner's from now on; friendly: mostly to friends, so that
  * it may become the owner's by and by. */
 void origin_learn(struct detector *d, struct account *acc, const struct origin *o, bool trusted,

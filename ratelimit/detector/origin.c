@@ -133,11 +133,18 @@ static double name_known(const struct detector *d, const struct account *acc,
 	return young ? .7 : 0;
 }
 
+/* Of an address that many accounts are at home at, a carrier's, each has its share alone. */
+uint32_t origin_syns(const struct detector *d, const struct origin *o, const struct crowd *line)
+{
+	unsigned homes = popular_count(&d->popular, mix(0, o->part[ADDR_SELF], ADDR_SELF));
+	return line->contacts / (homes > 1 ? homes : 1);
+}
+
 static bool knocked(const struct detector *d, const struct origin *o)
 {
 	const struct crowd *c =
 	    crowds_find((struct crowds *)&d->lines, o->part[ADDR_SELF], 0, d->now_ms);
-	return c && c->contacts >= SYN_FEW;
+	return c && origin_syns(d, o, c) >= SYN_FEW;
 }
 
 /* How long is what is not the owner's in it known? */

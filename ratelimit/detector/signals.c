@@ -371,7 +371,8 @@ static void syn(struct detector *d, struct facts *f)
 		return;
 	const struct crowd *c = crowds_find(&d->lines, f->o.part[ADDR_SELF], 0, d->now_ms);
 	if (c)
-		stand(d, f->s, SIGNAL_SYN, log2((double)c->contacts / SYN_FEW) + 1, c->contacts);
+		stand(d, f->s, SIGNAL_SYN, log2((double)origin_syns(d, &f->o, c) / SYN_FEW) + 1,
+		      c->contacts);
 }
 
 static void passwords(struct detector *d, struct facts *f)
