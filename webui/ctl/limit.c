@@ -129,8 +129,9 @@ static bool is_account(const char *text)
 	return at && at != text && at[1];
 }
 
-/* What is no account has no limit, and would be remembered for nothing. NULL: said why not. */
-static json_t *whom(struct cli *c, int *status)
+/* What is no account has no limit, and would be remembered for nothing. NULL: said why not.
+ * or_class: a class may be given instead. */
+static json_t *whom(struct cli *c, bool or_class, int *status)
 {
 	json_t *args = json_object();
 	ask_put_text(c, args, "address", "address");
@@ -138,7 +139,8 @@ static json_t *whom(struct cli *c, int *status)
 	if (c->n_args > 0 && !is_account(c->args[0]))
 		*status = cli_fail(c, EX_USAGE, "%s is not an account: an account is user@realm",
 				   c->args[0]);
-	else if (c->n_args == 0 && json_object_size(args) == 0 && !cli_text(c, "class"))
+	else if (c->n_args == 0 && json_object_size(args) == 0 &&
+		 !(or_class && cli_text(c, "class")))
 		*status = cli_fail(c, EX_USAGE, "say whose: an ACCOUNT, --address or --domain");
 	else {
 		if (c->n_args > 0)
@@ -152,7 +154,7 @@ static json_t *whom(struct cli *c, int *status)
 static int ask(struct cli *c, const char *op)
 {
 	int status = EX_OK;
-	json_t *args = whom(c, &status);
+	json_t *args = whom(c, false, &status);
 	return args ? print_show(c, ask_control(c, op, args, &status), &status) : status;
 }
 
@@ -193,7 +195,7 @@ static int run_set(struct cli *c)
 		return cli_fail(c, EX_USAGE,
 				"limit set needs --name, or --unit and --window; and --limit or "
 				"--mode");
-	json_t *args = whom(c, &status);
+	json_t *args = whom(c, true, &status);
 	if (!args)
 		return status;
 	static const char *const texts[] = {"class", "name", "unit", "window", "mode", "reason"};
@@ -219,7 +221,7 @@ static int run_class(struct cli *c)
 	const char *class = cli_text(c, "class");
 	if (!class)
 		return cli_fail(c, EX_USAGE, "limit class needs --class: its name, or none");
-	json_t *args = whom(c, &status);
+	json_t *args = whom(c, false, &status);
 	if (!args)
 		return status;
 	json_object_set_new(args, "class",

@@ -249,7 +249,8 @@ void page_exemptions(struct web *w)
 	put(w->h,
 	    LIT("<div class=\"columns side-form\"><section class=\"card\" "
 		"aria-labelledby=\"list-title\"><div class=\"head\"><h2 "
-		"id=\"list-title\">Registered</h2>"
+		"id=\"list-title\">Registered</h2><a class=\"narrow\" href=\"#add-title\">Add "
+		"one</a>"
 		"<ul class=\"tabs\"><li><a href=\"/exemptions\""),
 	    EITHER(!all, " aria-current=\"true\"", ""),
 	    LIT(">Not ended</a></li><li><a href=\"/exemptions?show=all\""),
