@@ -227,6 +227,14 @@ static int digit16(char c)
 					 : -1;
 }
 
+/* "3D"; -1: it is none. */
+static int octet16(const char *p)
+{
+	int high = digit16(p[0]), low = digit16(p[1]);
+
+	return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
 static struct text from_quoted(char *p, char *end)
 {
 	char *out = p;
@@ -237,8 +245,8 @@ static struct text from_quoted(char *p, char *end)
 			*out++ = *p++;
 		} else if (p[1] == '\n' || (p[1] == '\r' && end - p > 2 && p[2] == '\n')) {
 			p += p[1] == '\n' ? 2 : 3;
-		} else if (end - p > 2 && digit16(p[1]) >= 0 && digit16(p[2]) >= 0) {
-			*out++ = (char)(digit16(p[1]) << 4 | digit16(p[2]));
+		} else if (end - p > 2 && octet16(p + 1) >= 0) {
+			*out++ = (char)octet16(p + 1);
 			p += 3;
 		} else {
 			*out++ = *p++;
