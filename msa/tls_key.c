@@ -151,21 +151,26 @@ static void expect(struct tls_keys *k, int64_t ms)
 	event_add(k->due, &tv);
 }
 
-/* NULL: that was not asked. */
-static struct tls_key_ask *take_ask(struct tls_keys *k, uint32_t number)
+/* Takes what at leads to out of the list. */
+static struct tls_key_ask *unlink_ask(struct tls_keys *k, struct tls_key_ask **at)
 {
-	struct tls_key_ask **at = &k->asked, *a;
+	struct tls_key_ask *a = *at;
 
-	while (*at && (*at)->number != number)
-		at = &(*at)->next;
-	a = *at;
-	if (!a)
-		return NULL;
 	*at = a->next;
 	if (k->last == &a->next)
 		k->last = at;
 	counts.asked--;
 	return a;
+}
+
+/* NULL: that was not asked. */
+static struct tls_key_ask *take_ask(struct tls_keys *k, uint32_t number)
+{
+	struct tls_key_ask **at = &k->asked;
+
+	while (*at && (*at)->number != number)
+		at = &(*at)->next;
+	return *at ? unlink_ask(k, at) : NULL;
 }
 
 /* done() may let go of the role. */
@@ -190,7 +195,7 @@ static void tell_room(void)
 static void fail_all(struct tls_keys *k)
 {
 	while (k->asked)
-		finish(take_ask(k, k->asked->number), NULL, 0);
+		finish(unlink_ask(k, &k->asked), NULL, 0);
 	tell_room();
 }
 
@@ -381,7 +386,7 @@ static int destroy(struct tls_keys *k)
 		k->next->at = k->at;
 	end(k); /* it keeps nothing that could be lost */
 	while (k->asked)
-		free(take_ask(k, k->asked->number));
+		free(unlink_ask(k, &k->asked));
 	event_free(k->respawn);
 	event_free(k->due);
 	return 0;
