@@ -28,7 +28,6 @@
 #define TURN_MS		   5 /* between two: what comes meanwhile goes to the others in one piece */
 #define HOUSEKEEPING_MS	   5000
 #define DISK_LOOK_MS	   1000
-#define SETTLE_BYTES	   320 /* to write down what became of a recipient */
 #define OUTBOX_OUTSTANDING 256
 #define EXPIRE_AT_ONCE	   200
 #define EXPIRE_LOOKS	   20000
@@ -165,7 +164,7 @@ enum queue_result queue_may_accept(struct queue *q, const char *account, uint64_
 		return QUEUE_FULL;
 	look_at_disk(q, now);
 	if (spool_room(q->spool) != ROOM_ENOUGH ||
-	    q->disk_free < size + spool_keep(q->spool) + index_counts(q->ix).rcpts * SETTLE_BYTES)
+	    q->disk_free < size + spool_keep(q->spool) + spool_results_missing(q->spool))
 		return QUEUE_FULL;
 	return still_full(q, now) ? QUEUE_FULL : QUEUE_OK;
 }
@@ -531,6 +530,7 @@ static void refresh_metrics(struct queue *q)
 	metric_set(q->metric.host_up, q->relay.host_up);
 	metric_set(q->metric.unread, (int64_t)c.unread);
 	metric_set(q->metric.room, spool_room(q->spool));
+	spool_set_waiting(q->spool, c.rcpts);
 }
 
 static void arm_timer(struct queue *q, int64_t now)

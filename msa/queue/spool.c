@@ -603,6 +603,7 @@ struct spool *spool_open(const char *dir, const struct dsn_host *host, char **er
 	}
 	if (!s->instance[0])
 		new_instance(s);
+	spool_reserve_find(s);
 	(void)spool_reserve_keep(s);
 	if (!spool_take_over(s, err)) {
 		spool_close(s);

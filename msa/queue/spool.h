@@ -58,12 +58,21 @@ enum queue_result spool_begin(struct spool *s);
 enum queue_result spool_commit(struct spool *s);
 void spool_rollback(struct spool *s);
 /*
- * Disk space kept back in <dir>/reserve, so that mail can leave when the disk is full: to write
- * down what is done needs room before it makes any. keep(): take it (again), false when the disk
- * has not got it. use(): give it to the spool, false when it was given before.
+ * Disk space kept back in files whose blocks are taken, so that mail can leave when the disk is
+ * full: to write down what is done needs room before it makes any. <dir>/reserve is as large as a
+ * segment; <dir>/reserve.NNNN are as many as the results of all recipients who wait need. keep():
+ * take what is missing (some of it, if need be), false when there is no <dir>/reserve. use(): give
+ * one to the spool; false when there is none (any more) for that: results may have them all,
+ * moving only the large one, and that only while the others are enough for the results.
  */
+enum reserve_for { FOR_RESULTS, FOR_MOVING };
 bool spool_reserve_keep(struct spool *s);
-bool spool_reserve_use(struct spool *s);
+bool spool_reserve_use(struct spool *s, enum reserve_for what);
+/* Of messages in the spool. From any thread. */
+void spool_set_waiting(struct spool *s, uint64_t recipients);
+/* Octets that results still need of the disk, beyond what is kept for them. From any thread. */
+uint64_t spool_results_missing(const struct spool *s);
+#define SPOOL_RESULT 320 /* to write down what became of a recipient */
 /* How much of the disk new mail leaves free: an eighth at most, two segments at least. 0: the
  * least. Before the first transaction, or on its thread. */
 void spool_set_keep(struct spool *s, uint64_t bytes);

@@ -81,6 +81,7 @@ void spool_close_segment(struct spool *s)
 	s->cur.broken = false;
 	s->cur.limit = s->segment_bytes;
 	s->cur.ahead = 0;
+	s->cur.piece = false;
 	s->shadow_len = 0;
 }
 
@@ -113,6 +114,7 @@ void spool_unlink_segment(struct spool *s, uint32_t no)
 {
 	char name[SEG_NAME_MAX];
 
+	s->clean.rest |= table_segment(&s->table, no) && table_segment(&s->table, no)->moved;
 	spool_files_forget(&s->files, no);
 	table_drop_segment(&s->table, no);
 	spool_file_name(no, "idx", name);

@@ -5,6 +5,7 @@
  * Purpose: each is a record of the transaction under way. Trusted with: the writing handle.
  * Diagnostics: enum queue_result. Known gaps: none.
  */
+#include <errno.h>
 #include <string.h>
 #include <talloc.h>
 
@@ -38,6 +39,23 @@ enum queue_result spool_update(struct spool *s, int64_t key, const struct spool_
 	return q;
 }
 
+static enum queue_result no_room_to_move(struct spool *s)
+{
+	errno = ENOSPC;
+	return spool_errno(s, "moving a message");
+}
+
+static void count_moved(struct spool *s, const struct entry *was)
+{
+	struct segment *env = table_segment(&s->table, place_seg(was->env)),
+		       *body = table_segment(&s->table, place_seg(was->body));
+
+	if (env)
+		env->moved += was->env_size;
+	if (body)
+		body->moved += was->body_size;
+}
+
 /* One that the disk does not give now stays where it is. */
 enum queue_result spool_move(struct spool *s, int64_t key)
 {
@@ -51,11 +69,15 @@ enum queue_result spool_move(struct spool *s, int64_t key)
 	    ctx ? spool_get_sound(s, ctx, key, &r, &e, &found) : spool_no_memory(s);
 
 	if (q == QUEUE_OK && found) {
+		const struct entry was = *table_find(&s->table, key);
 		const uint8_t *body = spool_get_body(s, ctx, e.body, SIZE_MAX, &len, true, &q);
-		if (body)
-			q = spool_put_envelope(s, &e, body);
-		else if (q == QUEUE_ERROR && s->unread != SPOOL_FOUND)
-			q = spool_check(s, key, &f);
+		if (body && s->cur.piece && spool_room(s) == ROOM_TIGHT)
+			q = no_room_to_move(s);
+		else if (body && (q = spool_put_envelope(s, &e, body)) == QUEUE_OK)
+			count_moved(s, &was);
+		else if (!body)
+			if (q == QUEUE_ERROR && s->unread != SPOOL_FOUND)
+				q = spool_check(s, key, &f);
 	} else if (q == QUEUE_ERROR && s->unread == SPOOL_FAILED) {
 		q = QUEUE_OK;
 	}

@@ -29,6 +29,30 @@ static bool worth_it(const struct spool *s, const struct segment *g, bool over)
 	       (spool_room(s) != ROOM_ENOUGH && g->bytes * 8 <= g->end * 7);
 }
 
+/* What was moved out of segments that are still there, because some of their mail is with the
+ * relay, is on the disk twice. */
+static uint64_t twice(const struct spool *s)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < s->table.n_segs; i++) {
+		const struct segment *g = &s->table.segs[i];
+		uint64_t rest = g->end - (g->bytes < g->end ? g->bytes : g->end);
+		sum += g->moved < rest ? g->moved : rest;
+	}
+	return sum;
+}
+
+/* With a short disk one segment is emptied after the other: a copy that frees nothing would take
+ * the room that results need. */
+static bool can_empty(const struct spool *s, const struct segment *g, uint64_t copies)
+{
+	if (spool_room(s) == ROOM_ENOUGH)
+		return true;
+	return (g->moved || copies + g->bytes <= s->segment_bytes) &&
+	       spool_room_to_move(s, g->bytes);
+}
+
 static bool less_used(const struct segment *a, const struct segment *b)
 {
 	return !b || (double)a->bytes * (double)b->end < (double)b->bytes * (double)a->end;
@@ -39,7 +63,7 @@ static bool less_used(const struct segment *a, const struct segment *b)
 static const struct segment *emptiest(const struct spool *s, uint32_t last)
 {
 	const struct segment *best = NULL, *again = NULL;
-	uint64_t all = 0, used = 0;
+	uint64_t all = 0, used = 0, copies = twice(s);
 	size_t n = s->table.n_segs;
 
 	if (spool_room(s) == ROOM_ENOUGH)
@@ -50,7 +74,8 @@ static const struct segment *emptiest(const struct spool *s, uint32_t last)
 	}
 	for (size_t i = 0; i < n; i++) {
 		const struct segment *g = &s->table.segs[i];
-		if (!g->live || g->no == s->cur.no || g->unread || !worth_it(s, g, all > 2 * used))
+		if (!g->live || g->no == s->cur.no || g->unread ||
+		    !worth_it(s, g, all > 2 * used) || !can_empty(s, g, copies))
 			continue;
 		if (g->no == last)
 			again = g;
@@ -78,11 +103,13 @@ static const struct segment *to_empty(struct spool *s)
 int64_t *spool_stragglers(struct spool *s, size_t max, uint64_t bytes, size_t *n, uint32_t *seg,
 			  bool *more)
 {
-	const struct segment *g = to_empty(s);
+	bool rest = s->clean.rest && spool_room(s) != ROOM_ENOUGH;
+	const struct segment *g = rest ? NULL : to_empty(s);
 	int64_t *keys = g ? malloc((max + 1) * sizeof(*keys)) : NULL;
 	size_t i = s->clean.slot, end = i + LOOK_AT_ONCE;
 	uint64_t taken = 0;
 
+	s->clean.rest = false;
 	*n = 0;
 	*seg = keys ? g->no : 0;
 	for (; keys && i < s->table.cap && i < end && *n < max && taken < bytes; i++) {
@@ -121,10 +148,13 @@ enum queue_result spool_move_rows(struct spool *s, uint32_t seg)
 	enum queue_result q = QUEUE_OK;
 	uint64_t seq = s->acked;
 	struct row row;
+	struct segment *g = table_segment(&s->table, seg);
 
-	while (q == QUEUE_OK && rows_get(s, seq, &seq, &row))
-		if (place_seg(row.place) == seg)
+	while (g && q == QUEUE_OK && rows_get(s, seq, &seq, &row))
+		if (place_seg(row.place) == seg) {
 			q = move_row(s, seq, &row);
+			g->moved += row_size(&row);
+		}
 	return q;
 }
 

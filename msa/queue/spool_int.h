@@ -56,15 +56,19 @@ struct spool {
 	struct signer *signer;	     /* of notices */
 	uint64_t acked, outbox_last; /* committed */
 	uint64_t segment_bytes, reserve_bytes;
-	uint64_t keep_bytes; /* of the disk that new mail leaves free */
-	uint64_t reserved;   /* octets of the reserve that is kept; 0: none */
-	_Atomic int room;    /* enum spool_room */
-	bool no_indices;     /* they were removed to make room */
+	uint64_t keep_bytes;		/* of the disk that new mail leaves free */
+	uint64_t reserved;		/* octets of the reserve that is kept; 0: none */
+	uint32_t pieces;		/* of the reserve for results */
+	_Atomic uint64_t waiting, kept; /* recipients; octets of the pieces */
+	uint64_t free;			/* of the disk, at the last look */
+	_Atomic int room;		/* enum spool_room */
+	bool no_indices;		/* they were removed to make room */
 	struct {
 		uint32_t seg;  /* that is being emptied; 0: none */
 		size_t slot;   /* of the table, where to look on */
 		uint32_t last; /* the one before: not again when there is another */
 		bool again;    /* it is that one all the same */
+		bool rest;     /* one has gone: its room comes free when readers let go of it */
 	} clean;
 	uint32_t next_seg;
 	uint64_t batch;
@@ -75,6 +79,7 @@ struct spool {
 		int fd;
 		uint64_t limit; /* where it ends at the latest */
 		uint64_t ahead; /* up to here its blocks were written before */
+		bool piece;	/* it was one of the reserve for results */
 		bool broken; /* what follows its end on the disk is not known: go on in another */
 	} cur;
 	/* its records with their heads, for the index file it gets at its end */
@@ -144,6 +149,10 @@ enum queue_result spool_flush(struct spool *s);
 void spool_choose_sizes(struct spool *s);
 /* How much room the disk has; index files go when it is short. */
 void spool_look_at_room(struct spool *s);
+/* What an earlier run kept, before the first spool_reserve_keep(). */
+void spool_reserve_find(struct spool *s);
+/* Is there room to move that much and be through with it? Results' room is not for that. */
+bool spool_room_to_move(const struct spool *s, uint64_t bytes);
 
 /* The outbox rows in memory, by number; each locks. */
 void rows_add(struct spool *s, uint64_t seq, const struct row *r);

@@ -28,6 +28,7 @@ struct segment {
 	uint32_t no;
 	uint64_t end;	/* of what is committed */
 	uint64_t bytes; /* of end, what is still of use */
+	uint64_t moved; /* to the end of the log, while what it was moved for is still here */
 	uint32_t live;	/* places of entries, and outbox rows */
 	bool carried;	/* the commit under way says its tombs again */
 	bool unread;	/* the disk did not give all of it at the start: it stays */

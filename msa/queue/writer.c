@@ -109,7 +109,8 @@ static enum queue_result alone(struct writer *w, struct op *op)
 	if (is_new(op) && !w->reserved)
 		return QUEUE_FULL;
 	enum queue_result r = transaction(w->spool, op, NULL);
-	if (r == QUEUE_FULL && !is_new(op) && spool_reserve_use(w->spool)) {
+	if (r == QUEUE_FULL && !is_new(op) &&
+	    spool_reserve_use(w->spool, op->must ? FOR_RESULTS : FOR_MOVING)) {
 		w->reserved = false;
 		log_event(LOG_CRIT, "-", "queue", "disk-full",
 			  LS("action", "deliveries go on with the reserve, new mail is refused"));

@@ -215,7 +215,7 @@ came_other() { grep -rq "^Subject: $1" "$HOST/other/mail"; }
 @test "a spool that has filled its own disk, every recipient deferred for long: healed, it empties, nothing is lost, and mail is taken again" {
 	rm -f "$HOST"/mail/*
 	behave "rcpt reply 450 4.2.1 later"
-	in_sub python3 "$ROOT/tests/netns/submit.py" fill "$LAB_DIR" 20000 filled > "$HOST/acked"
+	in_sub python3 "$ROOT/tests/netns/submit.py" fill "$LAB_DIR" 6000 filled > "$HOST/acked"
 	n=$(wc -l < "$HOST/acked")
 	[ "$n" -gt 500 ]
 	# Everything is tried some times; written down each time it would take the whole disk.

@@ -4,6 +4,7 @@
  * disks of 64 and 512 MB (tmpfs, in a mount namespace of the test's own).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -149,6 +150,9 @@ static enum queue_result forget(struct spool *s, void *arg)
 	return spool_outbox_forget(s, spool_outbox_last(s));
 }
 
+/* With the relay, as long as `pinned` says: one in so many. 0: none is. */
+static int64_t pinned;
+
 struct moving {
 	int64_t *keys;
 	size_t n;
@@ -161,8 +165,18 @@ static enum queue_result move(struct spool *s, void *arg)
 	enum queue_result r = spool_move_rows(s, m->seg);
 
 	for (size_t i = 0; i < m->n && r == QUEUE_OK; i++)
-		r = spool_move(s, m->keys[i]);
+		if (!pinned || m->keys[i] % pinned)
+			r = spool_move(s, m->keys[i]);
 	return r;
+}
+
+static size_t not_pinned(const struct moving *m)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->n; i++)
+		n += !pinned || m->keys[i] % pinned;
+	return n;
 }
 
 /* As the queue does it; false when the disk did not let it. */
@@ -174,12 +188,12 @@ static bool tidy(struct spool *s)
 
 	while (vain < 20 && (m.keys = spool_stragglers(s, 500, 1 << 20, &m.n, &m.seg, &more))) {
 		enum queue_result r = commit(s, move, &m);
-		if (r == QUEUE_FULL && spool_reserve_use(s))
+		if (r == QUEUE_FULL && spool_reserve_use(s, FOR_MOVING))
 			r = commit(s, move, &m);
+		vain = not_pinned(&m) ? 0 : vain + 1;
 		free(m.keys);
 		if (r != QUEUE_OK)
 			return false;
-		vain = m.n ? 0 : vain + 1;
 	}
 	return true;
 }
@@ -361,16 +375,23 @@ static int put_off(struct spool *s, int rounds)
 	return unwritten;
 }
 
-static int on_a_disk(const char *size, size_t len)
+static bool new_disk(const char *size)
 {
-	uint64_t all, used;
-
 	snprintf(dir, sizeof(dir), "/tmp/sekisho-room-XXXXXX");
 	if (!mkdtemp(dir) || unshare(CLONE_NEWNS) != 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
 	    mount("tmpfs", dir, "tmpfs", 0, size) != 0)
-		return 77;
+		return false;
 	snprintf(path, sizeof(path), "%s/spool", dir);
+	return true;
+}
+
+static int on_a_disk(const char *size, size_t len)
+{
+	uint64_t all, used;
+
+	if (!new_disk(size))
+		return 77;
 	struct spool *s = open_spool();
 	spool_set_keep(s, 64 << 20);
 	assert_true(spool_reserve_keep(s));
@@ -414,13 +435,95 @@ static int on_a_disk(const char *size, size_t len)
 	return 0;
 }
 
-static void full_disk(const char *size, size_t len)
+/* --- a disk that somebody else fills ------------------------------------------------------- */
+
+/* Every octet that is free. */
+static void take_all(int fd)
+{
+	static const char some[65536];
+
+	for (size_t n = sizeof(some); n; n /= 2)
+		while (write(fd, some, n) == (ssize_t)n)
+			;
+}
+
+/* What the queue's writer does with a result. */
+static bool result(struct spool *s, struct fate *f)
+{
+	(void)spool_reserve_keep(s);
+	enum queue_result r = commit(s, settle, f);
+	while (r == QUEUE_FULL && spool_reserve_use(s, FOR_RESULTS))
+		r = commit(s, settle, f);
+	return r == QUEUE_OK && f->gone;
+}
+
+/*
+ * Envelopes written once more leave seven eighths of each segment of use, where moving begins;
+ * some of every segment is with the relay, so that none can go. Then somebody takes all the rest,
+ * and each octet that comes free, while accounting takes no events; and everything is delivered,
+ * in no order.
+ */
+static int with_a_neighbour(const char *size, size_t len)
+{
+	if (!new_disk(size))
+		return 77;
+	struct spool *s = open_spool();
+	spool_set_keep(s, 64 << 20);
+	seed = 5;
+	n_keys = 0;
+	while (spool_room(s) == ROOM_ENOUGH && n_keys < KEYS_MAX) {
+		if (commit(s, add, &len) != QUEUE_OK)
+			break;
+		keys[n_keys++] = (struct queued){.key = last_key};
+		spool_set_waiting(s, n_keys * 2);
+		(void)spool_reserve_keep(s);
+	}
+	(void)commit(s, forget, NULL);
+	(void)put_off(s, 1);
+	pinned = 3;
+	for (int i = 0; i < 20; i++) {
+		(void)tidy(s);
+		(void)put_off(s, 1);
+	}
+	print_message("%s: %zu messages, %lu free, for results %lu\n", size, n_keys,
+		      (unsigned long)disk_free(), (unsigned long)s->kept);
+	if (spool_room(s) != ROOM_SHORT || !s->reserved)
+		return 1;
+	char name[100];
+	snprintf(name, sizeof(name), "%s/neighbour", dir);
+	int fd = open(name, O_WRONLY | O_CREAT, 0600);
+	for (size_t i; n_keys; n_keys--) {
+		take_all(fd);
+		i = random_below((uint32_t)n_keys);
+		struct fate f = {.of = &keys[i], .result = RELAY_DELIVERED};
+		if (!result(s, &f))
+			return 2;
+		keys[i] = keys[n_keys - 1];
+		spool_set_waiting(s, (n_keys - 1) * 2);
+		if (n_keys % 100 == 0)
+			(void)tidy(s);
+	}
+	close(fd);
+	if (s->table.n != 0 || unlink(name) != 0)
+		return 3;
+	/* The neighbour goes: events are taken, the disk is given back. */
+	pinned = 0;
+	for (int i = 0; i < 2; i++)
+		if (commit(s, forget, NULL) != QUEUE_OK || !tidy(s) || !spool_reserve_keep(s))
+			return 4;
+	if (commit(s, add, &len) != QUEUE_OK || spool_room(s) != ROOM_ENOUGH)
+		return 5;
+	spool_close(s);
+	return 0;
+}
+
+static void full_disk(const char *size, size_t len, int (*fn)(const char *size, size_t len))
 {
 	int status = -1;
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		int rc = on_a_disk(size, len);
+		int rc = fn(size, len);
 		if (rc == 0)
 			(void)umount(dir);
 		_exit(rc);
@@ -436,13 +539,20 @@ static void full_disk(const char *size, size_t len)
 static void a_disk_of_64_mb(void **state)
 {
 	(void)state;
-	full_disk("size=64m", 3000);
+	full_disk("size=64m", 3000, on_a_disk);
 }
 
 static void a_disk_of_512_mb(void **state)
 {
 	(void)state;
-	full_disk("size=512m", 20000);
+	full_disk("size=512m", 20000, on_a_disk);
+}
+
+static void a_disk_that_somebody_else_fills(void **state)
+{
+	(void)state;
+	full_disk("size=64m", 6000, with_a_neighbour);
+	full_disk("size=64m", 500, with_a_neighbour);
 }
 
 int main(void)
@@ -453,6 +563,7 @@ int main(void)
 	    cmocka_unit_test(segments_that_stay_in_part),
 	    cmocka_unit_test(a_disk_of_64_mb),
 	    cmocka_unit_test(a_disk_of_512_mb),
+	    cmocka_unit_test(a_disk_that_somebody_else_fills),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
