@@ -157,11 +157,12 @@ static bool read_time(struct reader *r, const char *text, const char *key, int64
 static bool read_row(struct reader *r, char *domain)
 {
 	struct dkim_table *t = r->t;
-	struct row row = {.domain = domain, .selector = next(r), .file = next(r)};
+	struct row row = {.domain = domain, .selector = next(r)};
 	const char *word;
 
 	lower(domain);
-	if (!row.file)
+	row.file = next(r);
+	if (!row.selector || !row.file)
 		return lines_wrong(&r->l, "DOMAIN SELECTOR KEYFILE is expected");
 	if (domain[0] == '[' || !path_domain_ok(domain, strlen(domain)))
 		return lines_wrong(&r->l, "%s is not a domain", domain);
