@@ -18,8 +18,10 @@ void token_make(const struct token_key *key, const char *queue_id, const char *a
 	size_t id_len = strlen(queue_id), who_len = strlen(account);
 
 	bug_on(id_len + 1 + who_len > sizeof(text));
-	memcpy(text, queue_id, id_len + 1);
-	memcpy(text + id_len + 1, account, who_len);
+	for (size_t i = 0; i <= id_len; i++)
+		text[i] = (uint8_t)queue_id[i];
+	for (size_t i = 0; i < who_len; i++)
+		text[id_len + 1 + i] = (uint8_t)account[i];
 	(void)token_mac(TOKEN_MAC_SHA256, key->key, TOKEN_KEY, text, id_len + 1 + who_len, md);
 	for (size_t i = 0; i < TOKEN_LEN; i++)
 		out[i] = hex[md[i / 2] >> (i % 2 ? 0 : 4) & 15];
