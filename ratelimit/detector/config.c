@@ -2,7 +2,7 @@
  * config - one row a key. The defaults of the library are read from these rows, too: there is one
  * table.
  *
- * Diagnostics: those of lib/conf, with file and line. Known gaps: weights of a class of accounts.
+ * Diagnostics: those of lib/conf, with file and line. Known gaps: none.
  */
 #include "ratelimit/detector/config.h"
 
