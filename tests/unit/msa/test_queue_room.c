@@ -475,11 +475,12 @@ static int with_a_neighbour(const char *size, size_t len)
 		if (commit(s, add, &len) != QUEUE_OK)
 			break;
 		keys[n_keys++] = (struct queued){.key = last_key};
+		struct fate f = {.of = &keys[n_keys - 1], .result = RELAY_DEFERRED};
+		(void)commit(s, settle, &f);
+		(void)commit(s, forget, NULL);
 		spool_set_waiting(s, n_keys * 2);
 		(void)spool_reserve_keep(s);
 	}
-	(void)commit(s, forget, NULL);
-	(void)put_off(s, 1);
 	pinned = 3;
 	for (int i = 0; i < 20; i++) {
 		(void)tidy(s);
