@@ -29,12 +29,13 @@
 #include "msa/tlsrpt/gzip.h"
 #include "msa/tlsrpt/report.h"
 
-#define DAY_MS	   INT64_C(86400000)
-#define LOOK_S	   600
-#define SPREAD_MS  (INT64_C(4) * 3600 * 1000) /* RFC 8460 4.1: not everybody at midnight */
-#define AT_ONCE	   50
-#define POST_FIRST INT64_C(3600000) /* RFC 8460 5.5 asks for about an hour before the second try   \
-				     */
+#define DAY_MS	  INT64_C(86400000)
+#define LOOK_S	  600
+#define SPREAD_MS (INT64_C(4) * 3600 * 1000) /* RFC 8460 4.1: not everybody at midnight */
+#define AT_ONCE	  50
+#define POST_FIRST                                                                                 \
+	INT64_C(3600000) /* RFC 8460 5.5 asks for about an hour before the second try              \
+			  */
 #define POSTS_MAX 1000
 #define SHOWN_MAX 300
 
