@@ -238,24 +238,33 @@ static int64_t retry_sum(struct asking *q, const struct limiter_row *r, struct s
 
 /* --- speaking once a window ------------------------------------------------------------------- */
 
-/* True when nothing was said of that limit in its window, which it now is. */
+/* Free, or of a limit that has gone or whose window is over. */
+static bool is_over(const struct said *said, const struct limits *l, uint32_t now)
+{
+	return said->row == 0 || said->row > l->n ||
+	       now - said->at >= (uint64_t)l->row[said->row - 1].window_ms;
+}
+
+/* True when nothing was said of that limit in its window, which it now is. Of a subject beyond
+ * N_SAID limits at a time, one is spoken of when the window of another is over. */
 static bool speak(struct asking *q, const struct limit *row)
 {
+	const struct limits *l = &q->l->conf.limits;
 	struct subject *s = need_subject(q, row->key);
 	struct extra *x = s ? subjects_need_extra(q->l->subjects, s) : NULL;
-	uint32_t id = (uint32_t)(row - q->l->conf.limits.row) + 1, now = (uint32_t)q->now->mono_ms;
-	int oldest = 0;
+	uint32_t id = (uint32_t)(row - l->row) + 1, now = (uint32_t)q->now->mono_ms;
+	struct said *place = NULL;
 	if (!x)
 		return false;
 	for (int i = 0; i < N_SAID; i++) {
-		if (x->said[i].row == id && now - x->said[i].at < (uint64_t)row->window_ms)
+		if (is_over(&x->said[i], l, now))
+			place = place ? place : &x->said[i];
+		else if (x->said[i].row == id)
 			return false;
-		if (x->said[i].row == 0 || x->said[i].row == id ||
-		    (x->said[oldest].row != 0 && x->said[oldest].row != id &&
-		     now - x->said[i].at > now - x->said[oldest].at))
-			oldest = i;
 	}
-	x->said[oldest] = (struct said){.row = id, .at = now};
+	if (!place)
+		return false;
+	*place = (struct said){.row = id, .at = now};
 	return true;
 }
 
@@ -698,7 +707,8 @@ void limiter_refund(struct limiter *l, const struct rl_ask *ask, const struct mo
 	}
 }
 
-/* The next host says for good that a recipient does not exist: as if we had refused it ourselves. */
+/* The next host says for good that a recipient does not exist: as if we had refused it ourselves.
+ */
 static bool rejected_elsewhere(const struct rl_observation *o)
 {
 	return o->what == RL_SEEN_RESULT && o->text && o->text[0] == '5' &&

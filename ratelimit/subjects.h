@@ -49,11 +49,11 @@ enum {
       refused/held */
 
 struct said {
-	uint32_t row; /* its number plus one; 0: none */
+	uint32_t row; /* the limit's number plus one; 0: none */
 	uint32_t at;  /* milliseconds modulo 2^32 */
 };
 
-#define N_SAID 4
+#define N_SAID 8
 
 struct extra {
 	struct more more[N_MORE];

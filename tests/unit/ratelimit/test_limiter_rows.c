@@ -147,6 +147,35 @@ static void a_row_may_observe_while_others_enforce(void **state)
 	limiter_free(l);
 }
 
+/* More limits that observe than a subject's speech is remembered for. */
+static void what_is_said_is_not_said_again_in_its_window(void **state)
+{
+	(void)state;
+	struct limiter_conf c = default_conf();
+	char name[16];
+	for (int i = 0; i < 12; i++) {
+		snprintf(name, sizeof(name), "observed%d", i);
+		add_limit(&c, name, KEY_ACCOUNT, UNIT_MESSAGES, HOUR + i * SEC, 10);
+		c.limits.row[c.limits.n - 1].observe = true;
+	}
+	c.detect.recipients = 0;
+	finish(&c);
+	struct limiter *l = fresh(&c);
+	const struct limit *said[24];
+	unsigned n = 0;
+	for (int i = 0; i < 29; i++) {
+		struct asked a = ask_n(l, ME, i, true, 1, 1);
+		for (unsigned k = 0; k < a.o.n_would; k++) {
+			for (unsigned j = 0; j < n; j++)
+				assert_ptr_not_equal(said[j], a.o.would[k]);
+			assert_true(n < 12);
+			said[n++] = a.o.would[k];
+		}
+	}
+	assert_true(n >= 8);
+	limiter_free(l);
+}
+
 /* --- keys and units
  * ------------------------------------------------------------------------------------------ */
 
@@ -508,6 +537,7 @@ int main(void)
 	    cmocka_unit_test(the_nearest_override_holds),
 	    cmocka_unit_test(a_class_has_its_own_limits_in_its_hours),
 	    cmocka_unit_test(a_row_may_observe_while_others_enforce),
+	    cmocka_unit_test(what_is_said_is_not_said_again_in_its_window),
 	    cmocka_unit_test(each_key_counts_apart),
 	    cmocka_unit_test(an_ipv6_customer_is_one_prefix),
 	    cmocka_unit_test(bytes_and_distinct_things),
