@@ -278,8 +278,8 @@ said() { grep -c "^$1 " "$HOST/log" || true; } # STAGE
 }
 
 @test "TLS when offered; clear text after a failed handshake" {
-	fate tls "ehlo keywords PIPELINING,STARTTLS" 1 0
-	grep -q '"tls": true' "$(grep -l 'Subject: tls' "$HOST"/mail/*.eml | sed 's/eml$/env/')"
+	fate offered-tls "ehlo keywords PIPELINING,STARTTLS" 1 0
+	grep -q '"tls": true' "$(grep -l 'Subject: offered-tls' "$HOST"/mail/*.eml | sed 's/eml$/env/')"
 	fate refused-tls "ehlo keywords PIPELINING,STARTTLS\nstarttls reply 454 not now" 1 0
 	fate broken-tls "ehlo keywords PIPELINING,STARTTLS\nstarttls x1 last 220 go on" 1 0
 	grep -q 'relay tls-failed .*action="clear text for a minute' "$LAB_DIR/log/msad.log"
