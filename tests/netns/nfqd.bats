@@ -47,7 +47,7 @@ stream_stop() {
 }
 streamed() { in_net nft -j list counter inet streams "$1" | jq '.nftables[] | select(.counter) | .counter.packets'; }
 all_there() { [ "$(streamed exempt)" = "$SENT" ]; }
-flowing() { [ "$(streamed exempt)" -gt $((${1:-0} + 50)) ]; }
+streaming() { [ "$(streamed exempt)" -gt $((${1:-0} + 50)) ]; }
 drops() { ctl status --json | jq '[.nfqd.queues[] | .dropped + .user_dropped] | add'; }
 believed() { in_gw nft get element "$1" sekisho alive '{ tcp }' > /dev/null; }
 threads() { grep -l "^$2" /proc/"$1"/task/*/comm | cut -d/ -f5; } # PID NAME
@@ -62,13 +62,13 @@ log_count() { [ "$(grep -c -- "$1" "$DIR/log.nfqd")" -ge "$2" ]; }
 @test "upgraded 20 times under load: no SYN is lost, none leaks, the process stays" {
 	pid=$(cat "$DIR/pid.nfqd")
 	stream_start 1000
-	soon 10 flowing
+	soon 10 streaming
 	for n in {1..20}; do
 		kill -USR2 "$pid"
 		soon 10 log_count 'process upgrading' "$n"
 		soon 10 log_count 'process ready' $((n + 1))
 	done
-	soon 10 flowing "$(streamed exempt)"
+	soon 10 streaming "$(streamed exempt)"
 	stream_stop
 	[ "$SENT" -gt 1000 ]
 	echo "sent $SENT of each, arrived $(streamed exempt), leaked $(streamed leaked)"
@@ -99,7 +99,7 @@ log_count() { [ "$(grep -c -- "$1" "$DIR/log.nfqd")" -ge "$2" ]; }
 	cp "$CONF" "$CONF.good"
 	echo 'nfq { interval = never }' >> "$CONF"
 	stream_start 200
-	soon 10 flowing
+	soon 10 streaming
 	kill -USR2 "$pid"
 	soon 10 log_has 'process upgrade-refused .*exit status 78'
 	mv "$CONF.good" "$CONF"
@@ -136,11 +136,11 @@ child() { awk '$1 == "started" { p = $2 } END { print p }' "$DIR/manager"; }
 	rm -f "$DIR/manager"
 	managed
 	stream_start 1000
-	soon 10 flowing
+	soon 10 streaming
 	for n in 1 2 3 4 5; do
 		kill -KILL "$(child)"
 		soon 10 log_count 'process ready' $((n + 1))
-		soon 10 flowing "$(streamed exempt)"
+		soon 10 streaming "$(streamed exempt)"
 	done
 	stream_stop
 	echo "sent $SENT of each, arrived $(streamed exempt), leaked $(streamed leaked)"
@@ -171,7 +171,7 @@ child() { awk '$1 == "started" { p = $2 } END { print p }' "$DIR/manager"; }
 	NFQ_LINES="deny_timeout = 0s" configure ""
 	pid=$(cat "$DIR/pid.nfqd")
 	stream_start 200
-	soon 10 flowing
+	soon 10 streaming
 	hold "$pid"
 	end=$((SECONDS + 7))
 	while [ "$SECONDS" -lt "$end" ]; do
