@@ -12,15 +12,27 @@
 
 #include "ratelimit/rl.h"
 
-uint64_t hash_bytes(uint64_t seed, const void *data, size_t len)
+#define BASIS 0xcbf29ce484222325ULL
+
+static uint64_t step(uint64_t h, uint8_t c)
 {
-	const uint8_t *p = data;
-	uint64_t h = 0xcbf29ce484222325ULL ^ seed;
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ p[i]) * 0x100000001b3ULL;
+	return (h ^ c) * 0x100000001b3ULL;
+}
+
+static uint64_t spread(uint64_t h)
+{
 	h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdULL;
 	h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53ULL;
 	return h ^ (h >> 33);
+}
+
+uint64_t hash_bytes(uint64_t seed, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint64_t h = BASIS ^ seed;
+	for (size_t i = 0; i < len; i++)
+		h = step(h, p[i]);
+	return spread(h);
 }
 
 __extension__ typedef unsigned __int128 u128;
@@ -64,9 +76,17 @@ uint64_t hash_three(uint64_t a, uint64_t b, uint64_t c)
 	return fold(h ^ ODD_2, ODD_1);
 }
 
+static uint8_t lower(char c)
+{
+	return (uint8_t)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+}
+
 uint64_t rl_hash(const char *text)
 {
-	return hash_bytes(0, text, strlen(text));
+	uint64_t h = BASIS;
+	for (; *text; text++)
+		h = step(h, lower(*text));
+	return spread(h);
 }
 
 struct rl_name rl_name_of(const char *address)
@@ -75,8 +95,7 @@ struct rl_name rl_name_of(const char *address)
 	const char *at = strrchr(address, '@');
 	size_t len = at ? (size_t)(at - address) : strlen(address);
 	for (size_t i = 0; i < len && i < 2 * sizeof n.half[0]; i++) {
-		unsigned char c = (unsigned char)address[i];
-		uint64_t byte = c >= 'A' && c <= 'Z' ? c + 32u : c;
+		uint64_t byte = lower(address[i]);
 		n.half[i / 8] |= byte << (56 - 8 * (i % 8));
 	}
 	return n;

@@ -2,9 +2,10 @@
  * hash - 64-bit hashes of text: table slots, recipients, checksums of our own files.
  *
  * hash_bytes() is FNV-1a with a mixing step at the end. rl_hash() of rl.h is hash_bytes() with seed
- * 0 and must not change: its values are sent and kept in snapshots. hash_fast() is for what stays
- * in one process, and in the detector's own file: it takes eight bytes at a time, in the order of
- * bytes of this machine. Neither is for secrets: a collision costs a count, never an access.
+ * 0 of the text in lower case and must not change: its values are sent and kept in snapshots.
+ * hash_fast() is for what stays in one process, and in the detector's own file: it takes eight
+ * bytes at a time, in the order of bytes of this machine. Neither is for secrets: a collision costs
+ * a count, never an access.
  */
 #ifndef RATELIMIT_HASH_H
 #define RATELIMIT_HASH_H

@@ -94,7 +94,8 @@ struct rl_observation {
 	uint32_t n, m;
 };
 
-/* Keyed by nothing but the text; canonical recipient (domain in lower case). */
+/* Keyed by nothing but the text. The case of ASCII letters does not matter: Bob@ and bob@ are one
+ * recipient to nearly every server. */
 uint64_t rl_hash(const char *text);
 
 /* A release that says: what the account did is its own way. The detector learns it. */

@@ -193,15 +193,21 @@ static void flush(struct sentry *s, const struct moment *now)
 		enforce(s, r->account, NULL, now);
 }
 
-static void judge(const struct rl_ask *ask, const struct moment *now, void *arg)
+/* Nobody told where it came from. */
+static bool from_nowhere(const struct addr *client)
 {
 	static const struct addr none;
+	return addr_eq(client, &none);
+}
+
+static void judge(const struct rl_ask *ask, const struct moment *now, void *arg)
+{
 	static const struct rl_name unnamed;
 	struct sentry *s = arg;
 	struct detector_attempt a = {.t_ms = now->utc_ms,
 				     .account = ask->account,
 				     .client = ask->client,
-				     .has_client = !addr_eq(&ask->client, &none),
+				     .has_client = !from_nowhere(&ask->client),
 				     .has_body = ask->body != 0,
 				     .ehlo = ask->ehlo && ask->ehlo[0] ? ask->ehlo : NULL,
 				     .from = ask->sender && ask->sender[0] ? ask->sender : NULL,
@@ -245,18 +251,20 @@ static void saw_result(struct sentry *s, const struct rl_observation *o, const s
 static bool saw(struct sentry *s, const struct rl_observation *o, const struct moment *now)
 {
 	struct detector_change *c = &s->change;
+	const struct addr *client = from_nowhere(&o->client) ? NULL : &o->client;
 	int64_t t = now->utc_ms;
 	switch (o->what) {
 	case RL_SEEN_LOGIN:
 	case RL_SEEN_LOGIN_FAILED:
 		return o->account[0] &&
-		       detector_auth(s->d, t, o->account, &o->client, o->what == RL_SEEN_LOGIN, c);
+		       detector_auth(s->d, t, o->account, client, o->what == RL_SEEN_LOGIN, c);
 	case RL_SEEN_BOUNCE:
 		return o->account[0] && detector_bounce(s->d, t, o->account, o->text, c);
 	case RL_SEEN_REPORT:
 		return o->account[0] && detector_complaint(s->d, t, o->account, c);
 	case RL_SEEN_SYN25:
-		detector_syn25(s->d, t, &o->client, o->n, o->m);
+		if (client)
+			detector_syn25(s->d, t, client, o->n, o->m);
 		return false;
 	default:
 		return false;

@@ -16,6 +16,7 @@
 #define NETWORK_MS   DAY_MS
 #define SAME_BODY_OK 8
 #define ROUND_MAX    80
+#define ORDER_LEN    16 /* of a local part: so much is told of it (rl_name) */
 #define MILD_MAX     90 /* of what honest mailings have, too */
 
 static double weight(const struct detector *d, enum detector_signal sig)
@@ -242,8 +243,8 @@ static void one_in_order(struct detector *d, struct facts *f, const char *rcpt)
 	const char *at = strrchr(rcpt, '@');
 	size_t n = at ? (size_t)(at - rcpt) : strlen(rcpt);
 	char local[sizeof(s->last_local)];
-	if (n >= sizeof(local))
-		n = sizeof(local) - 1;
+	if (n > ORDER_LEN)
+		n = ORDER_LEN;
 	memcpy(local, rcpt, n);
 	local[n] = '\0';
 	uint32_t domain = (uint32_t)hash_text(d->seed, at ? at : "");

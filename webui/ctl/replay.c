@@ -108,6 +108,8 @@ static bool feed_attempt(struct replay *r, const struct trace *t)
 {
 	r->attempts++;
 	r->rcpts += t->a.n_rcpt;
+	if (t->a.n_rcpt == 0) /* to nobody: it never comes to a message */
+		return false;
 	if (detector_attempt(r->d, &t->a, &r->change))
 		print_change(r, t->a.account);
 	/* The replies come after it: what they change is in force for the next. */

@@ -19,6 +19,13 @@ static const char *text_of(const json_t *root, const char *name)
 	return json_string_value(json_object_get(root, name));
 }
 
+/* The same; NULL when there is nothing in it. */
+static const char *word_of(const json_t *root, const char *name)
+{
+	const char *text = text_of(root, name);
+	return text && *text ? text : NULL;
+}
+
 static bool number_of(const json_t *root, const char *name, double *out)
 {
 	const json_t *v = json_object_get(root, name);
@@ -36,8 +43,7 @@ static uint64_t count_of(const json_t *root, const char *name)
 
 static bool hex_of(const char *text, uint64_t *out)
 {
-	if (!text || !*text || strlen(text) > 16 ||
-	    strspn(text, "0123456789abcdefABCDEF") != strlen(text))
+	if (!text || strlen(text) > 16 || strspn(text, "0123456789abcdefABCDEF") != strlen(text))
 		return false;
 	*out = strtoull(text, NULL, 16);
 	return true;
@@ -82,12 +88,13 @@ static bool recipients(struct trace *t, const char **err)
 
 static bool attempt(struct trace *t, const char **err)
 {
-	t->a.ehlo = text_of(t->root, "ehlo");
-	t->a.from = text_of(t->root, "from");
-	const char *tls = text_of(t->root, "tls");
-	t->a.tls = tls && *tls ? rl_hash(tls) : 0;
+	t->a.ehlo = word_of(t->root, "ehlo");
+	t->a.from = word_of(t->root, "from");
+	const char *tls = word_of(t->root, "tls");
+	t->a.tls = tls ? rl_hash(tls) : 0;
 	t->a.bytes = (int64_t)count_of(t->root, "bytes");
-	t->a.has_body = hex_of(text_of(t->root, "body"), &t->a.body);
+	/* 0 is what a text too short for one has. */
+	t->a.has_body = hex_of(word_of(t->root, "body"), &t->a.body) && t->a.body != 0;
 	return recipients(t, err);
 }
 
@@ -154,13 +161,14 @@ bool trace_parse(struct trace *t, const char *line, size_t len, const char **err
 		return false;
 	t->t_ms = t->a.t_ms = (int64_t)ms;
 	t->kind = kind_of(t->root);
-	t->a.account = text_of(t->root, "account");
+	t->a.account = word_of(t->root, "account");
 	*err = "it names no account";
 	if (!t->a.account && t->kind != TRACE_SYN && t->kind != TRACE_OTHER)
 		return false;
 	t->class = text_of(t->root, "class");
+	static const struct addr none;
 	const char *ip = text_of(t->root, "ip");
-	t->a.has_client = ip && addr_parse(ip, &t->a.client, &why);
+	t->a.has_client = ip && addr_parse(ip, &t->a.client, &why) && !addr_eq(&t->a.client, &none);
 	return details(t, err);
 }
 
