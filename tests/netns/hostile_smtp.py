@@ -22,8 +22,10 @@ done; xN lines are done N times, over all connections, counted since the file wa
             keywords A,B,...  ehlo only: offer these
 
 What it took is in FOLDER/mail: N.eml, the bytes between DATA and the dot, dots unstuffed, and N.env,
-a JSON object {from, rcpts, tls}. FOLDER/log has a line for each step. It exits with its standard input.
+a JSON object {from, rcpts, tls}. FOLDER/log has a line for each step; FOLDER/times too, as it begins: CLOCK_MONOTONIC,
+the number of the connection, the stage, and the command but for the message. It exits with its standard input.
 """
+import itertools
 import json
 import os
 import socket
@@ -38,6 +40,8 @@ os.makedirs(f"{folder}/mail", exist_ok=True)
 lock = threading.Lock()
 state = {"stamp": None, "rules": [], "n": 0}
 log = open(f"{folder}/log", "a", buffering=1)
+times = open(f"{folder}/times", "a", buffering=1, encoding="latin-1")
+numbers = itertools.count(1)
 
 
 class Gone(Exception):
@@ -77,6 +81,7 @@ class Session:
 
     def __init__(self, sock):
         self.s, self.buf, self.tls = sock, b"", False
+        self.number = next(numbers)
         self.mail, self.rcpts = None, []
 
     def read_line(self):
@@ -103,6 +108,8 @@ class Session:
 
     def answer(self, stage, usual, text=b""):
         """Says what the rules want at this stage; the code said."""
+        command = "" if stage == "dot" else text.decode("latin-1")
+        times.write(f"{time.monotonic():.6f} {self.number} {stage} {command}\n")
         action = rule(stage, text)
         log.write(f"{stage} {action or '-'}\n")
         if not action:

@@ -18,21 +18,33 @@ setup_file() {
 		pause_min = 1s
 		pause_max = 2s
 		notices_per_hour = 0
+		transport_map = "$BATS_FILE_TMPDIR/map"
 	}
 	route other {
 		hosts = {"127.0.0.1:2601"}
 	}
+	route one {
+		hosts = {"127.0.0.1:2602"}
+		connections = 1
+	}
+	route four {
+		hosts = {"127.0.0.1:2603"}
+		connections = 4
+	}
 	C
+	printf '%s\n' "one.example route one" "four.example route four" > "$BATS_FILE_TMPDIR/map"
 	LAB_LIMITS=off LAB_SMARTHOST=127.0.0.1:2600 LAB_CONF_EXTRA=$BATS_FILE_TMPDIR/extra.conf "$ROOT/tests/lab/up"
 	. "$LAB_DIR/env"
 	cat "$LAB_DIR/tls/chain.pem" "$LAB_DIR/tls/server.key" > "$HOST/tls.pem"
 	start_host 2600 "$HOST"
-	mkdir -p "$HOST/other"
+	mkdir -p "$HOST/other" "$HOST/one" "$HOST/four"
 	start_host 2601 "$HOST/other"
+	start_host 2602 "$HOST/one"
+	start_host 2603 "$HOST/four"
 }
 
 teardown_file() {
-	for f in "$HOST/pid" "$HOST/other/pid"; do
+	for f in "$HOST/pid" "$HOST"/*/pid; do
 		[ ! -e "$f" ] || kill -9 "$(cat "$f")" 2>/dev/null || true
 	done
 	"$ROOT/tests/lab/down"
@@ -67,8 +79,9 @@ soon() { # SECONDS COMMAND...
 }
 
 behave() {
-	printf '%b\n' "$1" > "$HOST/behaviour.new"
-	mv "$HOST/behaviour.new" "$HOST/behaviour"
+	local folder=${2:-$HOST}
+	printf '%b\n' "$1" > "$folder/behaviour.new"
+	mv "$folder/behaviour.new" "$folder/behaviour"
 }
 send() { # USER SUBJECT RCPT...
 	local user=$1 subject=$2 args=()
@@ -181,6 +194,81 @@ came_other() { grep -rq "^Subject: $1" "$HOST/other/mail"; }
 	[ "$(xargs < "$HOST/told")" = "Subject: one Subject: two" ]
 	! grep -q '^Subject: three' "$HOST"/mail/*.eml "$HOST"/other/mail/*.eml
 	[ "$(subjects "$HOST/other" | xargs)" = six ]
+}
+
+# timed COMMAND...: runs it; when it began and when it had returned, of CLOCK_MONOTONIC, as the receivers' times
+timed() {
+	python3 - "$@" <<-'P'
+	import subprocess, sys, time
+	before = time.monotonic()
+	subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+	print(before, time.monotonic())
+	P
+}
+# steps USER AFTER STAGE: how many of the user's transactions came to that stage at the slow receivers
+steps() {
+	awk -v after="$2" -v user="$1" -v stage="$3" '
+		$3 == "mail" { mine[FILENAME, $2] = index($0, user "@") > 0 }
+		$3 == stage && mine[FILENAME, $2] && $1 > after { n++ }
+		END { print n + 0 }' "$HOST/one/times" "$HOST/four/times"
+}
+at_least() { [ "$(steps "${@:2}")" -ge "$1" ]; }
+asked_for_mail() { tail -n 1 "$HOST/one/times" | grep -q " mail MAIL FROM:<[^>]*$1@"; }
+taken_and_held() { is $(($1 - $(steps "$2" 0 dot))) --account "$2@isp.example" --state held; }
+
+@test "a held account's mail is out of delivery within a second, from slow connections too; it is released in order" {
+	soon 20 queue_empty
+	for host in one four; do
+		behave "ehlo slow 0.3\nmail slow 0.3\nrcpt slow 0.3\ndata slow 0.3\ndot slow 0.3" "$HOST/$host"
+	done
+	in_sub python3 "$ROOT/tests/netns/submit.py" turns "$LAB_DIR" 30 user20,user21 one.example,four.example
+	soon 10 at_least 3 user20 0 dot
+	# One of its transactions has just begun, with the whole envelope in the pipeline.
+	soon 10 asked_for_mail user20
+	hold=$(timed "$LAB_CTL" incident hold user20@isp.example --reason "too slow to watch")
+	over=$(awk '{ print $2 + 1 }' <<< "$hold")
+	soon 10 at_least 4 user21 "$over" mail
+	soon 5 taken_and_held 30 user20
+	is 0 --account user21@isp.example --state held
+	for host in one four; do behave "" "$HOST/$host"; done
+	soon 15 is 0 --account user21@isp.example
+	taken_and_held 30 user20
+	is "$(total --account user20@isp.example)" --account user20@isp.example --state held
+	release=$(timed "$LAB_CTL" incident release user20@isp.example)
+	soon 15 queue_empty
+	python3 - "$HOST" $hold $release <<-'P'
+	import sys
+	hold, returned, release, _ = map(float, sys.argv[2:])
+	taken, steps = {}, []
+	for host in ("one", "four"):
+	    now = {}  # connection: (account, recipient) of its transaction
+	    for line in open(f"{sys.argv[1]}/{host}/times", encoding="latin-1"):
+	        at, number, stage, *command = line.split()
+	        at = float(at)
+	        if stage == "mail":
+	            now[number] = ["user20" if "user20@" in line else "user21", None]
+	        elif stage == "rcpt":
+	            now[number][1] = command[1].removeprefix("TO:<").split("@")[0]
+	        elif stage == "dot":
+	            taken.setdefault(host, []).append((at, *now[number]))
+	        if stage in ("mail", "rcpt", "data", "dot"):
+	            steps.append((at, now[number][0], stage))
+	mine = [(at, stage) for at, user, stage in steps if user == "user20" and at < release]
+	late = [(round(at - returned, 3), stage) for at, stage in mine if at > returned + 1 and stage in ("mail", "dot")]
+	last = {stage: round(max(at for at, s in mine if s == stage) - hold, 3) for stage in ("mail", "rcpt", "data", "dot")}
+	broken = sum(s == "mail" for _, s in mine) - sum(s == "dot" for _, s in mine)
+	print(f"hold: returned after {returned - hold:.3f} s; the last of each, after its begin: {last}; broken off: {broken}")
+	assert not late, late
+	assert broken > 0, "nothing was in a pipeline"
+	everything = [name for host in taken.values() for _, _, name in host]
+	assert sorted(everything) == sorted(f"{u}-{i}" for u in ("user20", "user21") for i in range(30)), everything
+	for user in ("user20", "user21"):
+	    # Over one connection, each account's as it was submitted; over several what is begun in order may overtake.
+	    order = [int(name.split("-")[1]) for _, u, name in taken["one"] if u == user]
+	    assert order == sorted(order), (user, order)
+	after = [at for at, user, stage in steps if user == "user20" and stage == "mail" and at > release]
+	print(f"release: {len(after)} begun, the first after {min(after) - release:.3f} s, the last after {max(after) - release:.3f} s")
+	P
 }
 
 @test "what is damaged is put aside and shown; the rest goes on" {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""submit roundtrip LAB MAIL-FOLDER N SEED | mime LAB MAIL-FOLDER N SEED | load LAB N TAG | fill LAB SIZE TAG: what curl and swaks cannot do, against port 465 of a lab.
+"""submit roundtrip LAB MAIL-FOLDER N SEED | mime LAB MAIL-FOLDER N SEED | load LAB N TAG | fill LAB SIZE TAG | turns LAB N USER,USER... DOMAIN,DOMAIN...: what curl and swaks cannot do, against port 465 of a lab.
 
 roundtrip: N messages with random bodies (dots, 8 bit, long lines, empty lines), cut at random places; each must be
 in MAIL-FOLDER (hostile_smtp.py) as it was sent, but for the header fields msad documents. Silent when it is so.
@@ -11,6 +11,8 @@ load: N messages over eight users, pipelined, the session opened again when it b
 got its 250, TAG-1-end and so on.
 
 fill: messages of SIZE octets until one is refused with 452; prints the same.
+
+turns: N messages of each of the users, who take turns, each to the next of the domains; the recipient is USER-1 and so on.
 """
 import base64
 import email
@@ -53,8 +55,8 @@ class Session:
         if not line.startswith(code):
             raise Refused(line.strip() or "closed")
 
-    def mail(self, message, cut=None):
-        self.s.sendall(f"MAIL FROM:<{self.address}>\r\nRCPT TO:<r@far.example>\r\nDATA\r\n".encode())
+    def mail(self, message, cut=None, rcpt="r@far.example"):
+        self.s.sendall(f"MAIL FROM:<{self.address}>\r\nRCPT TO:<{rcpt}>\r\nDATA\r\n".encode())
         for code in ("250", "250", "354"):
             self.expect(code)
         data = re.sub(rb"(?m)^\.", b"..", message) + b".\r\n"
@@ -199,8 +201,18 @@ def load(n, tag):
         t.join()
 
 
+def turns(n, names, domains):
+    sessions = {name: Session(name) for name in names}
+    for i in range(n):
+        for name, session in sessions.items():
+            message = f"From: {session.address}\r\nSubject: {name}-{i}-end\r\n\r\nx\r\n".encode()
+            session.mail(message, rcpt=f"{name}-{i}@{domains[i % len(domains)]}")
+
+
 if sys.argv[1] in ("roundtrip", "mime"):
     {"roundtrip": roundtrip, "mime": mime}[sys.argv[1]](sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+elif sys.argv[1] == "turns":
+    turns(int(sys.argv[3]), sys.argv[4].split(","), sys.argv[5].split(","))
 elif sys.argv[1] == "fill":
     fill(int(sys.argv[3]), sys.argv[4])
 else:
