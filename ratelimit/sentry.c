@@ -23,7 +23,7 @@
 #include "lib/log.h"
 #include "lib/proc.h"
 
-#define BATCH	  64
+#define BATCH	  1024
 #define NAME_SIZE 56 /* 16 bytes, '#', 16 digits, '@', 16 digits, NUL */
 #define TEXT_SIZE (RL_TEXT_MAX + 1)
 

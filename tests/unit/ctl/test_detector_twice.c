@@ -47,7 +47,8 @@ static struct change *one_more(struct changes *all)
 struct mail {
 	int64_t ms;
 	const char *account, *ip, *ehlo, *from, *tls, *body, *rcpt, *reply;
-	unsigned first, n; /* recipients: rcpt with a number for %u, domains by sevens */
+	const char *late;  /* reply of those after the 80th; NULL: the same */
+	unsigned first, n; /* recipients: rcpt with a number for %u, domains by sevens, one of 30 */
 };
 
 static void put_mail(FILE *f, const struct mail *m)
@@ -55,9 +56,11 @@ static void put_mail(FILE *f, const struct mail *m)
 	json_t *rcpt = json_array(), *result = json_array(), *v;
 	for (unsigned i = m->first; i < m->first + m->n; i++) {
 		json_array_append_new(
-		    rcpt, json_sprintf("%s%02u@d%u.example", m->rcpt, i, m->n > 20 ? 0 : i % 7));
+		    rcpt, json_sprintf("%s%02u@d%u.example", m->rcpt, i, m->n == 30 ? 0 : i % 7));
 		if (m->reply)
-			json_array_append_new(result, json_string(m->reply));
+			json_array_append_new(
+			    result,
+			    json_string(m->late && i - m->first >= 80 ? m->late : m->reply));
 	}
 	v = json_pack("{s:I, s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:o, s:i, s:o}", "t",
 		      (json_int_t)(T0 + m->ms), "account", m->account, "ip", m->ip, "ehlo", m->ehlo,
@@ -178,6 +181,18 @@ static void long_names(FILE *f)
 static void longer_names(FILE *f)
 {
 	in_order(f, "customer.service.berlin");
+}
+
+/* The replies to one message count together, however many they are. */
+static void hundreds(FILE *f)
+{
+	live(f, ME);
+	for (unsigned i = 0; i < 6; i++) {
+		struct mail m = by_owner(ME, 20 * DAY + i * MIN, i * 100, 100);
+		m.rcpt = "bought";
+		m.late = UNKNOWN;
+		put_mail(f, &m);
+	}
 }
 
 static void spraying(FILE *f)
@@ -321,6 +336,7 @@ static const struct story {
     {"dictionary", dictionary, true},
     {"long names", long_names, true},
     {"longer names", longer_names, true},
+    {"hundreds", hundreds, false},
     {"spraying", spraying, true},
     {"failures from nowhere", failures_from_nowhere, true},
     {"knocking line", knocking_line, true},
