@@ -118,7 +118,7 @@ gone() { ! kill -0 "$@" 2> /dev/null; } # the last of them, too: kill -0 is cont
 	fate early-554 "data x1 raw 354 go\\\\r\\\\n554 5.7.1 no\\\\r\\\\n" 0 1
 	fate trickled "dot x1 trickle" 1 0
 	fate control "dot x1 raw 250 2.0.0 \\\\x00\\\\x1b[2Jtaken\\\\r\\\\n" 0 0
-	! grep -qP '[\x00-\x08\x0e-\x1f]' "$LAB_DIR/log/msad.log"
+	! grep -qP '[\x00-\x08\x0e-\x1f]' "$LAB_DIR/log/msad.log" || false
 }
 
 @test "replies that make no sense where they are, ends at odd moments: delivered when it was taken, once; else later" {

@@ -416,7 +416,7 @@ rejected_by() { # TOOL-WORDS ADDRESS [SOURCE]
 	run nft_gw list table ip mangle
 	[ "$status" != 0 ]
 	in_gw ip6tables-nft -t mangle -S FORWARD | grep -q udp
-	! in_gw ip6tables-nft -t mangle -S FORWARD | grep -q sekisho
+	! in_gw ip6tables-nft -t mangle -S FORWARD | grep -q sekisho || false
 	refused $NET4
 }
 
