@@ -64,6 +64,8 @@ const struct conf_key msa_keys[] = {
      false},
     {"msa", "auth_workers", CONF_INT, O(auth_workers), "2", 1, 64, NULL, false,
      "processes that check passwords", false},
+    {"msa", "login_case", CONF_ENUM, O(login_case), "lower", 0, 0, "lower|keep", false,
+     "what is before the @ of a login", false},
     {"msa", "sasl_realm", CONF_STRING, O(sasl_realm), "", 0, 0, NULL, false,
      "completes a bare login, and is the mail domain; empty: hostname", false},
     {"msa", "sasl_realm_of", CONF_LIST, O(sasl_realm_of), "", 0, 0, NULL, true,
@@ -562,6 +564,7 @@ void msa_config_auth(const struct msa_config *c, struct auth_config *out)
 	    .realm = c->sasl_realm,
 	    .mechs = c->mechs,
 	    .user = c->common.user,
+	    .keep_case = c->login_case == LOGIN_KEEP,
 	    .backends = c->backends,
 	    .n_backends = c->n_backends,
 	};

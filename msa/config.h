@@ -35,6 +35,8 @@ struct msa_realm {
 	int64_t auth_workers;
 };
 
+enum login_case { LOGIN_LOWER, LOGIN_KEEP };
+
 struct msa_config {
 	struct conf_common common;
 	char *hostname;
@@ -48,6 +50,7 @@ struct msa_config {
 	struct conf_list auth_mechanisms, auth_mechanisms_of;
 	int64_t auth_free_failures, auth_max_wait, auth_spray, auth_spray_wide;
 	int64_t auth_workers;
+	int login_case;
 	char *sasl_realm, *sasldb, *sasl_conf_path;
 	struct conf_list sasl_realm_of;
 

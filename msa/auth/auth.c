@@ -70,8 +70,9 @@ struct auth_exchange {
 static bool send_config(struct worker *w)
 {
 	const struct auth_config *c = &w->g->a->cfg;
-	const struct auth_mech_config m = {c->hostname, c->realm, w->g->backend.sasldb,
-					   w->g->backend.conf_path, c->mechs};
+	const struct auth_mech_config m = {
+	    c->hostname, c->realm,    w->g->backend.sasldb, w->g->backend.conf_path,
+	    c->mechs,	 c->keep_case};
 	uint8_t buf[AUTH_CONFIG_MAX];
 	struct wire_out o;
 
@@ -303,6 +304,7 @@ struct auth *auth_new(struct event_base *base, const struct auth_config *cfg, co
 	    .exe = talloc_strdup(a, cfg->exe),
 	    .hostname = talloc_strdup(a, cfg->hostname),
 	    .realm = talloc_strdup(a, cfg->realm),
+	    .keep_case = cfg->keep_case,
 	    .mechs = talloc_strdup(a, cfg->mechs),
 	    .user = talloc_strdup(a, cfg->user),
 	    .n_backends = cfg->n_backends,

@@ -42,6 +42,7 @@ struct auth_config {
 	const char *realm;		     /* completes a bare name, lower case */
 	const char *mechs;		     /* blank-separated */
 	const char *user;		     /* who a worker becomes, "" = stay */
+	bool keep_case;			     /* of what is before the @ of a login */
 	const struct auth_backend *backends; /* the first has no domains: it is everybody else's */
 	size_t n_backends;
 };
@@ -107,6 +108,7 @@ int auth_main(void);
 /* --- the mechanisms: auth_cyrus.c, in the worker --- */
 struct auth_mech_config {
 	const char *hostname, *realm, *sasldb, *conf_path, *mechs;
+	bool keep_case; /* else names are made lower case before anybody is asked */
 };
 
 struct sasl_exchange;

@@ -97,7 +97,11 @@ static int log_cb(void *ctx, int level, const char *message)
 	return SASL_OK;
 }
 
-/* user@realm with the domain in lower case; false for what can be no mailbox. */
+/*
+ * user@realm in lower case, so that one account has one name even where the back end does not look
+ * at case: else each spelling would have limits and holds of its own. False for what can be no
+ * mailbox.
+ */
 static bool canonical(const char *in, unsigned len, const char *realm, struct path *p)
 {
 	char text[PATH_TEXT_MAX + 1];
@@ -110,7 +114,12 @@ static bool canonical(const char *in, unsigned len, const char *realm, struct pa
 		n = snprintf(text, sizeof(text), "%.*s", (int)len, in);
 	else
 		n = snprintf(text, sizeof(text), "%.*s@%s", (int)len, in, realm);
-	return n >= 0 && (size_t)n < sizeof(text) && path_parse_mailbox(text, (size_t)n, p, &err);
+	if (n < 0 || (size_t)n >= sizeof(text) || !path_parse_mailbox(text, (size_t)n, p, &err))
+		return false;
+	for (char *c = p->text; *c && !config.keep_case; c++)
+		if (*c >= 'A' && *c <= 'Z')
+			*c = (char)(*c - 'A' + 'a');
+	return true;
 }
 
 /*

@@ -56,8 +56,8 @@ static bool configure(struct role *r, const uint8_t *data, size_t len)
 
 	if (r->configured || !auth_wire_get_config(data, len, &r->text))
 		return false;
-	r->cfg =
-	    (struct auth_mech_config){t->text[0], t->text[1], t->text[2], t->text[3], t->text[4]};
+	r->cfg = (struct auth_mech_config){t->text[0], t->text[1], t->text[2],
+					   t->text[3], t->text[4], t->keep_case};
 	become(r);
 	if (!auth_cyrus_init(&r->cfg, &err))
 		fatal("Cyrus SASL does not start: %s", err);

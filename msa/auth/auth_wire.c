@@ -9,6 +9,14 @@
 
 #include "msa/auth/auth_wire.h"
 
+static bool get_flag(struct wire_in *in)
+{
+	uint8_t v = wire_get_u8(in);
+
+	in->bad = in->bad || v > 1;
+	return v == 1;
+}
+
 void auth_wire_put_config(struct wire_out *w, const struct auth_mech_config *c, const char *user)
 {
 	wire_str(w, c->hostname);
@@ -17,6 +25,7 @@ void auth_wire_put_config(struct wire_out *w, const struct auth_mech_config *c, 
 	wire_str(w, c->conf_path);
 	wire_str(w, c->mechs);
 	wire_str(w, user);
+	wire_u8(w, c->keep_case);
 }
 
 bool auth_wire_get_config(const uint8_t *data, size_t len, struct auth_wire_config *c)
@@ -27,6 +36,7 @@ bool auth_wire_get_config(const uint8_t *data, size_t len, struct auth_wire_conf
 	for (size_t i = 0; i < sizeof(c->text) / sizeof(*c->text); i++)
 		wire_get_str(&in, c->text[i], sizeof(c->text[i]));
 	wire_get_str(&in, c->user, sizeof(c->user));
+	c->keep_case = get_flag(&in);
 	return wire_done(&in);
 }
 
@@ -42,14 +52,6 @@ void auth_wire_put_start(struct wire_out *w, uint64_t id, const char *mech, cons
 	wire_bytes(w, ctx->tls.endpoint, ctx->tls.endpoint_len);
 	wire_str(w, ctx->external);
 	wire_str(w, ctx->realm);
-}
-
-static bool get_flag(struct wire_in *in)
-{
-	uint8_t v = wire_get_u8(in);
-
-	in->bad = in->bad || v > 1;
-	return v == 1;
 }
 
 static size_t get_binding(struct wire_in *in, uint8_t *out, size_t max)

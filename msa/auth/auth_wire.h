@@ -22,7 +22,8 @@
 #define AUTH_CONFIG_MAX	 8192
 
 enum auth_frame {
-	AUTH_F_CONFIG = 1,  /* > str hostname, realm, sasldb, conf_path, mechs, user: first, once */
+	AUTH_F_CONFIG = 1,  /* > str hostname, realm, sasldb, conf_path, mechs, user, u8 keep case:
+			       first, once */
 	AUTH_F_START = 2,   /* > u64 id, str mech, u8 has initial, bytes base64, u8 plus, bytes
 			       tls-exporter, bytes tls-server-end-point, str external, str realm */
 	AUTH_F_STEP = 3,    /* > u64 id, bytes base64 */
@@ -34,6 +35,7 @@ enum auth_frame {
 struct auth_wire_config {
 	char text[5][1024]; /* hostname, realm, sasldb, conf_path, mechs */
 	char user[64];
+	bool keep_case;
 };
 
 struct auth_wire_start {

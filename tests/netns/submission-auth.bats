@@ -95,6 +95,20 @@ swaks_as() { # MECHANISM USER PASSWORD
 	done
 }
 
+@test "one account, however its name is typed; with login_case = keep it is as typed" {
+	: > "$DIR/msad.log"
+	for m in PLAIN LOGIN SCRAM-SHA-256 SCRAM-SHA-1 CRAM-MD5; do
+		says 235 "$m" USER01 secret01
+	done
+	says 235 PLAIN User01@ISP.example secret01
+	says "535 5.7.8" PLAIN USER01 Secret01
+	[ "$(grep -c 'smtp login account=user01@isp.example ' "$DIR/msad.log")" = 6 ]
+	restart 'login_case = keep'
+	says "535 5.7.8" PLAIN USER01 secret01
+	says 235 PLAIN user01 secret01
+	restart ""
+}
+
 @test "realms: mechanisms and listeners of their own; what is not allowed fails like a wrong password" {
 	printf secret88 | saslpasswd2 -p -c -f "$DIR/sasldb2" -u firm.example user88
 	says 235 PLAIN user88@firm.example secret88

@@ -35,7 +35,8 @@ static void config(struct wire_out *w, const uint8_t *data, size_t size)
 
 	if (!auth_wire_get_config(data, size, &c))
 		return;
-	const struct auth_mech_config m = {c.text[0], c.text[1], c.text[2], c.text[3], c.text[4]};
+	const struct auth_mech_config m = {c.text[0], c.text[1], c.text[2],
+					   c.text[3], c.text[4], c.keep_case};
 
 	auth_wire_put_config(w, &m, c.user);
 	same(w, data, size);

@@ -55,7 +55,8 @@ static void start(void)
 {
 	static struct auth_mech_config cfg = {
 	    "smtp.isp.example", "isp.example", db, "",
-	    "PLAIN LOGIN CRAM-MD5 DIGEST-MD5 SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-512 EXTERNAL"};
+	    "PLAIN LOGIN CRAM-MD5 DIGEST-MD5 SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-512 EXTERNAL",
+	    false};
 	char command[256];
 	const char *err;
 

@@ -28,8 +28,8 @@ static void no_log(const char *line, size_t len, void *arg)
 
 static int setup(void **state)
 {
-	static struct auth_mech_config cfg = {"smtp.isp.example", "isp.example", db, "",
-					      "SCRAM-SHA-256 PLAIN LOGIN"};
+	static struct auth_mech_config cfg = {"smtp.isp.example",	   "isp.example", db, "",
+					      "SCRAM-SHA-256 PLAIN LOGIN", false};
 	char command[256];
 	const char *err;
 
@@ -92,6 +92,9 @@ static void test_plain(void **state)
 	    P("user01@isp.example\0user01\0secret01", AUTH_OK),
 	    P("\0user01\0wrong", AUTH_FAILED),
 	    P("\0user01\0secret0", AUTH_FAILED),
+	    P("\0USER01\0secret01", AUTH_OK), /* one account, whatever its spelling */
+	    P("\0User01@ISP.example\0secret01", AUTH_OK),
+	    P("\0user01\0Secret01", AUTH_FAILED),
 	    P("\0user01\0secret011", AUTH_FAILED),
 	    P("\0nobody\0secret01", AUTH_FAILED),
 	    P("\0user01@other.example\0secret01", AUTH_FAILED),

@@ -112,7 +112,8 @@ static void test_answer(void **state)
 
 static void test_config(void **state)
 {
-	static const struct auth_mech_config c = {"h.example", "r.example", "/db", "", "PLAIN"};
+	static const struct auth_mech_config c = {"h.example", "r.example", "/db",
+						  "",	       "PLAIN",	    true};
 	static struct auth_wire_config got;
 	uint8_t buf[AUTH_CONFIG_MAX];
 	struct wire_out w;
@@ -124,6 +125,7 @@ static void test_config(void **state)
 	assert_string_equal(got.text[2], "/db");
 	assert_string_equal(got.text[4], "PLAIN");
 	assert_string_equal(got.user, "sekisho");
+	assert_true(got.keep_case);
 	for (size_t n = 0; n < w.len; n++)
 		assert_false(auth_wire_get_config(buf, n, &got));
 }

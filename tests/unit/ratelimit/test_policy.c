@@ -37,7 +37,7 @@ static void requests_are_read(void **state)
 	    HEAD "protocol_state=RCPT\nprotocol_name=ESMTP\nhelo_name=pc\nqueue_id=\nsender=a@Isp."
 		 "example\n"
 		 "recipient=b@x.example\nrecipient_count=0\nclient_address=192.0.2.9\nsize=12345\n"
-		 "instance=1a.2b.3\nsasl_username=a@isp.example\nccert_subject=Ren\xc3\xa9\n\n";
+		 "instance=1a.2b.3\nsasl_username=A@isp.Example\nccert_subject=Ren\xc3\xa9\n\n";
 	int n = snprintf(longest, sizeof longest, HEAD "x=");
 	memset(longest + n, 'y', POLICY_LINE - 3);
 	memcpy(longest + n + POLICY_LINE - 3, "\n\n", 3);
