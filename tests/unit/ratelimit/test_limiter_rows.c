@@ -152,9 +152,8 @@ static void what_is_said_is_not_said_again_in_its_window(void **state)
 {
 	(void)state;
 	struct limiter_conf c = default_conf();
-	char name[32];
 	for (int i = 0; i < 12; i++) {
-		snprintf(name, sizeof(name), "observed%d", i);
+		const char name[] = {'l', (char)('a' + i), '\0'};
 		add_limit(&c, name, KEY_ACCOUNT, UNIT_MESSAGES, HOUR + i * SEC, 10);
 		c.limits.row[c.limits.n - 1].observe = true;
 	}
