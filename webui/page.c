@@ -531,3 +531,28 @@ void span_cells(struct html *h, int64_t from_ms, int64_t to_ms)
 		put(h, LIT("still"));
 	put(h, LIT("</td>"));
 }
+
+/* --- tabs --- */
+
+const struct tab *tab_chosen(const struct web *w, const struct tab *tabs, size_t n)
+{
+	const char *state = web_asked(w, "state");
+	for (size_t i = 0; state && i < n; i++)
+		if (tabs[i].state && strcmp(state, tabs[i].state) == 0)
+			return &tabs[i];
+	return &tabs[0];
+}
+
+void tab_bar(struct web *w, const char *href, const struct tab *tabs, size_t n,
+	     const struct tab *now)
+{
+	put(w->h, LIT("<ul class=\"tabs\">"));
+	for (size_t i = 0; i < n; i++) {
+		put(w->h, LIT("<li><a href=\""), TXT(href));
+		if (tabs[i].state)
+			put(w->h, LIT("?state="), URL(tabs[i].state));
+		put(w->h, EITHER(&tabs[i] == now, "\" aria-current=\"true\">", "\">"),
+		    TXT(tabs[i].label), LIT("</a></li>"));
+	}
+	put(w->h, LIT("</ul>"));
+}

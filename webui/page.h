@@ -168,4 +168,15 @@ void span_cells(struct html *h, int64_t from_ms, int64_t to_ms);
 bool word_in(const char *words, const char *word);
 void ago_or_none(struct html *h, int64_t ms);
 
+/* A list by state: what ?state= says, the tab's name, and the words for a list without rows. The
+ * first is what is shown unasked. */
+struct tab {
+	const char *state, *label, *empty;
+};
+/* The one that was asked for; the first for none and for a word that is not known. */
+const struct tab *tab_chosen(const struct web *w, const struct tab *tabs, size_t n);
+/* href: of the page, a path of ours. now is one of tabs. */
+void tab_bar(struct web *w, const char *href, const struct tab *tabs, size_t n,
+	     const struct tab *now);
+
 #endif

@@ -13,37 +13,13 @@
 /* A test waits for receivers. What is left of the request's time is for the page. */
 #define TEST_SPARE_MS 2000
 
-static const struct tab {
-	const char *state, *label, *empty;
-} tabs[] = {
+static const struct tab tabs[] = {
     {NULL, "All", "Nobody was told of anything yet."},
     {"waiting", "Waiting", "No alert waits: what was to be told has been told."},
     {"failed", "Failed", "No alert was given up."},
     {"sent", "Sent", "No alert has arrived yet."},
 };
 enum { N_TABS = sizeof(tabs) / sizeof(*tabs) };
-
-static const struct tab *chosen(const struct web *w)
-{
-	const char *state = web_asked(w, "state");
-	for (size_t i = 1; state && i < N_TABS; i++)
-		if (strcmp(state, tabs[i].state) == 0)
-			return &tabs[i];
-	return &tabs[0];
-}
-
-static void tab_bar(struct web *w, const struct tab *now)
-{
-	put(w->h, LIT("<ul class=\"tabs\">"));
-	for (size_t i = 0; i < N_TABS; i++) {
-		put(w->h, LIT("<li><a href=\"/alerts"));
-		if (tabs[i].state)
-			put(w->h, LIT("?state="), URL(tabs[i].state));
-		put(w->h, EITHER(&tabs[i] == now, "\" aria-current=\"true\">", "\">"),
-		    TXT(tabs[i].label), LIT("</a></li>"));
-	}
-	put(w->h, LIT("</ul>"));
-}
 
 const char *alert_way(struct web *w, const char *to)
 {
@@ -188,7 +164,7 @@ static void list(struct web *w, const struct tab *tab)
 
 static void show(struct web *w, const json_t *tested)
 {
-	const struct tab *tab = chosen(w);
+	const struct tab *tab = tab_chosen(w, tabs, N_TABS);
 	const char *state = state_of(w);
 	page_begin(w, "Alerts", NAV_ALERTS);
 	state_line(w, state);
@@ -196,7 +172,7 @@ static void show(struct web *w, const json_t *tested)
 		test_result(w, tested);
 	put(w->h, LIT("<div class=\"columns side-form\"><section class=\"card\"><div "
 		      "class=\"head\">"));
-	tab_bar(w, tab);
+	tab_bar(w, "/alerts", tabs, N_TABS, tab);
 	put(w->h, LIT("</div>"));
 	page_filter(w, "/alerts", "Group or kind (account, zombie, appliance …)", "state");
 	list(w, tab);

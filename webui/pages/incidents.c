@@ -63,9 +63,7 @@ void incident_table(struct web *w, const json_t *rows)
 	put(w->h, LIT("</tbody></table></div>"));
 }
 
-static const struct tab {
-	const char *state, *label, *empty;
-} tabs[] = {
+static const struct tab tabs[] = {
     {NULL, "Unresolved", "No incident is unresolved. Nobody needs you."},
     {"open", "Open", "Nobody waits for you."},
     {"acknowledged", "Acknowledged", "No incident is acknowledged and still uncontained."},
@@ -76,31 +74,9 @@ static const struct tab {
 };
 enum { N_TABS = sizeof(tabs) / sizeof(*tabs) };
 
-static const struct tab *chosen(const struct web *w)
-{
-	const char *state = cgi_get(&w->req.query, "state");
-	for (size_t i = 1; state && i < N_TABS; i++)
-		if (strcmp(state, tabs[i].state) == 0)
-			return &tabs[i];
-	return &tabs[0];
-}
-
-static void tab_bar(struct web *w, const struct tab *now)
-{
-	put(w->h, LIT("<ul class=\"tabs\">"));
-	for (size_t i = 0; i < N_TABS; i++) {
-		put(w->h, LIT("<li><a href=\"/incidents"));
-		if (tabs[i].state)
-			put(w->h, LIT("?state="), URL(tabs[i].state));
-		put(w->h, EITHER(&tabs[i] == now, "\" aria-current=\"true\">", "\">"),
-		    TXT(tabs[i].label), LIT("</a></li>"));
-	}
-	put(w->h, LIT("</ul>"));
-}
-
 void page_incidents(struct web *w)
 {
-	const struct tab *tab = chosen(w);
+	const struct tab *tab = tab_chosen(w, tabs, N_TABS);
 	const char *err = NULL;
 	struct query *q = web_query(w);
 	const struct query_list l = {
@@ -108,7 +84,7 @@ void page_incidents(struct web *w)
 	json_t *rows = q ? query_incidents(q, &l, (int)w->conf->rows, &err) : NULL;
 	page_begin(w, "Incidents", NAV_INCIDENTS);
 	put(w->h, LIT("<section class=\"card\"><div class=\"head\">"));
-	tab_bar(w, tab);
+	tab_bar(w, "/incidents", tabs, N_TABS, tab);
 	put(w->h, LIT("</div>"));
 	page_filter(w, "/incidents", "Account, line or subscriber", "state");
 	if (!rows)

@@ -72,7 +72,7 @@ static int points_of(const struct detector_change *c, const char *signal)
 	size_t len = strlen(signal);
 	for (int i = 0; i < c->n_why; i++)
 		if (strncmp(c->why[i], signal, len) == 0 && c->why[i][len] == ':')
-			return atoi(strrchr(c->why[i], '+'));
+			return (int)strtol(strrchr(c->why[i], '+'), NULL, 10);
 	return 0;
 }
 
