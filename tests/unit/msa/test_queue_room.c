@@ -537,6 +537,27 @@ static void full_disk(const char *size, size_t len, int (*fn)(const char *size, 
 	assert_int_equal(status, 0);
 }
 
+/* The large reserve is for moving only while results have room of their own. */
+static void moving_leaves_what_results_need(void **state)
+{
+	(void)state;
+	struct spool *s = new_spool();
+	assert_int_equal(spool_begin(s), QUEUE_OK);
+	spool_rollback(s);
+	assert_true(spool_reserve_keep(s));
+	spool_set_waiting(s, 1000);
+	assert_true(spool_results_missing(s) > 0);
+	assert_false(spool_reserve_use(s, FOR_MOVING));
+	assert_true(spool_reserve_use(s, FOR_RESULTS));
+	assert_true(spool_reserve_keep(s));
+	assert_int_equal(spool_results_missing(s), 0);
+	assert_true(spool_reserve_use(s, FOR_MOVING));
+	assert_int_equal(spool_results_missing(s), 0);
+	assert_false(spool_reserve_use(s, FOR_MOVING));
+	spool_close(s);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static void a_disk_of_64_mb(void **state)
 {
 	(void)state;
@@ -562,6 +583,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(never_more_than_twice),
 	    cmocka_unit_test(segments_that_stay_in_part),
+	    cmocka_unit_test(moving_leaves_what_results_need),
 	    cmocka_unit_test(a_disk_of_64_mb),
 	    cmocka_unit_test(a_disk_of_512_mb),
 	    cmocka_unit_test(a_disk_that_somebody_else_fills),
