@@ -51,7 +51,7 @@ function watch(page) {
 
 export async function open(options = {}) {
 	/* The lab's certificate is signed by a CA of its own that Chromium does not know; curl checks it in tests/lab. */
-	const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1440, height: 900 }, ...options });
+	const context = await browser.newContext({ ignoreHTTPSErrors: true, reducedMotion: "reduce", viewport: { width: 1440, height: 900 }, ...options });
 	const page = await context.newPage();
 	watch(page);
 	return page;
