@@ -128,7 +128,8 @@ snapshot() {
 in_group() {
 	python3 - "$@" <<-'EOT'
 		import os, signal, subprocess, sys
-		p = subprocess.Popen(sys.argv[3:], start_new_session=True)
+		# A shell in the background ignores Ctrl-C, and so would all that it starts.
+		p = subprocess.Popen(sys.argv[3:], start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 		try:
 		    sys.exit(p.wait(float(sys.argv[1])))
 		except subprocess.TimeoutExpired:
@@ -141,7 +142,8 @@ in_group() {
 	for seconds in 0.2 0.8 1.6 2.4; do
 		run in_group $seconds INT "$ROOT/tests/lab/up"
 		# On a fast machine it may be up by then.
-		[ "$status" = 130 ] || { [ "$status" = 0 ] && "$ROOT/tests/lab/down"; }
+		[ "$status" = 130 ] || [ "$status" = 0 ]
+		[ "$status" = 130 ] || "$ROOT/tests/lab/down"
 		[ ! -e "$LAB_DIR/env" ]
 		snapshot | diff "$BATS_FILE_TMPDIR/before" -
 	done
