@@ -79,7 +79,7 @@ raw_session() {
 	for i in 1 2 3; do
 		submit user08 "friend@example.net" "no-acctd-$i"
 	done
-	run in_sub nc -z -w 3 "$LAB_INTERNET_IP4" 25
+	run in_sub nc -z -w 10 "$LAB_INTERNET_IP4" 25
 	stalled=$status
 	soon 20 received 'Subject: no-acctd-3'
 	kill -CONT "$(pid_of acctd)"
@@ -214,14 +214,14 @@ P
 	curl -sSI --cacert "$LAB_CA_FILE" "${LAB_DASHBOARD_URL%/}/login" | grep -i '^content-security-policy:' | grep -q "default-src 'none'"
 }
 
-fixed_25() { in_fix nc -z -w 2 -s "$LAB_FIXED_IP4" "$LAB_INTERNET_IP4" 25; }
+fixed_25() { in_fix nc -z -w 10 -s "$LAB_FIXED_IP4" "$LAB_INTERNET_IP4" 25; }
 
 @test "an exemption that expires closes port 25 in the kernel, an open session included" {
-	ctl exempt add "$LAB_FIXED_IP4" --expires +3s --json | jq -e '.in_force == true'
+	ctl exempt add "$LAB_FIXED_IP4" --expires +5s --json | jq -e '.in_force == true'
 	fixed_25
-	run in_fix timeout 10 python3 - "$LAB_INTERNET_IP4" <<-'EOT'
+	run in_fix timeout 40 python3 - "$LAB_INTERNET_IP4" <<-'EOT'
 		import socket, sys, time
-		s = socket.create_connection((sys.argv[1], 25), timeout=5)
+		s = socket.create_connection((sys.argv[1], 25), timeout=30)
 		try:
 		    while s.recv(200):
 		        s.sendall(b"NOOP\r\n")

@@ -135,7 +135,7 @@ blast() {
 
 # --- between the layers ------------------------------------------------------------------------------------
 
-fixed_25() { in_fix nc -z -w 2 -s "$LAB_FIXED_IP4" "$LAB_INTERNET_IP4" 25; }
+fixed_25() { in_fix nc -z -w 10 -s "$LAB_FIXED_IP4" "$LAB_INTERNET_IP4" 25; }
 shut_25() { ! fixed_25; }
 line_is() { ctl exempt list --all --json | jq -e --arg p "$LAB_FIXED_IP4" ".[] | select(.prefix | startswith(\$p)) | $1"; } # FILTER
 

@@ -222,10 +222,13 @@ for i in range(int(sys.argv[1]) * 50000, (int(sys.argv[1]) + 1) * 50000):
 	greet $NET6
 	refused $NET4 100.64.0.3
 	refused $NET6 "[$ELSE6]"
+	# A change comes into force behind a million that are sent again.
+	applied() { ctl status --json | jq -e '.nfqd.policy | .version == .applied and .on_disk'; }
+	soon 60 applied
 	ctl exempt remove $SUB4
-	refused $NET4
+	soon 30 refused $NET4
 	ctl exempt remove 2001:db8:1::/64
-	refused $NET6
+	soon 30 refused $NET6
 	ctl exempt add $SUB4
-	greet $NET4
+	soon 30 greet $NET4
 }

@@ -135,6 +135,7 @@ start_all() {
 }
 stop_all() {
 	local f ns
+	rm -f "$DIR/flowing"
 	for f in "$DIR"/pid.*; do
 		[ ! -e "$f" ] || end "${f##*/pid.}"
 	done
@@ -148,18 +149,20 @@ stop_all() {
 greet() {
 	local host=$1
 	case $1 in *:*) host="[$1]" ;; esac
-	in_sub socat -T2 - "TCP:$host:${2:-25},connect-timeout=3${3:+,bind=$3}" < /dev/null
+	in_sub socat -T10 -t10 - "TCP:$host:${2:-25},connect-timeout=10${3:+,bind=$3}" < /dev/null
 }
-# refused ADDRESS [SOURCE]: by a reset, within a second
+# refused ADDRESS [SOURCE]: by a reset, to its first SYN: the client sent no second one, as it does after a second
 refused() {
-	local begin=${EPOCHREALTIME/./} out
+	local before out
+	before=$(syns_again)
 	if out=$(greet "$1" 25 "${2:-}" 2>&1); then
 		echo "not refused: $out"
 		return 1
 	fi
 	echo "$out"
-	[ $((${EPOCHREALTIME/./} - begin)) -lt 1000000 ] && grep -q refused <<< "$out"
+	grep -q refused <<< "$out" && [ "$(syns_again)" = "$before" ]
 }
+syns_again() { in_sub awk '$1 == "TcpExt:" && !c { for (i = 1; i <= NF; i++) if ($i == "TCPSynRetrans") c = i; next } $1 == "TcpExt:" { print $c }' /proc/net/netstat; }
 # counter NAME: of both tables together
 counter() { rules status --json | jq ".counters.$1"; }
 # arrived V: packets that reached the Internet since the last call
@@ -186,9 +189,10 @@ begin_closed() {
 	arrived v6 > /dev/null
 }
 mac() { in_gw cat /sys/class/net/sub0/address; }
-# flow OPEN CLOSED DESTINATION SECONDS PER-SECOND: SYNs of two sources, in the background
+# flow OPEN CLOSED DESTINATION SECONDS PER-SECOND: SYNs of two sources, in the background, until flow_ended
 flow() {
-	python3 "$BATS_TEST_DIRNAME/enforce_flow.py" flow $NS_SUB $NS_NET "$(mac)" "$@" > "$DIR/flow" 2>&1 3>&- &
+	: > "$DIR/flowing"
+	python3 "$BATS_TEST_DIRNAME/enforce_flow.py" flow $NS_SUB $NS_NET "$(mac)" "$DIR/flowing" "$@" > "$DIR/flow" 2>&1 3>&- &
 	flow=$!
 }
 flowing() { # NAME-OF-COUNTER: packets of it go by, now
@@ -199,6 +203,7 @@ flowing() { # NAME-OF-COUNTER: packets of it go by, now
 }
 flow_ended() { # every open SYN arrived, no closed one did
 	local sent_open arrived_open sent_closed arrived_closed reset
+	rm -f "$DIR/flowing"
 	wait $flow
 	cat "$DIR/flow"
 	read -r sent_open arrived_open sent_closed arrived_closed reset < "$DIR/flow"
@@ -209,7 +214,21 @@ open_session() { # ADDRESS: a session that goes on talking, its words in log.ses
 		exec 3<> "/dev/tcp/$1/25"
 		read -ru 3 line && echo "$line"
 		n=0
-		while echo "ping $n" >&3 && read -rt 5 -u 3 line; do echo "$line"; n=$((n + 1)); read -rt 0.02 <> <(:); done
-		echo "cut: $?"' sh "$1"
+		# Silence is not how a session is cut.
+		heard() { read -rt 20 -u 3 line || { [ $? -lt 128 ] || { echo silence; exit; }; false; }; }
+		while echo "ping $n" >&3 && heard; do echo "$line"; n=$((n + 1)); read -rt 0.02 <> <(:); done
+		echo cut' sh "$1"
 	soon 5 grep -q ping "$DIR/log.session"
+}
+# to_the_moment PREFIX SOURCE DESTINATION: exempt for a while; WRONG is said when it was so before it began or after it had ended
+to_the_moment() {
+	local starts ends out first last
+	starts=$((${EPOCHREALTIME/./} / 1000 + 2000)) ends=$((${EPOCHREALTIME/./} / 1000 + 3400))
+	at() { date -u -d "@$(($1 / 1000)).$(printf %03d $(($1 % 1000)))" +%FT%T.%3NZ; }
+	ctl exempt add "$1" --starts "$(at $starts)" --expires "$(at $ends)"
+	out=$(python3 "$BATS_TEST_DIRNAME/enforce_send.py" window $NS_SUB $NS_NET "$2" "$3" $((ends + 1500)))
+	echo "$out, from $starts to $ends"
+	read -r first last <<< "$out"
+	[ "$first" -ge "$starts" ] && [ "$last" -lt "$ends" ] || WRONG=yes
+	[ "$first" -le $((starts + 150)) ] && [ "$last" -ge $((ends - 150)) ]
 }

@@ -59,8 +59,8 @@ setup() { begin_closed; }
 	greet $NET6 2525
 	greet 192.0.2.26
 	daemon inside ip netns exec "$NS_SUB" socat TCP6-LISTEN:25,ipv6only=0,fork,reuseaddr SYSTEM:'echo 220 inside'
-	soon 5 in_net socat -T2 - TCP:$SUB4:25,connect-timeout=2
-	in_net socat -T2 - "TCP:[$SUB6]:25,connect-timeout=2" < /dev/null
+	soon 5 in_net socat -T10 - TCP:$SUB4:25,connect-timeout=10
+	in_net socat -T10 - "TCP:[$SUB6]:25,connect-timeout=10" < /dev/null
 	end inside
 }
 
@@ -126,16 +126,9 @@ setup() { begin_closed; }
 }
 
 @test "an exemption begins and ends to the moment" {
-	local starts ends out
 	refused $NET4
-	starts=$((${EPOCHREALTIME/./} / 1000 + 1300)) ends=$((${EPOCHREALTIME/./} / 1000 + 2700))
-	at() { date -u -d "@$(($1 / 1000)).$(printf %03d $(($1 % 1000)))" +%FT%T.%3NZ; }
-	ctl exempt add $SUB4 --starts "$(at $starts)" --expires "$(at $ends)"
-	out=$(python3 "$BATS_TEST_DIRNAME/enforce_send.py" window $NS_SUB $NS_NET $SUB4 $NET4 $((ends + 1500)))
-	echo "$out, from $starts to $ends"
-	read -r first last <<< "$out"
-	[ "$first" -ge "$starts" ] && [ "$first" -le $((starts + 150)) ]
-	[ "$last" -lt "$ends" ] && [ "$last" -ge $((ends - 150)) ]
+	in_time to_the_moment $SUB4 $SUB4 $NET4
+	[ -z "${WRONG:-}" ]
 }
 
 @test "every refused packet of 8000 sources is told, however slow acctd is" {
@@ -170,8 +163,7 @@ live_session() { # V ADDRESS PREFIX
 	open_session "$2"
 	ctl exempt remove "$3"
 	soon 2 grep -q cut "$DIR/log.session"
-	# A reset, not the five seconds of silence.
-	grep -qi 'reset by peer\|cut: 1$' "$DIR/log.session"
+	grep -qi 'reset by peer' "$DIR/log.session"
 	end session
 }
 @test "removing an exemption cuts the session that is open, IPv4" { live_session 4 $NET4 $SUB4; }
@@ -272,10 +264,12 @@ live_session() { # V ADDRESS PREFIX
 	start_nfqd
 	soon 10 state_is running
 	in_gw nft flush set ip sekisho deny
-	kill -STOP "$(cat "$DIR/pid.nfqd")"
 	queued=$(counter queued) judged=$(counter judged) unfiltered=$(counter unfiltered)
 	syn=$(sed 's/../\\x&/g' <<< 45000028000140004006000064400002c0000219d431001900000001000000005002ffff00000000)
-	for i in {1..400}; do printf "$syn"; done | in_sub socat -u -b 40 - IP4-SENDTO:$NET4:255
+	for i in {1..400}; do printf "$syn"; done > "$DIR/syns"
+	# Before it is missed.
+	kill -STOP "$(cat "$DIR/pid.nfqd")"
+	in_sub socat -u -b 40 "OPEN:$DIR/syns" IP4-SENDTO:$NET4:255
 	[ "$(counter queued)" = $((queued + 400)) ]
 	# It does not say any more that it is well.
 	soon 6 nobody_judges

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Numbered SYNs to port 25 of two sources, and what became of each of them, for enforce*.bats.
 
-  flow SUB NET GATEWAY-MAC OPEN CLOSED DESTINATION SECONDS PER-SECOND
-      a steady flow of both sources, one thread's, out of eth0 of namespace SUB; then a second for the last ones. Prints
+  flow SUB NET GATEWAY-MAC FILE OPEN CLOSED DESTINATION SECONDS PER-SECOND
+      a steady flow of both sources, one thread's, out of eth0 of namespace SUB, for so long at least and until FILE is gone;
+      then a second for the last ones, and more when one of OPEN has not come yet. Prints
       "sent-open arrived-open sent-closed arrived-closed reset-closed": SYNs sent, those that arrived in NET (each once),
       and resets that came back to the closed one.
   small PID BYTES
@@ -64,26 +65,26 @@ def collect(far, near, arrived, resets, sources, dst):
                 resets.add(struct.unpack("!I", t[2][8:12])[0] - 1)
 
 
-def flow(sub, net, mac, is_open, closed, dst, seconds, rate):
+def flow(sub, net, mac, path, is_open, closed, dst, seconds, rate):
     far, near = watcher(net), watcher(sub)
     mac, dst = bytes.fromhex(mac.replace(":", "")), packets.address(dst)
     sources = [packets.address(is_open), packets.address(closed)]
     kind = 0x86DD if len(dst) == 16 else 0x800
     arrived, resets, n, begin = {}, set(), 0, time.monotonic()
-    while time.monotonic() - begin < float(seconds):
+    while time.monotonic() - begin < float(seconds) or os.path.exists(path):
         while n < (time.monotonic() - begin) * float(rate):
             n += 1
             near.sendto(syn(sources[n % 2], dst, n), ("eth0", kind, 0, 1, mac))
         collect(far, near, arrived, resets, sources, dst)
         time.sleep(0.0005)
+    even = [i for i in range(1, n + 1) if i % 2 == 0]
     end = time.monotonic() + 1
-    while time.monotonic() < end:
+    while time.monotonic() < end or (time.monotonic() < end + 20 and not all(i in arrived for i in even)):
         collect(far, near, arrived, resets, sources, dst)
         time.sleep(0.01)
     twice = [i for i, times in arrived.items() if times > 1]
     if twice:
         print("arrived twice:", twice[:5], file=sys.stderr)
-    even = [i for i in range(1, n + 1) if i % 2 == 0]
     odd = [i for i in range(1, n + 1) if i % 2]
     print(len(even), sum(i in arrived for i in even), len(odd), sum(i in arrived for i in odd), sum(i in resets for i in odd))
     lost = [i for i in even if i not in arrived]

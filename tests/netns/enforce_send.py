@@ -3,7 +3,7 @@
 
   sources FIRST COUNT DESTINATION        a SYN to port 25 from each of COUNT addresses, from this namespace
   window SUB NET SOURCE DESTINATION MS   a SYN every two milliseconds out of namespace SUB until the UTC time MS;
-                                         prints when the first and the last that arrived in NET were sent
+                                         prints when the first arrived in NET, and when the last that arrived was sent
 """
 import ctypes
 import os
@@ -66,7 +66,7 @@ def window(sub, net, src, dst, until):
     seen.bind(("eth0", kind))
     seen.setblocking(False)
     enter(sub)
-    out, sent, arrived = raw(":" in src), {}, []
+    out, sent, first, last = raw(":" in src), {}, 0, 0
     family, at = (socket.AF_INET6, 40) if ":" in src else (socket.AF_INET, 20)
     s, d = socket.inet_pton(family, src), socket.inet_pton(family, dst)
     while time.time() * 1000 < int(until):
@@ -81,8 +81,9 @@ def window(sub, net, src, dst, until):
                 break
             # Not what this namespace answers.
             if where[2] != 4 and packet[at - 2 * len(s):at - len(s)] == s and packet[at + 13:at + 14] == b"\2":
-                arrived.append(struct.unpack("!I", packet[at + 4:at + 8])[0])
-    print(sent[arrived[0]] if arrived else 0, sent[arrived[-1]] if arrived else 0)
+                first = first or int(time.time() * 1000)
+                last = sent[struct.unpack("!I", packet[at + 4:at + 8])[0]]
+    print(first, last)
 
 
 if __name__ == "__main__":

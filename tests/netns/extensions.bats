@@ -69,7 +69,7 @@ msmtp_dsn() { # OPTIONS
 }
 
 @test "EHLO offers all of it, STARTTLS and REQUIRETLS in their turn, and the account's own size" {
-	run in_ns bash -c "printf 'EHLO me\r\nQUIT\r\n' | timeout 5 socat -t2 - TCP:127.0.0.1:587"
+	run in_ns bash -c "printf 'EHLO me\r\nQUIT\r\n' | timeout 30 socat -t20 - TCP:127.0.0.1:587"
 	for word in PIPELINING 'SIZE 26214400' 8BITMIME BINARYMIME CHUNKING SMTPUTF8 DSN 'LIMITS RCPTMAX=100' STARTTLS; do
 		[[ $output == *"250-$word"$'\r\n'* ]]
 	done
@@ -297,7 +297,7 @@ msmtp_dsn() { # OPTIONS
 
 @test "who speaks before the greeting is sent away, who waits is served" {
 	restart_msad 'greet_delay = 500ms'
-	run in_ns bash -c "printf 'EHLO me\r\nQUIT\r\n' | timeout 5 socat -t2 - TCP:127.0.0.1:587"
+	run in_ns bash -c "printf 'EHLO me\r\nQUIT\r\n' | timeout 30 socat -t20 - TCP:127.0.0.1:587"
 	[ "$output" = $'554 5.5.1 smtp.isp.example Wait for the greeting before you speak\r' ]
 	run in_ns swaks --server 127.0.0.1 --port 587 -tls --auth PLAIN --au user01 --ap secret01 -f user01@isp.example -t r@far.example \
 		--h-From user01@isp.example

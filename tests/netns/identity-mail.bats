@@ -201,7 +201,7 @@ base() { # KEYS that override
 	(printf 'EHLO me\r\nAUTH PLAIN %s\r\nMAIL FROM:<user01@isp.example> BODY=8BITMIME\r\nRCPT TO:<hostile@far.example>\r\nDATA\r\n' \
 		"$(printf '\0user01\0secret01' | base64)"
 	cat "$DIR/hostile"
-	printf '.\r\nQUIT\r\n') | in_ns timeout 10 openssl s_client -quiet -connect 127.0.0.1:465 > "$DIR/replies" 2>/dev/null
+	printf '.\r\nQUIT\r\n') | in_ns timeout 30 openssl s_client -quiet -connect 127.0.0.1:465 > "$DIR/replies" 2>/dev/null
 	grep -q '^250 2.0.0 Ok: queued as' "$DIR/replies"
 	f=$(arrived 'hostile@far.example')
 	sed -n '/^X-Begin/,/^X-End/p' "$f" | cmp - <(tr -d '\r' < "$DIR/hostile" | sed -n '/^X-Begin/,/^X-End/p')
@@ -247,7 +247,7 @@ base() { # KEYS that override
 # policy RECIPIENT [CLIENT [SENDER]]: what an MX is told.
 policy() {
 	printf 'request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=%s\nsender=%s\nrecipient=%s\n\n' "${2:-192.0.2.1}" "${3:-}" "$1" |
-		in_ns nc -q 1 -w 5 127.0.0.1 10025 | head -1
+		policy_answers 10025
 }
 
 @test "the policy service knows its own tags, and says so as it is told to" {
@@ -273,7 +273,7 @@ policy() {
 	[[ $(policy "$tagged" 192.0.2.66) == "action=450 4.7.1 "* ]]
 	[ "$(policy "$tagged" 192.0.2.67)" = "action=PREPEND X-Sekisho-BATV: valid" ]
 	# what is no request ends that connection alone
-	[ -z "$(printf 'nonsense\n\n' | in_ns nc -q 1 -w 5 127.0.0.1 10025)" ]
+	[ -z "$(printf 'nonsense\n\n' | policy_answers 10025)" ]
 	[ "$(policy "$tagged")" = "action=PREPEND X-Sekisho-BATV: valid" ]
 	logged 'batv bounce result=invalid reason=forged recipient='
 }

@@ -306,7 +306,7 @@ other_worker() { [ -n "$(worker)" ] && [ "$(worker)" != "$1" ]; }
 	wait_until gone "$pid"
 	milter_says "milter stopped"
 	mv "$DIR/state/msa/batv.keys" "$DIR/keys"
-	run in_ns timeout 5 "$BIN/sekisho-batv-milter" -c "$DIR/sekisho.conf"
+	run in_ns timeout 30 "$BIN/sekisho-batv-milter" -c "$DIR/sekisho.conf"
 	[ "$status" = 71 ]
 	[[ $output == *"cannot read $DIR/state/msa/batv.keys: No such file"* ]]
 	[ ! -e "$DIR/state/msa/batv.keys" ]

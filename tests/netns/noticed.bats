@@ -63,7 +63,7 @@ teardown_file() {
 talk() {
 	local host=$1
 	case $1 in *:*) host="[$1]" ;; esac
-	in_sub socat -T3 -t3 - "TCP:$host:25,connect-timeout=3${2:+,bind=$2}"
+	in_sub socat -T20 -t20 - "TCP:$host:25,connect-timeout=20${2:+,bind=$2}"
 }
 metric() { in_gw curl -s http://127.0.0.1:9429/metrics | awk -v m="sekisho_notice_$1" '$1 == m { print $2 }'; }
 metric_is() { [ "$(metric "$1")" = "$2" ]; }
@@ -101,7 +101,7 @@ metric_is() { [ "$(metric "$1")" = "$2" ]; }
 	for i in range(60):
 	    s = socket.socket()
 	    s.bind(("100.64.0.%d" % (2 + i % 12), 0))
-	    s.settimeout(3)
+	    s.settimeout(30)
 	    s.connect(("192.0.2.25", 25))
 	    try:
 	        refused += not s.recv(4)

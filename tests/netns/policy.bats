@@ -65,7 +65,7 @@ send() {
 	in_ns swaks --server "$server" --auth PLAIN --au "user$nn@isp.example" --ap "secret$nn" -f "user$nn@isp.example" -t "$to" "$@"
 }
 accepted() { grep -q "<-  250 2.0.0 Ok: queued" <<< "$output"; }
-ask() { printf 'request=smtpd_access_policy\n%b\n' "$1" | in_ns timeout 5 nc -q 1 127.0.0.1 10040; }
+ask() { printf 'request=smtpd_access_policy\n%b\n' "$1" | policy_answers 10040; }
 
 @test "Postfix hooked at RCPT: three messages pass, the fourth is refused there" {
 	for i in 1 2 3; do
@@ -112,7 +112,7 @@ ask() { printf 'request=smtpd_access_policy\n%b\n' "$1" | in_ns timeout 5 nc -q 
 	for i in $(seq 30); do
 		printf 'request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=x@isp.example\nclient_address=192.0.2.1\ninstance=%s\n\n' "$i"
 	done > "$DIR/strangers"
-	[ "$(in_ns timeout 5 nc -q 1 127.0.0.1 10040 < "$DIR/strangers" | grep -c '^action=DUNNO$')" = 30 ]
+	[ "$(policy_answers 10040 30 < "$DIR/strangers" | grep -c '^action=DUNNO$')" = 30 ]
 }
 
 @test "what does not keep to the protocol ends its connection, and nothing else" {

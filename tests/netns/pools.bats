@@ -21,7 +21,7 @@ setup_file() {
 	C
 }
 
-fixed_reaches() { in_fix nc -z -w 1 "$1" 25; }
+fixed_reaches() { in_fix nc -z -w 10 "$1" 25; }
 # reached ADDRESS TIMES: how many connections of the fixed line were let through
 reached() {
 	local n=0 i
@@ -33,7 +33,7 @@ reached() {
 
 @test "a refused client is told why, with the help page, at its first connection; IPv4 and IPv6" {
 	for to in "$LAB_INTERNET_IP4" "$LAB_INTERNET_IP6"; do
-		run in_sub nc -w 8 "$to" 25 < <(printf 'QUIT\r\n')
+		run in_sub nc -w 20 "$to" 25 < <(printf 'QUIT\r\n')
 		echo "$output"
 		[[ "${lines[0]}" == "554 5.7.1 $LAB_MSA_HOST "*"https://isp.example/port25"* ]]
 		[[ "${lines[1]}" == "221 "* ]]
@@ -81,7 +81,7 @@ reached() {
 	[ "$(reached "$LAB_INTERNET_IP4" 5)" = 2 ]
 	[ "$(reached "$LAB_INTERNET_IP6" 5)" = 2 ]
 	ip -n "$LAB_NS_FIXED" addr add 192.0.2.131/25 dev eth0
-	! in_fix nc -z -w 1 -s 192.0.2.131 "$LAB_INTERNET_IP4" 25 || false
+	! in_fix nc -z -w 10 -s 192.0.2.131 "$LAB_INTERNET_IP4" 25 || false
 	ctl exempt remove 192.0.2.128/29
 	ctl exempt remove 2001:db8:2::/56
 }
@@ -120,11 +120,11 @@ reached() {
 	pid=$(cat "$LAB_DIR/run/noticed.pid")
 	kill -STOP "$(cat "$LAB_DIR/run/noticed.supervisor")"
 	kill "$pid"
-	refused() { in_sub nc -v -w 2 "$1" 25 < /dev/null 2>&1 | grep -q refused; }
+	refused() { in_sub nc -v -w 10 "$1" 25 < /dev/null 2>&1 | grep -q refused; }
 	soon 5 refused "$LAB_INTERNET_IP4"
 	soon 5 refused "$LAB_INTERNET_IP6"
 	kill -CONT "$(cat "$LAB_DIR/run/noticed.supervisor")"
-	told() { in_sub nc -w 2 "$1" 25 < <(printf 'QUIT\r\n') | grep -q '^554 5.7.1'; }
+	told() { in_sub nc -w 10 "$1" 25 < <(printf 'QUIT\r\n') | grep -q '^554 5.7.1'; }
 	soon 10 told "$LAB_INTERNET_IP4"
 	soon 10 told "$LAB_INTERNET_IP6"
 }
@@ -139,7 +139,7 @@ reached() {
 @test "a pool that asks for no notice any more: a reload, and its lines are refused without one" {
 	sed -i 's/notice = true/notice = false/' "$LAB_DIR/extra.conf"
 	in_gw "$BIN/sekisho-rules" load -c "$LAB_CONF"
-	run in_sub nc -v -w 2 "$LAB_INTERNET_IP4" 25 < /dev/null
+	run in_sub nc -v -w 10 "$LAB_INTERNET_IP4" 25 < /dev/null
 	[[ "$output" == *refused* ]]
 }
 
@@ -157,5 +157,5 @@ reached() {
 		ctl explain "$a" | grep -q $'^decision\treject$'
 		ctl explain "$a" | grep -q $'^pool\tdsl$'
 	done
-	! in_sub nc -z -w 1 "$LAB_INTERNET_IP4" 25 || false
+	! in_sub nc -z -w 10 "$LAB_INTERNET_IP4" 25 || false
 }

@@ -79,7 +79,7 @@ send() { # TYPE HEX
 	printf '%b' "$(sed 's/../\\x&/g' <<< "$hex")" >&"$to"
 }
 
-bytes() { timeout 5 dd bs=1 count="$1" status=none <&"$from" | od -An -v -tx1 | tr -d ' \n'; }
+bytes() { timeout 30 dd bs=1 count="$1" status=none <&"$from" | od -An -v -tx1 | tr -d ' \n'; }
 
 # One frame: sets type and data.
 receive() {

@@ -154,7 +154,7 @@ rejected_by() { # TOOL-WORDS ADDRESS [SOURCE]
 @test "a reload loses no packet that waits, and does not double a rule" {
 	rules load
 	judge 25 2 hold
-	in_sub socat -T5 - "TCP:$NET4:25,connect-timeout=20" < /dev/null > "$DIR/greeting" &
+	in_sub socat -T30 -t30 - "TCP:$NET4:25,connect-timeout=30" < /dev/null > "$DIR/greeting" &
 	client=$!
 	soon 5 grep -q held "$DIR/log.judge"
 	before=$(nft_gw -a list chain ip sekisho queue_closed | grep -c handle)
@@ -340,7 +340,7 @@ rejected_by() { # TOOL-WORDS ADDRESS [SOURCE]
 	judge 25 2 reject
 	daemon responder ip netns exec "$NS_GW" python3 -u "$BATS_TEST_DIRNAME/responder.py" 2525
 	soon 5 grep -q ready "$DIR/log.responder"
-	in_sub socat -T2 - "TCP:$NET4:25,connect-timeout=10" < /dev/null > "$DIR/greeting" &
+	in_sub socat -T30 -t30 - "TCP:$NET4:25,connect-timeout=30" < /dev/null > "$DIR/greeting" &
 	client=$!
 	judged_one() { [ "$(counter judged)" -ge 1 ]; }
 	soon 5 judged_one
@@ -354,14 +354,17 @@ rejected_by() { # TOOL-WORDS ADDRESS [SOURCE]
 	soon 5 grep -q 'rules watching' "$DIR/log.watch"
 	rules status
 	whole() { rules status; }
+	restored() { [ "$(grep -c 'rules restored' "$DIR/log.watch")" -gt "$before" ]; }
+	damaged() { # WHAT: is it undone within a second?
+		local begin=${EPOCHREALTIME/./}
+		before=$(grep -c 'rules restored' "$DIR/log.watch" || true)
+		nft_gw $1
+		soon 5 restored
+		[ $((${EPOCHREALTIME/./} - begin)) -lt 1000000 ] || { echo "$1: too late"; false; }
+	}
 	for damage in 'flush ruleset' 'flush table ip sekisho' 'flush chain ip6 sekisho queue_closed' 'delete table ip6 sekisho' \
 		'flush chain ip sekisho smtp'; do
-		before=$(grep -c 'rules restored' "$DIR/log.watch" || true)
-		nft_gw $damage
-		begin=${EPOCHREALTIME/./}
-		restored() { [ "$(grep -c 'rules restored' "$DIR/log.watch")" -gt "$before" ]; }
-		soon 5 restored
-		[ $((${EPOCHREALTIME/./} - begin)) -lt 1000000 ] || { echo "$damage: too late"; false; }
+		in_time damaged "$damage"
 		soon 1 whole
 		refused $NET4
 		refused $NET6

@@ -50,11 +50,11 @@ restart() { # MORE KEYS
 }
 
 offered() { # PORT [OPTION...]
-	printf 'EHLO me\nQUIT\n' | in_ns timeout 10 openssl s_client -quiet -crlf -connect 127.0.0.1:"$@" 2>/dev/null | tr -d '\r' | sed -n 's/^250-AUTH //p'
+	printf 'EHLO me\nQUIT\n' | in_ns timeout 30 openssl s_client -quiet -crlf -connect 127.0.0.1:"$@" 2>/dev/null | tr -d '\r' | sed -n 's/^250-AUTH //p'
 }
 
 client() { # MECHANISM ...: the last reply on 465
-	in_ns timeout 20 python3 "$BATS_TEST_DIRNAME/sasl_client.py" 465 "$DIR/tls/cert.pem" "$@"
+	in_ns timeout 40 python3 "$BATS_TEST_DIRNAME/sasl_client.py" 465 "$DIR/tls/cert.pem" "$@"
 }
 
 says() { # REPLY-PREFIX MECHANISM ...
@@ -67,12 +67,12 @@ says() { # REPLY-PREFIX MECHANISM ...
 gnu() { # MECHANISM PASSWORD [OPTION...]
 	local m=$1 p=$2
 	shift 2
-	in_ns timeout 20 gsasl --smtp --connect 127.0.0.1:588 --starttls --x509-ca-file="$DIR/tls/cert.pem" --mechanism "$m" \
+	in_ns timeout 40 gsasl --smtp --connect 127.0.0.1:588 --starttls --x509-ca-file="$DIR/tls/cert.pem" --mechanism "$m" \
 		--authentication-id user01 --authorization-id '' --password "$p" --hostname smtp.isp.example "$@" < /dev/null
 }
 
 swaks_as() { # MECHANISM USER PASSWORD
-	in_ns swaks --server 127.0.0.1 --port 465 --tls-on-connect --auth "$1" --au "$2" --ap "$3" --quit-after AUTH --timeout 10
+	in_ns swaks --server 127.0.0.1 --port 465 --tls-on-connect --auth "$1" --au "$2" --ap "$3" --quit-after AUTH --timeout 30
 }
 
 @test "what is offered: by listener, by TLS version, by the certificate of the client" {
@@ -81,7 +81,7 @@ swaks_as() { # MECHANISM USER PASSWORD
 	[ "$(offered 465 -tls1_2)" = "SCRAM-SHA-512 SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN CRAM-MD5 DIGEST-MD5" ]
 	[[ "$(offered 465 -cert "$DIR/tls/alice.crt" -key "$DIR/tls/alice.key")" == *" EXTERNAL "* ]]
 	# What a listener does not offer it does not do either.
-	got=$(printf 'EHLO me\r\nAUTH CRAM-MD5\r\nQUIT\r\n' | in_ns timeout 10 openssl s_client -quiet -starttls smtp -connect 127.0.0.1:587 2>/dev/null)
+	got=$(printf 'EHLO me\r\nAUTH CRAM-MD5\r\nQUIT\r\n' | in_ns timeout 30 openssl s_client -quiet -starttls smtp -connect 127.0.0.1:587 2>/dev/null)
 	[[ $got == *"504 5.5.4"* ]]
 }
 
@@ -208,7 +208,7 @@ swaks_as() { # MECHANISM USER PASSWORD
 
 @test "too many failures: the network waits, whoever tries; the owner elsewhere does not, nor where he is known" {
 	restart 'auth_free_failures = 1 auth_spray = 4'
-	six() { in_ns timeout 20 openssl s_client -quiet -crlf -connect '[::1]:465' 2>/dev/null; }
+	six() { in_ns timeout 40 openssl s_client -quiet -crlf -connect '[::1]:465' 2>/dev/null; }
 	login_at_six() { printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$1" "$2" | base64)" | six; }
 	says 235 PLAIN user02 secret02
 	# The first is free; then he waits one second, two, four. What is tried meanwhile does not count.
@@ -236,7 +236,7 @@ swaks_as() { # MECHANISM USER PASSWORD
 @test "password spraying is told once" {
 	restart 'auth_spray = 4'
 	for u in a b c d e f; do
-		login_at_six() { printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$1" x | base64)" | in_ns timeout 20 openssl s_client -quiet -crlf -connect '[::1]:465' 2>/dev/null; }
+		login_at_six() { printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$1" x | base64)" | in_ns timeout 40 openssl s_client -quiet -crlf -connect '[::1]:465' 2>/dev/null; }
 		login_at_six "$u" > /dev/null
 	done
 	[ "$(grep -c 'auth spraying client=::1 accounts=4 within=1h' "$DIR/msad.log")" = 1 ]
@@ -249,7 +249,7 @@ incident() { in_ns "$BIN/sekishoctl" -c "$DIR/sekisho.conf" --json incident list
 	restart 'auth_spray = 4 auth_max_wait = 0'
 	spawn acctd "$BIN/sekisho-acctd" -c "$DIR/sekisho.conf"
 	wait_until logged "feed connected"
-	from_nine() { printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$1" "$2" | base64)" | in_ns timeout 20 openssl s_client -quiet -crlf -connect 127.0.0.1:465 -bind 127.0.0.9:0 2>/dev/null; }
+	from_nine() { printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$1" "$2" | base64)" | in_ns timeout 40 openssl s_client -quiet -crlf -connect 127.0.0.1:465 -bind 127.0.0.9:0 2>/dev/null; }
 	[[ $(from_nine user02 secret02) == *"235 "* ]]
 	for u in a b c d e; do
 		from_nine "$u" x > /dev/null
@@ -272,7 +272,7 @@ incident() { in_ns "$BIN/sekishoctl" -c "$DIR/sekisho.conf" --json incident list
 	spawn acctd "$BIN/sekisho-acctd" -c "$DIR/sekisho.conf"
 	wait_until logged "feed connected"
 	from() { # ADDRESS USER PASSWORD
-		printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$2" "$3" | base64)" | in_ns timeout 20 openssl s_client -quiet -crlf -connect 127.0.0.1:465 -bind "$1:0" 2>/dev/null
+		printf 'EHLO me\nAUTH PLAIN %s\nQUIT\n' "$(printf '\0%s\0%s' "$2" "$3" | base64)" | in_ns timeout 40 openssl s_client -quiet -crlf -connect 127.0.0.1:465 -bind "$1:0" 2>/dev/null
 	}
 	# An owner mistypes where he is known: that is none of it.
 	[[ $(from 127.0.0.200 user01 secret01) == *"235 "* ]]
@@ -294,7 +294,7 @@ incident() { in_ns "$BIN/sekishoctl" -c "$DIR/sekisho.conf" --json incident list
 @test "the answer to an unknown user takes as long as that to a wrong password" {
 	restart ''
 	python3 - "$DIR" "$NS" <<-'END'
-	import base64, os, socket, ssl, statistics, sys, time
+	import base64, os, socket, ssl, sys, time
 	fd = os.open(f"/run/netns/{sys.argv[2]}", os.O_RDONLY)
 	import ctypes
 	assert ctypes.CDLL(None).setns(fd, 0) == 0
@@ -312,11 +312,12 @@ incident() { in_ns "$BIN/sekishoctl" -c "$DIR/sekisho.conf" --json incident list
 	    assert f.readline().startswith(b"535")
 	    return time.monotonic() - t
 	known, nobody = [], []
-	for i in range(5):
+	for i in range(7):
 	    known.append(once("user02"))
 	    nobody.append(once("nobody"))
 	print(known, nobody)
-	assert abs(statistics.median(known) - statistics.median(nobody)) < 0.02
+	# The least of each: what a busy machine adds is no answer's.
+	assert abs(min(known) - min(nobody)) < 0.02
 	END
 }
 

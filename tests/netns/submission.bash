@@ -17,8 +17,12 @@ submission_down() {
 	for p in "$DIR"/*.pid; do
 		kill "$(cat "$p")" 2>/dev/null || true
 	done
-	empty() { [ -z "$(ip netns pids "$NS")" ]; }
-	soon 2 empty > /dev/null 2>&1 || for p in $(ip netns pids "$NS"); do
+	# What ends by itself may do so.
+	for _ in {1..40}; do
+		[ -n "$(ip netns pids "$NS")" ] || break
+		read -rt 0.05 <> <(:) || true
+	done
+	for p in $(ip netns pids "$NS"); do
 		kill -9 "$p" 2>/dev/null || true
 	done
 	ip netns del "$NS"
@@ -87,6 +91,13 @@ configure() { # KEYS of the section msa [KEYS that override them]
 	echo "msa { ${2:-} }" > "$DIR/more.conf"
 }
 
+# policy_answers PORT [N]: standard input to a policy service of 127.0.0.1; its N (1) answers, or what it says until it closes
+policy_answers() {
+	in_ns timeout 30 bash -c 'exec 3<> "/dev/tcp/127.0.0.1/$1" && cat >&3 && for ((n = 0; n < $2; n++)); do
+		while read -ru 3 line || exit 0; [ -n "$line" ]; do echo "$line"; done
+	done' sh "$1" "${2:-1}"
+}
+
 metric() { in_ns curl -s http://127.0.0.1:9426/metrics | sed -n "s/^$1 //p"; }
 
 # --- users, certificates, mail and where it goes ---
@@ -119,7 +130,7 @@ mail_as() {
 }
 
 # Lines on standard input to a TLS session on 465, in one write; the answers are printed.
-raw() { in_ns timeout 10 openssl s_client -quiet -connect 127.0.0.1:465 2>/dev/null; }
+raw() { in_ns timeout 30 openssl s_client -quiet -connect 127.0.0.1:465 2>/dev/null; }
 
 delivered() { grep -rl -- "$1" "$DIR/sink" > "$DIR/found"; }
 arrived() { # TEXT: the file in the sink that holds it, once it is there

@@ -99,7 +99,7 @@ NOOP\r'
 }
 
 @test "before TLS: AUTH is not offered and refused with 538, mail with 530" {
-	run in_ns bash -c "printf 'EHLO me\r\nAUTH PLAIN AGEAYg==\r\nMAIL FROM:<user01@isp.example>\r\nQUIT\r\n' | timeout 5 socat -t2 - TCP:127.0.0.1:587"
+	run in_ns bash -c "printf 'EHLO me\r\nAUTH PLAIN AGEAYg==\r\nMAIL FROM:<user01@isp.example>\r\nQUIT\r\n' | timeout 30 socat -t20 - TCP:127.0.0.1:587"
 	[[ $output == *"250-STARTTLS"* ]]
 	[[ $output != *"250-AUTH"* ]]
 	[[ $output == *"538 5.7.11 "* ]]
