@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/big.h"
 #include "lib/proc.h"
-#include "ratelimit/big.h"
 
 #define UNIT	  16u
 #define PAGE	  65536u

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/big.h"
 #include "lib/proc.h"
-#include "ratelimit/big.h"
 #include "ratelimit/hash.h"
 
 #define HOUR_MS	  3600000

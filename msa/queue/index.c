@@ -22,8 +22,14 @@ struct block {
 	struct msg *m[BLOCK];
 };
 
+/* To search among a million messages touches these, four to a line of the cache, not messages. */
+struct block_at {
+	int64_t first; /* key of b->m[0] */
+	struct block *b;
+};
+
 struct index {
-	struct block **blocks; /* all messages, by key */
+	struct block_at *blocks; /* all messages, by key */
 	size_t n_blocks, blocks_cap;
 	struct account **accounts;
 	size_t accounts_cap, n_accounts;
@@ -86,7 +92,7 @@ void index_free(struct index *ix)
 			account_free(a);
 		}
 	for (size_t i = 0; i < ix->n_blocks; i++)
-		free(ix->blocks[i]);
+		free(ix->blocks[i].b);
 	for (size_t i = 0; i < ix->dests_cap; i++)
 		for (struct dest *d = ix->dests[i], *next; d; d = next) {
 			next = d->hash_next;
@@ -279,9 +285,11 @@ static size_t block_of(const struct index *ix, int64_t key)
 {
 	size_t lo = 0, hi = ix->n_blocks;
 
+	if (hi && ix->blocks[hi - 1].first <= key)
+		return hi - 1; /* nearly all that comes, and what has just come */
 	while (hi - lo > 1) {
 		size_t mid = lo + (hi - lo) / 2;
-		if (ix->blocks[mid]->m[0]->key <= key)
+		if (ix->blocks[mid].first <= key)
 			lo = mid;
 		else
 			hi = mid;
@@ -307,10 +315,10 @@ static size_t at_or_above(const struct block *b, int64_t key)
 static void more_blocks(struct index *ix)
 {
 	size_t cap = ix->blocks_cap ? ix->blocks_cap * 2 : 64;
-	struct block **t = zalloc(cap, sizeof(void *));
+	struct block_at *t = zalloc(cap, sizeof(*t));
 
 	if (ix->n_blocks)
-		memcpy(t, ix->blocks, ix->n_blocks * sizeof(void *));
+		memcpy(t, ix->blocks, ix->n_blocks * sizeof(*t));
 	free(ix->blocks);
 	ix->blocks = t;
 	ix->blocks_cap = cap;
@@ -320,21 +328,23 @@ static void block_insert(struct index *ix, size_t at)
 {
 	if (ix->n_blocks == ix->blocks_cap)
 		more_blocks(ix);
-	struct block *b = zalloc(1, sizeof(*b)), **to = ix->blocks + at;
-	memmove(to + 1, to, (ix->n_blocks++ - at) * sizeof(void *));
-	memcpy(to, &b, sizeof(void *));
+	struct block_at *to = ix->blocks + at;
+	memmove(to + 1, to, (ix->n_blocks++ - at) * sizeof(*to));
+	*to = (struct block_at){.b = zalloc(1, sizeof(*to->b))};
 }
 
 /* A full one is halved; the last is left full, since nearly all come at the end. */
 static size_t make_room(struct index *ix, size_t i, int64_t key)
 {
 	block_insert(ix, i + 1);
-	struct block *b = ix->blocks[i], *c = ix->blocks[i + 1];
+	struct block *b = ix->blocks[i].b, *c = ix->blocks[i + 1].b;
 	size_t keep = i + 2 == ix->n_blocks && b->m[BLOCK - 1]->key < key ? BLOCK : BLOCK / 2;
 
 	c->n = BLOCK - keep;
 	memcpy(c->m, b->m + keep, c->n * sizeof(void *));
 	b->n = keep;
+	if (c->n)
+		ix->blocks[i + 1].first = c->m[0]->key;
 	return c->n == 0 || c->m[0]->key <= key ? i + 1 : i;
 }
 
@@ -345,29 +355,30 @@ static struct msg *order_insert(struct index *ix, struct msg *m)
 
 	if (!ix->n_blocks)
 		block_insert(ix, 0);
-	if (ix->blocks[i]->n == BLOCK)
+	if (ix->blocks[i].b->n == BLOCK)
 		i = make_room(ix, i, m->key);
-	struct block *b = ix->blocks[i];
+	struct block *b = ix->blocks[i].b;
 	size_t k = at_or_above(b, m->key);
 	memmove(&b->m[k + 1], &b->m[k], (b->n - k) * sizeof(void *));
 	b->m[k] = m;
 	b->n++;
+	ix->blocks[i].first = b->m[0]->key;
 	if (k)
 		return b->m[k - 1];
-	return i ? ix->blocks[i - 1]->m[ix->blocks[i - 1]->n - 1] : NULL;
+	return i ? ix->blocks[i - 1].b->m[ix->blocks[i - 1].b->n - 1] : NULL;
 }
 
 static void block_delete(struct index *ix, size_t i)
 {
-	free(ix->blocks[i]);
-	memmove(&ix->blocks[i], &ix->blocks[i + 1], (ix->n_blocks - i - 1) * sizeof(void *));
+	free(ix->blocks[i].b);
+	memmove(&ix->blocks[i], &ix->blocks[i + 1], (ix->n_blocks - i - 1) * sizeof(*ix->blocks));
 	ix->n_blocks--;
 }
 
 static void order_delete(struct index *ix, const struct msg *m)
 {
 	size_t i = block_of(ix, m->key);
-	struct block *b = ix->blocks[i];
+	struct block *b = ix->blocks[i].b;
 	size_t k = at_or_above(b, m->key);
 
 	bug_on(k == b->n || b->m[k] != m);
@@ -375,8 +386,11 @@ static void order_delete(struct index *ix, const struct msg *m)
 	memmove(&b->m[k], &b->m[k + 1], (b->n - k) * sizeof(void *));
 	if (b->n == 0) {
 		block_delete(ix, i);
-	} else if (b->n < BLOCK / 4 && i + 1 < ix->n_blocks && ix->blocks[i + 1]->n < BLOCK / 2) {
-		const struct block *c = ix->blocks[i + 1];
+		return;
+	}
+	ix->blocks[i].first = b->m[0]->key;
+	if (b->n < BLOCK / 4 && i + 1 < ix->n_blocks && ix->blocks[i + 1].b->n < BLOCK / 2) {
+		const struct block *c = ix->blocks[i + 1].b;
 		memcpy(b->m + b->n, c->m, c->n * sizeof(void *));
 		b->n += c->n;
 		block_delete(ix, i + 1);
@@ -388,12 +402,12 @@ struct msg *index_above(const struct index *ix, int64_t key)
 	if (!ix->n_blocks)
 		return NULL;
 	size_t i = block_of(ix, key);
-	const struct block *b = ix->blocks[i];
+	const struct block *b = ix->blocks[i].b;
 	size_t k = key == INT64_MAX ? b->n : at_or_above(b, key + 1);
 
 	if (k < b->n)
 		return b->m[k];
-	return i + 1 < ix->n_blocks ? ix->blocks[i + 1]->m[0] : NULL;
+	return i + 1 < ix->n_blocks ? ix->blocks[i + 1].b->m[0] : NULL;
 }
 
 struct msg *index_find(const struct index *ix, const char *id)
@@ -402,7 +416,7 @@ struct msg *index_find(const struct index *ix, const char *id)
 
 	if (!ix->n_blocks)
 		return NULL;
-	const struct block *b = ix->blocks[block_of(ix, key)];
+	const struct block *b = ix->blocks[block_of(ix, key)].b;
 	size_t k = at_or_above(b, key);
 	return k < b->n && strcmp(b->m[k]->id, id) == 0 ? b->m[k] : NULL;
 }

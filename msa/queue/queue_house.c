@@ -182,7 +182,7 @@ void queue_op_check(struct queue *q, struct msg *m)
 {
 	struct check_op *o = queue_new_op(sizeof(*o), check_apply, check_done, 0);
 
-	o->key = m->key;
+	o->key = o->q.op.key = m->key;
 	m->settling++;
 	index_set_state(q->ix, m, MSG_SETTLING);
 	writer_put(q->writer, &o->q.op);

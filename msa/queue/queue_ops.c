@@ -209,7 +209,7 @@ static struct settle_op *new_settle(struct queue *q, struct msg *m, const struct
 		memcpy(o->id, m->id, sizeof(o->id));
 		o->known = true;
 		o->t.distrust = m->account->held || m->account->suspect;
-		o->t.key = m->key;
+		o->t.key = o->q.op.key = m->key;
 		o->t.attempt = m->attempts - m->unwritten;
 		o->t.skipped = m->unwritten;
 		o->t.waiting = m->dest->rcpts;

@@ -59,6 +59,11 @@ uint64_t spool_outbox_last(const struct spool *s)
 	return s->outbox_last;
 }
 
+void spool_ahead(const struct spool *s, int64_t key)
+{
+	table_ahead(&s->table, key);
+}
+
 int64_t spool_place(const struct spool *s, int64_t key)
 {
 	const struct entry *e = table_find(&s->table, key);

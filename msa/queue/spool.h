@@ -53,6 +53,9 @@ const char *spool_instance(const struct spool *s);
 const char *spool_why(const struct spool *s);
 
 enum queue_result spool_begin(struct spool *s);
+/* What comes soon is about this message: its entry, which is seldom in the cache when a million are
+ * queued, is fetched meanwhile. */
+void spool_ahead(const struct spool *s, int64_t key);
 /* Stores the records gathered since spool_begin() in the outbox, syncs, and removes segments that
  * nobody needs any more. */
 enum queue_result spool_commit(struct spool *s);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/big.h"
 #include "lib/proc.h"
 
 #include "msa/queue/record.h"
@@ -25,7 +26,7 @@ static void *grown(void *p, size_t n, size_t size)
 
 static struct entry *slots_new(size_t cap)
 {
-	struct entry *s = calloc(cap, sizeof(*s));
+	struct entry *s = big_new(cap * sizeof(*s));
 
 	if (!s)
 		fatal("out of memory: the spool's table needs %zu bytes", cap * sizeof(*s));
@@ -42,7 +43,7 @@ void table_free(struct table *t)
 	for (size_t i = 0; i < t->n_segs; i++)
 		free(t->segs[i].tombs);
 	free(t->segs);
-	free(t->slots);
+	big_free(t->slots, t->cap * sizeof(*t->slots));
 	*t = (struct table){.cap = 0};
 }
 
@@ -65,6 +66,11 @@ static size_t slot_of(const struct table *t, int64_t key)
 	return i;
 }
 
+void table_ahead(const struct table *t, int64_t key)
+{
+	__builtin_prefetch(&t->slots[home(t, key)]);
+}
+
 const struct entry *table_find(const struct table *t, int64_t key)
 {
 	const struct entry *e = &t->slots[slot_of(t, key)];
@@ -82,7 +88,7 @@ static void grow(struct table *t)
 	for (size_t i = 0; i < cap; i++)
 		if (old[i].env)
 			t->slots[slot_of(t, old[i].key)] = old[i];
-	free(old);
+	big_free(old, cap * sizeof(*old));
 }
 
 /* What follows may have been pushed on by the one that goes. */

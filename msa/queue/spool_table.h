@@ -46,6 +46,8 @@ struct table {
 /* Out of memory ends the process. */
 void table_init(struct table *t);
 void table_free(struct table *t);
+/* It is about to be looked for: its slot may come out of memory meanwhile. */
+void table_ahead(const struct table *t, int64_t key);
 /* NULL: not there. Until the next table_set(). */
 const struct entry *table_find(const struct table *t, int64_t key);
 /* Replaces, adds, or with env 0 removes; segments are counted. Returns what was there (env 0:

@@ -70,12 +70,21 @@ static struct op *pop(struct list *l)
 
 /* --- the thread ------------------------------------------------------------------------ */
 
+static void look_ahead(const struct spool *s, const struct op *op)
+{
+	if (op && op->key)
+		spool_ahead(s, op->key);
+}
+
 static enum queue_result transaction(struct spool *s, struct op *first, struct op *end)
 {
+	look_ahead(s, first);
 	enum queue_result r = spool_begin(s);
 
-	for (struct op *op = first; op != end && r == QUEUE_OK; op = op->next)
+	for (struct op *op = first; op != end && r == QUEUE_OK; op = op->next) {
+		look_ahead(s, op->next);
 		r = op->apply(s, op);
+	}
 	if (r == QUEUE_OK)
 		r = spool_commit(s);
 	if (r != QUEUE_OK)

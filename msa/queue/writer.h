@@ -26,6 +26,7 @@ struct op {
 	enum queue_result (*apply)(struct spool *s, struct op *op);
 	bool must;     /* keep it until it succeeds */
 	bool tidy;     /* it makes room: may use the reserve, too */
+	int64_t key;   /* of the message it is about; 0: none, or many */
 	int linger_ms; /* may wait so long for others to share the sync; 0: at once */
 	enum queue_result result;
 	struct op *next;

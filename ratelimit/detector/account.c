@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "ratelimit/big.h"
+#include "lib/big.h"
 
 #define MIN_ACTIVE 4096
 #define SWEEP	   32

@@ -6,7 +6,7 @@
  */
 #include "ratelimit/detector/popular.h"
 
-#include "ratelimit/big.h"
+#include "lib/big.h"
 
 bool popular_init(struct popular *p, size_t entries)
 {

@@ -6,7 +6,7 @@
  */
 #include "ratelimit/detector/seen.h"
 
-#include "ratelimit/big.h"
+#include "lib/big.h"
 
 bool seen_init(struct seen *s, size_t entries)
 {

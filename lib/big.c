@@ -4,7 +4,7 @@
  * Trusted with memory only. Diagnostics: none; where the kernel gives no huge pages it is merely
  * slower. Known gap: a table that is used here and there takes whole huge pages.
  */
-#include "ratelimit/big.h"
+#include "lib/big.h"
 
 #include <stdint.h>
 #include <sys/mman.h>

@@ -2,11 +2,11 @@
  * big - memory of a table that is taken once and kept: zeroed, in huge pages where the kernel has
  * them.
  *
- * A table of a million accounts is read at random places. In pages of 4 KB nearly every look also
+ * A table of a million accounts, or messages, is read at random places. In pages of 4 KB nearly every look also
  * misses the table of pages, and fork() copies an entry for each of them; in pages of 2 MB neither.
  */
-#ifndef RATELIMIT_BIG_H
-#define RATELIMIT_BIG_H
+#ifndef LIB_BIG_H
+#define LIB_BIG_H
 
 #include <stddef.h>
 
