@@ -225,13 +225,15 @@ void limits_saw_delivery(struct limits *l, const struct event *e)
 				   .t_ms = e->t_ms,
 				   .text = text,
 				   .rcpt_hash = rl_hash(e->u.delivery.rcpt),
-				   .n = 1};
+				   .message = limits_hash(e->u.delivery.queue_id),
+				   .n = 1,
+				   .class = e->u.delivery.answer};
 
 	if (o.account[0] == '\0')
 		return;
 	/* What was no reply of a server has a status alone. */
 	if (reply[0] >= '2' && reply[0] <= '5')
-		snprintf(text, sizeof(text), "%.*s", RL_TEXT_MAX, reply);
+		answer_abridge(text, sizeof(text), reply);
 	else
 		snprintf(text, sizeof(text), "%c50 %s", status[0], status);
 	(void)rl_observe(l->rl, &o);

@@ -247,12 +247,13 @@ static bool words_fit(const char *words, const char *text)
 	return strcmp(words, "*") == 0 || strcasestr(text, words);
 }
 
-static enum answer_class by_rows(const struct parts *p)
+static const struct row *row_of(const struct parts *p)
 {
-	for (size_t i = 0; i < sizeof(builtin) / sizeof(builtin[0]); i++)
-		if (code_fits(builtin[i].code, p) && words_fit(builtin[i].text, p->text))
-			return builtin[i].class;
-	return ANSWER_OTHER;
+	const struct row *r = builtin; /* the last one fits everything */
+
+	while (!code_fits(r->code, p) || !words_fit(r->text, p->text))
+		r++;
+	return r;
 }
 
 /* --- a file ---------------------------------------------------------------------------------- */
@@ -500,5 +501,27 @@ enum answer_class answer_classify(const struct answer_table *t, const char *stat
 	for (size_t i = 0; t && i < t->n; i++)
 		if (line_fits(&t->lines[i], &p))
 			return t->lines[i].class;
-	return by_rows(&p);
+	return row_of(&p)->class;
+}
+
+/* --- a shorter one --------------------------------------------------------------------------- */
+
+#define GAP  " ... "
+#define HEAD 32 /* octets of it that stay at least */
+
+void answer_abridge(char *out, size_t n, const char *text)
+{
+	struct parts p;
+	size_t k;
+
+	snprintf(out, n, "%s", text);
+	if (strlen(text) < n ||
+	    answer_classify(NULL, NULL, text) == answer_classify(NULL, NULL, out))
+		return;
+	take_apart(&p, NULL, text);
+	/* Only words can be lost. */
+	const char *words = row_of(&p)->text;
+	k = strlen(words) + strlen(GAP);
+	if (k + HEAD < n)
+		snprintf(out + n - 1 - k, k + 1, GAP "%s", words);
 }

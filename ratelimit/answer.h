@@ -33,7 +33,7 @@ enum answer_class {
 
 #define ANSWER_LINE_MAX	 1024
 #define ANSWER_LINES_MAX 10000
-#define ANSWER_TEXT_MAX	 512 /* octets of an answer that are looked at */
+#define ANSWER_TEXT_MAX	 4096 /* octets of an answer that are looked at */
 
 struct answer_table;
 
@@ -53,6 +53,11 @@ size_t answer_table_size(const struct answer_table *t);
  */
 enum answer_class answer_classify(const struct answer_table *t, const char *status,
 				  const char *text);
+/*
+ * text in at most n - 1 octets: where it is longer, its beginning and, if that alone would be of
+ * another class and there is room, what decides: "550 Dear sender, ... spam". n > 0.
+ */
+void answer_abridge(char *out, size_t n, const char *text);
 /* "unknown-user", "blocked"; "none" for what is no class. */
 const char *answer_class_name(enum answer_class c);
 /* False: there is no such word. */

@@ -100,3 +100,8 @@ struct rl_name rl_name_of(const char *address)
 	}
 	return n;
 }
+
+enum answer_class rl_class(const struct rl_observation *o)
+{
+	return o->class ? o->class : answer_classify(NULL, "", o->text);
+}

@@ -712,7 +712,7 @@ void limiter_refund(struct limiter *l, const struct rl_ask *ask, const struct mo
 static bool rejected_elsewhere(const struct rl_observation *o)
 {
 	return o->what == RL_SEEN_RESULT && o->text && o->text[0] == '5' &&
-	       answer_kind(answer_classify(NULL, "", o->text)) == ANSWER_KIND_UNKNOWN;
+	       answer_kind(rl_class(o)) == ANSWER_KIND_UNKNOWN;
 }
 
 void limiter_observe(struct limiter *l, const struct rl_observation *o, const struct moment *now)

@@ -140,8 +140,10 @@ void proto_put_observe(struct wire_out *w, const struct rl_observation *o)
 	wire_u64(w, o->ehlo_hash);
 	wire_u64(w, o->tls_hash);
 	wire_u64(w, o->rcpt_hash);
+	wire_u64(w, o->message);
 	wire_u32(w, o->n);
 	wire_u32(w, o->m);
+	wire_u8(w, (uint8_t)o->class);
 }
 
 bool proto_get_observe(const uint8_t *data, size_t len, struct proto_observe *out)
@@ -161,9 +163,12 @@ bool proto_get_observe(const uint8_t *data, size_t len, struct proto_observe *ou
 	out->o.ehlo_hash = wire_get_u64(&r);
 	out->o.tls_hash = wire_get_u64(&r);
 	out->o.rcpt_hash = wire_get_u64(&r);
+	out->o.message = wire_get_u64(&r);
 	out->o.n = wire_get_u32(&r);
 	out->o.m = wire_get_u32(&r);
-	return wire_done(&r) && what < RL_N_SEEN && out->o.t_ms >= 0;
+	uint8_t class = wire_get_u8(&r);
+	out->o.class = (enum answer_class) class;
+	return wire_done(&r) && what < RL_N_SEEN && class < ANSWER_CLASSES && out->o.t_ms >= 0;
 }
 
 void proto_put_answer(struct wire_out *w, uint32_t id, const struct rl_verdict *v)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "lib/addr.h"
+#include "ratelimit/answer.h"
 
 #define RL_ACCOUNT_MAX 320
 #define RL_WHY_MAX     512
@@ -75,7 +76,8 @@ enum rl_seen {
 	RL_SEEN_LOGIN,	      /* a session has logged in. text: its EHLO */
 	RL_SEEN_LOGIN_FAILED, /* text: its EHLO; account: whom it named, may be "" */
 	RL_SEEN_REJECTED, /* n recipients were refused for good. text: the answer, "550 5.1.1" */
-	RL_SEEN_RESULT,	  /* n recipients were answered by the next host. text: the answer */
+	RL_SEEN_RESULT,	  /* n recipients were answered by the next host. text: the answer; class:
+			     what it says, where somebody has read it whole */
 	RL_SEEN_BOUNCE,	  /* a failure came back later. text: its status, "5.1.1" */
 	RL_SEEN_SYN25,	  /* n refused packets to port 25, to m destinations */
 	RL_SEEN_REPORT,	  /* a complaint. text: its kind, "abuse" */
@@ -91,8 +93,13 @@ struct rl_observation {
 	const char *text;			 /* NULL: "" */
 	const char *rcpt;			 /* RESULT: who was answered; NULL: not known */
 	uint64_t ehlo_hash, tls_hash, rcpt_hash; /* 0: not known */
+	uint64_t message; /* RESULT: a number of the account's message, 0: not known */
 	uint32_t n, m;
+	enum answer_class class; /* RESULT; ANSWER_NONE: text says it */
 };
+
+/* Of a RESULT: what it says. */
+enum answer_class rl_class(const struct rl_observation *o);
 
 /* Keyed by nothing but the text. The case of ASCII letters does not matter: Bob@ and bob@ are one
  * recipient to nearly every server. */

@@ -5,12 +5,12 @@
  * Of these a text is made that is the same for the same recipient, sorts as its local part does,
  * and names nobody: "beginning#HASH@DOMAINHASH".
  *
- * Results of one message come one by one. They are counted together, because their order says
- * nothing: when one of another message, or something else, comes, or at the next tick.
+ * Results of one message come one by one, from several hosts. They are counted together
+ * (replies.h): before anything else of the account is looked at, at the latest after some seconds.
  *
  * Trusted with what msad and acctd tell. Diagnostics: `ACCOUNT detector STAGE|would-STAGE` lines,
- * sentry_stats(). Known gaps: of a message with more than BATCH results the later ones are counted
- * as another's.
+ * sentry_stats(). Known gaps: what a host says after the account's next message, or later than
+ * those seconds, is counted by itself.
  */
 #include "ratelimit/sentry.h"
 
@@ -22,17 +22,10 @@
 
 #include "lib/log.h"
 #include "lib/proc.h"
+#include "ratelimit/replies.h"
 
-#define BATCH	  1024
 #define NAME_SIZE 56 /* 16 bytes, '#', 16 digits, '@', 16 digits, NUL */
-#define TEXT_SIZE (RL_TEXT_MAX + 1)
-
-struct results {
-	unsigned n;
-	int64_t t_ms;
-	char account[RL_ACCOUNT_MAX + 1];
-	char name[BATCH][NAME_SIZE], reply[BATCH][TEXT_SIZE];
-};
+_Static_assert(NAME_SIZE <= REPLIES_NAME_SIZE, "names are kept whole");
 
 struct sentry {
 	struct detector *d;
@@ -44,7 +37,8 @@ struct sentry {
 	void (*changed)(const struct rl_penalty *p, const struct moment *now, void *arg);
 	void *arg;
 	struct sentry_stats stats;
-	struct results results;
+	struct replies *replies;
+	struct replies_of taken;
 	struct detector_change change;
 	/* of the attempt being judged */
 	char (*name)[NAME_SIZE];
@@ -175,22 +169,23 @@ static void forget_stale(struct sentry *s, const char *account, const struct mom
 
 /* --- what comes in ---------------------------------------------------------------------------- */
 
-static void flush(struct sentry *s, const struct moment *now)
+static void count_taken(struct sentry *s, const struct moment *now)
 {
-	struct results *r = &s->results;
-	const char *rcpt[BATCH], *reply[BATCH];
-	if (r->n == 0)
-		return;
-	for (unsigned i = 0; i < r->n; i++) {
-		rcpt[i] = r->name[i];
-		reply[i] = r->reply[i];
-	}
+	const struct replies_of *r = &s->taken;
 	struct detector_attempt a = {
-	    .t_ms = r->t_ms, .account = r->account, .rcpt = rcpt, .n_rcpt = r->n};
-	r->n = 0;
+	    .t_ms = now->utc_ms, .account = r->account, .rcpt = r->name, .n_rcpt = r->n};
 	use_class(s, r->account, now);
-	if (detector_replies(s->d, now->utc_ms, &a, reply, a.n_rcpt, &s->change))
+	if (detector_replies(s->d, now->utc_ms, &a, r->kind, r->n, &s->change))
 		enforce(s, r->account, NULL, now);
+}
+
+/* What the account's messages were answered, and what has waited long enough. account may be "". */
+static void count_replies(struct sentry *s, const char *account, const struct moment *now)
+{
+	while (replies_take(s->replies, NULL, now->mono_ms - REPLIES_WAIT_MS, &s->taken))
+		count_taken(s, now);
+	while (account[0] && replies_take(s->replies, account, INT64_MAX, &s->taken))
+		count_taken(s, now);
 }
 
 /* Nobody told where it came from. */
@@ -217,7 +212,7 @@ static void judge(const struct rl_ask *ask, const struct moment *now, void *arg)
 				     .body = ask->body};
 	if (ask->n_hash == 0)
 		return;
-	flush(s, now);
+	count_replies(s, ask->account, now);
 	use_class(s, ask->account, now);
 	if (!observes(s))
 		forget_stale(s, ask->account, now);
@@ -235,17 +230,14 @@ static void judge(const struct rl_ask *ask, const struct moment *now, void *arg)
 
 static void saw_result(struct sentry *s, const struct rl_observation *o, const struct moment *now)
 {
-	struct results *r = &s->results;
+	char name[NAME_SIZE];
 	if (!o->account[0] || !o->rcpt || !o->rcpt[0])
 		return;
-	if (r->n == BATCH || strcmp(r->account, o->account) != 0 || r->t_ms != o->t_ms)
-		flush(s, now);
-	if (r->n == 0) {
-		snprintf(r->account, sizeof r->account, "%s", o->account);
-		r->t_ms = o->t_ms;
-	}
-	name_of(r->name[r->n], o->rcpt);
-	snprintf(r->reply[r->n++], TEXT_SIZE, "%s", o->text ? o->text : "");
+	if (replies_full(s->replies) && replies_take(s->replies, NULL, INT64_MAX, &s->taken))
+		count_taken(s, now);
+	name_of(name, o->rcpt);
+	replies_add(s->replies, o->account, o->message ? o->message : (uint64_t)o->t_ms,
+		    now->mono_ms, name, answer_kind(rl_class(o)));
 }
 
 static bool saw(struct sentry *s, const struct rl_observation *o, const struct moment *now)
@@ -278,7 +270,7 @@ void sentry_observed(struct sentry *s, const struct rl_observation *o, const str
 		saw_result(s, o, now);
 		return;
 	}
-	flush(s, now);
+	count_replies(s, o->account, now);
 	use_class(s, o->account, now);
 	if (saw(s, o, now))
 		enforce(s, o->account, &o->client, now);
@@ -289,7 +281,7 @@ void sentry_decided(struct sentry *s, const struct rl_penalty *p, const struct m
 	bool mistake = strcmp(p->rule, RL_RULE_MISTAKE) == 0;
 	if (p->stage != RL_NORMAL)
 		return;
-	flush(s, now);
+	count_replies(s, p->account, now);
 	/* Who was held by somebody else has not offended by the detector's lights. */
 	if (mistake || detector_stage(s->d, p->account) >= STAGE_HOLD)
 		(void)detector_release(s->d, now->utc_ms, p->account, mistake);
@@ -306,7 +298,7 @@ static void rest_rules(struct sentry *s, const struct moment *now)
 
 void sentry_tick(struct sentry *s, const struct moment *now)
 {
-	flush(s, now);
+	count_replies(s, "", now);
 	rest_rules(s, now);
 }
 
@@ -340,7 +332,7 @@ void sentry_show(struct sentry *s, const char *account, const struct moment *now
 	struct detector_change c = {.stage = STAGE_NORMAL};
 	char ends[CLEARS_MAX];
 	json_t *why = json_array();
-	flush(s, now);
+	count_replies(s, account, now);
 	use_class(s, account, now);
 	(void)detector_explain(s->d, now->utc_ms, account, &c);
 	for (int i = 0; i < c.n_why; i++)
@@ -368,7 +360,8 @@ struct sentry *sentry_new(
     void (*changed)(const struct rl_penalty *p, const struct moment *now, void *arg), void *arg)
 {
 	struct sentry *s = calloc(1, sizeof *s);
-	if (!s || !(s->d = detector_new(&conf->detector, seed, (size_t)conf->accounts)))
+	if (!s || !(s->replies = replies_new()) ||
+	    !(s->d = detector_new(&conf->detector, seed, (size_t)conf->accounts)))
 		fatal("out of memory: lower detector.accounts");
 	s->l = l;
 	s->conf = s->judged = conf->detector;
@@ -384,6 +377,7 @@ void sentry_free(struct sentry *s)
 	if (!s)
 		return;
 	detector_free(s->d);
+	replies_free(s->replies);
 	free(s->name);
 	free(s->rcpt);
 	free(s);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "ratelimit/answer.h"
+
 #include "msa/relay/reply.h"
 
 static bool digit(char c)
@@ -187,18 +189,20 @@ void reply_ehlo(const struct reply *r, struct reply_ehlo *out)
 const char *reply_line(const struct reply *r, char *buf, size_t n)
 {
 	size_t w = 0;
-	char code[4] = {(char)('0' + r->code / 100 % 10), (char)('0' + r->code / 10 % 10),
-			(char)('0' + r->code % 10), ' '};
+	char all[REPLY_TEXT_MAX + 4],
+	    code[4] = {(char)('0' + r->code / 100 % 10), (char)('0' + r->code / 10 % 10),
+		       (char)('0' + r->code % 10), ' '};
 
-	for (size_t i = 0; i < r->len + 4 && w + 1 < n; i++) {
+	for (size_t i = 0; i < r->len + 4 && w + 1 < sizeof(all); i++) {
 		char c = i < 4 ? code[i] : r->text[i - 4];
 		if (c == '\n' || c == '\t')
 			c = ' ';
-		buf[w++] = c < 0x20 || c > 0x7e ? '?' : c;
+		all[w++] = c < 0x20 || c > 0x7e ? '?' : c;
 	}
-	while (w && buf[w - 1] == ' ')
+	while (w && all[w - 1] == ' ')
 		w--;
-	if (n)
-		buf[w] = '\0';
+	all[w] = '\0';
+	if (n > 0)
+		answer_abridge(buf, n, all);
 	return buf;
 }

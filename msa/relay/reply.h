@@ -59,7 +59,7 @@ struct reply_ehlo {
 void reply_ehlo(const struct reply *r, struct reply_ehlo *out);
 
 /* "550 5.1.1 No such user": one printable ASCII line of at most n - 1 bytes for notices, events and
- * logs. Returns buf. */
+ * logs; of a longer one what decides its class is kept (answer_abridge()). Returns buf. */
 const char *reply_line(const struct reply *r, char *buf, size_t n);
 
 #endif

@@ -409,9 +409,8 @@ static bool is_friend(const struct detector *d, uint64_t rcpt)
 
 /* One that was refused; good ones are only counted. */
 static void weigh_refused(struct detector *d, const struct account *acc, const char *rcpt,
-			  const char *reply, struct weighed *w)
+			  enum answer_kind k, struct weighed *w)
 {
-	enum answer_kind k = answer_kind(answer_classify(NULL, "", reply));
 	uint64_t key = rcpt_key(d, acc, rcpt);
 	if (k == ANSWER_KIND_NONE || k == ANSWER_KIND_OTHER)
 		return;
@@ -424,11 +423,10 @@ static void weigh_refused(struct detector *d, const struct account *acc, const c
 }
 
 static void weigh_good(struct detector *d, const struct account *acc, const char *rcpt,
-		       const char *reply, struct weighed *w)
+		       enum answer_kind k, struct weighed *w)
 {
 	uint64_t key = rcpt_key(d, acc, rcpt);
-	if (answer_kind(answer_classify(NULL, "", reply)) == ANSWER_KIND_OK &&
-	    is_news(d, key, ANSWER_KIND_OK))
+	if (k == ANSWER_KIND_OK && is_news(d, key, ANSWER_KIND_OK))
 		weigh_reply(accounts_peek(&d->accounts, acc), ANSWER_KIND_OK,
 			    is_friend(d, key) ? .1 : 1, w);
 }
@@ -440,7 +438,7 @@ static void add_weighed(struct detector *d, struct active *s, const struct weigh
 }
 
 bool detector_replies(struct detector *d, int64_t t_ms, const struct detector_attempt *a,
-		      const char *const *reply, size_t n, struct detector_change *out)
+		      const enum answer_kind *kind, size_t n, struct detector_change *out)
 {
 	struct weighed w = {.unknown = 0};
 	tick(d, t_ms);
@@ -451,11 +449,11 @@ bool detector_replies(struct detector *d, int64_t t_ms, const struct detector_at
 	if (n > a->n_rcpt)
 		n = a->n_rcpt;
 	for (size_t i = 0; i < n; i++)
-		weigh_refused(d, acc, a->rcpt[i], reply[i], &w);
+		weigh_refused(d, acc, a->rcpt[i], kind[i], &w);
 	/* Good ones only lower what there is; without, they need not be remembered. */
 	bool any = s->points[SIGNAL_UNKNOWN] + s->points[SIGNAL_SPAM] + w.unknown + w.spam > 0;
 	for (size_t i = 0; i < n && any; i++)
-		weigh_good(d, acc, a->rcpt[i], reply[i], &w);
+		weigh_good(d, acc, a->rcpt[i], kind[i], &w);
 	signals_answered(d, s, w.new_unknown, w.new_spam, w.new_fine);
 	add_weighed(d, s, &w);
 	return decide_at_once(d, acc, t_ms, out);

@@ -24,6 +24,7 @@
 #include <stdio.h>
 
 #include "lib/addr.h"
+#include "ratelimit/answer.h"
 
 enum detector_stage {
 	STAGE_NORMAL,	/* nothing to say */
@@ -118,9 +119,10 @@ size_t detector_memory(const struct detector *d); /* bytes */
  */
 bool detector_attempt(struct detector *d, const struct detector_attempt *a,
 		      struct detector_change *out);
-/* One reply for each recipient of a, in order; NULL: none. t_ms: when they were known. */
+/* What was answered for each recipient of a, in order. t_ms: when it was known. Of a only account
+ * and recipients are looked at. */
 bool detector_replies(struct detector *d, int64_t t_ms, const struct detector_attempt *a,
-		      const char *const *reply, size_t n, struct detector_change *out);
+		      const enum answer_kind *kind, size_t n, struct detector_change *out);
 bool detector_auth(struct detector *d, int64_t t_ms, const char *account, const struct addr *client,
 		   bool ok, struct detector_change *out);
 void detector_syn25(struct detector *d, int64_t t_ms, const struct addr *client, uint64_t n,

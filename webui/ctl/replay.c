@@ -32,6 +32,8 @@ struct replay {
 	const struct limits *limits;
 	bool observed; /* the class of the account that is looked at only looks on */
 	struct detector_change change;
+	struct answer_table *answers; /* NULL: only what is built in */
+	enum answer_kind *kind;	      /* of the replies of one attempt */
 	int64_t latest_ms, far_ms;
 	uint64_t line, wrong, late, passed_over, attempts, rcpts, changes[STAGE_COUNT],
 	    observations;
@@ -104,6 +106,15 @@ static void print_summary(const struct replay *r)
 
 /* --- what goes in --- */
 
+/* All its replies by their meaning, whole as they are. */
+static const enum answer_kind *kinds_of(struct replay *r, const struct trace *t)
+{
+	r->kind = talloc_realloc(r, r->kind, enum answer_kind, t->a.n_rcpt);
+	for (size_t i = 0; i < t->a.n_rcpt; i++)
+		r->kind[i] = answer_kind(answer_classify(r->answers, "", t->reply[i]));
+	return r->kind;
+}
+
 static bool feed_attempt(struct replay *r, const struct trace *t)
 {
 	r->attempts++;
@@ -113,7 +124,7 @@ static bool feed_attempt(struct replay *r, const struct trace *t)
 	if (detector_attempt(r->d, &t->a, &r->change))
 		print_change(r, t->a.account);
 	/* The replies come after it: what they change is in force for the next. */
-	return detector_replies(r->d, t->t_ms + 1, &t->a, t->reply, t->a.n_rcpt, &r->change);
+	return detector_replies(r->d, t->t_ms + 1, &t->a, kinds_of(r, t), t->a.n_rcpt, &r->change);
 }
 
 static bool feed(struct replay *r, const struct trace *t)
@@ -225,12 +236,36 @@ static struct ratelimit_conf *settings(struct cli *c)
 	return talloc_steal(c->pool, conf);
 }
 
+/* The file that sekisho-msad reads, if that configuration names one. False: said. */
+static bool load_answers(struct replay *r)
+{
+	static const struct conf_key keys[] = {
+	    {"msa", "answers", CONF_PATH, 0, "", 0, 0, NULL, true, "read by sekisho-msad", true}};
+	char *file = NULL, *err = NULL;
+	if (!conf_given(r->c))
+		return true;
+	if (!conf_load(r, r->c->conf_file, keys, 1, &file, &err)) {
+		cli_fail(r->c, EX_CONFIG, "%s", err);
+		return false;
+	}
+	if (!file[0])
+		return true;
+	r->answers = answer_load(file, &err);
+	if (!r->answers) {
+		cli_fail(r->c, EX_CONFIG, "%s", err ? err : "out of memory");
+		free(err);
+	}
+	return r->answers != NULL;
+}
+
 static int run_on(struct cli *c, const struct ratelimit_conf *conf, FILE *f)
 {
 	struct replay *r = talloc_zero(c->pool, struct replay);
 	r->c = c;
 	r->conf = conf->detector.detector;
 	r->limits = &conf->limiter.limits;
+	if (!load_answers(r))
+		return EX_CONFIG;
 	if (r->limits->n_classes)
 		r->classes = limiter_new(&conf->limiter, SEED);
 	r->d = detector_new(&r->conf, SEED, (size_t)conf->detector.accounts);
@@ -240,6 +275,7 @@ static int run_on(struct cli *c, const struct ratelimit_conf *conf, FILE *f)
 	detector_free(r->d);
 	if (r->classes)
 		limiter_free(r->classes);
+	answer_table_free(r->answers);
 	return status;
 }
 
@@ -266,8 +302,9 @@ static const struct cli_verb verbs[] = {
      "and "
      "the reasons; the summary goes to standard error. The clock is the trace's own. Thresholds "
      "and "
-     "weights are the defaults, or those of --config FILE; that has classes of accounts, too, and "
-     "a line may name one in \"class\". Nothing but FILE is read, and nothing "
+     "weights are the defaults, or those of --config FILE; that has classes of accounts and the "
+     "meaning of answers (msa.answers), too, and "
+     "a line may name a class in \"class\". Nothing else is read, and nothing "
      "is "
      "changed. Wrong lines are left out; then the exit status is 65.",
      NULL, run_replay},

@@ -16,13 +16,25 @@ static void check(bool changed, const struct detector_change *c)
 		abort();
 }
 
+static void answered(struct detector *d, const struct trace *t)
+{
+	struct detector_change c;
+	enum answer_kind *kind = calloc(t->a.n_rcpt + 1, sizeof *kind);
+	if (!kind)
+		abort();
+	for (size_t i = 0; i < t->a.n_rcpt; i++)
+		kind[i] = answer_kind(answer_classify(NULL, "", t->reply[i]));
+	check(detector_replies(d, t->t_ms, &t->a, kind, t->a.n_rcpt, &c), &c);
+	free(kind);
+}
+
 static void feed(struct detector *d, const struct trace *t)
 {
 	struct detector_change c;
 	switch (t->kind) {
 	case TRACE_ATTEMPT:
 		check(detector_attempt(d, &t->a, &c), &c);
-		check(detector_replies(d, t->t_ms, &t->a, t->reply, t->a.n_rcpt, &c), &c);
+		answered(d, t);
 		break;
 	case TRACE_AUTH:
 		check(detector_auth(d, t->t_ms, t->a.account, t->a.has_client ? &t->a.client : NULL,

@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "ratelimit/proto.h"
+#include "ratelimit/replies.h"
 #include "ratelimit/sentry.h"
 
 #include "webui/ctl/cli.h"
@@ -195,6 +196,23 @@ static void hundreds(FILE *f)
 	}
 }
 
+#define FIFTY  "Please read what we say about mail to our customers"
+#define LETTER FIFTY FIFTY FIFTY FIFTY FIFTY
+
+/* What a server says at the end of a long answer counts as well as at its beginning. */
+static void long_answers(FILE *f)
+{
+	live(f, ME);
+	for (unsigned i = 0; i < 60; i++) {
+		struct mail m = by_owner(ME, 20 * DAY + i * MIN, 10 * i, 10);
+		m.rcpt = "bought";
+		m.reply = i % 4	  ? FINE
+			  : i % 8 ? "550 " LETTER " there is no such user here"
+				  : "554 " LETTER LETTER " this message looks like spam";
+		put_mail(f, &m);
+	}
+}
+
 static void spraying(FILE *f)
 {
 	static const char *const who[] = {"owner@isp.example", "nobody@isp.example",
@@ -337,6 +355,7 @@ static const struct story {
     {"long names", long_names, true},
     {"longer names", longer_names, true},
     {"hundreds", hundreds, false},
+    {"long answers", long_answers, true},
     {"spraying", spraying, true},
     {"failures from nowhere", failures_from_nowhere, true},
     {"knocking line", knocking_line, true},
@@ -499,21 +518,53 @@ static void submit(struct daemon *d, const struct trace *t)
 	take_ask(d, &w, t->t_ms);
 }
 
+#define HOSTS	   7  /* that the recipients of one message are at */
+#define BETWEEN_MS 10 /* a host and the next */
+
+/* As sekisho-msad tells it: its relay kept 440 octets, and it sends 255. */
+static void tell_result(struct daemon *d, const struct trace *t, size_t i, int64_t t_ms)
+{
+	char kept[441], sent[RL_TEXT_MAX + 1];
+	answer_abridge(kept, sizeof kept, t->reply[i]);
+	answer_abridge(sent, sizeof sent, kept);
+	struct rl_observation o = {.what = RL_SEEN_RESULT,
+				   .account = t->a.account,
+				   .client = t->a.client,
+				   .t_ms = t_ms,
+				   .text = sent,
+				   .rcpt = t->a.rcpt[i],
+				   .rcpt_hash = rl_hash(t->a.rcpt[i]),
+				   .message = (uint64_t)t->t_ms,
+				   .n = 1};
+	observe(d, &o);
+}
+
+/* Somebody else's, between them. */
+static void tell_another(struct daemon *d, int64_t t_ms)
+{
+	struct rl_observation o = {.what = RL_SEEN_RESULT,
+				   .account = "another@isp.example",
+				   .t_ms = t_ms,
+				   .text = FINE,
+				   .rcpt = "somebody@far.example",
+				   .rcpt_hash = rl_hash("somebody@far.example"),
+				   .message = (uint64_t)t_ms,
+				   .n = 1};
+	observe(d, &o);
+}
+
+/* One host answers after the other, the last one's recipients first. */
 static void answered(struct daemon *d, const struct trace *t)
 {
 	struct moment now = moment_of(t->t_ms + 1);
-	for (size_t i = 0; i < t->a.n_rcpt; i++) {
-		struct rl_observation o = {.what = RL_SEEN_RESULT,
-					   .account = t->a.account,
-					   .client = t->a.client,
-					   .t_ms = t->t_ms + 1,
-					   .text = t->reply[i],
-					   .rcpt = t->a.rcpt[i],
-					   .rcpt_hash = rl_hash(t->a.rcpt[i]),
-					   .n = 1};
-		if (t->reply[i])
-			observe(d, &o);
+	for (size_t host = HOSTS; host-- > 0; now = moment_of(now.utc_ms + BETWEEN_MS)) {
+		for (size_t i = host; i < t->a.n_rcpt; i += HOSTS)
+			if (t->reply[i])
+				tell_result(d, t, i, now.utc_ms);
+		tell_another(d, now.utc_ms);
+		sentry_tick(d->s, &now);
 	}
+	now = moment_of(t->t_ms + 1 + REPLIES_WAIT_MS + HOSTS * BETWEEN_MS);
 	sentry_tick(d->s, &now);
 }
 
@@ -586,14 +637,21 @@ static bool is_held(const struct changes *all)
 
 static bool same(const struct change *a, const struct change *b)
 {
-	return a->t_ms == b->t_ms && a->score == b->score && strcmp(a->account, b->account) == 0 &&
+	return a->score == b->score && strcmp(a->account, b->account) == 0 &&
 	       strcmp(a->stage, b->stage) == 0;
+}
+
+/* What replies alone bring about is known to replay at once, to the daemon when it has waited. */
+static bool same_time(const struct change *there, const struct change *here)
+{
+	int64_t late = here->t_ms - there->t_ms;
+	return late == 0 || (late > 0 && late <= REPLIES_WAIT_MS + HOSTS * BETWEEN_MS);
 }
 
 static bool all_same(const struct changes *a, const struct changes *b)
 {
 	for (size_t i = 0; i < a->n && i < b->n; i++)
-		if (!same(&a->c[i], &b->c[i]))
+		if (!same(&a->c[i], &b->c[i]) || !same_time(&a->c[i], &b->c[i]))
 			return false;
 	return a->n == b->n;
 }

@@ -193,6 +193,13 @@ static void one_line(void **state)
 	r.len = strlen(r.text);
 	assert_string_equal(reply_line(&r, buf, sizeof(buf)), "550 5.1.1 a b ?[31mred ?");
 	assert_string_equal(reply_line(&r, tiny, sizeof(tiny)), "550 5");
+
+	/* Of many lines the end says what it is. */
+	for (r.len = 0; r.len < 1000; r.len += 20)
+		memcpy(r.text + r.len, "Dear postmaster, we\n", 21);
+	r.len += (size_t)snprintf(r.text + r.len, 100, "have no mailbox of that name");
+	assert_string_equal(reply_line(&r, buf, sizeof(buf)),
+			    "550 Dear postmaster, we Dear postmaster, we Dear ... no mailbox");
 }
 
 static void stuffing(void **state)

@@ -193,12 +193,53 @@ static void test_file(void **state)
 	free(err);
 }
 
+/* What decides is at the end of an answer that is too long. */
+static void test_abridged(void **state)
+{
+	static const struct {
+		const char *begins, *ends;
+		enum answer_class class;
+		const char *kept;
+	} cases[] = {
+	    {"554 ", " it looks like SPAM to us", ANSWER_SPAM, " ... spam"},
+	    {"550 ", " the user does not exist", ANSWER_UNKNOWN, " ... does not exist"},
+	    {"550 5.7.1 ", " user unknown", ANSWER_UNKNOWN, " ... user unknown"},
+	    {"450 ", " greylisted for a while", ANSWER_TEMPORARY, NULL},
+	    {"550 5.1.1 ", " good bye", ANSWER_UNKNOWN, NULL},
+	    {"250 2.0.0 ", " no spam at all", ANSWER_OK, NULL},
+	};
+	char text[ANSWER_TEXT_MAX], out[256], again[100];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (int words = 20; words < 100; words += 79) {
+			size_t n = (size_t)snprintf(text, sizeof(text), "%s", cases[i].begins);
+			for (int k = 0; k < words; k++)
+				n += (size_t)snprintf(text + n, sizeof(text) - n,
+						      "Dear postmaster, ");
+			snprintf(text + n, sizeof(text) - n, "%s", cases[i].ends);
+			answer_abridge(out, sizeof(out), text);
+			answer_abridge(again, sizeof(again), out);
+			assert_int_equal(answer_classify(NULL, "", text), cases[i].class);
+			assert_int_equal(answer_classify(NULL, "", out), cases[i].class);
+			assert_int_equal(answer_classify(NULL, "", again), cases[i].class);
+			assert_memory_equal(out, text, 200);
+			assert_int_equal(strlen(out), sizeof(out) - 1);
+			if (cases[i].kept)
+				assert_non_null(strstr(again, cases[i].kept));
+		}
+	answer_abridge(out, sizeof(out), "550 short");
+	assert_string_equal(out, "550 short");
+	answer_abridge(out, 1, "550 short");
+	assert_string_equal(out, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_builtin), cmocka_unit_test(test_kind),
 	    cmocka_unit_test(test_names),   cmocka_unit_test(test_lines),
-	    cmocka_unit_test(test_file),
+	    cmocka_unit_test(test_file),    cmocka_unit_test(test_abridged),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

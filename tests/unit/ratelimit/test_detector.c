@@ -68,7 +68,8 @@ static const char **make_rcpt(struct town *t, const struct mail *m, char (*buf)[
 static bool send_mail(struct town *t, struct mail m)
 {
 	char buf[128][64];
-	const char *reply[128], *err;
+	const char *err;
+	enum answer_kind kind[128];
 	m.account = m.account ? m.account : ME;
 	struct detector_attempt a = {.t_ms = t->now,
 				     .account = m.account,
@@ -83,8 +84,9 @@ static bool send_mail(struct town *t, struct mail m)
 	detector_attempt(t->d, &a, &t->last);
 	bool out = detector_stage(t->d, m.account) < STAGE_HOLD;
 	for (unsigned i = 0; i < m.n; i++)
-		reply[i] = i >= m.n - m.bad ? m.reply : "250 2.1.5 ok";
-	detector_replies(t->d, t->now + 1, &a, reply, m.n, &t->last);
+		kind[i] = answer_kind(
+		    answer_classify(NULL, "", i >= m.n - m.bad ? m.reply : "250 2.1.5 ok"));
+	detector_replies(t->d, t->now + 1, &a, kind, m.n, &t->last);
 	return out;
 }
 
@@ -480,13 +482,14 @@ static void test_repeats_are_no_news(void **state)
 	struct town t;
 	(void)state;
 	open_town(&t);
-	const char *rcpt[1] = {"gone@far.example"}, *reply[1] = {"550 5.1.1 user unknown"}, *err;
+	const char *rcpt[1] = {"gone@far.example"}, *err;
+	const enum answer_kind kind[1] = {ANSWER_KIND_UNKNOWN};
 	struct detector_attempt a = {.account = ME, .ehlo = PC, .rcpt = rcpt, .n_rcpt = 1};
 	a.has_client = addr_parse(HOME, &a.client, &err);
 	for (int i = 0; i < 100; i++) {
 		a.t_ms = t.now += MIN_;
 		(void)detector_attempt(t.d, &a, &t.last);
-		(void)detector_replies(t.d, a.t_ms + 1, &a, reply, 1, &t.last);
+		(void)detector_replies(t.d, a.t_ms + 1, &a, kind, 1, &t.last);
 	}
 	assert_int_equal(detector_stage(t.d, ME), STAGE_NORMAL);
 	close_town(&t);
@@ -599,7 +602,9 @@ static void test_odd_input(void **state)
 	none.n_rcpt = 5;
 	none.ehlo = none.from = "=+@";
 	detector_attempt(t.d, &none, &t.last);
-	detector_replies(t.d, t.now, &none, rcpt, 5, &t.last);
+	const enum answer_kind kind[] = {ANSWER_KIND_OK, ANSWER_KIND_UNKNOWN, ANSWER_KIND_SPAM,
+					 ANSWER_KIND_OTHER, ANSWER_KIND_NONE};
+	detector_replies(t.d, t.now, &none, kind, 5, &t.last);
 	assert_true(addr_parse("2001:db8::1", &a, &err));
 	detector_syn25(t.d, t.now, &a, UINT64_MAX, UINT64_MAX);
 	assert_false(detector_bounce(t.d, t.now, "nobody", NULL, &t.last));

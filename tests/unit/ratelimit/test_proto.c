@@ -159,8 +159,10 @@ static void an_observation(void **state)
 				   .ehlo_hash = 1,
 				   .tls_hash = 2,
 				   .rcpt_hash = 3,
+				   .message = 6,
 				   .n = 4,
-				   .m = 5};
+				   .m = 5,
+				   .class = ANSWER_SPAM};
 	memset(o.client.b, 9, sizeof o.client.b);
 	proto_put_observe(fresh_out(), &o);
 	assert_true(proto_get_observe(buf, w.len, &back));
@@ -174,7 +176,12 @@ static void an_observation(void **state)
 	assert_int_equal(back.o.rcpt_hash, 3);
 	assert_int_equal(back.o.n, 4);
 	assert_int_equal(back.o.m, 5);
+	assert_int_equal(back.o.message, 6);
+	assert_int_equal(back.o.class, ANSWER_SPAM);
 	exactly(get_observe);
+	buf[w.len - 1] = ANSWER_CLASSES;
+	assert_false(get_observe(buf, w.len));
+	buf[w.len - 1] = ANSWER_SPAM;
 	buf[0] = RL_N_SEEN;
 	assert_false(get_observe(buf, w.len));
 	char longer[RL_TEXT_MAX + 100];
