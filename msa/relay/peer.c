@@ -1,11 +1,10 @@
 /*
- * peer - the rim of one SMTP connection: socket, TLS, timeouts, streaming of the body. The protocol
- * is in smtp_client.c.
+ * peer - the rim of one SMTP connection: socket, timeouts, streaming of the body. Its TLS is in
+ * peer_tls.c, the protocol in smtp_client.c.
  *
- * Purpose: move bytes between a mail server, the reply parser and the spool; hold the connection to
- * what the route, DANE and MTA-STS ask of it. Trusted with: outgoing TCP connections, reading the
- * spool. Diagnostics: log lines `relay connected|tls|closed` at debug level; failures go to the
- * destination. Known gaps: none.
+ * Purpose: move bytes between a mail server, the reply parser and the spool. Trusted with: outgoing
+ * TCP connections, reading the spool. Diagnostics: log line `relay closed` at debug level; failures
+ * go to the destination. Known gaps: none.
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -19,45 +18,18 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <talloc.h>
-#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/proc.h"
 
-#include "msa/relay/relay_int.h"
+#include "msa/relay/peer_int.h"
 
 #define OUTPUT_AHEAD (128u << 10)
 #define CONNECT_MS   30000 /* at most, whatever the timeout of later steps */
 #define ONE_OF_MS    10000 /* when there are other addresses */
 #define IDLE_S	     5
-#define NO_TLS_MS    60000
 #define SLOWEST	     500 /* octets of a body a second */
-
-struct peer { /* talloc'd */
-	struct dest *d;
-	const struct mx_list *list; /* a reference; host is in it */
-	const struct mx_host *host;
-	struct addr addr;
-	struct relay_tls_wish wish;
-	const char *policy;		    /* that the connection is held to: static text */
-	bool must_tls, must_verify, proves; /* a good certificate proves who is there */
-	struct bufferevent *bev;
-	struct smtp_client client;
-	struct reply_parser parser;
-	struct part *part;
-	struct event *idle;
-	struct event *deadline; /* of the reply that is awaited, whole */
-	struct event *planning; /* the next piece of a message that is to be converted */
-	uint64_t unsent;	/* octets of the body, when the deadline was last looked at */
-	int64_t body_until;	/* monotonic: the body must have been taken then */
-	bool came_up, idling, counted;
-	bool again; /* to be tried at once, in another way */
-	bool told;  /* how TLS went is counted */
-	char via[RELAY_VIA_MAX];
-	struct peer *prev, *next;
-	struct peer *idle_prev, *idle_next; /* a ring */
-};
 
 struct peer *peer_next(const struct peer *c)
 {
@@ -130,34 +102,6 @@ void peer_abort(struct peer *c)
 	dest_peer_gone(d, NULL);
 }
 
-/* How TLS went, for reports: once a connection, and only where the domain's policy has a say. */
-static void tell_tls(struct peer *c, enum tlsrpt_result result, const char *why)
-{
-	struct dest *d = c->d;
-	struct tls_policy p = {d->domain, c->host, d->sts};
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof(ss);
-	struct addr from;
-	uint16_t port;
-
-	if (c->told || d->lax || !d->r->tls_counts || !c->client.use_tls || !d->domain[0] ||
-	    d->domain[0] == '[')
-		return;
-	c->told = true;
-	bool known = getsockname(bufferevent_getfd(c->bev), (struct sockaddr *)&ss, &len) == 0 &&
-		     addr_from_sockaddr((struct sockaddr *)&ss, &from, &port);
-	tls_count(d->r->tls_counts, &p, result, &c->addr, known ? &from : NULL, why);
-}
-
-/* TLS that was wanted and never began. */
-static void tell_no_tls(struct peer *c)
-{
-	if (!c->client.tls)
-		tell_tls(c, TLSRPT_STARTTLS_NOT_SUPPORTED,
-			 c->client.offers.starttls ? "STARTTLS was refused"
-						   : "STARTTLS is not offered");
-}
-
 static void part_done(struct peer *c)
 {
 	struct part *p = c->part;
@@ -168,7 +112,7 @@ static void part_done(struct peer *c)
 }
 
 /* The connection is over. Settles or hands back what was on it. */
-static void over(struct peer *c, const char *why)
+void peer_over(struct peer *c, const char *why)
 {
 	struct dest *d = c->d;
 	struct part *p = c->part;
@@ -182,7 +126,7 @@ static void over(struct peer *c, const char *why)
 	snprintf(text, sizeof(text), "%s", why);
 	log_event(LOG_DEBUG, "-", "relay", "closed", LS("via", c->via), LS("why", text));
 	if (c->client.insecure)
-		tell_no_tls(c);
+		peer_tell_no_tls(c);
 	bool settled = client_lost(&c->client, text);
 	memcpy(words, c->client.why, sizeof(words));
 	if (p && settled) {
@@ -305,7 +249,7 @@ static void go_idle(struct peer *c)
 
 	if (!c->came_up) {
 		c->came_up = true;
-		tell_no_tls(c);
+		peer_tell_no_tls(c);
 		c->d->n_coming_up--;
 		c->d->r->n_coming_up--;
 		c->d->r->n_up++;
@@ -321,47 +265,12 @@ static void on_read(struct bufferevent *bev, void *arg);
 static void on_write(struct bufferevent *bev, void *arg);
 static void on_event(struct bufferevent *bev, short what, void *arg);
 
-static void listen_to(struct peer *c)
+void peer_listen(struct peer *c)
 {
 	bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
 	bufferevent_setwatermark(c->bev, EV_WRITE, OUTPUT_AHEAD / 2, 0);
 	set_timeouts(c, c->d->r->cfg.timeout_ms);
 	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
-}
-
-/* Opportunistic: without, but not for good: one lost connection must not turn TLS off. */
-static void without_tls(struct peer *c)
-{
-	struct dest *d = c->d;
-
-	if (c->must_tls) {
-		c->client.insecure = true;
-		return;
-	}
-	c->again = true;
-	if (!dest_is_clear(d, &c->addr))
-		log_event(LOG_WARNING, "-", "relay", "tls-failed", LS("via", c->via),
-			  LS("action", "clear text for a minute, then TLS is tried again"));
-	dest_set_clear(d, &c->addr, clock_mono_ms() + NO_TLS_MS);
-}
-
-/* What came with the 220 in clear text is dropped with the old buffers (RFC 3207 6). */
-static void start_tls(struct peer *c)
-{
-	int fd = dup(bufferevent_getfd(c->bev));
-	struct bufferevent *tls = fd < 0 ? NULL : relay_tls_new(c->d->r->base, fd, &c->wish);
-
-	if (!tls) {
-		if (fd >= 0)
-			close(fd);
-		without_tls(c);
-		over(c, "TLS could not be started here");
-		return;
-	}
-	bufferevent_free(c->bev);
-	c->bev = tls;
-	reply_init(&c->parser);
-	listen_to(c);
 }
 
 /* For an hour nobody tries it there. */
@@ -415,7 +324,7 @@ static bool act(struct peer *c, enum client_action a)
 		go_idle(c);
 		return true;
 	case CLIENT_DO_TLS:
-		start_tls(c);
+		peer_start_tls(c);
 		return false;
 	case CLIENT_DO_PLAN: /* of client_begin() alone */
 		break;
@@ -425,7 +334,7 @@ static bool act(struct peer *c, enum client_action a)
 	case CLIENT_DONE:
 		finished(c);
 		if (c->client.state == CLIENT_CLOSED) {
-			over(c, "closed by the next mail server");
+			peer_over(c, "closed by the next mail server");
 			return false;
 		}
 		/* This may begin the next transaction; what is read next is its reply. */
@@ -437,7 +346,7 @@ static bool act(struct peer *c, enum client_action a)
 		return false;
 	case CLIENT_FAILED:
 	case CLIENT_CLOSE:
-		over(c, c->client.why);
+		peer_over(c, c->client.why);
 		return false;
 	}
 	bug("unknown action %d", (int)a);
@@ -454,7 +363,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 		    reply_feed(&c->parser, evbuffer_pullup(in, (ev_ssize_t)len), len, &used);
 		evbuffer_drain(in, used);
 		if (r == REPLY_BAD) {
-			over(c, c->parser.err);
+			peer_over(c, c->parser.err);
 			return;
 		}
 		if (r == REPLY_MORE)
@@ -488,48 +397,6 @@ static const char *reason(struct peer *c, short what)
 	return errno ? strerror(errno) : "the connection failed";
 }
 
-static void add_via(struct peer *c, const char *a, const char *b, const char *d)
-{
-	size_t n = strlen(c->via);
-
-	snprintf(c->via + n, sizeof(c->via) - n, " %s %s %s", a, b, d);
-}
-
-/* Without a policy whoever is there will do. */
-static void tell_verdict(struct peer *c, bool good)
-{
-	const struct sts_policy *sts = c->d->sts;
-	bool matters = c->host->dane ? c->host->n_tlsa > 0 : sts && sts->mode != STS_NONE;
-
-	if (good || !matters)
-		tell_tls(c, TLSRPT_OK, "");
-	else
-		tell_tls(c, tls_count_result(relay_tls_fault_number(c->bev)),
-			 relay_tls_fault(c->bev));
-}
-
-/* The handshake is done; who is there? */
-static void tls_up(struct peer *c)
-{
-	bool good = relay_tls_verified(c->bev);
-	char why[RELAY_REPLY_MAX + 1];
-
-	add_via(c, relay_tls_version(c->bev), relay_tls_cipher(c->bev),
-		good		 ? c->policy
-		: c->must_verify ? "not-verified"
-				 : "unverified");
-	log_event(LOG_DEBUG, "-", "relay", "tls", LS("via", c->via));
-	tell_verdict(c, good);
-	if (c->must_verify && !good) {
-		snprintf(why, sizeof(why), "%s: the certificate of %s does not hold: %s", c->policy,
-			 c->host->name, relay_tls_fault(c->bev));
-		c->client.insecure = true;
-		over(c, why);
-		return;
-	}
-	client_tls_done(&c->client, good && c->proves, bufferevent_get_output(c->bev));
-}
-
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct peer *c = arg;
@@ -539,17 +406,17 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	if (what & BEV_EVENT_CONNECTED) {
 		set_timeouts(c, c->d->r->cfg.timeout_ms);
 		if (c->client.state == CLIENT_HANDSHAKE)
-			tls_up(c);
+			peer_tls_up(c);
 		return;
 	}
 	if (c->client.state == CLIENT_HANDSHAKE) {
-		tell_tls(c, TLSRPT_VALIDATION_FAILURE, relay_tls_handshake_fault(c->bev));
-		without_tls(c);
+		peer_tell_tls(c, TLSRPT_VALIDATION_FAILURE, relay_tls_handshake_fault(c->bev));
+		peer_without_tls(c);
 	}
 	if (what & BEV_EVENT_TIMEOUT && client_pipelines(&c->client))
 		remember_lies(c, LIE_PIPELINING);
 	snprintf(why, sizeof(why), "%s", reason(c, what));
-	over(c, why);
+	peer_over(c, why);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -639,34 +506,6 @@ void peer_give(struct peer *c, struct part *p)
 
 /* --- opening ------------------------------------------------------------------------------- */
 
-/* What the connection is held to; the strongest that applies. */
-static void set_policy(struct peer *c)
-{
-	struct dest *d = c->d;
-	const struct route *t = d->route;
-	const struct mx_host *h = c->host;
-	bool fixed = !d->domain[0];
-	bool sts = !h->dane && d->sts && d->sts->mode == STS_ENFORCE;
-
-	c->wish = (struct relay_tls_wish){.name = h->dane && h->base[0] ? h->base
-						  : t->tls_name[0]	? t->tls_name
-									: h->name,
-					  .also = h->dane ? d->domain : "",
-					  .literal = h->literal && !t->tls_name[0],
-					  .ca = t->tls_ca[0] ? t->tls_ca : d->r->cfg.ca,
-					  .dane = h->dane,
-					  .tlsa = h->tlsa,
-					  .n_tlsa = h->n_tlsa};
-	c->proves = fixed || h->mx_secure || h->dane || sts;
-	c->must_tls = t->tls >= ROUTE_TLS_ENCRYPT || h->dane || sts;
-	c->must_verify = t->tls == ROUTE_TLS_VERIFY || (h->dane && h->n_tlsa) || sts;
-	c->policy = h->dane			  ? "dane"
-		    : sts			  ? "sts"
-		    : t->tls == ROUTE_TLS_VERIFY  ? "verify"
-		    : t->tls == ROUTE_TLS_ENCRYPT ? "encrypt"
-						  : "trusted";
-}
-
 static void set_client(struct peer *c)
 {
 	const struct route *t = c->d->route;
@@ -742,7 +581,7 @@ struct peer *peer_open(struct dest *d, size_t at)
 	c->addr = d->list->addrs[at].a;
 	c->host = &d->list->hosts[d->list->addrs[at].host];
 	name_it(c);
-	set_policy(c);
+	peer_tls_policy(c);
 	socklen_t len = addr_to_sockaddr(&c->addr, c->host->port, &ss);
 	int fd = open_socket(c, &ss);
 	c->idle = event_new(d->r->base, -1, 0, on_idle, c);
@@ -755,7 +594,7 @@ struct peer *peer_open(struct dest *d, size_t at)
 	set_client(c);
 	reply_init(&c->parser);
 	count_in(c);
-	listen_to(c);
+	peer_listen(c);
 	if (d->r->cfg.timeout_ms > most)
 		set_timeouts(c, most);
 	/* A failure at once is told through on_event(), deferred. */

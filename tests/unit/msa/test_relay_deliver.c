@@ -246,7 +246,7 @@ static void play(const struct fate *f)
 	assert_int_equal(kit_send(&k, &m, id), QUEUE_OK);
 	if (!kit_queued(&k, 0, 10000))
 		fail_msg("%s: still queued", f->name);
-	assert_true(kit_until(&k, kit_idle, NULL, 100));
+	assert_true(kit_until(&k, kit_idle, NULL, 20000));
 	int taken = sink_count(&k.sink, "");
 	if (taken != f->taken || events(EVENT_DELIVERED) != f->delivered ||
 	    events(EVENT_BOUNCED) != f->bounced || events(EVENT_DEFERRED) < f->min_deferred)
