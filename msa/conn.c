@@ -114,6 +114,8 @@ static void close_after_flush(struct conn *c, const char *why)
 	c->closing = true;
 	if (!c->why)
 		c->why = why;
+	if (c->tls_up)
+		tls_hold(c->bev);
 	flush(c);
 	if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
 		say_goodbye(c);
@@ -510,7 +512,8 @@ static void tls_established(struct conn *c)
 		  LS("cipher", tls_cipher(c->bev)), LS("host", tls_asked(c->bev)),
 		  LI("resumed", tls_resumed(c->bev)));
 	flush(c);
-	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+	tls_push(c->bev); /* there may have been nothing to say */
+	bufferevent_enable(c->bev, EV_READ);
 	tls_read_on(c->bev);
 }
 

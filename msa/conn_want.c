@@ -234,10 +234,16 @@ static void answered_auth(const struct auth_answer *given, void *arg)
 	conn_turn(c);
 }
 
+/* A mechanism that ties the login to the connection; the others need not know what it is. */
+static bool binds(const char *mech)
+{
+	return strcasestr(mech, "-PLUS");
+}
+
 static bool has_plus(const struct smtp_session *s)
 {
 	for (size_t i = 0; i < s->n_mechs; i++)
-		if (strstr(s->mechs[i], "-PLUS"))
+		if (binds(s->mechs[i]))
 			return true;
 	return false;
 }
@@ -249,7 +255,7 @@ static void start_auth(struct conn *c)
 				   .external = c->external ? c->external : "",
 				   .realm = msa_config_realm_of(c->cfg, c->listener)};
 
-	if (s->bound)
+	if (s->bound && binds(s->auth_mech))
 		tls_bindings(c->bev, &ctx.tls);
 	c->auth = auth_start(c->srv->auth, s->auth_mech, s->auth_data, s->auth_len, &ctx,
 			     answered_auth, c);
@@ -277,14 +283,11 @@ bool conn_want_auth(struct conn *c)
 
 void conn_tls_up(struct conn *c)
 {
-	struct tls_bindings b;
 	char address[PATH_TEXT_MAX + 1];
 	const char *why;
 
-	tls_bindings(c->bev, &b);
 	/* On TLS 1.2 many clients would take tls-unique, which is broken (RFC 9266 1). */
-	c->s->bound = b.exporter_len > 0;
-	explicit_bzero(&b, sizeof(b));
+	c->s->bound = tls_can_bind(c->bev);
 	if (c->cfg->tls_client_ca[0] == '\0')
 		return;
 	if (tls_client_address(c->bev, clock_utc_ms(), address, sizeof(address), &why)) {

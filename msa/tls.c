@@ -33,6 +33,7 @@
 
 #include "msa/tls.h"
 #include "msa/tls_certs.h"
+#include "msa/tls_socket.h"
 #include "msa/tls_watch.h"
 
 #define TLS_RECORD 16384
@@ -356,7 +357,7 @@ struct bufferevent *tls_accept(struct event_base *base, struct tls *t, int fd, i
 
 	if (hand_index < 0)
 		hand_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	if (!ssl || SSL_set_ex_data(ssl, hand_index, NULL) != 1) {
+	if (!ssl || SSL_set_ex_data(ssl, hand_index, NULL) != 1 || !tls_socket_use(ssl, fd)) {
 		SSL_free(ssl);
 		return NULL;
 	}
@@ -376,6 +377,7 @@ void tls_settle(struct bufferevent *bev)
 
 	SSL_set_ex_data(ssl, hand_index, NULL);
 	SSL_certs_clear(ssl);
+	tls_socket_hold(ssl, false);
 }
 
 void tls_give_up(struct bufferevent *bev)
@@ -417,7 +419,7 @@ bool tls_resumed(struct bufferevent *bev)
 
 /*
  * libevent would wait for the socket to be writable first: two epoll_ctl(2) and a turn of the loop
- * a reply. What OpenSSL has begun to write must be offered to it again, whole, in one piece: it is
+ * a reply, which it does for each connection that is enabled to write; so that is left to here. What OpenSSL has begun to write must be offered to it again, whole, in one piece: it is
  * in the first chunk of an empty evbuffer.
  */
 bool tls_write(struct bufferevent *bev, const void *data, size_t len)
@@ -431,7 +433,8 @@ bool tls_write(struct bufferevent *bev, const void *data, size_t len)
 		if (n <= 0)
 			ERR_clear_error();
 	}
-	return n == (int)len || bufferevent_write(bev, data, len) == 0;
+	return n == (int)len || (bufferevent_write(bev, data, len) == 0 &&
+				 bufferevent_enable(bev, EV_WRITE) == 0);
 }
 
 void tls_read_on(struct bufferevent *bev)
@@ -439,6 +442,16 @@ void tls_read_on(struct bufferevent *bev)
 	if ((bufferevent_get_enabled(bev) & EV_READ) &&
 	    SSL_has_pending(bufferevent_openssl_get_ssl(bev)))
 		event_active(&bev->ev_read, EV_READ, 0);
+}
+
+void tls_hold(struct bufferevent *bev)
+{
+	tls_socket_hold(bufferevent_openssl_get_ssl(bev), true);
+}
+
+void tls_push(struct bufferevent *bev)
+{
+	tls_socket_push(bufferevent_openssl_get_ssl(bev));
 }
 
 void tls_close_notify(struct bufferevent *bev)
@@ -482,6 +495,11 @@ static const struct tls_cert *shown(const SSL *ssl)
 	for (int k = 0; name && k < TLS_KINDS && !c; k++)
 		c = tls_certs_find(certs, name, (enum tls_kind)k);
 	return tls_certs_find(certs, c ? name : NULL, kind);
+}
+
+bool tls_can_bind(struct bufferevent *bev)
+{
+	return SSL_version(bufferevent_openssl_get_ssl(bev)) >= TLS1_3_VERSION;
 }
 
 void tls_bindings(struct bufferevent *bev, struct tls_bindings *out)

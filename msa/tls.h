@@ -45,12 +45,14 @@ struct tls_keys *tls_keys_of(struct tls *t);
 
 /*
  * A server-side TLS bufferevent over the connected socket fd, which it closes when freed, and its
- * handshake. Until over() has said TLS_UP, it must be neither enabled nor written to. NULL when out
+ * handshake. Until over() has said TLS_UP, it must be neither enabled nor written to, and then only
+ * be enabled to read: tls_write() does what writing needs. NULL when out
  * of memory: fd is still the caller's.
  */
 struct bufferevent *tls_accept(struct event_base *base, struct tls *t, int fd, int64_t idle_ms,
 			       tls_over *over, void *arg);
-/* The handshake is over: what it alone needed is let go. Once, whatever its end was. */
+/* The handshake is over: what it alone needed is let go. Once, whatever its end was. The last
+ * records of the handshake may wait for what is written next, or tls_push(). */
 void tls_settle(struct bufferevent *bev);
 /* The connection is to end while the handshake is not over: over() is not called. */
 void tls_give_up(struct bufferevent *bev);
@@ -67,6 +69,11 @@ bool tls_write(struct bufferevent *bev, const void *data, size_t len);
 /* Records may have come with the one that was read, and no event will tell of them: call this when
  * more input is wanted, after the handshake and after each read callback. */
 void tls_read_on(struct bufferevent *bev);
+/* What is written from here on leaves in one piece with the end of the connection: the caller goes
+ * on to shutdown(2), or close(2). */
+void tls_hold(struct bufferevent *bev);
+/* Nothing is to be written now: what waits goes. */
+void tls_push(struct bufferevent *bev);
 /* Tell the peer that this is the end (close_notify); once, after everything was flushed. */
 void tls_close_notify(struct bufferevent *bev);
 
@@ -79,6 +86,8 @@ struct tls_bindings {
 	uint8_t endpoint[TLS_BINDING_MAX]; /* tls-server-end-point, RFC 5929 */
 	size_t endpoint_len;
 };
+/* Whether there is a tls-exporter. */
+bool tls_can_bind(struct bufferevent *bev);
 void tls_bindings(struct bufferevent *bev, struct tls_bindings *out);
 
 /*

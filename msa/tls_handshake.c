@@ -22,6 +22,7 @@
 #include "lib/proc.h"
 
 #include "msa/tls_handshake.h"
+#include "msa/tls_socket.h"
 
 enum place {
 	AT_SOCKET,
@@ -148,14 +149,19 @@ static void fail(struct tls_handshake *h)
 /* --- its way -------------------------------------------------------------------------------------
  */
 
+/* The socket stays watched: the client has nothing to say as a rule, and epoll is not told twice.
+ */
 static void pause_it(struct tls_handshake *h)
 {
-	wait_for(h, 0);
 	h->place = PAUSED;
 }
 
+/* Only what ends the handshake well may wait for what is said then. */
 static void look(struct tls_handshake *h, int result)
 {
+	if (result != 1)
+		tls_socket_push(h->ssl);
+	tls_socket_hold(h->ssl, true);
 	switch (SSL_get_error(h->ssl, result)) {
 	case SSL_ERROR_NONE:
 		finish(h, TLS_UP, NULL);
@@ -198,7 +204,9 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 	struct tls_handshake *h = arg;
 
 	(void)fd;
-	if (what & EV_TIMEOUT)
+	if (h->place == PAUSED)
+		wait_for(h, 0); /* until there is a signature */
+	else if (what & EV_TIMEOUT)
 		finish(h, TLS_TIMED_OUT, NULL);
 	else
 		step(h);

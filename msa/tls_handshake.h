@@ -22,8 +22,9 @@ typedef void tls_over(void *arg, enum tls_end end, const char *why);
 struct tls_handshake;
 
 /*
- * Begin it over the non-blocking socket of ssl; keys are held until it is over. idle_ms: so long
- * the client may say nothing. over() is called once, from the loop, when h is gone. Never NULL.
+ * Begin it over the non-blocking socket of ssl (tls_socket_use()), which is held for its time; keys
+ * are held until it is over. idle_ms: so long the client may say nothing. over() is called once,
+ * from the loop, when h is gone. Never NULL.
  */
 struct tls_handshake *tls_handshake_new(struct event_base *base, SSL *ssl, struct tls_keys *keys,
 					int64_t idle_ms, tls_over *over, void *arg);

@@ -238,8 +238,14 @@ static void sort(struct list *l)
 
 static size_t put_list(char *buf, size_t at, const struct list *l)
 {
-	for (size_t i = 0; i < l->n; i++)
-		at += (size_t)snprintf(buf + at, LIST_TEXT - at, i ? ",%04x" : "%04x", l->v[i]);
+	static const char hex[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < l->n; i++) {
+		if (i)
+			buf[at++] = ',';
+		for (int shift = 12; shift >= 0; shift -= 4)
+			buf[at++] = hex[l->v[i] >> shift & 15];
+	}
 	return at;
 }
 
