@@ -38,6 +38,7 @@ struct ipc_conn {
 	struct event_base *base;
 	struct bufferevent *bev; /* NULL: not connected */
 	struct event *flush;	 /* active: frames of this turn wait to be written */
+	bool unhurried;		 /* flush is set for later */
 	struct ipc_handlers h;
 	void *arg;
 	int busy;      /* handlers running */
@@ -82,6 +83,7 @@ static void drop_bev(struct ipc_conn *c)
 	if (c->bev)
 		bufferevent_free(c->bev); /* closes the descriptor */
 	c->bev = NULL;
+	c->unhurried = false;
 	(void)event_del(c->flush);
 }
 
@@ -242,11 +244,19 @@ static void on_flush(evutil_socket_t none, short what, void *arg)
 {
 	struct ipc_conn *c = arg;
 	(void)none, (void)what;
+	c->unhurried = false;
 	if (c->bev && !c->draining && !write_out(c, bufferevent_get_output(c->bev)))
 		(void)bufferevent_enable(c->bev, EV_WRITE);
 }
 
-bool ipc_send(struct ipc_conn *c, uint16_t type, const void *data, size_t len)
+static void flush_later(struct ipc_conn *c)
+{
+	const struct timeval tv = {.tv_usec = IPC_UNHURRIED_MS * 1000};
+	c->unhurried = true;
+	(void)event_add(c->flush, &tv);
+}
+
+static bool send_frame(struct ipc_conn *c, uint16_t type, const void *data, size_t len, bool hurry)
 {
 	uint8_t head[IPC_HEAD];
 	if (c->dead || !c->bev || len > IPC_MAX_FRAME)
@@ -254,8 +264,10 @@ bool ipc_send(struct ipc_conn *c, uint16_t type, const void *data, size_t len)
 	struct evbuffer *out = bufferevent_get_output(c->bev);
 	if (evbuffer_get_length(out) + IPC_HEAD + len > IPC_MAX_BACKLOG)
 		return false;
-	if (evbuffer_get_length(out) == 0)
+	if (hurry && (evbuffer_get_length(out) == 0 || c->unhurried))
 		event_active(c->flush, EV_TIMEOUT, 0);
+	else if (evbuffer_get_length(out) == 0)
+		flush_later(c);
 	ipc_put_head(head, type, len);
 	/* Room first, so that never half a frame is queued. */
 	if (evbuffer_expand(out, IPC_HEAD + len) != 0)
@@ -264,6 +276,16 @@ bool ipc_send(struct ipc_conn *c, uint16_t type, const void *data, size_t len)
 	if (len)
 		(void)evbuffer_add(out, data, len);
 	return true;
+}
+
+bool ipc_send(struct ipc_conn *c, uint16_t type, const void *data, size_t len)
+{
+	return send_frame(c, type, data, len, true);
+}
+
+bool ipc_send_unhurried(struct ipc_conn *c, uint16_t type, const void *data, size_t len)
+{
+	return send_frame(c, type, data, len, false);
 }
 
 bool ipc_connected(const struct ipc_conn *c)

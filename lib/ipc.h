@@ -17,6 +17,7 @@
 
 #define IPC_MAX_FRAME	(1u << 20)
 #define IPC_MAX_BACKLOG (8u << 20) /* bytes waiting to be written before ipc_send() refuses */
+#define IPC_UNHURRIED_MS 20	   /* a frame nobody waits for leaves with the next, or then */
 
 struct ipc_conn;
 struct ipc_listener;
@@ -70,6 +71,9 @@ struct ipc_conn *ipc_from_fd(struct event_base *base, int fd, const struct ipc_h
  * False when not connected, the backlog is full or len is above IPC_MAX_FRAME: nothing was queued.
  */
 bool ipc_send(struct ipc_conn *c, uint16_t type, const void *data, size_t len);
+/* The same; the other side is not woken for it before IPC_UNHURRIED_MS have passed, or another
+ * frame is sent. Frames keep their order. */
+bool ipc_send_unhurried(struct ipc_conn *c, uint16_t type, const void *data, size_t len);
 bool ipc_connected(const struct ipc_conn *c);
 size_t ipc_backlog(const struct ipc_conn *c); /* bytes */
 /* Ends and frees without calling closed(); what was sent is flushed first if flush. NULL is

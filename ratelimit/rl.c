@@ -399,7 +399,7 @@ bool rl_observe(struct rl *r, const struct rl_observation *o)
 	struct wire_out w;
 	wire_out_init(&w, buf, sizeof buf);
 	proto_put_observe(&w, o);
-	return !w.bad && r->up && ipc_send(r->c, PROTO_OBSERVE, w.buf, w.len);
+	return !w.bad && r->up && ipc_send_unhurried(r->c, PROTO_OBSERVE, w.buf, w.len);
 }
 
 bool rl_set(struct rl *r, const struct rl_penalty *p)

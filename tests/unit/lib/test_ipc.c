@@ -334,6 +334,44 @@ static void test_flush(void **state)
 }
 
 /* The peer goes away while we drain: no crash, no leak, no callback. */
+static ssize_t there(int fd)
+{
+	char buf[64];
+	return recv(fd, buf, sizeof buf, MSG_PEEK | MSG_DONTWAIT);
+}
+
+/* It goes by itself after a while, with the next frame at once, and always in order. */
+static void test_unhurried(void **state)
+{
+	struct side s = {0};
+	int fd = raw_pair(&s);
+	uint8_t got[6 + 1];
+	int64_t from = clock_mono_ms();
+	(void)state;
+	assert_true(ipc_send_unhurried(s.c, 1, "a", 1));
+	while (there(fd) < 0 && clock_mono_ms() - from < 10000)
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_int_equal(there(fd), sizeof got);
+	assert_true(clock_mono_ms() - from >= IPC_UNHURRIED_MS - 2);
+	assert_int_equal(read(fd, got, sizeof got), sizeof got);
+
+	assert_true(ipc_send_unhurried(s.c, 2, "b", 1));
+	assert_true(ipc_send_unhurried(s.c, 3, "c", 1));
+	assert_true(ipc_send(s.c, 4, "d", 1));
+	event_base_loop(base, EVLOOP_NONBLOCK); /* one turn: no time passes in it */
+	assert_int_equal(there(fd), 3 * sizeof got);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(read(fd, got, sizeof got), sizeof got);
+		assert_int_equal(got[sizeof got - 1], "bcd"[i]);
+	}
+	/* What waits goes with the connection, too. */
+	assert_true(ipc_send_unhurried(s.c, 5, "e", 1));
+	ipc_free(s.c, true);
+	assert_int_equal(there(fd), sizeof got);
+	close(fd);
+	free(s.data);
+}
+
 static void test_flush_to_nobody(void **state)
 {
 	struct side s = {.c = NULL};
@@ -705,15 +743,16 @@ static int group_teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_frames_trickle), T(test_both_ways),
-	    T(test_bad_frames),	    T(test_flood_is_bounded),
-	    T(test_free_in_frame),  T(test_free_in_closed),
-	    T(test_flush),	    T(test_flush_to_nobody),
-	    T(test_backlog),	    T(test_listen),
-	    T(test_listen_refuses), T(test_stale),
-	    T(test_accept_refused), T(test_reconnect),
-	    T(test_client_free),    T(test_blocking),
-	    T(test_ask_over_loop),  T(test_hammering),
+	    T(test_frames_trickle),  T(test_both_ways),
+	    T(test_bad_frames),	     T(test_flood_is_bounded),
+	    T(test_free_in_frame),   T(test_free_in_closed),
+	    T(test_flush),	     T(test_unhurried),
+	    T(test_flush_to_nobody), T(test_backlog),
+	    T(test_listen),	     T(test_listen_refuses),
+	    T(test_stale),	     T(test_accept_refused),
+	    T(test_reconnect),	     T(test_client_free),
+	    T(test_blocking),	     T(test_ask_over_loop),
+	    T(test_hammering),
 	};
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
