@@ -3,10 +3,10 @@
  *
  * The feedback report is the first part of that type; the reported message is the last message
  * part, whole or headers only. A report that was forwarded as an attachment is looked for inside
- * it.
+ * it. Where there is none, a part of JSON may be one (arf_xarf.c).
  *
  * Trusted with: nothing. It runs in a child that can do no more than compute (arf_child.c). Known
- * gaps: XARF is not read.
+ * gaps: none.
  */
 #include "accounting/arf.h"
 
@@ -24,7 +24,7 @@
 #define PARTS_MAX   256
 
 struct found {
-	GMimeObject *feedback, *original;
+	GMimeObject *feedback, *original, *json;
 	int parts;
 };
 
@@ -66,6 +66,14 @@ static bool is_original(GMimeObject *o)
 	       is_type(o, "message", "rfc822-headers") || is_type(o, "text", "rfc822");
 }
 
+static bool is_json(GMimeObject *o)
+{
+	const char *name = GMIME_IS_PART(o) ? g_mime_part_get_filename(GMIME_PART(o)) : NULL;
+	size_t n = name ? strlen(name) : 0;
+	return is_type(o, "application", "json") || is_type(o, "application", "xarf+json") ||
+	       is_type(o, "text", "json") || (n > 5 && strcasecmp(name + n - 5, ".json") == 0);
+}
+
 static void look_through(GMimeObject *o, int depth, struct found *f)
 {
 	if (!o || depth > NESTING_MAX || ++f->parts > PARTS_MAX)
@@ -79,6 +87,8 @@ static void look_through(GMimeObject *o, int depth, struct found *f)
 			f->feedback = o;
 	} else if (is_original(o)) {
 		f->original = o;
+	} else if (!f->json && is_json(o)) {
+		f->json = o;
 	}
 }
 
@@ -120,15 +130,19 @@ static char *header_block(struct arf *a, const char *text, size_t len)
 	return arf_text(a, text, end ? (size_t)(end - text) + 1 : len, ARF_HEADERS_MAX);
 }
 
+void arf_read_original(struct arf *a, const char *raw, size_t len)
+{
+	char *text = normal_lines((const uint8_t *)raw, len, &len);
+	a->original_headers = header_block(a, text, len);
+	g_free(text);
+}
+
 static void read_original_leaf(struct arf *a, GMimeObject *part)
 {
 	GByteArray *bytes = content_of(part);
 	if (!bytes)
 		return;
-	size_t len = 0;
-	char *text = normal_lines(bytes->data, bytes->len, &len);
-	a->original_headers = header_block(a, text, len);
-	g_free(text);
+	arf_read_original(a, (const char *)bytes->data, bytes->len);
 	g_byte_array_unref(bytes);
 }
 
@@ -148,12 +162,14 @@ static void read_original_part(struct arf *a, GMimeObject *part)
 /* A date as reporters write it: what gmime reads, and the zone JST. 0: none. */
 static int64_t read_date(struct arf *a, const char *text)
 {
-	if (!text || !*text)
+	if (!text || strlen(text) < 6)
 		return 0;
 	size_t n = strlen(text);
 	if (n > 3 && strcasecmp(text + n - 3, "JST") == 0)
 		text = talloc_asprintf(a, "%.*s+0900", (int)(n - 3), text);
-	GDateTime *t = g_mime_utils_header_decode_date(text);
+	GDateTime *t = text[4] == '-' ? g_date_time_new_from_iso8601(text, NULL) : NULL;
+	if (!t)
+		t = g_mime_utils_header_decode_date(text);
 	int64_t ms = t ? g_date_time_to_unix(t) * 1000 : 0;
 	if (t)
 		g_date_time_unref(t);
@@ -189,6 +205,9 @@ static void read_reporter(struct arf *a, GMimeMessage *m)
 			       : NULL;
 	if (addr)
 		a->reporter = arf_text(a, addr, strlen(addr), 320);
+	else if (arf_field(a, "Reporter"))
+		a->reporter =
+		    arf_text(a, arf_field(a, "Reporter"), strlen(arf_field(a, "Reporter")), 320);
 }
 
 static void read_type(struct arf *a)
@@ -218,6 +237,19 @@ static bool read_jmrp(struct arf *a, GMimeMessage *m, const struct found *f)
 	return true;
 }
 
+static bool read_xarf(struct arf *a, const struct found *f)
+{
+	GByteArray *bytes = f->json ? content_of(f->json) : NULL;
+	bool ok = bytes && arf_read_xarf(a, (const char *)bytes->data, bytes->len);
+	if (bytes)
+		g_byte_array_unref(bytes);
+	if (!ok)
+		return false;
+	a->format = talloc_strdup(a, "xarf");
+	read_type(a);
+	return true;
+}
+
 static struct arf *new_arf(void *ctx)
 {
 	struct arf *a = talloc_zero(ctx, struct arf);
@@ -229,6 +261,7 @@ static struct arf *new_arf(void *ctx)
 	a->source_ip = talloc_strdup(a, "");
 	a->token = talloc_strdup(a, "");
 	a->queue_id = talloc_strdup(a, "");
+	a->tagged = talloc_strdup(a, "");
 	a->original_headers = talloc_strdup(a, "");
 	a->fields = talloc_zero_array(a, struct arf_field, ARF_FIELDS_MAX);
 	if (!a->fields || !a->original_headers)
@@ -264,7 +297,7 @@ static bool read_report(struct arf *a, GMimeMessage *outer, const char *hostname
 		m = outer;
 		f = (struct found){.parts = 0};
 		look_through(g_mime_message_get_mime_part(m), 0, &f);
-		if (!read_jmrp(a, m, &f))
+		if (!read_jmrp(a, m, &f) && !read_xarf(a, &f))
 			return false;
 	}
 	if (f.original)
@@ -294,6 +327,7 @@ struct arf *arf_parse(void *ctx, const uint8_t *raw, size_t len, const char *hos
 	if (ok)
 		return a;
 	talloc_free(a);
-	*err = m ? "it has no message/feedback-report part (RFC 5965)" : "it is not a mail message";
+	*err = m ? "it has no message/feedback-report part (RFC 5965) and no XARF"
+		 : "it is not a mail message";
 	return NULL;
 }

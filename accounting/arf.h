@@ -3,9 +3,9 @@
  *
  * Liberal, because reporters are: any order and case of fields, comments, folding, any line ends,
  * encoded parts, a missing final boundary. What makes it a report is one message/feedback-report
- * part; Microsoft's JMRP complaints, which have none, are known by their subject. Pure: gmime is
- * called on memory only. Strings are talloc'd under the struct, hold no NUL, and may be any bytes
- * else.
+ * part; Microsoft's JMRP complaints, which have none, are known by their subject, XARF by its JSON
+ * (x-arf.org). Pure: gmime is called on memory only. Strings are talloc'd under the struct, hold no
+ * NUL, and may be any bytes else.
  */
 #ifndef ACCOUNTING_ARF_H
 #define ACCOUNTING_ARF_H
@@ -19,7 +19,8 @@
 #define ARF_RAW_MAX	(700u << 10)
 #define ARF_FIELDS_MAX	256
 #define ARF_NAME_MAX	128
-#define ARF_VALUE_MAX	2048  /* longer ones are cut */
+#define ARF_VALUE_MAX	2048 /* longer ones are cut */
+#define ARF_TAGGED_MAX	320
 #define ARF_HEADERS_MAX 32768 /* of the original message, cut */
 #define ARF_WIRE_MAX	(1u << 20)
 
@@ -28,7 +29,7 @@ struct arf_field {
 };
 
 struct arf {
-	char *format;	     /* "arf" "jmrp" */
+	char *format;	     /* "arf" "jmrp" "xarf" */
 	char *feedback_type; /* lower case: "abuse" "not-spam" ... */
 	char *reporter;	     /* address of From */
 	char *source_ip;     /* canonical text, "" when not said or not an address */
@@ -40,6 +41,8 @@ struct arf {
 				 Original-Envelope-Id; "" */
 	char *queue_id;	      /* from a Received header of our host, a Message-ID of ours, or
 				 Original-Envelope-Id; "" */
+	char
+	    *tagged; /* the envelope sender as it left, with a tag of the form of ours (BATV); "" */
 	char *original_headers;
 	uint32_t n_fields;
 	struct arf_field *fields; /* of the feedback report, in their order */

@@ -157,7 +157,7 @@ static void end_child(struct child *c, const char *why)
 	if (!why && c->len > 0 && c->buf[0] == 1)
 		a = arf_decode(NULL, c->buf + 1, c->len - 1);
 	if (!why && c->len > 1 && c->buf[0] == 0)
-		err = "it is not an abuse report: no message/feedback-report part (RFC 5965)";
+		err = "it is not an abuse report: no message/feedback-report part (RFC 5965) and no XARF";
 	if (!a && !err) {
 		err = "it could not be read: the parser gave up on it";
 		log_event(LOG_ERR, "-", "arf", "child-failed", LI("status", status),

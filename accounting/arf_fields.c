@@ -197,6 +197,49 @@ static void read_message_id(struct arf *a, const char *value, const char *hostna
 		a->queue_id = arf_text(a, id, QUEUE_ID_LEN, QUEUE_ID_LEN);
 }
 
+/* --- the tag in the envelope sender --- */
+
+#define TAG_CHARS 10 /* of KDDDSSSSSS */
+
+/* What begins with our kind of tag in it, up to the end of the address. */
+static char *tagged_text(void *ctx, const char *s)
+{
+	for (const char *p = s; (p = strcasestr(p, "prvs=")) != NULL; p += 5) {
+		const char *tag = p + 5;
+		size_t n = strcspn(p, " \t<>();,[]\"");
+		if (strspn(tag, HEX "ABCDEF") == TAG_CHARS && tag[TAG_CHARS] == '=' &&
+		    n <= ARF_TAGGED_MAX && memchr(tag, '@', n - 5))
+			return arf_text(ctx, p, n, n);
+	}
+	return NULL;
+}
+
+static char *tag_in(struct arf *a, const struct arf_field *f, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++) {
+		char *text = strcasecmp(f[i].name, name) == 0 ? tagged_text(a, f[i].value) : NULL;
+		if (text)
+			return text;
+	}
+	return NULL;
+}
+
+/* From where it is most certainly the envelope's, to where others only mention it. */
+static void read_tag(struct arf *a, const struct arf_field *original, size_t n)
+{
+	static const char *const names[] = {"Return-Path",     "Original-Mail-From",
+					    "X-Envelope-From", "Envelope-From",
+					    "Received-SPF",    "Authentication-Results"};
+	char *text = NULL;
+	for (size_t i = 0; i < sizeof names / sizeof names[0] && !text; i++) {
+		text = tag_in(a, original, n, names[i]);
+		if (!text)
+			text = tag_in(a, a->fields, a->n_fields, names[i]);
+	}
+	if (text)
+		a->tagged = text;
+}
+
 static void read_original(struct arf *a, const char *hostname)
 {
 	struct arf_field f[ARF_FIELDS_MAX];
@@ -215,6 +258,7 @@ static void read_original(struct arf *a, const char *hostname)
 				a->token = token;
 		}
 	}
+	read_tag(a, f, n);
 	talloc_free(pool);
 }
 
@@ -223,6 +267,8 @@ void arf_interpret(struct arf *a, const char *hostname)
 	read_source_ip(a);
 	read_source_port(a);
 	read_envelope_id(a);
+	if (arf_field(a, "Message-ID"))
+		read_message_id(a, arf_field(a, "Message-ID"), hostname);
 	read_original(a, hostname); /* what is in the message itself counts more */
 }
 
@@ -242,6 +288,7 @@ size_t arf_encode(const struct arf *a, uint8_t *buf, size_t cap)
 	wire_i64(&w, a->original_ms);
 	wire_str(&w, a->token);
 	wire_str(&w, a->queue_id);
+	wire_str(&w, a->tagged);
 	wire_str(&w, a->original_headers);
 	wire_u32(&w, a->n_fields);
 	for (uint32_t i = 0; i < a->n_fields; i++) {
@@ -289,6 +336,7 @@ struct arf *arf_decode(void *ctx, const uint8_t *buf, size_t len)
 	a->original_ms = wire_get_i64(&r);
 	a->token = get_text(a, &r, TOKEN_LEN);
 	a->queue_id = get_text(a, &r, QUEUE_ID_LEN);
+	a->tagged = get_text(a, &r, ARF_TAGGED_MAX);
 	a->original_headers = get_text(a, &r, ARF_HEADERS_MAX);
 	get_fields(a, &r);
 	if (a->source_port > 65535 || !wire_done(&r)) {

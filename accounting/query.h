@@ -90,7 +90,7 @@ json_t *query_incidents(struct query *q, const struct query_list *l, int limit, 
 json_t *query_incident(struct query *q, int64_t id, const char **err);
 
 /* [{"id","received_ms","format","feedback_type","reporter","source_ip","source_port","arrival_ms","match","account","subscriber","incident","token","queue_id","sha256","error"}].
- * match is "token" "queue_id" "lease" "none"; state NULL (all), "matched" or "unmatched": match is
+ * match is "token" "queue_id" "tag" "lease" "none"; state NULL (all), "matched" or "unmatched": match is
  * "none" and nobody has put it under an incident by hand. about: account, subscriber's ref, source
  * address, or a part of the reporter's name. */
 json_t *query_reports(struct query *q, const struct query_list *l, int limit, const char **err);
@@ -146,7 +146,7 @@ json_t *query_logins(struct query *q, const char *account, int64_t since_ms, int
  * "sent" or "failed"; NULL: all. about: the rule or the kind. */
 json_t *query_alerts(struct query *q, const struct query_list *l, int limit, const char **err);
 /* One alert: {"id","uuid","rule","kind","made_ms","title","body":{as sent, protocols/alert.md},
- * "sends":[{"to","state","attempts","next_ms","done_ms","answer"}]}. NULL with *err "not found". */
+ * "sends":[{"id","to","state","attempts","next_ms","done_ms","answer"}]}. NULL with *err "not found". */
 json_t *query_alert(struct query *q, int64_t id, const char **err);
 
 #endif

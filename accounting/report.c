@@ -1,7 +1,8 @@
 /*
  * report - finds whom a report is about and files it (contract in report.h).
  *
- * A token is random and only those who got the message know it; a queue id is next best; an address
+ * A token is random and only those who got the message know it; a queue id is next best; a tag is
+ * signed by us, and only those who got mail of that day know it; an address
  * means something only with its time, and behind a shared address only with its port. Several
  * candidates are nobody: guessing would accuse.
  *
@@ -48,6 +49,33 @@ static bool by_queue_id(struct store *s, const struct arf *a, struct report_matc
 	       take_message(s, &m, "queue_id", out);
 }
 
+#define DAY_MS	      INT64_C(86400000)
+#define TAG_LIFE_DAYS 7 /* as msa/mail/batv.h makes them */
+
+void report_tag_day(int ddd, int64_t received_ms, struct report_tag *out)
+{
+	int64_t today = received_ms / DAY_MS, made = (ddd - TAG_LIFE_DAYS + 1000) % 1000;
+	int64_t ago = (today % 1000 - made + 1000) % 1000;
+	out->from_ms = (today - ago) * DAY_MS;
+	out->to_ms = out->from_ms + DAY_MS;
+}
+
+/* The tag proves who sent it, and says the day. */
+static bool by_tag(struct store *s, const struct report_tag *tag, struct report_match *out)
+{
+	struct store_message m;
+	bool several = false;
+	if (!tag || !tag->sender[0])
+		return false;
+	if (store_message_by_sender(s, tag->sender, tag->from_ms, tag->to_ms, &m, &several))
+		return take_message(s, &m, "tag", out);
+	snprintf(out->error, sizeof out->error,
+		 several ? "several accounts sent as %.200s that day"
+			 : "its tag is ours, but nobody is known to have sent as %.200s that day",
+		 tag->sender);
+	return false;
+}
+
 /* When the message was under way: what the report says, else the message, else now. */
 static int64_t time_of(const struct arf *a, int64_t received_ms)
 {
@@ -73,24 +101,25 @@ static bool by_lease(struct store *s, const struct arf *a, int64_t received_ms,
 		return false;
 	out->how = "lease";
 	out->subscriber = ids[0];
-	out->account = store_account_at(s, &a->source, out->subscriber, t - BEFORE_MS,
-					t + AFTER_MS, out->login, sizeof out->login);
+	out->account = store_account_at(s, &a->source, out->subscriber, t - BEFORE_MS, t + AFTER_MS,
+					out->login, sizeof out->login);
 	return true;
 }
 
-void report_match(struct store *s, const struct arf *a, int64_t received_ms,
-		  struct report_match *out)
+void report_match(struct store *s, const struct arf *a, const struct report_tag *tag,
+		  int64_t received_ms, struct report_match *out)
 {
 	*out = (struct report_match){.how = "none"};
 	snprintf(out->token, sizeof out->token, "%.32s", a->token);
 	snprintf(out->queue_id, sizeof out->queue_id, "%.32s", a->queue_id);
-	if (by_token(s, a, out) || by_queue_id(s, a, out))
+	if (by_token(s, a, out) || by_queue_id(s, a, out) || by_tag(s, tag, out))
 		return;
 	if (a->source_ip[0])
 		(void)by_lease(s, a, received_ms, out);
-	else
+	else if (!out->error[0])
 		snprintf(out->error, sizeof out->error,
-			 "it carries neither our trace token, nor our queue id, nor a Source-IP");
+			 "it carries neither our trace token, nor our queue id, nor a valid tag in "
+			 "the envelope sender, nor a Source-IP");
 }
 
 /* {"Source-IP":["192.0.2.1"],…}, malloc'd. */
@@ -134,10 +163,11 @@ static int64_t incident_for(struct incidents *in, struct store *s, const struct 
 	return id;
 }
 
-int64_t report_file(struct store *s, struct incidents *in, const struct arf *a, const char *sha256,
-		    int64_t received_ms, struct report_match *match, int64_t *incident)
+int64_t report_file(struct store *s, struct incidents *in, const struct arf *a,
+		    const struct report_tag *tag, const char *sha256, int64_t received_ms,
+		    struct report_match *match, int64_t *incident)
 {
-	report_match(s, a, received_ms, match);
+	report_match(s, a, tag, received_ms, match);
 	match->again = store_report_again(s, match->account, match->queue_id);
 	*incident = incident_for(in, s, a, match, received_ms);
 	char *fields = fields_json(a);

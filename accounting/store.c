@@ -33,10 +33,12 @@ EMBED(store_schema_0006, "accounting/schema/0006_alert.sql");
 EMBED(store_schema_0007, "accounting/schema/0007_reflex.sql");
 EMBED(store_schema_0008, "accounting/schema/0008_message_id.sql");
 EMBED(store_schema_0009, "accounting/schema/0009_returned.sql");
+EMBED(store_schema_0010, "accounting/schema/0010_report_tag.sql");
 
 static const char *const migrations[] = {store_schema_0001, store_schema_0002, store_schema_0003,
 					 store_schema_0004, store_schema_0005, store_schema_0006,
-					 store_schema_0007, store_schema_0008, store_schema_0009};
+					 store_schema_0007, store_schema_0008, store_schema_0009,
+					 store_schema_0010};
 
 #define N_MIGRATIONS ((int)(sizeof migrations / sizeof migrations[0]))
 

@@ -289,6 +289,10 @@ struct store_message { /* of ev_message */
 };
 bool store_message_by_token(struct store *s, const char *token, struct store_message *out);
 bool store_message_by_queue_id(struct store *s, const char *queue_id, struct store_message *out);
+/* The one account that sent as mail_from in [from,to); out->queue_id and token are "" when it was
+ * more than one message. False: none, or several accounts (*several). */
+bool store_message_by_sender(struct store *s, const char *mail_from, int64_t from_ms, int64_t to_ms,
+			     struct store_message *out, bool *several);
 /* The one account that submitted from src, by a port of the subscriber's lease, in [from,to]: 0
  * when none or several. */
 int64_t store_account_at(struct store *s, const struct addr *src, int64_t subscriber,

@@ -28,6 +28,33 @@ bool store_message_by_queue_id(struct store *s, const char *queue_id, struct sto
 			    out);
 }
 
+static bool read_sender(struct store *s, int stmt, bool row, struct store_message *out,
+			bool *several)
+{
+	if (!row)
+		return false;
+	bool one = sql_int(DB, stmt, 4) == 1;
+	out->account = sql_int(DB, stmt, 0);
+	snprintf(out->login, sizeof out->login, "%s", sql_text(DB, stmt, 1));
+	snprintf(out->queue_id, sizeof out->queue_id, "%s", one ? sql_text(DB, stmt, 2) : "");
+	snprintf(out->token, sizeof out->token, "%s", one ? sql_text(DB, stmt, 3) : "");
+	*several = sql_next(DB, stmt);
+	sql_end(DB, stmt);
+	return !*several;
+}
+
+bool store_message_by_sender(struct store *s, const char *mail_from, int64_t from_ms, int64_t to_ms,
+			     struct store_message *out, bool *several)
+{
+	*several = false;
+	return read_sender(s, ST_SENDER_LOGIN,
+			   sql_first(DB, ST_SENDER_LOGIN, QS(mail_from), QI(from_ms), QI(to_ms)),
+			   out, several) ||
+	       read_sender(s, ST_SENDER_DAY,
+			   sql_first(DB, ST_SENDER_DAY, QS(mail_from), QI(from_ms), QI(to_ms)), out,
+			   several);
+}
+
 int64_t store_account_at(struct store *s, const struct addr *src, int64_t subscriber,
 			 int64_t from_ms, int64_t to_ms, char *login, size_t n)
 {

@@ -455,6 +455,10 @@
 	X(ST_ALERT_RESULT,                                                                         \
 	  "UPDATE alert_send SET state = ?2, attempts = ?3, next_ms = ?4, answer = ?5, done_ms = " \
 	  "CASE ?2 WHEN 'waiting' THEN NULL ELSE ?6 END WHERE id = ?1")                            \
+	X(ST_ALERT_STATE, "SELECT CASE state WHEN 'sent' THEN 2 ELSE 1 END FROM alert_send WHERE " \
+			  "id = ?1")                                                               \
+	X(ST_ALERT_RESEND, "UPDATE alert_send SET state = 'waiting', next_ms = ?2, done_ms = "     \
+			   "NULL WHERE id = ?1")                                                   \
 	X(ST_ALERT_CONDITION, "SELECT 1 FROM alert_condition WHERE name = ?1 AND ended_ms IS "     \
 			      "NULL")                                                              \
 	X(ST_ALERT_CONDITION_PUT,                                                                  \
@@ -484,6 +488,17 @@
 	X(ST_MESSAGE_QUEUE, "SELECT m.account_id, a.login, m.queue_id, m.token FROM ev_message m " \
 			    "JOIN account a ON a.id = m.account_id "                               \
 			    "WHERE m.queue_id = ?1 ORDER BY m.id DESC LIMIT 1")                    \
+	/* Mostly a login is the sender; else the day is looked through, as far as is cheap. */          \
+	X(ST_SENDER_LOGIN,                                                                         \
+	  "SELECT m.account_id, a.login, min(m.queue_id), min(m.token), count(*) FROM "            \
+	  "ev_message m JOIN account a ON a.id = m.account_id WHERE m.account_id = "               \
+	  "(SELECT id FROM account WHERE login = ?1) AND m.t_ms >= ?2 AND m.t_ms < ?3 AND "        \
+	  "m.mail_from = ?1 COLLATE NOCASE GROUP BY m.account_id")                                 \
+	X(ST_SENDER_DAY,                                                                           \
+	  "SELECT m.account_id, a.login, min(m.queue_id), min(m.token), count(*) FROM "            \
+	  "(SELECT * FROM ev_message WHERE t_ms >= ?2 AND t_ms < ?3 ORDER BY t_ms LIMIT 200000) "  \
+	  "m JOIN account a ON a.id = m.account_id WHERE m.mail_from = ?1 COLLATE NOCASE "         \
+	  "GROUP BY m.account_id LIMIT 2")                                                         \
 	X(ST_ACCOUNT_AT, "SELECT DISTINCT m.account_id, a.login FROM ev_message m JOIN account a " \
 			 "ON a.id = m.account_id "                                                 \
 			 "WHERE m.src = ?1 AND m.t_ms BETWEEN ?2 AND ?3 AND EXISTS (SELECT 1 "     \

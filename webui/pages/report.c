@@ -23,6 +23,9 @@ static const char *match_words(const char *match)
 		      "account this is."},
 	    {"queue_id", "Our queue id is in the reported message: it is certain which message and "
 			 "account this is."},
+	    {"tag", "The envelope sender carries a tag that was made here: it is certain which "
+		    "account sent "
+		    "it, and on which day."},
 	    {"lease", "By the address (and port, if given) and the time: this is who used it then, "
 		      "by the leases on record."},
 	    {"none", "Nothing in the report leads to a subscriber. Behind shared addresses an IP "

@@ -35,6 +35,8 @@ static void match_chip(struct html *h, const char *match)
 	     LIT("<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>by token</span>")},
 	    {"queue_id", LIT("<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>by "
 			     "queue id</span>")},
+	    {"tag", LIT("<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>by sender's "
+			"tag</span>")},
 	    {"lease", LIT("<span class=\"chip calm\"><i aria-hidden=\"true\">&#8776;</i>by address "
 			  "and time</span>")},
 	    {"none",

@@ -243,6 +243,130 @@ static void test_blacked_out(void **state)
 	assert_string_equal(a->token, TOKEN);
 	assert_string_equal(a->queue_id, QUEUE_ID);
 	assert_int_equal(a->arrival_ms, 1795000000000);
+	assert_string_equal(a->tagged, "prvs=0123abcdef=alice@isp.example");
+}
+
+/* Where an envelope sender of ours is to be found. */
+static void test_tagged(void **state)
+{
+#define TAGGED "prvs=0123abcdef=alice@isp.example"
+	static const struct {
+		const char *extra, *headers, *tagged;
+	} rows[] = {
+	    {"", "Subject: x\n", ""},
+	    {"Original-Mail-From: <" TAGGED ">\n", "Subject: x\n", TAGGED},
+	    {"Original-Mail-From: " TAGGED "\n", "Subject: x\n", TAGGED},
+	    {"Original-Mail-From: alice@isp.example\n", "Return-Path: <" TAGGED ">\n", TAGGED},
+	    {"", "return-path:\n <" TAGGED ">\n", TAGGED},
+	    {"", "X-Envelope-From: " TAGGED "\n", TAGGED},
+	    {"", "Received-SPF: pass (x: y) client-ip=192.0.2.1; envelope-from=\"" TAGGED "\";\n",
+	     TAGGED},
+	    {"", "Authentication-Results: mx; spf=pass smtp.mailfrom=" TAGGED "; dkim=none\n",
+	     TAGGED},
+	    {"Original-Mail-From: <prvs=9999ffffff=bob@isp.example>\n",
+	     "Return-Path: <" TAGGED ">\n", TAGGED},
+	    {"", "Return-Path: <PRVS=0123ABCDEF=Alice@isp.example>\n",
+	     "PRVS=0123ABCDEF=Alice@isp.example"},
+	    {"", "Return-Path: <prvs=0123abcde=alice@isp.example>\n", ""}, /* nine: of others */
+	    {"", "Return-Path: <prvs=alice=0123abcdef@isp.example>\n", ""},
+	    {"", "Return-Path: <prvs=0123abcdef=alice>\n", ""},
+	    {"", "Subject: <" TAGGED ">\n", ""},
+	    {"", "Return-Path: prvs=\n", ""},
+	};
+	char text[4096];
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		snprintf(text, sizeof text, "%s%s--b\nContent-Type: message/rfc822\n\n%s\nbody\n%s",
+			 OUTER HUMAN FEEDBACK FIELDS, rows[i].extra, rows[i].headers, END);
+		assert_string_equal(parse(text)->tagged, rows[i].tagged);
+	}
+}
+
+#define XARF_OUTER                                                                                 \
+	"From: Reports <x@reporter.example>\nTo: abuse@isp.example\nX-XARF: SECURE\n"              \
+	"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"                         \
+	"--b\nContent-Type: text/plain\n\nSee the attachment.\n"
+#define XARF(json)                                                                                 \
+	XARF_OUTER "--b\nContent-Type: application/json; name=xarf.json\n\n" json "\n--b--\n"
+
+static const struct {
+	const char *name, *text, *type, *ip;
+	uint32_t port;
+	int64_t arrival;
+	const char *token, *queue_id, *tagged;
+} xarfs[] = {
+    {"version 3, a login attack",
+     XARF("{\"Version\":\"3\",\"ReporterInfo\":{\"ReporterOrg\":\"R\",\"ReporterOrgEmail\":"
+	  "\"abuse@r.example\"},\"Disclosure\":true,\"Report\":{\"ReportClass\":\"Activity\","
+	  "\"ReportType\":\"LoginAttack\",\"Date\":\"2026-11-18T11:06:40Z\",\"SourceIp\":"
+	  "\"192.0.2.1\",\"SourcePort\":40000,\"DestinationIp\":\"198.51.100.9\"}}"),
+     "login-attack", "192.0.2.1", 40000, T0, "", "", ""},
+    {"version 3, spam with its message",
+     XARF("{\"Version\":\"3\",\"Report\":{\"ReportType\":\"Spam\",\"Date\":"
+	  "\"2026-11-18T12:06:40+01:00\",\"SourceIp\":\"2001:DB8::1\",\"SmtpMailFromAddress\":"
+	  "\"" TAGGED "\",\"Samples\":[{\"ContentType\":\"image/png\",\"Payload\":\"AA==\","
+	  "\"Base64Encoded\":true},{\"ContentType\":\"message/rfc822\",\"Base64Encoded\":true,"
+	  "\"Payload\":"
+	  "\"WC1TZWtpc2hvLVRyYWNlOiAwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1NjcKU3ViamVjdDogeAoKYm9keQo="
+	  "\"}]}}"),
+     "spam", "2001:db8::1", 0, T0, TOKEN, "", TAGGED},
+    {"version 4",
+     XARF("{\"xarf_version\":\"4.0.0\",\"report_id\":\"1\",\"timestamp\":"
+	  "\"2026-11-18T11:06:40Z\",\"reporter\":{\"org\":\"R\",\"contact\":\"a@r.example\"},"
+	  "\"source_identifier\":\"192.0.2.1\",\"source_port\":25,\"category\":\"messaging\","
+	  "\"type\":\"spam\",\"smtp_from\":\"" TAGGED "\"}"),
+     "spam", "192.0.2.1", 25, T0, "", "", TAGGED},
+    {"flat",
+     XARF("{\"Report-Type\":\"login_attack\",\"Source\":\"192.0.2.1\",\"Date\":"
+	  "\"Wed, 18 Nov 2026 11:06:40 +0000\",\"Message-ID\":\"<" QUEUE_ID "@" HOST ">\"}"),
+     "login-attack", "192.0.2.1", 0, T0, "", QUEUE_ID, ""},
+    {"a file of that name, in base64",
+     XARF_OUTER "--b\nContent-Type: application/octet-stream\nContent-Disposition: attachment; "
+		"filename=\"report.JSON\"\nContent-Transfer-Encoding: base64\n\n"
+		"eyJSZXBvcnRUeXBlIjoiU3BhbSIsIlNvdXJjZUlwIjoiMTkyLjAuMi4xIn0=\n--b--\n",
+     "spam", "192.0.2.1", 0, 0, "", "", ""},
+    {"the message beside it, and numbers where text belongs",
+     XARF("{\"ReportType\":\"Spam\",\"SourceIp\":\"192.0.2.1\",\"Date\":7,\"SourcePort\":"
+	  "\"9\",\"Reporter\":[1]}\n" ORIGINAL),
+     "spam", "192.0.2.1", 9, 0, TOKEN, QUEUE_ID, ""},
+};
+
+static void test_xarf(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof xarfs / sizeof xarfs[0]; i++) {
+		print_message("# %s\n", xarfs[i].name);
+		struct arf *a = parse(xarfs[i].text);
+		assert_string_equal(a->format, "xarf");
+		assert_string_equal(a->feedback_type, xarfs[i].type);
+		assert_string_equal(a->reporter, "x@reporter.example");
+		assert_string_equal(a->source_ip, xarfs[i].ip);
+		assert_int_equal(a->source_port, xarfs[i].port);
+		assert_int_equal(a->arrival_ms, xarfs[i].arrival);
+		assert_string_equal(a->token, xarfs[i].token);
+		assert_string_equal(a->queue_id, xarfs[i].queue_id);
+		assert_string_equal(a->tagged, xarfs[i].tagged);
+	}
+}
+
+static void test_no_xarf(void **state)
+{
+	static const char *const no[] = {
+	    XARF(""),
+	    XARF("{}"),
+	    XARF("[]"),
+	    XARF("7"),
+	    XARF("{\"ReportType\":\"Spam\"}"),
+	    XARF("{\"SourceIp\":\"192.0.2.1\"}"),
+	    XARF("{\"ReportType\":\"Spam\",\"SourceIp\":\"192.0.2.1\""),
+	    XARF("{\"ReportType\":\"Spam\",\"SourceIp\":\"192.0.2.1\",\"SourceIp\":\"x\"}"),
+	    XARF("{\"ReportType\":\"Spam\",\"SourceIp\":\"192.0.2.1\"} and more"),
+	};
+	const char *err = NULL;
+	(void)state;
+	for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
+		assert_null(arf_parse(pool, (const uint8_t *)no[i], strlen(no[i]), HOST, &err));
+	assert_non_null(strstr(err, "XARF"));
 }
 
 static const struct {
@@ -420,6 +544,7 @@ int main(void)
 	    T(test_plain),	     T(test_line_ends), T(test_shapes),	 T(test_wholes),
 	    T(test_base64_original), T(test_marks),	T(test_jmrp),	 T(test_no_report),
 	    T(test_bounds),	     T(test_codec),	T(test_nesting), T(test_blacked_out),
+	    T(test_tagged),	     T(test_xarf),	T(test_no_xarf),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -253,6 +253,7 @@ static struct arf blank_arf(void)
 			    .source_ip = (char *)"",
 			    .token = (char *)"",
 			    .queue_id = (char *)"",
+			    .tagged = (char *)"",
 			    .original_headers = (char *)"Subject: x\n"};
 }
 
@@ -270,7 +271,7 @@ static int64_t file(const struct arf *a, struct report_match *m, int64_t *incide
 	char sha[16];
 	snprintf(sha, sizeof sha, "%d", ++serial);
 	store_begin(s);
-	int64_t id = report_file(s, in, a, sha, T0 + 60000, m, incident);
+	int64_t id = report_file(s, in, a, NULL, sha, T0 + 60000, m, incident);
 	kit_commit(s);
 	assert_true(id > 0);
 	return id;
@@ -289,7 +290,7 @@ static void test_match_order(void **state)
 	kit_lease(s, "198.51.100.7", other, T0 - 1000, 0);
 	a.token = (char *)TOKEN;
 	set_source(&a, "198.51.100.7", 0); /* our own relay, or a lie: the token counts more */
-	report_match(s, &a, T0, &m);
+	report_match(s, &a, NULL, T0, &m);
 	assert_string_equal(m.how, "token");
 	assert_string_equal(m.login, ALICE);
 	assert_int_equal(m.subscriber, sub);
@@ -297,20 +298,78 @@ static void test_match_order(void **state)
 
 	a.token = (char *)"ffffffffffffffffffffffff"; /* not ours */
 	a.queue_id = (char *)QUEUE_ID;
-	report_match(s, &a, T0, &m);
+	report_match(s, &a, NULL, T0, &m);
 	assert_string_equal(m.how, "queue_id");
 	assert_string_equal(m.login, ALICE);
 
 	a.queue_id = (char *)"";
-	report_match(s, &a, T0, &m);
+	report_match(s, &a, NULL, T0, &m);
 	assert_string_equal(m.how, "lease");
 	assert_int_equal(m.subscriber, other);
 	assert_int_equal(m.account, 0);
 
 	a.arrival_ms = T0 - 2000; /* before that lease */
-	report_match(s, &a, T0, &m);
+	report_match(s, &a, NULL, T0, &m);
 	assert_string_equal(m.how, "none");
 	assert_non_null(strstr(m.error, "nobody had a lease of 198.51.100.7"));
+}
+
+/* T0 is in day 20775. A tag of day 782 was made on day 775. */
+static void test_match_tag(void **state)
+{
+	struct arf a = blank_arf();
+	struct report_match m;
+	struct report_tag tag = {.sender = ALICE};
+	struct event mail = kit_message(T0, ALICE, "192.0.2.1");
+	int64_t day = T0 / 86400000 * 86400000;
+	(void)state;
+	report_tag_day(782, T0, &tag);
+	assert_int_equal(tag.from_ms, day);
+	report_tag_day(781, T0, &tag);
+	assert_int_equal(tag.from_ms, day - 86400000);
+	report_tag_day(783, T0, &tag); /* tomorrow was a thousand days ago */
+	assert_int_equal(tag.from_ms, day - INT64_C(999) * 86400000);
+	report_tag_day(6, (T0 / 86400000 + 224) * 86400000, &tag); /* 999 has become 0 */
+	assert_int_equal(tag.from_ms, (T0 / 86400000 + 224) * 86400000);
+	report_tag_day(782, T0, &tag);
+
+	snprintf(mail.u.message.mail_from, sizeof mail.u.message.mail_from, "%s", ALICE);
+	kit_put(s, mail);
+	report_match(s, &a, &tag, T0, &m);
+	assert_string_equal(m.how, "tag");
+	assert_string_equal(m.login, ALICE);
+	assert_string_equal(m.queue_id, QUEUE_ID); /* the only one */
+
+	tag.sender = "";
+	report_match(s, &a, &tag, T0, &m);
+	assert_string_equal(m.how, "none");
+	assert_non_null(strstr(m.error, "nor a valid tag"));
+
+	tag.sender = ALICE;
+	tag.from_ms -= 86400000;
+	tag.to_ms -= 86400000;
+	report_match(s, &a, &tag, T0, &m);
+	assert_string_equal(m.how, "none");
+	assert_non_null(strstr(m.error, "nobody is known"));
+	tag.from_ms += 86400000;
+	tag.to_ms += 86400000;
+
+	/* An alias, of one account; then of another, too. */
+	snprintf(mail.u.message.queue_id, sizeof mail.u.message.queue_id, "%s", "second0000000000");
+	snprintf(mail.u.message.mail_from, sizeof mail.u.message.mail_from, "%s",
+		 "Sales@isp.example");
+	kit_put(s, mail);
+	kit_put(s, mail);
+	tag.sender = "sales@isp.example";
+	report_match(s, &a, &tag, T0, &m);
+	assert_string_equal(m.how, "tag");
+	assert_string_equal(m.login, ALICE);
+	assert_string_equal(m.queue_id, ""); /* of two nobody can say which */
+	snprintf(mail.u.message.account, sizeof mail.u.message.account, "%s", CAROL);
+	kit_put(s, mail);
+	report_match(s, &a, &tag, T0, &m);
+	assert_string_equal(m.how, "none");
+	assert_non_null(strstr(m.error, "several accounts"));
 }
 
 static void test_match_lease_account_port(void **state)
@@ -340,18 +399,18 @@ static void test_match_lease_account_port(void **state)
 	kit_put(s, mail);
 	set_source(&a, "192.0.2.1", 0);
 	a.arrival_ms = T0;
-	report_match(s, &a, T0, &m);
+	report_match(s, &a, NULL, T0, &m);
 	assert_string_equal(m.how, "none");
 	assert_non_null(strstr(m.error, "names no port"));
 	set_source(&a, "192.0.2.1", 1500);
-	report_match(s, &a, T0, &m);
+	report_match(s, &a, NULL, T0, &m);
 	assert_string_equal(m.how, "lease");
 	assert_int_equal(m.subscriber, one);
 	assert_string_equal(m.login, ALICE); /* alone there within the hour */
 	mail = kit_message(T0 - 500, CAROL, "192.0.2.1");
 	mail.src_port = 1999;
 	kit_put(s, mail);
-	report_match(s, &a, T0, &m);
+	report_match(s, &a, NULL, T0, &m);
 	assert_int_equal(m.account, 0); /* two: nobody can say which */
 	assert_int_equal(m.subscriber, one);
 }
@@ -581,6 +640,7 @@ int main(void)
 	    T(test_hold_by_people),
 	    T(test_crossing),
 	    T(test_match_order),
+	    T(test_match_tag),
 	    T(test_match_lease_account_port),
 	    T(test_filing),
 	    T(test_filing_joins),

@@ -6,10 +6,11 @@
 
 extern const char store_schema_0001[], store_schema_0002[], store_schema_0003[],
     store_schema_0004[], store_schema_0005[], store_schema_0006[], store_schema_0007[],
-    store_schema_0008[], store_schema_0009[];
+    store_schema_0008[], store_schema_0009[], store_schema_0010[];
 static const char *const schemas[] = {store_schema_0001, store_schema_0002, store_schema_0003,
 				      store_schema_0004, store_schema_0005, store_schema_0006,
-				      store_schema_0007, store_schema_0008, store_schema_0009};
+				      store_schema_0007, store_schema_0008, store_schema_0009,
+				      store_schema_0010};
 #define SCHEMAS ((int)(sizeof schemas / sizeof *schemas))
 
 #define ADDRESS "x'00000000000000000000ffffc0000207'"
