@@ -12,6 +12,7 @@
 
 #include "msa/queue/index.h"
 #include "msa/queue/lanes.h"
+#include "msa/queue/spool.h"
 
 #define BLOCK 256
 
@@ -199,7 +200,9 @@ static void dest_count(struct dest *d)
 
 	for (const char *p = strchr(d->text, ' '); p; p = strchr(p, ' ')) {
 		char *end;
-		d->rcpts += (uint32_t)strtoul(p, &end, 10);
+		uint32_t here = (uint32_t)strtoul(p, &end, 10);
+		d->rcpts += here;
+		d->outcomes += (here + RELAY_RCPTS_MAX - 1) / RELAY_RCPTS_MAX;
 		n++;
 		p = *end ? end + 1 : end;
 	}
@@ -241,12 +244,18 @@ static void dest_put(struct index *ix, struct dest *d)
 	free(d);
 }
 
+static uint64_t room_of(const struct dest *d)
+{
+	return spool_result_room(d->rcpts, d->outcomes);
+}
+
 void index_set_dest(struct index *ix, struct msg *m, const char *text)
 {
 	struct dest *old = m->dest;
 
 	m->dest = dest_get(ix, text ? text : "");
 	ix->counts.rcpts += (uint64_t)m->dest->rcpts - old->rcpts;
+	ix->counts.results += room_of(m->dest) - room_of(old);
 	dest_put(ix, old);
 }
 
@@ -508,6 +517,7 @@ void index_remove(struct index *ix, struct msg *m)
 	ix->counts.queued--;
 	ix->counts.unread -= m->unread > 0;
 	ix->counts.rcpts -= m->dest->rcpts;
+	ix->counts.results -= room_of(m->dest);
 	ix->counts.bytes -= m->size + INDEX_OVERHEAD;
 	order_delete(ix, m);
 	dest_put(ix, m->dest);

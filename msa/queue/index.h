@@ -31,8 +31,9 @@ struct account;
 
 /* A set of destinations that messages share: most have one recipient, and many the same domain. */
 struct dest {
-	char *text;	/* spool_dests(): DOMAIN COUNT DOMAIN COUNT */
-	uint32_t rcpts; /* the sum of the counts */
+	char *text;	   /* spool_dests(): DOMAIN COUNT DOMAIN COUNT */
+	uint32_t rcpts;	   /* the sum of the counts */
+	uint32_t outcomes; /* in which their results come at most, when no server is slow */
 	uint32_t refs;
 	bool one; /* a single domain */
 	struct dest *hash_next;
@@ -74,10 +75,11 @@ struct account {
 
 struct index_counts {
 	size_t queued, held, active;
-	size_t deferred; /* tried before, and waiting for the next time */
-	size_t unread;	 /* that the disk did not give the last time */
-	uint64_t rcpts;	 /* who still waits */
-	uint64_t bytes;	 /* queued messages, with what the spool adds to each */
+	size_t deferred;  /* tried before, and waiting for the next time */
+	size_t unread;	  /* that the disk did not give the last time */
+	uint64_t rcpts;	  /* who still waits */
+	uint64_t results; /* octets: spool_result_room() of them */
+	uint64_t bytes;	  /* queued messages, with what the spool adds to each */
 };
 
 struct index;

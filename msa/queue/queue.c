@@ -25,7 +25,7 @@
 
 #define BURST_MS	   10 /* after an acceptance it goes on */
 #define BURST_MESSAGES	   1000
-#define TURN_MS		   5 /* between two: what comes meanwhile goes to the others in one piece */
+#define TURN_MS		   25 /* between two: what comes meanwhile goes to the others in one piece */
 #define HOUSEKEEPING_MS	   5000
 #define DISK_LOOK_MS	   1000
 #define OUTBOX_OUTSTANDING 256
@@ -282,7 +282,7 @@ void queue_submit(struct queue *q, const struct queue_msg *m, bool hold,
 	o->cb = cb;
 	o->arg = arg;
 	submit_copy(o, m);
-	o->m.key = queue_id_key(m->id);
+	o->m.key = o->q.op.key = queue_id_key(m->id);
 	o->m.hold = hold ? HOLD_PENALTY : 0;
 	im = index_add(q->ix, m->id, m->account, m->len, m->received_ms);
 	set_dest(q, im, o);
@@ -530,7 +530,7 @@ static void refresh_metrics(struct queue *q)
 	metric_set(q->metric.host_up, q->relay.host_up);
 	metric_set(q->metric.unread, (int64_t)c.unread);
 	metric_set(q->metric.room, spool_room(q->spool));
-	spool_set_waiting(q->spool, c.rcpts);
+	spool_set_results(q->spool, c.results);
 }
 
 static void arm_timer(struct queue *q, int64_t now)

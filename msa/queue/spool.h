@@ -71,11 +71,17 @@ void spool_rollback(struct spool *s);
 enum reserve_for { FOR_RESULTS, FOR_MOVING };
 bool spool_reserve_keep(struct spool *s);
 bool spool_reserve_use(struct spool *s, enum reserve_for what);
-/* Of messages in the spool. From any thread. */
-void spool_set_waiting(struct spool *s, uint64_t recipients);
+/*
+ * Octets to write down what becomes of who waits for a message, one outcome (of a destination)
+ * after the other while accounting takes no events. Each outcome but the last writes the envelope
+ * again: of addresses of 64 octets, and of 40 recipients who are done.
+ */
+uint64_t spool_result_room(uint64_t recipients, uint64_t outcomes);
+#define SPOOL_RESULT 320 /* of a recipient: the event, its answer cut short, and the commit */
+/* The sum of that over all messages. From any thread. */
+void spool_set_results(struct spool *s, uint64_t octets);
 /* Octets that results still need of the disk, beyond what is kept for them. From any thread. */
 uint64_t spool_results_missing(const struct spool *s);
-#define SPOOL_RESULT 320 /* to write down what became of a recipient */
 /* How much of the disk new mail leaves free: an eighth at most, two segments at least. 0: the
  * least. Before the first transaction, or on its thread. */
 void spool_set_keep(struct spool *s, uint64_t bytes);

@@ -59,7 +59,7 @@ struct spool {
 	uint64_t keep_bytes;		/* of the disk that new mail leaves free */
 	uint64_t reserved;		/* octets of the reserve that is kept; 0: none */
 	uint32_t pieces;		/* of the reserve for results */
-	_Atomic uint64_t waiting, kept; /* recipients; octets of the pieces */
+	_Atomic uint64_t results, kept; /* octets: of results to come; of the pieces */
 	uint64_t free;			/* of the disk, at the last look */
 	_Atomic int room;		/* enum spool_room */
 	bool no_indices;		/* they were removed to make room */

@@ -27,6 +27,8 @@
 #define PIECES	       4  /* of a segment's size, each for results */
 #define PIECES_AT_ONCE 16
 #define PIECES_MAX     9999
+#define ENVELOPE_AGAIN 768	   /* an envelope once more: all but who waits */
+#define RCPT_AGAIN     160	   /* each who waits */
 #define MOVE_SLACK     (64u << 10) /* results that come meanwhile, and what surrounds records */
 
 /* --- sizes ----------------------------------------------------------------------------------- */
@@ -127,14 +129,21 @@ static void set_pieces(struct spool *s, uint32_t n)
 	s->kept = n * piece_bytes(s);
 }
 
-void spool_set_waiting(struct spool *s, uint64_t recipients)
+uint64_t spool_result_room(uint64_t recipients, uint64_t outcomes)
 {
-	s->waiting = recipients;
+	uint64_t again = outcomes > 1 ? outcomes - 1 : 0;
+
+	return recipients * SPOOL_RESULT + again * (ENVELOPE_AGAIN + recipients * RCPT_AGAIN);
+}
+
+void spool_set_results(struct spool *s, uint64_t octets)
+{
+	s->results = octets;
 }
 
 uint64_t spool_results_missing(const struct spool *s)
 {
-	uint64_t need = s->waiting * SPOOL_RESULT, kept = s->kept;
+	uint64_t need = s->results, kept = s->kept;
 
 	return need > kept ? need - kept : 0;
 }
@@ -193,7 +202,7 @@ static void give_up_pieces(struct spool *s)
 	char name[SEG_NAME_MAX];
 
 	for (int i = 0; i < PIECES_AT_ONCE && s->pieces; i++) {
-		if (s->kept < s->waiting * SPOOL_RESULT + 3 * piece_bytes(s))
+		if (s->kept < s->results + 3 * piece_bytes(s))
 			return;
 		piece_name(s->pieces, name);
 		if (unlinkat(s->files.dir, name, 0) != 0 && errno != ENOENT)

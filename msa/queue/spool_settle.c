@@ -21,6 +21,7 @@
 #include "msa/relay/via.h"
 
 #define HEADERS_MAX (64 << 10)
+#define REPLY_TIGHT 65 /* of an answer in an event when there is no room, with its NUL */
 #define FULL_MAX                                                                                   \
 	(1 << 20) /* of a message given back in full (RET=FULL); of a larger one the header */
 
@@ -64,7 +65,9 @@ static enum queue_result delivery_event(const struct settle *c, const char *addr
 	copy_text(e.u.delivery.queue_id, sizeof(e.u.delivery.queue_id), c->e.id);
 	copy_text(e.u.delivery.rcpt, sizeof(e.u.delivery.rcpt), address);
 	copy_text(e.u.delivery.status, sizeof(e.u.delivery.status), o->status);
-	copy_text(e.u.delivery.reply, sizeof(e.u.delivery.reply), o->reply);
+	copy_text(e.u.delivery.reply,
+		  spool_room(c->s) == ROOM_TIGHT ? REPLY_TIGHT : sizeof(e.u.delivery.reply),
+		  o->reply);
 	e.u.delivery.result = results[o->result];
 	e.u.delivery.answer = o->answer;
 	copy_text(e.u.delivery.server, sizeof(e.u.delivery.server), c->via.server);
@@ -424,6 +427,29 @@ static enum queue_result tell_somebody(struct settle *c)
 	return QUEUE_OK;
 }
 
+/* An answer of before, cut; "" when there is no memory for it. */
+static const char *cut(struct settle *c, const char *reply)
+{
+	if (strlen(reply) < REPLY_TIGHT)
+		return reply;
+	const char *s = talloc_strndup(c, reply, REPLY_TIGHT - 1);
+	return s ? s : "";
+}
+
+/* An envelope that is written again and again into the reserve says no more than it must: what
+ * spool_result_room() reckons with. */
+static void shorten(struct settle *c)
+{
+	c->e.last_reply = cut(c, c->e.last_reply);
+	for (uint32_t i = 0; i < c->e.n; i++) {
+		struct env_rcpt *t = &c->e.rcpts[i];
+		if (t->state >= R_DELIVERED)
+			t->address = t->orcpt = t->status = t->reply = "";
+		else
+			t->reply = cut(c, t->reply);
+	}
+}
+
 /* Nobody left: gone. Somebody not yet tried: at once. Else the next round, later. */
 static enum queue_result next_step(struct settle *c)
 {
@@ -447,6 +473,8 @@ static enum queue_result next_step(struct settle *c)
 	t->next_ms = c->e.next_ms;
 	t->attempts = c->e.attempts;
 	t->dests = spool_envelope_dests(&c->e);
+	if (spool_room(c->s) == ROOM_TIGHT)
+		shorten(c);
 	if (c->changed)
 		r = spool_put_envelope(c->s, &c->e, NULL);
 	t->place = spool_place(c->s, t->key);

@@ -478,7 +478,7 @@ static int with_a_neighbour(const char *size, size_t len)
 		struct fate f = {.of = &keys[n_keys - 1], .result = RELAY_DEFERRED};
 		(void)commit(s, settle, &f);
 		(void)commit(s, forget, NULL);
-		spool_set_waiting(s, n_keys * 2);
+		spool_set_results(s, n_keys * 2 * SPOOL_RESULT);
 		(void)spool_reserve_keep(s);
 	}
 	pinned = 3;
@@ -500,7 +500,7 @@ static int with_a_neighbour(const char *size, size_t len)
 		if (!result(s, &f))
 			return 2;
 		keys[i] = keys[n_keys - 1];
-		spool_set_waiting(s, (n_keys - 1) * 2);
+		spool_set_results(s, (n_keys - 1) * 2 * SPOOL_RESULT);
 		if (n_keys % 100 == 0)
 			(void)tidy(s);
 	}
@@ -516,6 +516,134 @@ static int with_a_neighbour(const char *size, size_t len)
 		return 5;
 	spool_close(s);
 	return 0;
+}
+
+/* --- many recipients, whose results come one by one --------------------------------------------
+ */
+
+#define MANY 40 /* recipients of a message, each of a domain of its own */
+
+static enum queue_result add_many(struct spool *s, void *arg)
+{
+	static char address[MANY][80];
+	static struct queue_rcpt rcpts[MANY];
+	char id[QUEUE_ID_LEN + 1];
+	static const uint8_t body[2000];
+
+	(void)arg;
+	for (int i = 0; i < MANY; i++) {
+		snprintf(address[i], sizeof(address[i]),
+			 "somebody.of.a.long.name@a.domain.%02d.of.many.example.net", i & 63);
+		rcpts[i].address = address[i];
+	}
+	snprintf(id, sizeof(id), "%012uabcd", (unsigned)++last_key);
+	struct spool_message m = {.key = last_key,
+				  .id = id,
+				  .account = "user01.of.a.long.name@isp.example",
+				  .mail_from = "user01.of.a.long.name@isp.example",
+				  .mail_from_out =
+				      "prvs=0123abcdef=user01.of.a.long.name@isp.example",
+				  .rcpts = rcpts,
+				  .n_rcpts = MANY,
+				  .data = body,
+				  .len = sizeof(body),
+				  .received_ms = now_ms};
+	return spool_add(s, &m);
+}
+
+struct one {
+	int64_t key;
+	uint32_t idx, attempt;
+	enum relay_result result;
+	bool gone;
+};
+
+static enum queue_result settle_one(struct spool *s, void *arg)
+{
+	struct one *f = arg;
+	struct relay_rcpt o = {.idx = f->idx, .result = (uint8_t)f->result, .status = "2.0.0"};
+	memset(o.reply, 'x', RELAY_REPLY_MAX);
+	if (f->result == RELAY_DEFERRED)
+		o.status[0] = '4';
+	struct spool_settle t = {.key = f->key,
+				 .attempt = f->attempt,
+				 .rcpts = &o,
+				 .n = 1,
+				 .now_ms = now_ms,
+				 .retry_at_ms = now_ms + 1000,
+				 .lifetime_ms = (int64_t)1 << 50,
+				 .dsn_id = "zzzzzzzzzzzzzzzz",
+				 .dsn_key = INT64_MAX};
+	enum queue_result r = spool_settle(s, &t);
+	f->gone = t.gone;
+	free(t.dests);
+	free(t.dsn_dests);
+	free(t.said);
+	return r;
+}
+
+static uint64_t left_of(const uint32_t *left, size_t n)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += spool_result_room(left[i], left[i]);
+	return sum;
+}
+
+/* Everybody was put off once, with the longest of answers. Then somebody takes all the rest of the
+ * disk, and each octet that comes free, and recipients get theirs one by one, of all messages in
+ * turn: there is room to write each down. */
+static int one_by_one(const char *size, size_t messages)
+{
+	static uint32_t left[200];
+	if (!new_disk(size))
+		return 77;
+	struct spool *s = open_spool();
+	seed = 7;
+	for (size_t i = 0; i < messages; i++) {
+		if (commit(s, add_many, NULL) != QUEUE_OK)
+			return 1;
+		for (uint32_t k = 0; k < MANY; k++) {
+			struct one f = {.key = last_key, .idx = k, .result = RELAY_DEFERRED};
+			if (commit(s, settle_one, &f) != QUEUE_OK)
+				return 2;
+		}
+		left[i] = MANY;
+		spool_set_results(s, left_of(left, i + 1));
+		(void)commit(s, forget, NULL);
+		while (spool_results_missing(s))
+			if (!spool_reserve_keep(s) || spool_room(s) != ROOM_ENOUGH)
+				return 3;
+		if (!tidy(s))
+			return 4;
+	}
+	int64_t first = last_key - (int64_t)messages + 1;
+	char name[100];
+	snprintf(name, sizeof(name), "%s/neighbour", dir);
+	int fd = open(name, O_WRONLY | O_CREAT, 0600);
+	uint32_t from = random_below(MANY);
+	for (uint32_t k = 0; k < MANY; k++)
+		for (size_t i = 0; i < messages; i++) {
+			take_all(fd);
+			(void)spool_reserve_keep(s);
+			struct one f = {.key = first + (int64_t)i,
+					.idx = (from + k * 7) % MANY,
+					.attempt = 1,
+					.result = RELAY_DELIVERED};
+			enum queue_result r = commit(s, settle_one, &f);
+			while (r == QUEUE_FULL && spool_reserve_use(s, FOR_RESULTS))
+				r = commit(s, settle_one, &f);
+			if (r != QUEUE_OK || f.gone != (k == MANY - 1)) {
+				print_message("recipient %u of message %zu: %s\n", k, i,
+					      spool_why(s));
+				return 5;
+			}
+			left[i]--;
+			spool_set_results(s, left_of(left, messages));
+		}
+	close(fd);
+	return s->table.n == 0 ? 0 : 6;
 }
 
 static void full_disk(const char *size, size_t len, int (*fn)(const char *size, size_t len))
@@ -545,7 +673,7 @@ static void moving_leaves_what_results_need(void **state)
 	assert_int_equal(spool_begin(s), QUEUE_OK);
 	spool_rollback(s);
 	assert_true(spool_reserve_keep(s));
-	spool_set_waiting(s, 1000);
+	spool_set_results(s, 1000 * SPOOL_RESULT);
 	assert_true(spool_results_missing(s) > 0);
 	assert_false(spool_reserve_use(s, FOR_MOVING));
 	assert_true(spool_reserve_use(s, FOR_RESULTS));
@@ -577,6 +705,12 @@ static void a_disk_that_somebody_else_fills(void **state)
 	full_disk("size=64m", 500, with_a_neighbour);
 }
 
+static void many_recipients_one_by_one(void **state)
+{
+	(void)state;
+	full_disk("size=96m", 60, one_by_one);
+}
+
 int main(void)
 {
 	log_open("test", getenv("KIT_LOG") ? LOG_DEBUG : LOG_EMERG);
@@ -587,6 +721,7 @@ int main(void)
 	    cmocka_unit_test(a_disk_of_64_mb),
 	    cmocka_unit_test(a_disk_of_512_mb),
 	    cmocka_unit_test(a_disk_that_somebody_else_fills),
+	    cmocka_unit_test(many_recipients_one_by_one),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
