@@ -50,10 +50,41 @@ static int split_ms(int64_t utc_ms, struct tm *tm)
 	return (int)ms;
 }
 
+static char *write_digits(char *p, int v, int n)
+{
+	for (int i = n; i--; v /= 10)
+		p[i] = (char)('0' + v % 10);
+	return p + n;
+}
+
+static char *digits_then(char *p, int v, int n, char then)
+{
+	p = write_digits(p, v, n);
+	*p = then;
+	return p + 1;
+}
+
+/* Years of four digits: each line of the log has one. */
+static const char *format_usual(const struct tm *tm, int ms, char *buf)
+{
+	char *p = digits_then(buf, tm->tm_year + 1900, 4, '-');
+	p = digits_then(p, tm->tm_mon + 1, 2, '-');
+	p = digits_then(p, tm->tm_mday, 2, 'T');
+	p = digits_then(p, tm->tm_hour, 2, ':');
+	p = digits_then(p, tm->tm_min, 2, ':');
+	p = digits_then(p, tm->tm_sec, 2, ms ? '.' : 'Z');
+	if (ms)
+		p = digits_then(p, ms, 3, 'Z');
+	*p = '\0';
+	return buf;
+}
+
 const char *clock_format(int64_t utc_ms, char buf[static CLOCK_STRLEN])
 {
 	struct tm tm;
 	int ms = split_ms(utc_ms, &tm);
+	if (tm.tm_year >= -1900 && tm.tm_year <= 9999 - 1900)
+		return format_usual(&tm, ms, buf);
 	int n = snprintf(buf, CLOCK_STRLEN, "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900,
 			 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
 	if (n < 0 || n >= CLOCK_STRLEN)
