@@ -22,15 +22,23 @@ static const char *object_of(const json_t *args)
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		if (op_text(args, names[i]))
 			return op_text(args, names[i]);
-	return "";
+	const json_t *ids = json_object_get(args, "ids");
+	const char *only = json_string_value(json_array_get(ids, 0));
+	return only && json_array_size(ids) == 1 ? only : "";
+}
+
+/* Why it was done. Of a change of the queue "reason" chooses messages. */
+static const char *why_of(const struct op_call *c)
+{
+	return op_text(c->args, strncmp(c->op, "queue.", 6) == 0 ? "note" : "reason");
 }
 
 static bool changes_something(const struct op_call *c)
 {
 	static const char *const reads[] = {
-	    "limit.show",  "limit.list",   "limit.selftest", "queue.list",   "queue.show",  "queue.grid", "queue.stats", "queue.damaged", "batv.sign",
-	    "batv.verify", "batv.explain", "nfq.explain", "nfq.status", "msad.status",
-	    "tlsrpt.show"};
+	    "limit.show",   "limit.list",  "limit.selftest", "queue.list",  "queue.show",
+	    "queue.grid",   "queue.stats", "queue.damaged",  "batv.sign",   "batv.verify",
+	    "batv.explain", "nfq.explain", "nfq.status",     "msad.status", "tlsrpt.show"};
 	for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++)
 		if (strcmp(c->op, reads[i]) == 0)
 			return false;
@@ -42,8 +50,7 @@ static bool audit_change(struct op_call *c)
 	struct store *st = c->a->store;
 	char *detail = json_dumps(c->args, JSON_COMPACT);
 	store_begin(st);
-	store_audit(st, &c->who, c->now_ms, c->op, object_of(c->args), op_text(c->args, "reason"),
-		    detail);
+	store_audit(st, &c->who, c->now_ms, c->op, object_of(c->args), why_of(c), detail);
 	free(detail);
 	return store_commit(st, NULL, NULL);
 }
@@ -87,6 +94,23 @@ static void on_answer(bool answered, bool ok, const json_t *result, void *arg)
 static void to_msad(struct op_call *c)
 {
 	feed_server_request(c->a->feed, "msad", c->op, (json_t *)(uintptr_t)c->args, on_answer, c);
+}
+
+/* The note is for the audit trail, not for msad. */
+static void to_queue(struct op_call *c)
+{
+	static const struct op_arg known[] = {{"note", OP_TEXT, false}, {.name = NULL}};
+	char err[200];
+	json_t *args = json_copy((json_t *)(uintptr_t)c->args), *note = json_object();
+	json_object_set(note, "note", json_object_get(args, "note"));
+	bool ok = op_check(c->op, known, note, err, sizeof err);
+	json_decref(note);
+	json_object_del(args, "note");
+	if (ok)
+		feed_server_request(c->a->feed, "msad", c->op, args, on_answer, c);
+	else
+		op_fail(c, "invalid", "%s", err);
+	json_decref(args);
 }
 
 static void to_nfqd(struct op_call *c)
@@ -193,12 +217,12 @@ const struct op ops_remote[] = {
     {"queue.grid", ROLE_VIEWER, NULL, to_msad},
     {"queue.stats", ROLE_VIEWER, NULL, to_msad},
     {"queue.damaged", ROLE_VIEWER, NULL, to_msad},
-    {"queue.hold", ROLE_DESK, NULL, to_msad},
-    {"queue.move", ROLE_DESK, NULL, to_msad},
-    {"queue.release", ROLE_DESK, NULL, to_msad},
-    {"queue.retry", ROLE_DESK, NULL, to_msad},
-    {"queue.bounce", ROLE_DESK, NULL, to_msad},
-    {"queue.delete", ROLE_DESK, NULL, to_msad},
+    {"queue.hold", ROLE_DESK, NULL, to_queue},
+    {"queue.move", ROLE_DESK, NULL, to_queue},
+    {"queue.release", ROLE_DESK, NULL, to_queue},
+    {"queue.retry", ROLE_DESK, NULL, to_queue},
+    {"queue.bounce", ROLE_DESK, NULL, to_queue},
+    {"queue.delete", ROLE_DESK, NULL, to_queue},
     {"tlsrpt.show", ROLE_VIEWER, NULL, to_msad},
     {"tlsrpt.send", ROLE_DESK, NULL, to_msad},
     {"batv.sign", ROLE_ADMIN, NULL, to_msad},

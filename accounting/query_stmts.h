@@ -214,7 +214,7 @@
 	  "FROM alert_send o JOIN alert a ON a.id = o.alert_id WHERE (?1 IS NULL OR o.state = ?1) AND (?2 IS NULL OR a.rule = ?2 OR " \
 	  "a.kind = ?2) AND (?3 = 0 OR o.id < ?3) ORDER BY o.id DESC LIMIT ?4") \
 	X(Q_ALERT, "SELECT id, uuid, rule, kind, made_ms, title, body AS \"=body\" FROM alert WHERE id = ?1") \
-	X(Q_ALERT_SENDS, "SELECT dest AS \"to\", state, attempts, CASE state WHEN 'waiting' THEN next_ms END AS next_ms, done_ms, answer " \
+	X(Q_ALERT_SENDS, "SELECT id, dest AS \"to\", state, attempts, CASE state WHEN 'waiting' THEN next_ms END AS next_ms, done_ms, answer " \
 	  "FROM alert_send WHERE alert_id = ?1 ORDER BY id") \
 	X(Q_INCIDENT_ANSWERS, "SELECT d.answer, count(*) AS n, sum(d.returned) AS returned, min(d.t_ms) AS first_ms, max(d.t_ms) AS last_ms FROM ev_delivery d JOIN " \
 			      "incident i ON i.account_id = d.account_id WHERE i.id = ?1 AND d.answer > 0 AND d.t_ms >= i.opened_ms - " \

@@ -188,6 +188,16 @@ void store_alert_result(struct store *s, int64_t send, const char *state, int at
 		QI(now_ms));
 }
 
+int store_alert_arrived(struct store *s, int64_t send)
+{
+	return (int)sql_value(DB, ST_ALERT_STATE, QI(send));
+}
+
+void store_alert_resend(struct store *s, int64_t send, int64_t now_ms)
+{
+	sql_run(DB, ST_ALERT_RESEND, QI(send), QI(now_ms));
+}
+
 /* --- states of the appliance --- */
 
 bool store_alert_condition(struct store *s, const char *name)

@@ -81,6 +81,11 @@ int64_t store_alert_next_due(struct store *s, const char *busy);
 void store_alert_result(struct store *s, int64_t send, const char *state, int attempts,
 			int64_t next_ms, const char *answer, int64_t now_ms);
 
+/* A row of the outbox: 0 there is none, 1 it has not arrived, 2 it has. */
+int store_alert_arrived(struct store *s, int64_t send);
+/* It waits again, and is due at now_ms. */
+void store_alert_resend(struct store *s, int64_t send, int64_t now_ms);
+
 /* Of the appliance: the condition as it was last put down; false: never seen, or over. */
 bool store_alert_condition(struct store *s, const char *name);
 void store_alert_condition_put(struct store *s, const char *name, const char *severity,

@@ -308,6 +308,20 @@ static void when(struct html *h, int64_t ms)
 	adds(h, "</time>");
 }
 
+static void size(struct html *h, int64_t octets)
+{
+	static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+	char out[40];
+	double v = (double)octets;
+	size_t u = 0;
+	while (v >= 999.5 && u + 1 < sizeof(units) / sizeof(*units)) {
+		v /= 1000;
+		u++;
+	}
+	snprintf(out, sizeof(out), "%.*f %s", u > 0 && v < 9.95 ? 1 : 0, v, units[u]);
+	adds(h, out);
+}
+
 static void day(struct html *h, int64_t ms)
 {
 	char iso[CLOCK_STRLEN];
@@ -364,6 +378,9 @@ void html_put(struct html *h, const struct html_piece *p)
 			break;
 		case HTML_INT:
 			integer(h, p->i);
+			break;
+		case HTML_SIZE:
+			size(h, p->i);
 			break;
 		case HTML_MILLI:
 			milli(h, p->i);

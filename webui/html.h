@@ -29,6 +29,7 @@ enum html_type {
 	HTML_URL,   /* one path segment or query value, percent-encoded */
 	HTML_NUM,   /* 1,234,567 */
 	HTML_INT,   /* 1234567: ids, ports, coordinates */
+	HTML_SIZE,  /* octets: 812 B, 1.2 kB, 34 MB (powers of 1000) */
 	HTML_WHEN,  /* <time>: date and time of day, UTC */
 	HTML_DAY,   /* <time>: the date, UTC */
 	HTML_AGO,   /* <time>: how long before (or after) html_now */
@@ -50,6 +51,7 @@ struct html_piece {
 #define URL(x)   {.type = HTML_URL, .s = (x)}
 #define NUM(x)   {.type = HTML_NUM, .i = (int64_t)(x)}
 #define INT(x)   {.type = HTML_INT, .i = (int64_t)(x)}
+#define SIZE(x)  {.type = HTML_SIZE, .i = (int64_t)(x)}
 #define WHEN(x)  {.type = HTML_WHEN, .i = (int64_t)(x)}
 #define DAY(x)   {.type = HTML_DAY, .i = (int64_t)(x)}
 #define AGO(x)   {.type = HTML_AGO, .i = (int64_t)(x)}

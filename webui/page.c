@@ -186,6 +186,7 @@ static void navigation(struct web *w, enum web_nav nav)
 		 jint(n, "reports_unmatched", 0), "unmatched");
 	nav_item(h, nav == NAV_EXEMPTIONS, "/exemptions", "Exemptions", 0, "");
 	nav_item(h, nav == NAV_LIMITS, "/limits", "Limits", 0, "");
+	nav_item(h, nav == NAV_QUEUE, "/queue", "Queue", 0, "");
 	nav_item(h, nav == NAV_ALERTS, "/alerts", "Alerts", jint(n, "alerts_retrying", 0),
 		 "did not arrive yet");
 	json_decref(n);
@@ -439,6 +440,13 @@ void chip(struct html *h, const char *state)
 	     LIT("<span class=\"chip warn\"><i aria-hidden=\"true\">&#10005;</i>revoked</span>")},
 	    {"hold",
 	     LIT("<span class=\"chip hold\"><i aria-hidden=\"true\">&#9646;</i>held</span>")},
+	    {"due", LIT("<span class=\"chip calm\"><i aria-hidden=\"true\">&#9655;</i>due</span>")},
+	    {"deferred",
+	     LIT("<span class=\"chip warn\"><i aria-hidden=\"true\">&#9675;</i>deferred</span>")},
+	    {"being sent",
+	     LIT("<span class=\"chip good\"><i aria-hidden=\"true\">&#9654;</i>active</span>")},
+	    {"unreadable",
+	     LIT("<span class=\"chip need\"><i aria-hidden=\"true\">!</i>unreadable</span>")},
 	    {"normal",
 	     LIT("<span class=\"chip good\"><i aria-hidden=\"true\">&#10003;</i>normal</span>")},
 	    {"suspend",

@@ -445,6 +445,11 @@ json_t *alerts_status(struct alerts *al, int64_t now_ms)
 	return j;
 }
 
+void alerts_wake(struct alerts *al)
+{
+	wake(al);
+}
+
 bool alerts_test(struct alerts *al, const char *name, int64_t now_ms,
 		 void (*done)(json_t *result, void *arg), void *arg)
 {

@@ -42,4 +42,7 @@ json_t *alerts_status(struct alerts *al, int64_t now_ms);
 bool alerts_test(struct alerts *al, const char *name, int64_t now_ms,
 		 void (*done)(json_t *result, void *arg), void *arg);
 
+/* Rows of the outbox were made due: look soon. */
+void alerts_wake(struct alerts *al);
+
 #endif

@@ -18,6 +18,7 @@ struct ask {
 	int64_t after;		      /* key; -1: from the beginning */
 	bool dry_run;
 	const char *route;
+	bool by_account; /* of a grid */
 	int64_t limit;
 	struct msg **found; /* talloc'd under the ask */
 	size_t n, looked, reads;
@@ -26,7 +27,7 @@ struct ask {
 	const char *err;
 };
 
-enum asked { ASK_LOOK, ASK_CHANGE, ASK_MOVE };
+enum asked { ASK_LOOK, ASK_GRID, ASK_CHANGE, ASK_MOVE };
 
 /* Foreign octets may not be UTF-8; jansson wants it. A new reference. */
 json_t *queue_ask_text(const char *s);

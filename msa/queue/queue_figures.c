@@ -26,25 +26,31 @@ static const struct {
 struct grid {
 	const struct ask *a;
 	struct grid_row {
-		char *domain;
+		char *name;
 		int64_t total, counts[BUCKETS];
 	} * rows;
 	size_t n;
-	json_t *by_name; /* domain -> number of its row */
+	json_t *by_name; /* name -> number of its row */
 };
 
-static struct grid_row *grid_row(struct grid *g, const char *domain, size_t len)
+static struct grid_row *grid_row(struct grid *g, const char *name, size_t len)
 {
-	const json_t *at = json_object_getn(g->by_name, domain, len);
+	const json_t *at = json_object_getn(g->by_name, name, len);
 
 	if (at)
 		return &g->rows[json_integer_value(at)];
 	g->rows = talloc_realloc(NULL, g->rows, struct grid_row, g->n + 1);
 	if (!g->rows)
 		fatal("out of memory");
-	g->rows[g->n] = (struct grid_row){.domain = talloc_strndup(g->rows, domain, len)};
-	json_object_set_new(g->by_name, g->rows[g->n].domain, json_integer((json_int_t)g->n));
+	g->rows[g->n] = (struct grid_row){.name = talloc_strndup(g->rows, name, len)};
+	json_object_set_new(g->by_name, g->rows[g->n].name, json_integer((json_int_t)g->n));
 	return &g->rows[g->n++];
+}
+
+static void grid_count(struct grid_row *row, size_t bucket, int64_t n)
+{
+	row->counts[bucket] += n;
+	row->total += n;
 }
 
 static void grid_add(struct grid *g, const struct msg *m)
@@ -53,13 +59,15 @@ static void grid_add(struct grid *g, const struct msg *m)
 
 	while (g->a->now - m->received_ms >= buckets[b].below_ms)
 		b++;
+	if (g->a->by_account) {
+		grid_count(grid_row(g, m->account->name, strlen(m->account->name)), b, 1);
+		return;
+	}
 	for (const char *p = m->dest->text; *p;) {
 		size_t k = strcspn(p, " ");
 		char *end;
 		struct grid_row *row = grid_row(g, p, k);
-		long n = strtol(p + k, &end, 10);
-		row->counts[b] += n;
-		row->total += n;
+		grid_count(row, b, strtol(p + k, &end, 10));
 		p = *end ? end + 1 : end;
 	}
 }
@@ -68,7 +76,7 @@ static int by_total(const void *x, const void *y)
 {
 	const struct grid_row *a = x, *b = y;
 
-	return a->total != b->total ? (a->total > b->total ? -1 : 1) : strcmp(a->domain, b->domain);
+	return a->total != b->total ? (a->total > b->total ? -1 : 1) : strcmp(a->name, b->name);
 }
 
 static json_t *grid_json(const struct grid *g)
@@ -81,7 +89,8 @@ static json_t *grid_json(const struct grid *g)
 		json_t *row = json_object(), *counts = json_array();
 		for (size_t b = 0; b < BUCKETS; b++)
 			json_array_append_new(counts, json_integer(g->rows[i].counts[b]));
-		json_object_set_new(row, "domain", queue_ask_text(g->rows[i].domain));
+		json_object_set_new(row, g->a->by_account ? "account" : "domain",
+				    queue_ask_text(g->rows[i].name));
 		json_object_set_new(row, "total", json_integer(g->rows[i].total));
 		json_object_set_new(row, "counts", counts);
 		json_array_append_new(rows, row);
@@ -91,11 +100,11 @@ static json_t *grid_json(const struct grid *g)
 	return o;
 }
 
-/* Recipients still waiting, by domain and age, the fullest domain first: of as many messages as one
- * request may look at. */
+/* Recipients still waiting by domain and age, or messages by account and age, the fullest row
+ * first: of as many messages as one request may look at. */
 json_t *queue_ask_grid(struct ask *a)
 {
-	if (!queue_ask_args(a, ASK_LOOK))
+	if (!queue_ask_args(a, ASK_GRID))
 		return NULL;
 	queue_ask_find(a, SIZE_MAX);
 	struct grid g = {.a = a, .by_name = json_object()};

@@ -119,9 +119,20 @@ static bool take_route(struct ask *a, const json_t *v)
 	return !a->err;
 }
 
+/* What the rows of a grid are. */
+static bool take_by(struct ask *a, const json_t *v)
+{
+	const char *by = json_string_value(v);
+
+	a->by_account = by && strcmp(by, "account") == 0;
+	if (!a->by_account && (!by || strcmp(by, "domain") != 0))
+		a->err = "by must be domain or account";
+	return !a->err;
+}
+
 static bool take_arg(struct ask *a, const char *key, const json_t *v, enum asked what)
 {
-	bool list = what == ASK_LOOK;
+	bool list = what == ASK_LOOK || what == ASK_GRID;
 
 	if (strcmp(key, "after") == 0)
 		return take_after(a, v);
@@ -133,6 +144,8 @@ static bool take_arg(struct ask *a, const char *key, const json_t *v, enum asked
 		return take_text(a, key, v, &a->reason);
 	if (what == ASK_MOVE && strcmp(key, "route") == 0)
 		return take_route(a, v);
+	if (what == ASK_GRID && strcmp(key, "by") == 0)
+		return take_by(a, v);
 	if (strcmp(key, "ids") == 0)
 		return take_ids(a, v);
 	if (strcmp(key, "account") == 0)
@@ -166,7 +179,7 @@ bool queue_ask_args(struct ask *a, enum asked what)
 	json_object_foreach ((json_t *)(uintptr_t)a->args, key, v)
 		if (!take_arg(a, key, v, what))
 			return false;
-	if (what != ASK_LOOK && !a->any && !a->everything)
+	if (what != ASK_LOOK && what != ASK_GRID && !a->any && !a->everything)
 		a->err = "say which: ids, account, domain, state, older_ms, younger_ms, reason, or "
 			 "all";
 	if (what == ASK_MOVE && !a->route && !a->err)

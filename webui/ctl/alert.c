@@ -1,7 +1,8 @@
 /*
  * alert - whom alerts reach: a test of the way there, and what waits or has failed.
  *
- * Trusted with: asking acctd for a test. Diagnostics: on stderr. Known gaps: none.
+ * Trusted with: asking acctd for a test, or to send one again. Diagnostics: on stderr. Known gaps:
+ * none.
  */
 #include "webui/ctl/ask.h"
 #include "webui/ctl/list.h"
@@ -55,11 +56,28 @@ static int run_test(struct cli *c)
 	return status;
 }
 
+static int run_resend(struct cli *c)
+{
+	int64_t id;
+	int status = EX_OK;
+	const char *reason = cli_text(c, "reason");
+	if (!ask_id(c, c->args[0], &id, &status))
+		return status;
+	json_decref(ask_control(c, "alert.resend",
+				json_pack("{s:I,s:s*}", "id", (json_int_t)id, "reason", reason),
+				&status));
+	return status;
+}
+
 static int run_list(struct cli *c)
 {
 	return list_run(c, query_alerts, cli_text(c, "state"), list_cols);
 }
 
+static const struct cli_opt resend_opts[] = {
+    {"reason", CLI_TEXT, "TEXT", "why, for the audit trail", 0, 0, false},
+    {NULL, CLI_FLAG, NULL, NULL, 0, 0, false},
+};
 static const struct cli_opt list_opts[] = {
     {"state", CLI_CHOICE, "waiting|sent|failed", "only those in this state; default all", 0, 0,
      false},
@@ -71,6 +89,9 @@ static const struct cli_verb verbs[] = {
      "Of all alerts of the configuration, or of one. Exit status 1 when a receiver did not take "
      "it.",
      NULL, run_test},
+    {"resend", "ID", "Try again now to send an alert that did not arrive.",
+     "ID is that of alert list: one alert to one receiver. alert list says what became of it.",
+     resend_opts, run_resend},
     {"list", "", "List alerts and what became of each, newest first.", NULL, list_opts, run_list},
 };
 const struct cli_noun noun_alert = {"alert", "whether alerts reach whom they should",

@@ -190,8 +190,9 @@ static void ways(struct web *w, const json_t *rows)
 	json_array_foreach (rows, i, x) {
 		put(w->h, LIT("<li><strong>"), FOR(alert_way(w, jstr(x, "to"))), LIT("</strong> "));
 		alert_outcome(w, x);
-		put(w->h, LIT("<br><span class=\"sub\">"), FOR(jstr(x, "answer")),
-		    LIT("</span></li>"));
+		put(w->h, LIT("<br><span class=\"sub\">"), FOR(jstr(x, "answer")), LIT("</span>"));
+		alert_resend_form(w, x, w->id);
+		put(w->h, LIT("</li>"));
 	}
 	put(w->h, LIT("</ul></section>"));
 }
@@ -226,6 +227,7 @@ void page_alert(struct web *w)
 		return;
 	}
 	page_begin(w, talloc_asprintf(w->pool, "Alert %lld", (long long)w->id), NAV_ALERTS);
+	alert_done(w);
 	if (x)
 		body(w, x);
 	else

@@ -48,6 +48,43 @@ void alert_outcome(struct web *w, const json_t *x)
 		put(h, LIT("<br><span class=\"sub\">"), AGO(jint(x, "done_ms", 0)), LIT("</span>"));
 }
 
+void alert_resend_form(struct web *w, const json_t *x, int64_t alert)
+{
+	bool due = strcmp(jstr(x, "state"), "waiting") == 0 && jint(x, "attempts", 0) == 0;
+	if (w->role < ROLE_DESK || alert < 1 || due || strcmp(jstr(x, "state"), "sent") == 0)
+		return;
+	form_begin(w, "/alerts", alert, "resend", "inline");
+	put(w->h, LIT("<input type=\"hidden\" name=\"send\" value=\""), INT(jint(x, "id", 0)),
+	    LIT("\"><button>Send again<span class=\"sr\"> alert "), INT(alert), LIT(" to "),
+	    TXT(alert_way(w, jstr(x, "to"))), LIT("</span></button>"));
+	form_end(w);
+}
+
+void alert_done(struct web *w)
+{
+	static const struct page_done table[] = {
+	    {"resend", "It is being sent again: the outcome is here in a moment. If it does not "
+		       "arrive, the receiver's answer says why."},
+	    {NULL, NULL}};
+	page_done(w, table);
+}
+
+void post_alert_resend(struct web *w)
+{
+	int64_t send;
+	const char *text = cgi_get(&w->req.form, "send");
+	if (!text || !cgi_id(text, &send)) {
+		w->status = 422;
+		w->error = "Say which: use the button beside the receiver.";
+	} else if (web_change(w, "alert.resend", json_pack("{s:I}", "id", (json_int_t)send),
+			      NULL)) {
+		web_redirect(w, talloc_asprintf(w->pool, "/alerts/%lld", (long long)w->id),
+			     "resend");
+		return;
+	}
+	page_alert(w);
+}
+
 static void row(struct web *w, const json_t *x)
 {
 	struct html *h = w->h;
@@ -57,6 +94,7 @@ static void row(struct web *w, const json_t *x)
 	    LIT("\">"), FOR(jstr(x, "title")), LIT("</a><br><span class=\"sub\">"),
 	    FOR(jstr(x, "rule")), LIT(" &middot; "), FOR(jstr(x, "kind")), LIT("</span></td><td>"));
 	alert_outcome(w, x);
+	alert_resend_form(w, x, jint(x, "alert", 0));
 	put(h, LIT("</td><td class=\"why\">"), FOR(alert_way(w, jstr(x, "to"))),
 	    LIT("<br><span class=\"sub\">"), FOR(jstr(x, "answer")), LIT("</span></td></tr>"));
 }

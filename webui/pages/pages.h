@@ -72,10 +72,19 @@ const char *limits_card(struct web *w, const char *kind, const char *whom);
 void page_alerts(struct web *w);
 void page_alert(struct web *w);
 void post_alert_test(struct web *w);
+void post_alert_resend(struct web *w); /* form: send; the number in the path is the alert's */
 /* A receiver without what may be its password. */
 const char *alert_way(struct web *w, const char *to);
 /* Sent, waiting, retrying, failed: how often, when next, when last. */
 void alert_outcome(struct web *w, const json_t *x);
+/* The button that sends it again, for who may, when it has not arrived. alert: its number. */
+void alert_resend_form(struct web *w, const json_t *x, int64_t alert);
+/* After that. */
+void alert_done(struct web *w);
+
+void page_queue(struct web *w);
+void page_queue_act(struct web *w); /* how many it would be */
+void post_queue_act(struct web *w);
 
 void page_audit(struct web *w);
 

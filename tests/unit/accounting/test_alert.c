@@ -433,8 +433,19 @@ static void test_outbox(void **state)
 	json_decref(st);
 	store_begin(s);
 	store_alert_prune(s, T0 + 1); /* what waits is kept */
+	store_alert_result(s, 1, "failed", 1, T0, "HTTP 500", T0);
+	kit_commit(s);
+	assert_int_equal(store_alert_next_due(s, " "), 0);
+	assert_int_equal(store_alert_arrived(s, 99), 0);
+	assert_int_equal(store_alert_arrived(s, 1), 1);
+	store_begin(s);
+	store_alert_resend(s, 1, T0 + S);
+	kit_commit(s);
+	assert_int_equal(store_alert_next_due(s, " "), T0 + S);
+	store_begin(s);
 	store_alert_result(s, 1, "sent", 2, T0, "HTTP 200", T0);
 	kit_commit(s);
+	assert_int_equal(store_alert_arrived(s, 1), 2);
 	assert_int_equal(store_alert_next_due(s, " "), 0);
 	store_begin(s);
 	store_alert_prune(s, T0 + 1);

@@ -330,6 +330,12 @@ static void test_forwarded(void **state)
 	FAILS("queue.hold", "{'fail':'ids must be an array'}", "invalid", "ids must");
 	assert_int_equal(kit_sql("SELECT count(*) FROM audit"),
 			 1); /* what reads, counts or fails changes nothing */
+	r = call("queue.delete", "{'ids':['" QUEUE_ID "'],'reason':'grey','note':'spam run'}");
+	assert_null(json_object_get(json_object_get(r, "args"), "note"));
+	assert_int_equal(kit_sql("SELECT count(*) FROM audit WHERE object = '" QUEUE_ID
+				 "' AND reason = 'spam run' AND instr(detail, 'grey')"),
+			 1);
+	FAILS("queue.delete", "{'all':true,'note':7}", "invalid", "note");
 	OK("nfq.explain", "{'source':'192.0.2.1'}");
 	OK("batv.verify", "{'addresses':[]}");
 	make_operators();

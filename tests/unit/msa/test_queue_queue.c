@@ -225,6 +225,8 @@ static void requests_that_make_no_sense(void **state)
 	    {"queue.list", "{'account':7}", "account must be text"},
 	    {"queue.list", "{'ids':['x']}", "not a queue id"},
 	    {"queue.list", "{'ids':'x'}", "ids must be an array"},
+	    {"queue.grid", "{'by':'colour'}", "by must be"},
+	    {"queue.list", "{'by':'account'}", "unknown member by"},
 	    {"queue.list", "{'dry_run':true}", "unknown member dry_run"},
 	    {"queue.hold", "{}", "say which"},
 	    {"queue.hold", "{'dry_run':true}", "say which"},
@@ -319,6 +321,15 @@ static void selections(void **state)
 	assert_int_equal(json_integer_value(json_object_get(row, "total")), 6);
 	assert_int_equal(json_integer_value(json_array_get(json_object_get(row, "counts"), 0)), 6);
 	assert_int_equal(json_array_size(json_object_get(r, "rows")), 3);
+	json_decref(r);
+	r = kit_ask(&k, "queue.grid", "{'by':'account'}", NULL);
+	int64_t messages = 0;
+	size_t at;
+	json_array_foreach (json_object_get(r, "rows"), at, row) {
+		assert_non_null(json_string_value(json_object_get(row, "account")));
+		messages += json_integer_value(json_object_get(row, "total"));
+	}
+	assert_int_equal(messages, 6);
 	json_decref(r);
 	r = kit_ask(&k, "queue.grid", "{'state':'held'}", NULL);
 	row = json_array_get(json_object_get(r, "rows"), 0);
