@@ -61,6 +61,10 @@ static const struct {
      "01010101010101010101010101010101010101010101010101010101010101010101010101010101" SYN25,
      PKT_TCP, 25},
     {"v4 header under 20", "4400 0028 0000 4000 40 06 0000" SRC4 DST4 SYN25, PKT_BAD, 0},
+    /* What would be TCP if it were believed. */
+    {"v4 header of 16",
+     "4400 0028 0000 4000 40 06 0000" SRC4 DST4 "d431 0019 00000001 50000000 5002 ffff 0000 0000",
+     PKT_BAD, 0},
     {"v4 header past the packet", "4f00 0028 0000 4000 40 06 0000" SRC4 DST4 SYN25, PKT_BAD, 0},
     {"v4 length cuts the TCP header", "4500 0020 0000 4000 40 06 0000" SRC4 DST4 SYN25, PKT_BAD, 0},
     {"v4 length 0 (offload)", "4500 0000 0000 4000 40 06 0000" SRC4 DST4 SYN25, PKT_TCP, 25},

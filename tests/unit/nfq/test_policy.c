@@ -432,12 +432,56 @@ static void listed_destinations(void **state)
 	policy_free(p);
 }
 
+static void limits_of(const char *name, struct policy_limits *out, void *arg)
+{
+	(void)arg;
+	if (strcmp(name, "throttled") == 0 || strcmp(name, "partner") == 0)
+		out->rate = 60;
+}
+
+/* Whose connections are to be counted: of a class that limits, and only what is let through. */
+static void limited(void **state)
+{
+	static const struct {
+		const char *source, *destination;
+		bool allow;
+		int64_t limited; /* the exemption's id; 0: nobody counts */
+	} cases[] = {
+	    {"192.0.2.10", "198.51.100.25", true, 0}, {"192.0.2.11", "198.51.100.25", true, 2},
+	    {"192.0.2.1", "198.51.100.25", true, 10}, {"192.0.2.1", "198.51.100.26", false, 0},
+	    {"192.0.3.1", "198.51.100.25", false, 0},
+	};
+	struct policy *p = example();
+	unsigned asked = 0;
+	(void)state;
+	policy_set_kinds(p, kind_of, &asked);
+	struct policy_entry e = entry("192.0.2.1", 10, 0, 0, "partner");
+	e.n_dst = 1;
+	e.dst[0] = entry("198.51.100.25", 0, 0, 0, "x").prefix;
+	policy_put(p, &e);
+	for (unsigned known = 0; known < 2; known++) {
+		if (known)
+			policy_set_limits(p, limits_of, NULL);
+		for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+			struct addr src = address(cases[i].source),
+				    dst = address(cases[i].destination);
+			struct verdict v = verdict_smtp(&src, &dst, p, 200);
+			struct policy_entry of = {.exemption_id = 0};
+			if (v.limited)
+				policy_entry_of(p, v.limited, &of);
+			if (v.allow != cases[i].allow || of.exemption_id != (known ? cases[i].limited : 0))
+				fail_msg("case %zu: exemption %lld", i, (long long)of.exemption_id);
+		}
+	}
+	policy_free(p);
+}
+
 static void verdicts(void **state)
 {
 	static const struct {
 		enum pkt_kind kind;
 		const char *source;
-		uint16_t dport;
+		uint16_t dport; /* from port 25 when it is another */
 		enum verdict_rule rule;
 		bool allow, learn;
 	} cases[] = {
@@ -457,6 +501,7 @@ static void verdicts(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct pkt pkt = {.kind = cases[i].kind,
 				  .src = address(cases[i].source),
+				  .sport = cases[i].dport == 25 ? 54321 : 25,
 				  .dport = cases[i].dport};
 		struct verdict v = verdict_decide(&pkt, p, 200);
 		if (v.rule != cases[i].rule || v.allow != cases[i].allow ||
@@ -486,19 +531,13 @@ static void marks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(matches),
-	    cmocka_unit_test(ends),
-	    cmocka_unit_test(removal),
-	    cmocka_unit_test(many),
-	    cmocka_unit_test(disk),
-	    cmocka_unit_test(disk_of_version_1),
-	    cmocka_unit_test(verdicts),
-	    cmocka_unit_test(marks),
-	    cmocka_unit_test(edges),
-	    cmocka_unit_test(classes),
-	    cmocka_unit_test(journal),
-	    cmocka_unit_test(lines),
-	    cmocka_unit_test(listed_destinations),
+	    cmocka_unit_test(matches),	cmocka_unit_test(ends),
+	    cmocka_unit_test(removal),	cmocka_unit_test(many),
+	    cmocka_unit_test(disk),	cmocka_unit_test(disk_of_version_1),
+	    cmocka_unit_test(verdicts), cmocka_unit_test(limited),
+	    cmocka_unit_test(marks),	cmocka_unit_test(edges),
+	    cmocka_unit_test(classes),	cmocka_unit_test(journal),
+	    cmocka_unit_test(lines),	cmocka_unit_test(listed_destinations),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,9 +113,15 @@ static void keys(void **state)
 	assert_non_null(strstr(t, "limit rate over 9/second burst 90 packets update @busy_drop { "
 				  "meta l4proto timeout 100ms } drop\n"));
 	assert_int_equal(occurrences(t, "over 7/minute"), 25 + 33 + 17);
+	c.reaction = RULES_RESET;
+	t = render(ctx, &c, false);
+	assert_non_null(strstr(t, "\t\tlimit rate over 10000/second burst 10000 packets drop\n"
+				  "\t\treject with tcp reset\n"));
 	c.reaction = RULES_ICMP;
 	c.queue_count = 1;
 	t = render(ctx, &c, true);
+	assert_non_null(strstr(t, "\t\tlimit rate over 10000/second burst 10000 packets drop\n"
+				  "\t\treject with icmp type admin-prohibited\n"));
 	assert_non_null(strstr(t, "reject with icmp type admin-prohibited"));
 	assert_non_null(strstr(t, "reject with icmpv6 type admin-prohibited"));
 	assert_non_null(strstr(t, "queue flags bypass to 25\n"));
@@ -158,6 +164,18 @@ static void pools(void **state)
 				  "\t\tgoto wait_closed\n"));
 	assert_non_null(strstr(t, "\t\tip6 saddr 2001:db8::/32 goto wait_open\n"));
 	assert_non_null(strstr(t, "\t\tip saddr 10.0.0.0/8 goto answer_icmp\n"));
+	/* What only a pool says has its chain. */
+	assert_non_null(strstr(t, "\tchain answer_icmp {\n"));
+	assert_non_null(strstr(t, "\tchain answer_reset {\n"));
+	/* The subjects are those of this configuration, of either family. */
+	assert_non_null(strstr(t, "flush set ip sekisho subject\n"
+				  "add element ip sekisho subject { 10.0.0.0/8 }\n"));
+	assert_int_equal(occurrences(t, "ip saddr != @subject goto stranger\n"), 4);
+	assert_int_equal(occurrences(t, "ip6 saddr != @subject goto stranger\n"), 3);
+	assert_non_null(strstr(t, "\tchain stranger {\n\t\t# Nobody's business"));
+	c.antispoof = false;
+	t = render(ctx, &c, true);
+	assert_int_equal(occurrences(t, "\tchain stranger {\n\t\taccept\n\t}\n"), 2);
 	assert_non_null(strstr(t, "queue flags fanout to 25-28\n"));
 	assert_non_null(strstr(t, "queue flags fanout,bypass to 29-32\n"));
 	talloc_free(ctx);
@@ -181,8 +199,10 @@ static void notice(void **state)
 	assert_non_null(strstr(t, "\t\tiifname \"kid0\" goto hush\n\t\tgoto refuse\n"));
 	/* In prerouting a class only says that the line is exempt. */
 	assert_int_equal(occurrences(t, "\t\toif 0 accept\n"), 2 * (25 + 33 + 17));
+	assert_int_equal(occurrences(t, "c_judged goto rejected\n"), 2);
 	c.pools.n = 0;
 	t = render(ctx, &c, true);
+	assert_int_equal(occurrences(t, "c_judged goto refuse\n"), 2);
 	assert_null(strstr(t, "tproxy"));
 	assert_null(strstr(t, "oif 0"));
 	struct ruleset_how how = {.note = "x", .notice_there = true};
@@ -229,12 +249,71 @@ static void classes(void **state)
 				  "\t\ttcp flags & (syn | ack) != syn goto exempt\n"
 				  "\t\tgoto exempt\n"));
 	/* A meter keeps its rate for as long as it lives. */
-	assert_non_null(strstr(t, "flush set ip sekisho rate_biz\n"));
+	static const char *const meters[] = {"conc", "rate", "dmeter", "dest"};
+	for (size_t i = 0; i < 4; i++) {
+		char flush[64];
+		(void)snprintf(flush, sizeof flush, "flush set ip6 sekisho %s_biz\n", meters[i]);
+		assert_non_null(strstr(t, flush));
+	}
+	assert_null(strstr(t, "_throttled\n"));
 	/* The chain of a class that is no longer there leads to nfqd. */
 	static const char *const left[] = {"ip class_gone_24", NULL};
 	struct ruleset_how how = {.note = "x", .orphans = left};
 	t = ruleset_render(ctx, &c, &how);
 	assert_int_equal(occurrences(t, "\tchain class_gone_24 {\n\t\tgoto pend\n\t}\n"), 1);
+	talloc_free(ctx);
+}
+
+/* Each limit by itself makes a class that limits, whose packets' source is looked at first. */
+static void each_limit(void **state)
+{
+	const struct {
+		struct rules_class k;
+		const char *rule;
+	} cases[] = {
+	    {{.name = TEXT("one"), .rate = 10}, "\t\tupdate @rate_one "},
+	    {{.name = TEXT("one"), .concurrent = 3}, "\t\tadd @conc_one "},
+	    {{.name = TEXT("one"), .destinations = 5}, "\t\tip6 saddr . ip6 daddr @dest_one "},
+	};
+	void *ctx = talloc_new(NULL);
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+		struct rules_class k = cases[i / 2].k;
+		struct rules_conf c = sample();
+		char want[128];
+		c.classes = (struct conf_items){&k, 1};
+		c.antispoof = i % 2;
+		(void)snprintf(want, sizeof want,
+			       "\t\ttcp flags & (syn | ack) != syn goto exempt\n%s%s",
+			       c.antispoof ? "\t\tfib saddr . iif oif missing goto forged\n" : "",
+			       cases[i / 2].rule);
+		const char *t = render(ctx, &c, true),
+			   *chain = strstr(t, "\tchain class_one_128 {\n");
+		assert_non_null(chain);
+		const char *found = strstr(chain, want);
+		if (!found || found > strstr(chain, "\t}\n"))
+			fail_msg("case %zu: %.500s", i, chain);
+	}
+	talloc_free(ctx);
+}
+
+/* Few own servers are compared one by one, more are looked up. */
+static void own_servers(void **state)
+{
+	char *many[] = {TEXT("192.0.2.1"), TEXT("192.0.2.2"), TEXT("192.0.2.3"),
+			TEXT("192.0.2.4"), TEXT("192.0.2.5"), TEXT("2001:db8::1")};
+	struct rules_conf c = sample();
+	void *ctx = talloc_new(NULL);
+	(void)state;
+	c.own_mta = (struct conf_list){many, 6};
+	const char *t = render(ctx, &c, true);
+	assert_non_null(strstr(t, "\t\tip daddr @own_mta accept\n"));
+	assert_null(strstr(t, "ip daddr 192.0.2.1 "));
+	assert_non_null(strstr(t, "\t\tip6 daddr 2001:db8::1 accept\n"));
+	assert_null(strstr(t, "ip6 sekisho own_mta"));
+	assert_non_null(strstr(t, "flush set ip sekisho own_mta\n"
+				  "add element ip sekisho own_mta { 192.0.2.1 }\n"));
+	assert_int_equal(occurrences(t, "add element ip sekisho own_mta"), 5);
 	talloc_free(ctx);
 }
 
@@ -332,7 +411,8 @@ int main(void)
 	    cmocka_unit_test(pools),	     cmocka_unit_test(notice),
 	    cmocka_unit_test(classes),	     cmocka_unit_test(antispoof_except),
 	    cmocka_unit_test(keeps),	     cmocka_unit_test(flushes),
-	    cmocka_unit_test(sizes),
+	    cmocka_unit_test(sizes),	     cmocka_unit_test(each_limit),
+	    cmocka_unit_test(own_servers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
