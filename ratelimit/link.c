@@ -18,7 +18,7 @@
 #include "lib/proc.h"
 
 #define IN_BYTES  (LINK_MAX_FRAME + IPC_HEAD)
-#define READ_MAX  16384u /* a peer that sends more waits for the others */
+#define READ_MAX  4096u /* answers wait for the last ask of a read, and others wait for them */
 #define OUT_START 65536u
 
 struct link {

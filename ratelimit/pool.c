@@ -11,6 +11,7 @@
 
 #include "lib/big.h"
 #include "lib/proc.h"
+#include "ratelimit/ahead.h"
 
 #define UNIT	  16u
 #define PAGE	  65536u
@@ -25,6 +26,7 @@ struct class
 struct pool {
 	uint8_t *base;
 	size_t bytes, touched, used;
+	struct ahead ahead;
 	struct class class[N_CLASSES];
 };
 
@@ -61,6 +63,7 @@ struct pool *pool_new(size_t bytes)
 	if (!p->base)
 		fatal_errno("no address space for %zu bytes of counters: lower ratelimit.memory",
 			    p->bytes);
+	ahead_of(&p->ahead, p->base, 0, p->bytes);
 	return p;
 }
 
@@ -90,6 +93,7 @@ static bool new_page(struct pool *p, struct class *c, size_t rounded)
 	c->next = handle_at(p->touched);
 	c->left = (uint32_t)(PAGE / rounded);
 	p->touched += PAGE;
+	ahead_of(&p->ahead, p->base, p->touched, p->bytes);
 	return true;
 }
 

@@ -19,6 +19,7 @@
 #include "lib/log.h"
 #include "lib/metrics.h"
 #include "lib/proc.h"
+#include "ratelimit/ahead.h"
 #include "ratelimit/server.h"
 
 struct daemon {
@@ -87,6 +88,7 @@ static void start(struct daemon *d)
 		fatal("ratelimit.metrics %s: %s", d->conf->metrics, why);
 	proc_drop(&id, NULL, 0);
 	proc_seccomp(false);
+	(void)ahead_start();
 }
 
 int main(int argc, char **argv)
@@ -114,6 +116,7 @@ int main(int argc, char **argv)
 	proc_ready(NULL);
 	log_event(LOG_NOTICE, "-", "ratelimit", "started", LS("version", SEKISHO_VERSION));
 	event_base_dispatch(d.base);
+	ahead_stop();
 	bool saved = server_save(d.server);
 	server_free(d.server);
 	log_event(LOG_NOTICE, "-", "ratelimit", "stopped");

@@ -36,7 +36,8 @@
 #include "ratelimit/sentry.h"
 #include "ratelimit/server_metrics.h"
 
-#define SWEEP_PLACES   1024 /* of the table, at a time */
+#define SWEEP_PLACES   64 /* of the table, at a time: asks wait for it */
+#define SWEEP_TIMES    16 /* with the sockets served in between */
 #define SWEEP_EVERY_MS 50
 #define FULL_EVERY_MS  60000
 #define CHANGES	       64 /* of penalties, told together */
@@ -60,7 +61,8 @@ struct server {
 	struct sentry *sentry;
 	struct disk *disk;
 	struct ipc_listener *listener;
-	struct event *tick, *sweep;
+	struct event *tick, *sweep, *more_sweep;
+	unsigned sweeps_left;
 	TAILQ_HEAD(, peer) peers;
 	int64_t epoch_ms; /* UTC minus monotonic at the start: limiter time is epoch + monotonic */
 	int64_t interval_ms, full_said_ms;
@@ -473,14 +475,33 @@ void server_adopt_fd(struct server *s, int fd)
 /* --- time
  * ------------------------------------------------------------------------------------------ */
 
+static void sweep_some(struct server *s, const struct moment *now)
+{
+	static const struct timeval next_turn = {0};
+	if (subjects_count(limiter_subjects(s->limiter)) == 0)
+		return;
+	limiter_sweep(s->limiter, now, SWEEP_PLACES);
+	if (--s->sweeps_left > 0)
+		(void)event_add(s->more_sweep, &next_turn);
+}
+
+static void on_more_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	struct server *s = arg;
+	struct moment now = now_of(s);
+	sweep_some(s, &now);
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
 	struct server *s = arg;
 	struct moment now = now_of(s);
-	if (subjects_count(limiter_subjects(s->limiter)) > 0)
-		limiter_sweep(s->limiter, &now, SWEEP_PLACES);
+	s->sweeps_left = SWEEP_TIMES;
+	sweep_some(s, &now);
 	sentry_tick(s->sentry, &now);
 	settle(s, &now);
 }
@@ -626,7 +647,8 @@ struct server *server_new(struct event_base *base, const struct ratelimit_conf *
 	arm_tick(s);
 	static const struct timeval sweep = {.tv_usec = SWEEP_EVERY_MS * 1000};
 	s->sweep = event_new(base, -1, EV_PERSIST, on_sweep, s);
-	if (!s->sweep || event_add(s->sweep, &sweep) != 0)
+	s->more_sweep = evtimer_new(base, on_more_sweep, s);
+	if (!s->sweep || !s->more_sweep || event_add(s->sweep, &sweep) != 0)
 		fatal("out of memory");
 	return s;
 }
@@ -658,6 +680,8 @@ void server_free(struct server *s)
 		event_free(s->tick);
 	if (s->sweep)
 		event_free(s->sweep);
+	if (s->more_sweep)
+		event_free(s->more_sweep);
 	policy_front_free(s->front);
 	disk_free(s->disk);
 	sentry_free(s->sentry);

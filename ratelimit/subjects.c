@@ -15,6 +15,7 @@
 
 #include "lib/big.h"
 #include "lib/proc.h"
+#include "ratelimit/ahead.h"
 #include "ratelimit/hash.h"
 
 #define HOUR_MS	  3600000
@@ -137,6 +138,7 @@ struct subjects *subjects_new(size_t max, size_t bytes, uint64_t seed)
 		size *= 2;
 	if (!t || !(t->slot = big_new(size * sizeof *t->slot)))
 		fatal("no memory for a table of %zu accounts: lower ratelimit.accounts", max);
+	ahead_want(t->slot, size * sizeof *t->slot);
 	t->mask = size - 1;
 	t->max = max;
 	t->seed = seed;

@@ -136,8 +136,11 @@ static uint32_t evict(struct accounts *t, uint16_t day)
 
 static uint32_t take_active(struct accounts *t)
 {
-	if (t->n_act < t->cap_act)
+	if (t->n_act < t->cap_act) {
+		ahead_of(&t->act_ahead, t->act, t->n_act * sizeof(*t->act),
+			 t->cap_act * sizeof(*t->act));
 		return t->n_act++;
+	}
 	uint32_t i = t->oldest;
 	unlist(t, &t->act[i]);
 	if (t->act[i].owner != NONE)
@@ -152,13 +155,19 @@ void accounts_chain(struct accounts *t, uint32_t i)
 	*head = i;
 }
 
+static uint32_t next_record(struct accounts *t)
+{
+	ahead_of(&t->a_ahead, t->a, t->n * sizeof(*t->a), t->cap * sizeof(*t->a));
+	return t->n++;
+}
+
 struct account *accounts_get(struct accounts *t, uint64_t key, uint16_t day, bool *fresh)
 {
 	struct account *a = accounts_find(t, key);
 	*fresh = !a;
 	if (a)
 		return a;
-	uint32_t i = t->n < t->cap ? t->n++ : evict(t, day);
+	uint32_t i = t->n < t->cap ? next_record(t) : evict(t, day);
 	a = &t->a[i];
 	/* The state of the forgotten one stays in the list, without an owner, until its turn. */
 	if (a->key && a->active != NONE)

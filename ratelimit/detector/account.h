@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ratelimit/ahead.h"
 #include "ratelimit/detector/detector.h"
 
 #define HOUR_MS	    (3600 * INT64_C(1000))
@@ -77,6 +78,7 @@ struct accounts {
 	uint32_t n, cap, sweep;
 	struct active *act;
 	uint32_t n_act, cap_act, oldest, newest;
+	struct ahead a_ahead, act_ahead;
 };
 
 bool accounts_init(struct accounts *t, size_t cap);

@@ -7,11 +7,13 @@
 #include "ratelimit/detector/popular.h"
 
 #include "lib/big.h"
+#include "ratelimit/ahead.h"
 
 bool popular_init(struct popular *p, size_t entries)
 {
 	p->buckets = entries / POPULAR_WAYS + 1;
 	p->e = big_new(p->buckets * POPULAR_WAYS * sizeof(*p->e));
+	ahead_want(p->e, p->buckets * POPULAR_WAYS * sizeof(*p->e));
 	return p->e != NULL;
 }
 

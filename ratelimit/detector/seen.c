@@ -7,11 +7,13 @@
 #include "ratelimit/detector/seen.h"
 
 #include "lib/big.h"
+#include "ratelimit/ahead.h"
 
 bool seen_init(struct seen *s, size_t entries)
 {
 	s->buckets = entries / SEEN_WAYS + 1;
 	s->e = big_new(s->buckets * SEEN_WAYS * sizeof(*s->e));
+	ahead_want(s->e, s->buckets * SEEN_WAYS * sizeof(*s->e));
 	return s->e != NULL;
 }
 
