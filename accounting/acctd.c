@@ -98,8 +98,8 @@ static const struct conf_key keys[] = {
     {"accounting", "alert_queue_age", CONF_DURATION, OFF(alerts.limits.queue_age_ms), "6h", 0,
      30 * 86400000LL, NULL, true, "an older message in the queue is told by alerts; 0: no limit",
      false},
-    {"accounting", "alert_disk_free", CONF_INT, OFF(alerts.limits.disk_free), "5", 0, 99, NULL, true,
-     "less of the disk with state_dir, in percent, is told by alerts", false},
+    {"accounting", "alert_disk_free", CONF_INT, OFF(alerts.limits.disk_free), "5", 0, 99, NULL,
+     true, "less of the disk with state_dir, in percent, is told by alerts", false},
     ALERT_ROWS(OFF(alerts.rules)),
     {"msa", "hostname", CONF_STRING, OFF(hostname), "", 0, 0, NULL, false,
      "the submission server's name, to know its Received headers", true},
@@ -191,7 +191,8 @@ static void on_packets(const struct event *e, void *arg)
 				   .client = e->src,
 				   .t_ms = e->t_ms,
 				   .n = e->u.block.packets,
-				   .m = e->u.block.dsts};
+				   .m = e->u.block.dsts,
+				   .plen = e->u.block.plen};
 	if (e->kind == EVENT_BLOCK)
 		(void)rl_observe(a->rl, &o);
 }
@@ -213,11 +214,8 @@ static const char *code_of(const struct event *e)
 static void on_bounce(const char *login, const struct event *e, void *arg)
 {
 	struct acctd *a = arg;
-	struct rl_observation o = {.what = RL_SEEN_BOUNCE,
-				   .account = login,
-				   .t_ms = e->t_ms,
-				   .text = code_of(e),
-				   .n = 1};
+	struct rl_observation o = {
+	    .what = RL_SEEN_BOUNCE, .account = login, .t_ms = e->t_ms, .text = code_of(e), .n = 1};
 	(void)rl_observe(a->rl, &o);
 }
 

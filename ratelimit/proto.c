@@ -143,6 +143,7 @@ void proto_put_observe(struct wire_out *w, const struct rl_observation *o)
 	wire_u64(w, o->message);
 	wire_u32(w, o->n);
 	wire_u32(w, o->m);
+	wire_u8(w, o->plen);
 	wire_u8(w, (uint8_t)o->class);
 }
 
@@ -166,9 +167,11 @@ bool proto_get_observe(const uint8_t *data, size_t len, struct proto_observe *ou
 	out->o.message = wire_get_u64(&r);
 	out->o.n = wire_get_u32(&r);
 	out->o.m = wire_get_u32(&r);
+	out->o.plen = wire_get_u8(&r);
 	uint8_t class = wire_get_u8(&r);
 	out->o.class = (enum answer_class) class;
-	return wire_done(&r) && what < RL_N_SEEN && class < ANSWER_CLASSES && out->o.t_ms >= 0;
+	return wire_done(&r) && what < RL_N_SEEN && class < ANSWER_CLASSES && out->o.plen <= 128 &&
+	       out->o.t_ms >= 0;
 }
 
 void proto_put_answer(struct wire_out *w, uint32_t id, const struct rl_verdict *v)

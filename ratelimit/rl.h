@@ -95,6 +95,7 @@ struct rl_observation {
 	uint64_t ehlo_hash, tls_hash, rcpt_hash; /* 0: not known */
 	uint64_t message; /* RESULT: a number of the account's message, 0: not known */
 	uint32_t n, m;
+	uint8_t plen;		 /* SYN25: client is in a line of so many bits; 0: 32 or 64 */
 	enum answer_class class; /* RESULT; ANSWER_NONE: text says it */
 };
 

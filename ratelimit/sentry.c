@@ -256,7 +256,7 @@ static bool saw(struct sentry *s, const struct rl_observation *o, const struct m
 		return o->account[0] && detector_complaint(s->d, t, o->account, c);
 	case RL_SEEN_SYN25:
 		if (client)
-			detector_syn25(s->d, t, client, o->n, o->m);
+			detector_syn25(s->d, t, client, o->plen, o->n, o->m);
 		return false;
 	default:
 		return false;

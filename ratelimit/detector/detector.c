@@ -547,13 +547,11 @@ bool detector_auth(struct detector *d, int64_t t_ms, const char *account, const 
 	return false;
 }
 
-void detector_syn25(struct detector *d, int64_t t_ms, const struct addr *client, uint64_t n,
-		    uint64_t destinations)
+void detector_syn25(struct detector *d, int64_t t_ms, const struct addr *client, unsigned plen,
+		    uint64_t n, uint64_t destinations)
 {
-	struct addr net;
 	tick(d, t_ms);
-	addr_mask(client, addr_is4(client) ? 32 : 64, &net);
-	uint64_t key = hash_fast(d->seed, net.b, sizeof(net.b));
+	uint64_t key = origin_line_key(d, client, plen);
 	/* A misconfigured device knocks at one door; an infected one at many. */
 	if (destinations == 0)
 		destinations = n;

@@ -125,8 +125,10 @@ bool detector_replies(struct detector *d, int64_t t_ms, const struct detector_at
 		      const enum answer_kind *kind, size_t n, struct detector_change *out);
 bool detector_auth(struct detector *d, int64_t t_ms, const char *account, const struct addr *client,
 		   bool ok, struct detector_change *out);
-void detector_syn25(struct detector *d, int64_t t_ms, const struct addr *client, uint64_t n,
-		    uint64_t destinations);
+/* client is in a line of plen bits of its family; 0: of 32 or 64. Of IPv6 64, 56 and 48 are told
+ * apart, what is between them counts as the narrower. */
+void detector_syn25(struct detector *d, int64_t t_ms, const struct addr *client, unsigned plen,
+		    uint64_t n, uint64_t destinations);
 bool detector_complaint(struct detector *d, int64_t t_ms, const char *account,
 			struct detector_change *out);
 /* code: an enhanced status code, "5.1.1", of a notification that came back. */

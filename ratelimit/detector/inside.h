@@ -34,6 +34,7 @@ struct origin {
 	double novelty;	  /* 0: the owner's, 1: nothing about it was ever met */
 	const char *word; /* the reason, for people */
 	uint64_t part[ADDR_PARTS];
+	uint64_t wide_line;	   /* its /48 as a line; 0: IPv4 */
 	uint64_t ehlo, ehlo_class; /* 0: not known */
 	uint64_t tls;		   /* the same */
 	bool tls_new, tls_usual;   /* not the account's, which has one; many accounts' */
@@ -66,6 +67,9 @@ uint64_t mix(uint64_t a, uint64_t b, uint64_t kind);
 void origin_of(const struct detector *d, const struct account *acc, const struct addr *client,
 	       const char *ehlo, bool young, uint16_t day, struct origin *o);
 /* The key of a client's own address, as in origin_of(). */
+/* A line in d->lines, and the one there that a client is in: the narrowest; NULL: none. */
+uint64_t origin_line_key(const struct detector *d, const struct addr *client, unsigned plen);
+struct crowd *origin_line(struct detector *d, const struct origin *o);
 uint64_t origin_self(const struct detector *d, const struct addr *client);
 /* Of its TLS; 0: not known. */
 void origin_tls(const struct detector *d, const struct account *acc, uint64_t tls, uint16_t day,

@@ -84,10 +84,39 @@ uint64_t origin_self(const struct detector *d, const struct addr *client)
 	return part_of(d, client, ADDR_SELF);
 }
 
+/* --- lines that knock at port 25 --- */
+
+#define WIDE_LINE 48 /* bits of IPv6, of a business */
+
+static uint64_t wide_line(const struct detector *d, const struct addr *client)
+{
+	struct addr net;
+	addr_mask(client, WIDE_LINE, &net);
+	return hash_fast(d->seed + ADDR_PARTS, net.b, sizeof(net.b));
+}
+
+uint64_t origin_line_key(const struct detector *d, const struct addr *client, unsigned plen)
+{
+	if (addr_is4(client) || plen == 0 || plen > 56)
+		return part_of(d, client, ADDR_SELF);
+	return plen > WIDE_LINE ? part_of(d, client, ADDR_NEAR) : wide_line(d, client);
+}
+
+struct crowd *origin_line(struct detector *d, const struct origin *o)
+{
+	struct crowd *c = crowds_find(&d->lines, o->part[ADDR_SELF], 0, d->now_ms);
+	if (!c && o->wide_line)
+		c = crowds_find(&d->lines, o->part[ADDR_NEAR], 0, d->now_ms);
+	if (!c && o->wide_line)
+		c = crowds_find(&d->lines, o->wide_line, 0, d->now_ms);
+	return c;
+}
+
 static void parts_of(const struct detector *d, const struct addr *a, struct origin *o)
 {
 	for (int i = 0; i < ADDR_PARTS; i++)
 		o->part[i] = part_of(d, a, i);
+	o->wide_line = addr_is4(a) ? 0 : wide_line(d, a);
 }
 
 static bool owns(const struct detector *d, const struct account *acc, uint64_t v, unsigned kind,
@@ -142,8 +171,7 @@ uint32_t origin_syns(const struct detector *d, const struct origin *o, const str
 
 static bool knocked(const struct detector *d, const struct origin *o)
 {
-	const struct crowd *c =
-	    crowds_find((struct crowds *)&d->lines, o->part[ADDR_SELF], 0, d->now_ms);
+	const struct crowd *c = origin_line((struct detector *)d, o);
 	return c && origin_syns(d, o, c) >= SYN_FEW;
 }
 

@@ -370,7 +370,7 @@ static void syn(struct detector *d, struct facts *f)
 {
 	if (!f->o.line_syn)
 		return;
-	const struct crowd *c = crowds_find(&d->lines, f->o.part[ADDR_SELF], 0, d->now_ms);
+	const struct crowd *c = origin_line(d, &f->o);
 	if (c)
 		stand(d, f->s, SIGNAL_SYN, log2((double)origin_syns(d, &f->o, c) / SYN_FEW) + 1,
 		      c->contacts);

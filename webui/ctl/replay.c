@@ -136,7 +136,7 @@ static bool feed(struct replay *r, const struct trace *t)
 	case TRACE_AUTH:
 		return detector_auth(r->d, t->t_ms, t->a.account, client, t->auth_ok, &r->change);
 	case TRACE_SYN:
-		detector_syn25(r->d, t->t_ms, client, t->syn, t->dst);
+		detector_syn25(r->d, t->t_ms, client, 0, t->syn, t->dst);
 		return false;
 	case TRACE_REPORT:
 		return detector_complaint(r->d, t->t_ms, t->a.account, &r->change);

@@ -42,7 +42,7 @@ static void feed(struct detector *d, const struct trace *t)
 		      &c);
 		break;
 	case TRACE_SYN:
-		detector_syn25(d, t->t_ms, &t->a.client, t->syn, t->dst);
+		detector_syn25(d, t->t_ms, &t->a.client, (unsigned)(t->dst % 129), t->syn, t->dst);
 		break;
 	case TRACE_REPORT:
 		check(detector_complaint(d, t->t_ms, t->a.account, &c), &c);

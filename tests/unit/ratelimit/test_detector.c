@@ -161,7 +161,7 @@ static void syns(struct town *t)
 	struct addr a;
 	const char *err;
 	assert_true(addr_parse(HOME, &a, &err));
-	detector_syn25(t->d, t->now - HOUR_MS, &a, 300, 80);
+	detector_syn25(t->d, t->now - HOUR_MS, &a, 0, 300, 80);
 }
 
 static void guessing(struct town *t)
@@ -606,7 +606,7 @@ static void test_odd_input(void **state)
 					 ANSWER_KIND_OTHER, ANSWER_KIND_NONE};
 	detector_replies(t.d, t.now, &none, kind, 5, &t.last);
 	assert_true(addr_parse("2001:db8::1", &a, &err));
-	detector_syn25(t.d, t.now, &a, UINT64_MAX, UINT64_MAX);
+	detector_syn25(t.d, t.now, &a, 255, UINT64_MAX, UINT64_MAX);
 	assert_false(detector_bounce(t.d, t.now, "nobody", NULL, &t.last));
 	assert_false(detector_bounce(t.d, t.now, ME, NULL, &t.last));
 	assert_false(detector_complaint(t.d, t.now, "nobody", &t.last));

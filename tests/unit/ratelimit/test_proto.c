@@ -162,6 +162,7 @@ static void an_observation(void **state)
 				   .message = 6,
 				   .n = 4,
 				   .m = 5,
+				   .plen = 56,
 				   .class = ANSWER_SPAM};
 	memset(o.client.b, 9, sizeof o.client.b);
 	proto_put_observe(fresh_out(), &o);
@@ -177,6 +178,7 @@ static void an_observation(void **state)
 	assert_int_equal(back.o.n, 4);
 	assert_int_equal(back.o.m, 5);
 	assert_int_equal(back.o.message, 6);
+	assert_int_equal(back.o.plen, 56);
 	assert_int_equal(back.o.class, ANSWER_SPAM);
 	exactly(get_observe);
 	buf[w.len - 1] = ANSWER_CLASSES;

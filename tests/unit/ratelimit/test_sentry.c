@@ -288,6 +288,63 @@ static void blocked_packets_count_before_the_first_spam(void **state)
 	assert_true(with[1] >= with[0] + 20);
 }
 
+/* A line of IPv6 is a prefix: whoever is in it is meant, and nobody else. */
+static void a_delegated_prefix_is_one_line(void **state)
+{
+	static const struct {
+		const char *packets;
+		uint8_t plen;
+		const char *login;
+		bool counts;
+	} rows[] = {
+	    {"2001:db8:1:200::", 56, "2001:db8:1:2ff::7", true},
+	    {"2001:db8:1:200::", 56, "2001:db8:1:300::7", false},
+	    {"2001:db8:1:200::", 60, "2001:db8:1:200::7", true}, /* as one of 64 */
+	    {"2001:db8:1:200::", 60, "2001:db8:1:20f::7", false},
+	    {"2001:db8:1::", 48, "2001:db8:1:ffff::7", true},
+	    {"2001:db8:1::", 48, "2001:db8:2::7", false},
+	    {"2001:db8:1:200::9", 64, "2001:db8:1:200::7", true},
+	    {"2001:db8:1:200::9", 64, "2001:db8:1:201::7", false},
+	    {"2001:db8:1:200::9", 0, "2001:db8:1:201::7", false},
+	    {"198.51.100.1", 32, "198.51.100.1", true},
+	    {"198.51.100.1", 24, "198.51.100.2", false},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		begin(false, 14 * DAY);
+		int64_t t = live();
+		struct moment now = at(t);
+		struct rl_observation o = seen(RL_SEEN_SYN25, NULL, NULL);
+		struct rl_ask ask = {.account = ME,
+				     .client = address(rows[i].login),
+				     .t_ms = t,
+				     .charge = true,
+				     .messages = 1,
+				     .rcpts = 1,
+				     .rcpt_hash = (uint64_t[]){rl_hash("friend1@d1.example")},
+				     .n_hash = 1};
+		struct limiter_outcome out;
+		struct rl_verdict v;
+		double before = score(t);
+		o.account = "";
+		o.client = address(rows[i].packets);
+		o.plen = rows[i].plen;
+		o.n = 200;
+		o.m = 50;
+		sentry_observed(sentry, &o, &now);
+		limiter_ask(l, &ask, &now, &v, &out);
+		json_t *j = json_object();
+		sentry_show(sentry, ME, &now, j);
+		char *text = json_dumps(j, 0);
+		if ((strstr(text, "syn: 200 refused") != NULL) != rows[i].counts)
+			fail_msg("%s/%u and %s: %s, before %.0f", rows[i].packets, rows[i].plen,
+				 rows[i].login, text, before);
+		free(text);
+		json_decref(j);
+		end();
+	}
+}
+
 static void nothing_is_forgotten(void **state)
 {
 	(void)state;
@@ -436,6 +493,7 @@ int main(void)
 	    cmocka_unit_test(what_people_set_stands),
 	    cmocka_unit_test(what_was_answered_counts),
 	    cmocka_unit_test(blocked_packets_count_before_the_first_spam),
+	    cmocka_unit_test(a_delegated_prefix_is_one_line),
 	    cmocka_unit_test(nothing_is_forgotten),
 	    cmocka_unit_test(fixed_rules_hold_while_it_learns),
 	    cmocka_unit_test(a_class_is_judged_by_its_own_levels),
