@@ -8,7 +8,9 @@
  * A copy of the process has no such thread; there wishes are only kept.
  *
  * Trusted with memory only. Diagnostics: none; without the thread, or where the kernel has no such
- * call (before Linux 5.14), it is merely slower. Known gaps: none.
+ * call (before Linux 5.14), it is merely slower. Known gap: a step holds the map of memory, so a
+ * fork() that meets one waits for it: longer than 5 ms where the daemon shares its scheduler's
+ * group (autogroup, cgroup) with others that leave no time.
  */
 #include "ratelimit/ahead.h"
 
