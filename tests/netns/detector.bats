@@ -122,6 +122,82 @@ blast() {
 	soon 10 shown user02 ".score.score > $before and ([.score.why[] | test(\"abuse report\")] | any)"
 }
 
+@test "a complaint in which only the tag of the envelope sender is left leads to the account" {
+	tagged=$(sed -n 's/^X-Envelope-From: *<\?\([^>]*\).*/\1/p' "$(received user02-laptop | head -1)" | head -1)
+	[[ $tagged == prvs=*=user02@isp.example ]]
+	# As large providers send them: whom it was for, the header and the body are blacked out.
+	cat > "$BATS_TEST_TMPDIR/tag.eml" <<-C
+	From: feedback@example.net
+	MIME-Version: 1.0
+	Content-Type: multipart/report; report-type=feedback-report; boundary=b
+
+	--b
+	Content-Type: message/feedback-report
+
+	Feedback-Type: abuse
+	Version: 0.1
+	Original-Rcpt-To: redacted@example.net
+
+	--b
+	Content-Type: message/rfc822
+
+	Return-Path: <$tagged>
+	To: [REDACTED]
+	Subject: [REDACTED]
+
+	--b--
+	C
+	ctl report import "$BATS_TEST_TMPDIR/tag.eml" --json | jq -e '.match == "tag" and .account == "user02@isp.example" and .incident > 0'
+	# A tag that nobody here made leads to nobody.
+	sed "s/prvs=..../prvs=1999/" "$BATS_TEST_TMPDIR/tag.eml" > "$BATS_TEST_TMPDIR/forged.eml"
+	ctl report import "$BATS_TEST_TMPDIR/forged.eml" --json | jq -e '.match == "none" and .account == null'
+	# The same of XARF.
+	cat > "$BATS_TEST_TMPDIR/xarf.eml" <<-C
+	From: reports@example.net
+	MIME-Version: 1.0
+	Content-Type: application/json; name=xarf.json
+
+	{"Version":"3","Report":{"ReportType":"Spam","Date":"$(date -u +%FT%TZ)","SourceIp":"203.0.113.25","SmtpMailFromAddress":"$tagged"}}
+	C
+	id=$(ctl report import "$BATS_TEST_TMPDIR/xarf.eml" --json | jq -e 'select(.match == "tag" and .account == "user02@isp.example") | .id')
+	ctl report show "$id" --json | jq -e '.format == "xarf" and .feedback_type == "spam" and .source_ip == "203.0.113.25"'
+}
+
+@test "blocked packets of an IPv6 line raise the score of the account used from another address of its prefix, before any spam" {
+	in_sub ip addr add 2001:db8:1::77/64 dev eth0 nodad
+	log_in6() { # USER: one message to a friend, from the line's first address
+		in_sub python3 - "$1" "$(password_of "$1")" "$LAB_DYNAMIC_IP6" <<-'EOT'
+		import smtplib, ssl, sys
+		user, password, source = sys.argv[1:]
+		context = ssl.create_default_context()
+		context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+		s = smtplib.SMTP_SSL("2001:db8:25::25", 465, local_hostname=user + "-laptop.lan", context=context, source_address=(source, 0))
+		s.login(user, password)
+		s.sendmail(user + "@isp.example", ["friend1@example.net"], "Subject: hello\r\n\r\nto a friend\r\n")
+		EOT
+	}
+	log_in6 user15
+	before=$(shown user15 .score.score)
+	for i in $(seq 40); do
+		in_sub nc -z -w 1 -s 2001:db8:1::77 "2001:db8:ffff::$i" 25 2> /dev/null || true
+	done
+	knocked6() { log_in6 user15; shown user15 '[.score.why[] | test("^syn: ")] | any'; }
+	soon 40 knocked6
+	shown user15 ".score.score >= $before + 10"
+	# Nobody else is blamed: this one is on another line.
+	in_fix python3 - user16 "$(password_of user16)" <<-'EOT'
+	import smtplib, ssl, sys
+	user, password = sys.argv[1:]
+	context = ssl.create_default_context()
+	context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+	s = smtplib.SMTP_SSL("2001:db8:25::25", 465, local_hostname=user + "-laptop.lan", context=context)
+	s.login(user, password)
+	s.sendmail(user + "@isp.example", ["friend1@example.net"], "Subject: hello\r\n\r\nto a friend\r\n")
+	EOT
+	run shown user16 '[.score.why[] | test("^syn: ")] | any'
+	[ "$status" != 0 ]
+}
+
 @test "a false positive teaches: the same client may go on" {
 	live user04
 	out=$(blast user04)
