@@ -419,8 +419,9 @@ bool tls_resumed(struct bufferevent *bev)
 
 /*
  * libevent would wait for the socket to be writable first: two epoll_ctl(2) and a turn of the loop
- * a reply, which it does for each connection that is enabled to write; so that is left to here. What OpenSSL has begun to write must be offered to it again, whole, in one piece: it is
- * in the first chunk of an empty evbuffer.
+ * a reply, which it does for each connection that is enabled to write; so that is left to here.
+ * What OpenSSL has begun to write must be offered to it again, whole, in one piece: it is in the
+ * first chunk of an empty evbuffer.
  */
 bool tls_write(struct bufferevent *bev, const void *data, size_t len)
 {
@@ -433,8 +434,8 @@ bool tls_write(struct bufferevent *bev, const void *data, size_t len)
 		if (n <= 0)
 			ERR_clear_error();
 	}
-	return n == (int)len || (bufferevent_write(bev, data, len) == 0 &&
-				 bufferevent_enable(bev, EV_WRITE) == 0);
+	return n == (int)len ||
+	       (bufferevent_write(bev, data, len) == 0 && bufferevent_enable(bev, EV_WRITE) == 0);
 }
 
 void tls_read_on(struct bufferevent *bev)
