@@ -52,7 +52,10 @@ home "libconfuse in lib/conf.c" 'confuse\.h' '^lib/conf\.c$'
 home "seccomp and cap-ng in lib/proc.c" 'seccomp\.h|cap-ng\.h' '^lib/proc\.c$'
 home "systemd in lib/proc.c and lib/upgrade.c" 'systemd/' '^lib/(proc|upgrade)\.c$'
 check "only lib/clock reads a clock" "$(sources lib kernel-rules ratelimit accounting nfq msa webui | grep -vE '^lib/clock\.c$' | xargs grep -nE '\b(clock_gettime|gettimeofday|time)\((NULL|CLOCK|&)' || true)"
+check "no assertion of a bats test that is swallowed" "$(grep -nE '^\s*(\[|\[\[|grep -q|test ).*\|\| (true|:)$' tests/*.bats tests/netns/*.bats tests/lab/*.bats | grep -v '|| kill ' || true)"
+check "no sleep in a bats test" "$(grep -nE '(^|[|;&]|\bsh -c ")\s*sleep [0-9.]' tests/*.bats tests/netns/*.bats tests/lab/*.bats || true)"
+check "no unit test asserts what is always so" "$(grep -rnE 'assert_[a-z_]+\(.*\|\| true\)' tests/unit || true)"
 # bash lets a command after "!" fail without ending the test.
-check "no assertion of a bats test that cannot fail" "$(grep -nE '^\s+! ' tests/*.bats tests/netns/*.bats | grep -v '||' || true)"
+check "no assertion of a bats test that cannot fail" "$(grep -nE '^\s+! ' tests/*.bats tests/netns/*.bats tests/lab/*.bats | grep -v '||' || true)"
 echo "1..$n"
 exit $status

@@ -415,12 +415,68 @@ static const long calls[] = {
     SYS_swapon,
     SYS_acct,
     SYS_open_by_handle_at,
+    SYS_process_madvise,
+    SYS_move_mount,
+    SYS_fsconfig,
+    SYS_fsmount,
+    SYS_fspick,
+    SYS_mount_setattr,
+    SYS_kexec_file_load,
+    SYS_clock_adjtime,
+    SYS_setdomainname,
+    SYS_swapoff,
+    SYS_vhangup,
 };
 
 static void one_call(void *arg)
 {
 	proc_seccomp(false);
 	(void)syscall(*(const long *)arg, -1L, -1L, -1L, -1L, -1L, -1L);
+}
+
+static void computes(void *arg)
+{
+	int fds[2];
+	(void)arg;
+	CHECK(pipe(fds) == 0);
+	proc_seccomp_compute();
+	char *p = malloc(1 << 20);
+	CHECK(p && write(fds[1], "x", 1) == 1 && read(fds[0], p, 1) == 1);
+	free(p);
+	_exit(0);
+}
+static void opens(void *arg)
+{
+	(void)arg;
+	proc_seccomp_compute();
+	(void)open("/dev/null", O_RDONLY);
+}
+static void connects(void *arg)
+{
+	(void)arg;
+	proc_seccomp_compute();
+	(void)socket(AF_UNIX, SOCK_STREAM, 0);
+}
+static void kills(void *arg)
+{
+	(void)arg;
+	proc_seccomp_compute();
+	(void)kill(getpid(), 0);
+}
+
+/* Who only computes has its pipe and its memory. */
+static void test_compute(void **state)
+{
+	static void (*const killed[])(void *) = {opens, connects, kills, no_exec};
+	(void)state;
+	if (SANITIZED)
+		return;
+	assert_child(computes, NULL);
+	for (size_t i = 0; i < N(killed); i++) {
+		int status = in_child(killed[i], NULL);
+		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+			fail_msg("case %zu: status %#x", i, status);
+	}
 }
 
 static void test_forbidden_calls(void **state)
@@ -631,8 +687,9 @@ int main(void)
 	    cmocka_unit_test(test_args),     cmocka_unit_test(test_ends),
 	    cmocka_unit_test(test_identity), cmocka_unit_test(test_drop),
 	    cmocka_unit_test(test_seccomp),  cmocka_unit_test(test_forbidden_calls),
-	    cmocka_unit_test(test_folder),   cmocka_unit_test(test_files),
-	    cmocka_unit_test(test_signals),  cmocka_unit_test(test_notify),
+	    cmocka_unit_test(test_compute),  cmocka_unit_test(test_folder),
+	    cmocka_unit_test(test_files),    cmocka_unit_test(test_signals),
+	    cmocka_unit_test(test_notify),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
