@@ -9,7 +9,7 @@ setup_file() {
 	export NS=sekisho-policy-$$
 	submission_up
 	command -v postfix > /dev/null || skip "needs Postfix"
-	users 01 02 03 04 05 06 07 08 09
+	users 01 02 03 04 05 06 07 08 09 10 11 12 13
 	mkdir -p "$DIR/sasl"
 	cat > "$DIR/sasl/smtpd.conf" <<-END
 	pwcheck_method: auxprop
@@ -30,6 +30,14 @@ setup_file() {
 	  policy_listen = {"unix:$DIR/policy", "inet:127.0.0.1:10040"}
 	}
 	limit bytes { unit = bytes  window = 1h  max = 100k }
+	account-class few-people { members = {"user10@isp.example"} }
+	limit few-people { unit = distinct-recipients  window = 1h  max = 2  class = few-people }
+	account-class few-domains { members = {"user11@isp.example"} }
+	limit few-domains { unit = distinct-domains  window = 1h  max = 2  class = few-domains }
+	account-class few-senders { members = {"user12@isp.example"} }
+	limit few-senders { unit = distinct-senders  window = 1h  max = 2  class = few-senders }
+	account-class only-seen { members = {"user13@isp.example"} }
+	limit only-seen { unit = distinct-recipients  window = 1h  max = 1  class = only-seen  mode = observe }
 	END
 	spawn ratelimitd "$BIN/sekisho-ratelimitd" -c "$DIR/rl.conf"
 	wait_until grep -q "ratelimit started" "$DIR/ratelimitd.log"
@@ -106,6 +114,32 @@ ask() { printf 'request=smtpd_access_policy\n%b\n' "$1" | policy_answers 10040; 
 	done
 	run send 127.0.0.4 06 f4@far.example
 	[[ $output == *"452 4.7.28 "*"4 messages in 1m, limit 3"* ]]
+}
+
+# Of each unit: who, as whom, to whom, "ok" or the words of the refusal. What was refused is not counted.
+@test "Postfix hooked at RCPT: what is different is counted once, whatever the unit" {
+	while read -r nn from to want; do
+		run send 127.0.0.2 "$nn" "$to" -f "$from"
+		echo "$nn $from $to: $want; $(grep "^<" <<< "$output" | tail -3)"
+		if [ "$want" = ok ]; then accepted; else [[ $output == *"452 4.7.28 "*"$want"* ]]; fi
+	done <<-'END'
+	10 user10@isp.example a1@far.example ok
+	10 user10@isp.example a2@far.example ok
+	10 user10@isp.example a3@far.example 3 distinct-recipients in 1h, limit 2
+	10 user10@isp.example a1@far.example ok
+	11 user11@isp.example a@one.example ok
+	11 user11@isp.example a@two.example ok
+	11 user11@isp.example a@three.example 3 distinct-domains in 1h, limit 2
+	11 user11@isp.example b@one.example ok
+	12 user12@isp.example a@far.example ok
+	12 sales@isp.example a@far.example ok
+	12 other@isp.example a@far.example 3 distinct-senders in 1h, limit 2
+	12 sales@isp.example a@far.example ok
+	13 user13@isp.example a1@far.example ok
+	13 user13@isp.example a2@far.example ok
+	13 user13@isp.example a3@far.example ok
+	13 user13@isp.example a4@far.example 4 messages in 1m, limit 3
+	END
 }
 
 @test "mail without a login is none of the limits' business" {
