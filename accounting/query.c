@@ -98,6 +98,11 @@ json_t *query_overview(struct query *q, int64_t since_ms, int64_t now_ms, const 
 		   err);
 }
 
+json_t *query_nav(struct query *q, const char **err)
+{
+	return end(q, sql_object(begin(q), Q_NAV), err);
+}
+
 json_t *query_top(struct query *q, int64_t since_ms, int64_t now_ms, int limit, const char **err)
 {
 	struct sql *db = begin(q);

@@ -30,6 +30,8 @@ void query_close(struct query *q);
  * arrived.
  */
 json_t *query_overview(struct query *q, int64_t since_ms, int64_t now_ms, const char **err);
+/* {"incidents_open","alerts_retrying","reports_unmatched"} of it: what every page shows. */
+json_t *query_nav(struct query *q, const char **err);
 /*
  * Who is hurting us in [since,now):
  * {"lines":[{"source","subscriber","subscriber_name","packets","dsts","first_ms","last_ms"}],

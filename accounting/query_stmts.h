@@ -112,6 +112,9 @@
 																		       "AS exemptions_active, "                                                                                                   \
 																		       "(SELECT count(*) FROM exemption WHERE state = 'active' AND expires_ms > ?3 AND expires_ms <= ?3 + 2592000000) "           \
 																		       "AS exemptions_expiring_30d")                                                                                              \
+	/* What stands beside the links of every page: each by an index, whatever there is. */                                                                                                                                                                                                   \
+	X(Q_NAV, "SELECT (SELECT count(*) FROM incident WHERE state IN ('open', 'acknowledged')) AS incidents_open, (SELECT count(*) FROM alert_send " \
+		 "WHERE state = 'waiting' AND attempts > 0) AS alerts_retrying, (SELECT count(*) FROM report r WHERE " UNMATCHED ") AS reports_unmatched") \
 	X(Q_TOP_LINES, "SELECT addr_text(t.src) || iif(t.plen, '/' || t.plen, '') AS source, s.ref AS subscriber, s.name AS "                                                                                                                                                     \
 		       "subscriber_name, t.packets, t.dsts, "                                                                                                                                                                                                                     \
 		       "t.first_ms, t.last_ms FROM (SELECT src, sum(packets) AS packets, "                                                                                                                                                                                        \

@@ -160,7 +160,7 @@ static json_t *nav_counts(struct web *w)
 {
 	const char *err;
 	struct query *q = web_query(w);
-	return q ? query_overview(q, w->now_ms, w->now_ms + 1, &err) : NULL;
+	return q ? query_nav(q, &err) : NULL;
 }
 
 static void nav_item(struct html *h, bool here, const char *path, const char *label, int64_t count,

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
 import { audit, base, complaints, contrast, open, password, shot, signIn, test, text, user } from "./harness.mjs";
 
-const pages = ["/overview", "/limits", "/alerts", "/alerts?state=waiting", "/incidents", "/incidents?state=all", "/reports", "/reports?show=unmatched", "/exemptions", "/exemptions?show=all", "/who",
+const pages = ["/overview", "/limits", "/queue", "/alerts", "/alerts?state=waiting", "/incidents", "/incidents?state=all", "/reports", "/reports?show=unmatched", "/exemptions", "/exemptions?show=all", "/who",
 	"/who?q=192.0.2.10", "/who?q=192.0.2.10&port=40123&time=-1h", "/audit"];
 
 /* --- before login --------------------------------------------------------------------------------- */

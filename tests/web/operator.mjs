@@ -27,7 +27,7 @@ await test("axe finds nothing serious on any page, on a telephone in the light a
 	const message = ctl("queue", "list", "--json").match(/"id": "(\w+)"/)[1];
 	const paths = ["/overview", "/incidents", `/incidents/${incident}`, "/reports", `/reports/${report}`, "/exemptions", `/exemptions/${exemption}`,
 		"/limits", "/alerts", "/alerts/1", "/who", `/who?q=${slow}`, "/who?q=192.0.2.10", "/who?q=192.0.2.0/24", "/who?q=S-77",
-		`/messages?id=${message}`, "/audit", "/nothing"];
+		`/messages?id=${message}`, "/queue", "/queue?state=held&younger=1d", "/queue/act?do=delete", "/audit", "/nothing"];
 	const bad = [];
 	for (const [width, height, colorScheme] of [[360, 740, "light"], [768, 1024, "light"], [1440, 900, "dark"]]) {
 		await page.setViewportSize({ width, height });
@@ -98,6 +98,113 @@ await test("a test of the ways out shows what each receiver answered, and that a
 	await page.waitForSelector("[role=alert] >> text=Not done");
 	assert.match(await page.locator("[role=alert]", { hasText: "Not done" }).innerText(), /no alert nobody/);
 	complaints.length = 0; /* the browser reports the 404 of that page */
+});
+
+await test("an alert that did not arrive is sent again by hand, with a row in the audit trail", async () => {
+	const row = json("alert", "list").find(a => a.state === "waiting" && a.attempts > 0);
+	assert.ok(row, "every alert arrived");
+	await go(page, `/alerts/${row.alert}`);
+	await page.locator("li", { hasText: "https://" }).locator("button:has-text('Send again')").click();
+	await page.waitForURL(/done=resend/);
+	assert.match(await done(page), /being sent again/);
+	assert.ok(json("audit", "list", "--about", "alert.resend").some(a => a.object === `alert send ${row.id}`));
+	const until = Date.now() + 20000;
+	const attempts = () => json("alert", "list").find(a => a.id === row.id).attempts;
+	while (attempts() <= row.attempts && Date.now() < until)
+		await new Promise(r => setTimeout(r, 100));
+	assert.ok(attempts() > row.attempts, "nothing was tried");
+	const arrived = json("alert", "list").find(a => a.state === "sent");
+	await go(page, `/alerts/${arrived.alert}`);
+	assert.equal(await page.locator("li", { hasText: arrived.to }).locator("button").count(), 0);
+	assert.throws(() => execFileSync(process.env.LAB_CTL, ["alert", "resend", String(arrived.id)], { stdio: "pipe" }), /has arrived/);
+});
+
+/* --- the queue ----------------------------------------------------------------------------------- */
+
+const queued = (...args) => JSON.parse(execFileSync("sh", ["-c", '"$@" || true', "sh", process.env.LAB_CTL, "queue", "list", ...args, "--json"],
+	{ encoding: "utf8" })).messages;
+const number = async l => Number((await l.innerText()).replace(/\D/g, ""));
+
+await test("the queue: where to and whose, by age; a count leads to its messages", async () => {
+	await go(page, "/queue");
+	const all = queued();
+	const grid = name => page.locator("section", { hasText: name }).first();
+	assert.equal(await number(grid("Senders by age").locator("tbody tr").first().locator("td").first()), all.length);
+	const row = grid("Destinations by age").locator("tbody tr").nth(1), domain = await row.locator("th").innerText();
+	const rcpts = queued("--destination", domain).length;
+	assert.ok(rcpts > 0);
+	await row.locator("td a").first().click();
+	await page.waitForURL(u => u.searchParams.get("domain") === domain);
+	await reads(page, /Messages like that/);
+	await page.selectOption("#p-state", "held");
+	await page.fill("#p-reason", "no such words");
+	await page.click("form[action='/queue'] button");
+	await page.waitForURL(/reason=no/);
+	await reads(page, /No message is like that/);
+	await go(page, "/queue?older=7q");
+	await reads(page, /nothing is called "7q"/);
+	complaints.length = 0; /* the browser reports the 422 of that page */
+});
+
+await test("what is done with messages is counted first, wants a reason, and is in the audit trail", async () => {
+	const from = queued()[0].account, n = queued("--account", from).length;
+	await go(page, `/queue?account=${from}`);
+	await page.click("a.button:has-text('Hold …')");
+	await page.waitForURL(/\/queue\/act/);
+	assert.match(await page.locator("#count").innerText(), new RegExp(`Hold ${n} messages?\\?`));
+	await page.evaluate(() => document.querySelector("#f-note").removeAttribute("required"));
+	await page.click("main form button");
+	await page.waitForSelector("[role=alert]");
+	assert.match(await page.locator("[role=alert]").innerText(), /Say why/);
+	complaints.length = 0; /* the browser reports the 422 of that page */
+	await page.fill("#f-note", "looks like a run");
+	await page.keyboard.press("Enter");
+	await page.waitForURL(/done=hold/);
+	assert.match(await done(page), new RegExp(`Held: ${n} message`));
+	const row = json("audit", "list", "--about", "queue.hold")[0];
+	assert.deepEqual([row.reason, row.object], ["looks like a run", from]);
+	await page.click("a.button:has-text('Hold …')");
+	await reads(page, /there is nothing to hold about/);
+	await go(page, `/queue/act?do=release&account=${from}`);
+	await page.fill("#f-note", "was none");
+	await page.click("main form button");
+	await page.waitForURL(/done=release/);
+	assert.match(await done(page), new RegExp(`Released: ${n} message`));
+});
+
+await test("one message: its recipients, their states and last replies, its headers; it alone is deleted", async () => {
+	const all = queued(), one = all.at(-1);
+	await go(page, "/queue");
+	await go(page, `/messages?id=${one.id}`);
+	const show = json("queue", "show", one.id);
+	for (const r of show.recipients)
+		await reads(page, new RegExp(r.address.replace(/\W/g, "\\$&")));
+	await page.click("summary:has-text('Headers')");
+	assert.match(await page.locator("pre.mail").innerText(), /Received:/);
+	await page.click("a.button:has-text('Delete …')");
+	await page.waitForURL(/\/queue\/act/);
+	assert.match(await page.locator("#count").innerText(), /Delete 1 message\?/);
+	await page.fill("#f-note", "asked for by its owner");
+	await page.click("button.danger");
+	await page.waitForURL(/done=delete/);
+	assert.deepEqual(queued().map(m => m.id), all.filter(m => m.id !== one.id).map(m => m.id));
+});
+
+await test("sekisho-msad away is a state of the queue's page, in words", async () => {
+	const pid = Number(readFileSync(`${process.env.LAB_STATE}/../run/msad.pid`, "utf8"));
+	process.kill(pid, "SIGSTOP");
+	try {
+		await go(page, "/queue");
+		assert.match(await page.locator("[role=alert]").innerText(), /The queue cannot be asked now: sekisho-msad does not answer[\s\S]*safe on the disk/);
+	} finally {
+		process.kill(pid, "SIGCONT");
+	}
+	const until = Date.now() + 20000;
+	do
+		await go(page, "/queue");
+	while (!await page.locator("#list").count() && Date.now() < until);
+	assert.equal(await page.locator("#list").count(), 1);
+	assert.deepEqual(complaints.splice(0), []);
 });
 
 /* --- limits and the detector --------------------------------------------------------------------- */
@@ -246,12 +353,18 @@ await test("who may only look sees no form, and is refused one", async () => {
 	execFileSync(process.env.LAB_CTL, ["operator", "add", "looker", "--role", "viewer", "--password-stdin"], { input: "only-looking-1\n" });
 	const looker = await open();
 	await signIn(looker, "only-looking-1", "looker");
-	for (const path of [`/who?q=${slow}`, "/limits", "/alerts", "/exemptions", "/incidents/1", "/reports"]) {
+	for (const path of [`/who?q=${slow}`, "/limits", "/alerts", "/queue", "/exemptions", "/incidents/1", "/reports"]) {
 		await go(looker, path);
 		assert.equal(await looker.locator("main form[method=post]").count(), 0, path);
 	}
+	await go(looker, "/queue");
+	assert.equal(await looker.locator("a[href^='/queue/act']").count(), 0);
+	await go(looker, "/queue/act?do=delete");
+	await reads(looker, /Your role does not allow that/);
+	complaints.length = 0; /* the browser reports the 403 of that page */
 	const csrf = await looker.locator("form[action='/logout'] input[name=csrf]").inputValue();
-	for (const [path, form] of [["/limits/reset", { account: slow }], ["/alerts/test", {}], ["/accounts/release", { account: slow, reason: "no" }]])
+	for (const [path, form] of [["/limits/reset", { account: slow }], ["/alerts/test", {}], ["/alerts/1/resend", { send: "1" }],
+		["/queue/act", { do: "delete", note: "no", seen: "1" }], ["/accounts/release", { account: slow, reason: "no" }]])
 		assert.equal((await looker.context().request.post(base + path, { form: { ...form, csrf } })).status(), 403, path);
 	await looker.context().close();
 	ctl("operator", "remove", "looker");

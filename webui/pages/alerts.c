@@ -14,7 +14,7 @@
 #define TEST_SPARE_MS 2000
 
 static const struct tab tabs[] = {
-    {NULL, "All", "Nobody was told of anything yet."},
+    {NULL, "All", "Nobody was told of anything yet. Send a test to see that the ways out work."},
     {"waiting", "Waiting", "No alert waits: what was to be told has been told."},
     {"failed", "Failed", "No alert was given up."},
     {"sent", "Sent", "No alert has arrived yet."},

@@ -294,6 +294,44 @@ static void health(struct web *w)
 	json_decref(s);
 }
 
+/* --- a new installation ------------------------------------------------------------------------
+ */
+
+/* Nothing has passed and nobody is registered: what to do first. */
+static bool is_new(const json_t *o)
+{
+	static const char *const keys[] = {"accepted",
+					   "refused",
+					   "blocked_packets",
+					   "incidents_open",
+					   "incidents_contained",
+					   "incidents_released",
+					   "exemptions_active",
+					   "logins_ok",
+					   "logins_failed",
+					   "reports_unmatched"};
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+		if (jint(o, keys[i], 0) > 0)
+			return false;
+	return true;
+}
+
+static void first_steps(struct html *h)
+{
+	put(h,
+	    LIT("<section class=\"card\" aria-labelledby=\"first-title\"><h2 "
+		"id=\"first-title\">Nothing has come through yet: first steps</h2><ol "
+		"class=\"steps\"><li>Look whether everything fits: <code>sekishoctl check</code>, "
+		"and Health below.</li><li>Say whose line an address is: <code>sekishoctl lease "
+		"import FILE --create</code>, or RADIUS accounting (<code>man "
+		"sekisho.conf</code>).</li><li>Register the customers with a fixed address who run "
+		"a mail server, before port 25 is closed: <a href=\"/exemptions\">Port 25 "
+		"exemptions</a>.</li><li>Send a message over port 587 or 465, and try port 25 from "
+		"a line that is not registered: both are on this page a few seconds "
+		"later.</li><li>See that somebody is told when it matters: <a "
+		"href=\"/alerts\">Alerts</a> tries the ways out.</li></ol></section>"));
+}
+
 /* --- the page --------------------------------------------------------------------------------- */
 
 /* Two columns: whom to look at, and how things run. */
@@ -322,6 +360,8 @@ static bool from_database(struct web *w, struct query *q)
 	if (!o)
 		return false;
 	sentence(w, o, jint(o, "incidents_open", 0), jint(o, "incidents_contained", 0));
+	if (is_new(o))
+		first_steps(w->h);
 	tiles(w, o);
 	columns(w, q, o);
 	health(w);

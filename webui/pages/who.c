@@ -388,7 +388,7 @@ void message_table(struct web *w, const json_t *rows)
 		"<th scope=\"col\">Accepted, queue id</th><th scope=\"col\">From address</th>"
 		"<th scope=\"col\">Envelope sender</th><th scope=\"col\">Recipient domains</th>"
 		"<th scope=\"col\" class=\"n\">Rcpts</th><th scope=\"col\" "
-		"class=\"n\">Bytes</th></tr></thead><tbody>"));
+		"class=\"n\">Size</th></tr></thead><tbody>"));
 	json_array_foreach (rows, i, x) {
 		put(h, LIT("<tr><th scope=\"row\">"), WHEN(jint(x, "t_ms", 0)),
 		    LIT("<br><a class=\"id sub\" href=\"/messages?id="), URL(jstr(x, "queue_id")),
@@ -399,7 +399,7 @@ void message_table(struct web *w, const json_t *rows)
 				   "aria-hidden=\"true\">&#9646;</i>came in held</span>"));
 		put(h, LIT("</td><td>"), FOR(jstr(x, "mail_from")), LIT("</td><td class=\"why\">"),
 		    FOR(jstr(x, "rcpt_domains")), LIT("</td><td class=\"n\">"),
-		    NUM(jint(x, "rcpts", 0)), LIT("</td><td class=\"n\">"), NUM(jint(x, "size", 0)),
+		    NUM(jint(x, "rcpts", 0)), LIT("</td><td class=\"n\">"), SIZE(jint(x, "size", 0)),
 		    LIT("</td></tr>"));
 	}
 	put(h, LIT("</tbody></table></div>"));
