@@ -153,7 +153,7 @@ await test("what is done with messages is counted first, wants a reason, and is 
 	await page.waitForURL(/\/queue\/act/);
 	assert.match(await page.locator("#count").innerText(), new RegExp(`Hold ${n} messages?\\?`));
 	await page.evaluate(() => document.querySelector("#f-note").removeAttribute("required"));
-	await page.click("main form button");
+	await page.click("form[action='/queue/act'] button");
 	await page.waitForSelector("[role=alert]");
 	assert.match(await page.locator("[role=alert]").innerText(), /Say why/);
 	complaints.length = 0; /* the browser reports the 422 of that page */
@@ -167,7 +167,7 @@ await test("what is done with messages is counted first, wants a reason, and is 
 	await reads(page, /there is nothing to hold about/);
 	await go(page, `/queue/act?do=release&account=${from}`);
 	await page.fill("#f-note", "was none");
-	await page.click("main form button");
+	await page.click("form[action='/queue/act'] button");
 	await page.waitForURL(/done=release/);
 	assert.match(await done(page), new RegExp(`Released: ${n} message`));
 });
