@@ -399,8 +399,8 @@ void message_table(struct web *w, const json_t *rows)
 				   "aria-hidden=\"true\">&#9646;</i>came in held</span>"));
 		put(h, LIT("</td><td>"), FOR(jstr(x, "mail_from")), LIT("</td><td class=\"why\">"),
 		    FOR(jstr(x, "rcpt_domains")), LIT("</td><td class=\"n\">"),
-		    NUM(jint(x, "rcpts", 0)), LIT("</td><td class=\"n\">"), SIZE(jint(x, "size", 0)),
-		    LIT("</td></tr>"));
+		    NUM(jint(x, "rcpts", 0)), LIT("</td><td class=\"n\">"),
+		    SIZE(jint(x, "size", 0)), LIT("</td></tr>"));
 	}
 	put(h, LIT("</tbody></table></div>"));
 }
