@@ -337,9 +337,9 @@ static void block_insert(struct index *ix, size_t at)
 {
 	if (ix->n_blocks == ix->blocks_cap)
 		more_blocks(ix);
-	struct block_at *to = ix->blocks + at;
+	struct block_at *to = ix->blocks + at, fresh = {.b = zalloc(1, sizeof(*fresh.b))};
 	memmove(to + 1, to, (ix->n_blocks++ - at) * sizeof(*to));
-	*to = (struct block_at){.b = zalloc(1, sizeof(*to->b))};
+	memcpy(to, &fresh, sizeof(fresh));
 }
 
 /* A full one is halved; the last is left full, since nearly all come at the end. */
