@@ -14,6 +14,7 @@
 
 #include "lib/proc.h"
 #include "ratelimit/hash.h"
+#include "ratelimit/uniq.h"
 
 #define SLOTS	    4096
 #define WAYS	    4
@@ -24,14 +25,25 @@
 struct under_way {
 	uint64_t key; /* 0: free */
 	int64_t t_ms;
-	uint32_t rcpts, asked; /* counted; asked about at RCPT */
+	uint32_t rcpts, asked; /* counted; passed at RCPT */
+	uint32_t last;	       /* its newest in kept[] + 1; 0: none */
 	bool message;	       /* counted */
+};
+
+/* A recipient that passed at RCPT. */
+struct kept {
+	uint64_t key;  /* of its message */
+	uint32_t prev; /* the one before it + 1; 0: none */
+	struct policy_rcpt rcpt;
 };
 
 struct policy_charges {
 	struct policy_client client[POLICY_CLIENTS];
 	unsigned n_clients;
 	struct under_way place[SLOTS][WAYS];
+	struct kept kept[POLICY_KEPT]; /* a ring */
+	uint32_t next;
+	uint64_t name[UNIQ_MAX_HASHES], domain[UNIQ_MAX_HASHES]; /* of the ask */
 };
 
 struct policy_charges *policy_charges_new(void)
@@ -101,8 +113,35 @@ static bool lately(int64_t t_ms, int64_t mono_ms)
 	return t_ms != 0 && mono_ms - t_ms < LEARNT_MS;
 }
 
+static void keep(struct policy_charges *t, struct under_way *u, const struct policy_rcpt *rcpt)
+{
+	t->kept[t->next] = (struct kept){.key = u->key, .prev = u->last, .rcpt = *rcpt};
+	u->last = t->next + 1;
+	t->next = (t->next + 1) % POLICY_KEPT;
+}
+
+/* The newest n of the message, and rcpt, in the order they came. */
+static void recipients(struct policy_charges *t, const struct under_way *u, uint32_t n,
+		       const struct policy_rcpt *rcpt, struct rl_ask *ask)
+{
+	uint32_t at = UNIQ_MAX_HASHES, i = u->last;
+	if (rcpt) {
+		t->name[--at] = rcpt->name;
+		t->domain[at] = rcpt->domain;
+	}
+	for (; n > 0 && at > 0 && i > 0 && t->kept[i - 1].key == u->key; n--) {
+		t->name[--at] = t->kept[i - 1].rcpt.name;
+		t->domain[at] = t->kept[i - 1].rcpt.domain;
+		i = t->kept[i - 1].prev;
+	}
+	ask->rcpt_hash = t->name + at;
+	ask->domain_hash = t->domain + at;
+	ask->n_hash = UNIQ_MAX_HASHES - at;
+}
+
 bool policy_amounts(struct policy_charges *t, const struct policy_client *c,
-		    const struct policy_request *r, int64_t mono_ms, struct rl_ask *ask)
+		    const struct policy_request *r, const struct policy_rcpt *rcpt, int64_t mono_ms,
+		    struct rl_ask *ask)
 {
 	static const struct under_way none;
 	struct under_way *u = find(t, c, r, mono_ms);
@@ -111,27 +150,39 @@ bool policy_amounts(struct policy_charges *t, const struct policy_client *c,
 	uint32_t total = r->recipients;
 	if (r->stage == POLICY_OTHER || r->account[0] == '\0')
 		return false;
-	if (r->stage == POLICY_RCPT && u)
-		u->asked++;
 	u = u ? u : (struct under_way *)(uintptr_t)&none;
 	if (r->stage == POLICY_RCPT)
-		total = later ? (u->asked ? u->asked : 1) : u->rcpts + 1;
-	if (r->stage != POLICY_RCPT && total < u->asked)
+		total = later ? u->asked + 1 : u->rcpts + 1;
+	else if (total == 0)
 		total = u->asked; /* a server that does not tell the number */
 	ask->charge = r->stage == POLICY_END || !later;
 	ask->messages = u->message ? 0 : 1;
 	ask->rcpts = total > u->rcpts ? total - u->rcpts : 0;
+	uint32_t new = u->asked > u->rcpts ? u->asked - u->rcpts : 0;
+	/* Of a message to one, Postfix names that one again at its end. */
+	if (r->stage == POLICY_RCPT)
+		recipients(t, u, ask->charge ? 0 : u->asked, rcpt, ask);
+	else
+		recipients(t, u, new, u->asked > 0 || ask->rcpts == 0 ? NULL : rcpt, ask);
 	ask->bytes = r->stage == POLICY_RCPT ? 0 : r->size;
 	if (r->stage == POLICY_DATA && ask->charge)
 		ask->bytes = 0; /* not known yet */
 	return true;
 }
 
-void policy_counted(struct policy_charges *t, const struct policy_client *c,
-		    const struct policy_request *r, int64_t mono_ms, const struct rl_ask *ask)
+void policy_passed(struct policy_charges *t, const struct policy_client *c,
+		   const struct policy_request *r, const struct policy_rcpt *rcpt, int64_t mono_ms,
+		   const struct rl_ask *ask)
 {
 	struct under_way *u = find(t, c, r, mono_ms);
 	if (!u)
+		return;
+	if (r->stage == POLICY_RCPT) {
+		u->asked++;
+		if (rcpt)
+			keep(t, u, rcpt);
+	}
+	if (!ask->charge)
 		return;
 	u->message |= ask->messages > 0;
 	u->rcpts += ask->rcpts;

@@ -116,25 +116,23 @@ static void decide(struct conn *c, struct policy_request *r, struct rl_verdict *
 	(void)domain_of(r->account);
 	add_realm(f, r->account);
 	const char *sender_domain = domain_of(r->sender), *rcpt_domain = domain_of(r->recipient);
-	uint64_t hash = rl_hash(r->recipient), domain = rl_hash(rcpt_domain ? rcpt_domain : "");
-	bool one = r->stage == POLICY_RCPT && r->recipient[0];
+	const struct policy_rcpt named = {rl_hash(r->recipient),
+					  rl_hash(rcpt_domain ? rcpt_domain : "")};
+	const struct policy_rcpt *rcpt = r->recipient[0] ? &named : NULL;
 	struct rl_ask ask = {.account = r->account,
 			     .client = r->address,
 			     .t_ms = clock_utc_ms(),
 			     .sender_hash = r->sender[0] ? rl_hash(r->sender) : 0,
-			     .sender_domain = sender_domain,
-			     .rcpt_hash = &hash,
-			     .domain_hash = &domain,
-			     .n_hash = one};
+			     .sender_domain = sender_domain};
 	struct policy_client *k = policy_note(f->charges, &c->server, r, now);
 	v->answer = RL_OK;
 	v->why[0] = '\0';
 	warn(k, now);
-	if (!policy_amounts(f->charges, k, r, now, &ask))
+	if (!policy_amounts(f->charges, k, r, rcpt, now, &ask))
 		return;
 	f->ask(f->arg, &ask, v);
-	if (ask.charge && (v->answer == RL_OK || v->answer == RL_HELD))
-		policy_counted(f->charges, k, r, now, &ask);
+	if (v->answer == RL_OK || v->answer == RL_HELD)
+		policy_passed(f->charges, k, r, rcpt, now, &ask);
 }
 
 static void answer(struct conn *c)

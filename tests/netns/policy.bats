@@ -9,7 +9,7 @@ setup_file() {
 	export NS=sekisho-policy-$$
 	submission_up
 	command -v postfix > /dev/null || skip "needs Postfix"
-	users 01 02 03 04 05 06 07 08 09 10 11 12 13
+	users 01 02 03 04 05 06 07 08 09 10 11 12 13 20 21 22 23 24
 	mkdir -p "$DIR/sasl"
 	cat > "$DIR/sasl/smtpd.conf" <<-END
 	pwcheck_method: auxprop
@@ -30,13 +30,13 @@ setup_file() {
 	  policy_listen = {"unix:$DIR/policy", "inet:127.0.0.1:10040"}
 	}
 	limit bytes { unit = bytes  window = 1h  max = 100k }
-	account-class few-people { members = {"user10@isp.example"} }
+	account-class few-people { members = {"user10@isp.example", "user20@isp.example", "user24@isp.example"} }
 	limit few-people { unit = distinct-recipients  window = 1h  max = 2  class = few-people }
-	account-class few-domains { members = {"user11@isp.example"} }
+	account-class few-domains { members = {"user11@isp.example", "user21@isp.example"} }
 	limit few-domains { unit = distinct-domains  window = 1h  max = 2  class = few-domains }
-	account-class few-senders { members = {"user12@isp.example"} }
+	account-class few-senders { members = {"user12@isp.example", "user22@isp.example"} }
 	limit few-senders { unit = distinct-senders  window = 1h  max = 2  class = few-senders }
-	account-class only-seen { members = {"user13@isp.example"} }
+	account-class only-seen { members = {"user13@isp.example", "user23@isp.example"} }
 	limit only-seen { unit = distinct-recipients  window = 1h  max = 1  class = only-seen  mode = observe }
 	END
 	spawn ratelimitd "$BIN/sekisho-ratelimitd" -c "$DIR/rl.conf"
@@ -116,30 +116,45 @@ ask() { printf 'request=smtpd_access_policy\n%b\n' "$1" | policy_answers 10040; 
 	[[ $output == *"452 4.7.28 "*"4 messages in 1m, limit 3"* ]]
 }
 
-# Of each unit: who, as whom, to whom, "ok" or the words of the refusal. What was refused is not counted.
-@test "Postfix hooked at RCPT: what is different is counted once, whatever the unit" {
-	while read -r nn from to want; do
-		run send 127.0.0.2 "$nn" "$to" -f "$from"
+# each_unit ADDRESS FIRST: of each unit: who, as whom, to whom, "ok" or the words of the refusal. What was refused is not counted.
+each_unit() {
+	while read -r n from to want; do
+		nn=$(($2 + n)) from=${from/%LOGIN/user$(($2 + n))}
+		run send "$1" "$nn" "$to" -f "$from@isp.example"
 		echo "$nn $from $to: $want; $(grep "^<" <<< "$output" | tail -3)"
 		if [ "$want" = ok ]; then accepted; else [[ $output == *"452 4.7.28 "*"$want"* ]]; fi
 	done <<-'END'
-	10 user10@isp.example a1@far.example ok
-	10 user10@isp.example a2@far.example ok
-	10 user10@isp.example a3@far.example 3 distinct-recipients in 1h, limit 2
-	10 user10@isp.example a1@far.example ok
-	11 user11@isp.example a@one.example ok
-	11 user11@isp.example a@two.example ok
-	11 user11@isp.example a@three.example 3 distinct-domains in 1h, limit 2
-	11 user11@isp.example b@one.example ok
-	12 user12@isp.example a@far.example ok
-	12 sales@isp.example a@far.example ok
-	12 other@isp.example a@far.example 3 distinct-senders in 1h, limit 2
-	12 sales@isp.example a@far.example ok
-	13 user13@isp.example a1@far.example ok
-	13 user13@isp.example a2@far.example ok
-	13 user13@isp.example a3@far.example ok
-	13 user13@isp.example a4@far.example 4 messages in 1m, limit 3
+	0 LOGIN a1@far.example ok
+	0 LOGIN a2@far.example ok
+	0 LOGIN a3@far.example 3 distinct-recipients in 1h, limit 2
+	0 LOGIN a1@far.example ok
+	1 LOGIN a@one.example ok
+	1 LOGIN a@two.example ok
+	1 LOGIN a@three.example 3 distinct-domains in 1h, limit 2
+	1 LOGIN b@one.example ok
+	2 LOGIN a@far.example ok
+	2 sales a@far.example ok
+	2 other a@far.example 3 distinct-senders in 1h, limit 2
+	2 sales a@far.example ok
+	3 LOGIN a1@far.example ok
+	3 LOGIN a2@far.example ok
+	3 LOGIN a3@far.example ok
+	3 LOGIN a4@far.example 4 messages in 1m, limit 3
 	END
+}
+
+@test "Postfix hooked at RCPT: what is different is counted once, whatever the unit" {
+	each_unit 127.0.0.2 10
+}
+
+@test "Postfix hooked at both: what is different is refused at RCPT and counted at the end" {
+	each_unit 127.0.0.4 20
+	run send 127.0.0.4 24 b1@far.example,b2@far.example,b3@far.example,b2@far.example
+	accepted
+	grep -F 'RCPT TO:<b3@far.example>' -A1 <<< "$output" | grep -F "452 4.7.28 "
+	[ "$(grep -c '<-  250 2.1.5' <<< "$output")" = 3 ]
+	run send 127.0.0.4 24 b4@far.example
+	[[ $output == *"452 4.7.28 "*"3 distinct-recipients in 1h, limit 2"* ]]
 }
 
 @test "mail without a login is none of the limits' business" {

@@ -144,10 +144,13 @@ static void answers_are_one_line(void **state)
 
 struct total {
 	uint64_t messages, rcpts, bytes;
+	uint64_t names; /* recipients that were told */
+	uint64_t last;	/* of those; they are numbered, and come in order */
 };
 
-static void say(struct policy_charges *t, enum policy_stage stage, const char *instance,
-		uint32_t count, uint64_t size, int64_t ms, struct total *sum)
+/* The ask of one question, which passes. name: of the recipient; 0: none. */
+static bool asks(struct policy_charges *t, enum policy_stage stage, const char *instance,
+		 uint32_t count, uint64_t size, uint64_t name, int64_t ms, struct rl_ask *ask)
 {
 	static const struct addr server;
 	struct policy_request r = {.stage = stage,
@@ -155,12 +158,27 @@ static void say(struct policy_charges *t, enum policy_stage stage, const char *i
 				   .recipient = "r@x",
 				   .recipients = count,
 				   .size = size};
-	struct rl_ask ask = {0};
+	struct policy_rcpt rcpt = {name, ~name};
 	snprintf(r.instance, sizeof r.instance, "%s", instance);
 	struct policy_client *c = policy_note(t, &server, &r, ms);
-	if (!policy_amounts(t, c, &r, ms, &ask) || !ask.charge)
+	*ask = (struct rl_ask){0};
+	if (!policy_amounts(t, c, &r, name ? &rcpt : NULL, ms, ask))
+		return false;
+	policy_passed(t, c, &r, name ? &rcpt : NULL, ms, ask);
+	return true;
+}
+
+static void say(struct policy_charges *t, enum policy_stage stage, const char *instance,
+		uint32_t count, uint64_t size, uint64_t name, int64_t ms, struct total *sum)
+{
+	struct rl_ask ask;
+	if (!asks(t, stage, instance, count, size, name, ms, &ask) || !ask.charge)
 		return;
-	policy_counted(t, c, &r, ms, &ask);
+	for (uint32_t i = 0; i < ask.n_hash; i++) {
+		assert_int_equal(ask.rcpt_hash[i], ++sum->last);
+		assert_int_equal(ask.domain_hash[i], ~sum->last);
+		sum->names++;
+	}
 	sum->messages += ask.messages;
 	sum->rcpts += ask.rcpts;
 	sum->bytes += ask.bytes;
@@ -173,22 +191,24 @@ static void counted_once_wherever_it_is_hooked_in(void **state)
 	for (unsigned hooks = 1; hooks < 8; hooks++) {
 		struct policy_charges *t = policy_charges_new();
 		struct total sum = {0};
-		uint64_t rcpts = 0;
+		uint64_t rcpts = 0, name = 0;
 		for (uint32_t m = 0; m < 100; m++) {
 			char instance[16];
 			uint32_t n = 1 + m % 5;
 			snprintf(instance, sizeof instance, "i%u", m);
 			rcpts += n;
 			for (uint32_t i = 0; (hooks & 1) && i < n; i++)
-				say(t, POLICY_RCPT, instance, 0, 0, 1 + m * SEC, &sum);
+				say(t, POLICY_RCPT, instance, 0, 0, ++name, 1 + m * SEC, &sum);
+			uint64_t only = n > 1 ? 0 : hooks & 1 ? name : ++name;
 			if (hooks & 2)
-				say(t, POLICY_DATA, instance, n, 0, 1 + m * SEC, &sum);
+				say(t, POLICY_DATA, instance, n, 0, only, 1 + m * SEC, &sum);
 			if (hooks & 4)
-				say(t, POLICY_END, instance, n, 1000, 1 + m * SEC, &sum);
+				say(t, POLICY_END, instance, n, 1000, only, 1 + m * SEC, &sum);
 		}
 		assert_int_equal(sum.messages, 100);
 		assert_int_equal(sum.rcpts, rcpts);
 		assert_int_equal(sum.bytes, hooks & 4 ? 100000 : 0);
+		assert_int_equal(sum.names, hooks & 1 ? rcpts : 20);
 		policy_charges_free(t);
 	}
 }
@@ -199,13 +219,66 @@ static void a_hook_that_is_gone_is_forgotten(void **state)
 	(void)state;
 	struct policy_charges *t = policy_charges_new();
 	struct total sum = {0};
-	say(t, POLICY_END, "a", 1, 10, SEC, &sum);
+	say(t, POLICY_END, "a", 1, 10, 1, SEC, &sum);
 	assert_int_equal(sum.messages, 1);
-	say(t, POLICY_RCPT, "b", 0, 0, 2 * SEC, &sum);
+	say(t, POLICY_RCPT, "b", 0, 0, 2, 2 * SEC, &sum);
 	assert_int_equal(sum.messages, 1);
-	say(t, POLICY_RCPT, "c", 0, 0, 2 * SEC + HOUR, &sum);
+	say(t, POLICY_RCPT, "c", 0, 0, 2, 2 * SEC + HOUR, &sum);
 	assert_int_equal(sum.messages, 2);
 	assert_int_equal(sum.rcpts, 2);
+	policy_charges_free(t);
+}
+
+/* Checks see all of the message so far; what was refused is not of it; other messages in between do
+ * not matter. */
+static void checks_know_the_recipients_before(void **state)
+{
+	(void)state;
+	struct policy_charges *t = policy_charges_new();
+	struct rl_ask ask;
+	static const struct addr server;
+	assert_true(asks(t, POLICY_END, "learnt", 1, 1, 1, SEC, &ask));
+	for (uint64_t i = 1; i <= 5; i++) {
+		assert_true(asks(t, POLICY_RCPT, "a", 0, 0, i, SEC, &ask));
+		assert_false(ask.charge);
+		assert_int_equal(ask.rcpts, i);
+		assert_int_equal(ask.n_hash, i);
+		for (uint64_t k = 0; k < i; k++)
+			assert_int_equal(ask.rcpt_hash[k], k + 1);
+		assert_true(asks(t, POLICY_RCPT, "b", 0, 0, 100 + i, SEC, &ask));
+		struct policy_request r = {.stage = POLICY_RCPT, .account = "a@b", .instance = "a"};
+		struct policy_rcpt refused = {999, 999};
+		assert_true(
+		    policy_amounts(t, policy_note(t, &server, &r, SEC), &r, &refused, SEC, &ask));
+		assert_int_equal(ask.n_hash, i + 1);
+	}
+	assert_true(asks(t, POLICY_END, "a", 0, 10, 0, SEC, &ask)); /* the number is not told */
+	assert_true(ask.charge);
+	assert_int_equal(ask.rcpts, 5);
+	assert_int_equal(ask.n_hash, 5);
+	assert_int_equal(ask.rcpt_hash[0], 1);
+	assert_int_equal(ask.rcpt_hash[4], 5);
+	policy_charges_free(t);
+}
+
+/* More recipients than there is room for: the newest are known, and nobody else's are taken for
+ * them. */
+static void room_for_recipients_is_bounded(void **state)
+{
+	(void)state;
+	struct policy_charges *t = policy_charges_new();
+	struct rl_ask ask;
+	assert_true(asks(t, POLICY_END, "learnt", 1, 1, 1, SEC, &ask));
+	for (uint64_t i = 1; i <= 10; i++)
+		assert_true(asks(t, POLICY_RCPT, "small", 0, 0, i, SEC, &ask));
+	for (uint64_t i = 0; i < POLICY_KEPT - 5; i++)
+		assert_true(asks(t, POLICY_RCPT, "large", 0, 0, 1000 + i, SEC, &ask));
+	assert_int_equal(ask.n_hash, 4096);
+	assert_int_equal(ask.rcpt_hash[4095], 1000 + POLICY_KEPT - 6);
+	assert_true(asks(t, POLICY_END, "small", 10, 10, 0, SEC, &ask));
+	assert_int_equal(ask.rcpts, 10);
+	assert_int_equal(ask.n_hash, 5);
+	assert_int_equal(ask.rcpt_hash[0], 6);
 	policy_charges_free(t);
 }
 
@@ -231,7 +304,8 @@ static void who_cannot_bite_is_told(void **state)
 			struct policy_request r = {.stage = cases[i].stage};
 			snprintf(r.account, sizeof r.account, "%s", cases[i].account);
 			c = policy_note(t, &server, &r, 1 + k);
-			assert_int_equal(policy_amounts(t, c, &r, 1 + k, &ask), cases[i].bites);
+			assert_int_equal(policy_amounts(t, c, &r, NULL, 1 + k, &ask),
+					 cases[i].bites);
 		}
 		assert_string_not_equal(policy_verdict(c, &bites), "");
 		assert_int_equal(bites, cases[i].bites);
@@ -247,6 +321,8 @@ int main(void)
 	    cmocka_unit_test(answers_are_one_line),
 	    cmocka_unit_test(counted_once_wherever_it_is_hooked_in),
 	    cmocka_unit_test(a_hook_that_is_gone_is_forgotten),
+	    cmocka_unit_test(checks_know_the_recipients_before),
+	    cmocka_unit_test(room_for_recipients_is_bounded),
 	    cmocka_unit_test(who_cannot_bite_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
