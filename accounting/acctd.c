@@ -26,6 +26,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/login.h"
 #include "lib/metrics.h"
 #include "lib/proc.h"
 #include "ratelimit/answer.h"
@@ -103,6 +104,8 @@ static const struct conf_key keys[] = {
     ALERT_ROWS(OFF(alerts.rules)),
     {"msa", "hostname", CONF_STRING, OFF(hostname), "", 0, 0, NULL, false,
      "the submission server's name, to know its Received headers", true},
+    {"msa", "login_case", CONF_ENUM, OFF(login_case), LOGIN_CASE_DEFAULT, 0, 0, LOGIN_CASE_CHOICES,
+     false, "what is before the @ of a login", true},
     {"class", "", CONF_GROUP, OFF(classes), NULL, 0, sizeof(struct acctd_class), NULL, true, NULL,
      true},
     {"class", "listed", CONF_BOOL, offsetof(struct acctd_class, listed), "false", 0, 0, NULL, true,
@@ -264,7 +267,8 @@ static void use_rules(struct acctd *a)
 {
 	a->rules = (struct control_rules){.admins = &a->conf.admins,
 					  .session_idle_ms = a->conf.session_idle_ms,
-					  .session_lifetime_ms = a->conf.session_lifetime_ms};
+					  .session_lifetime_ms = a->conf.session_lifetime_ms,
+					  .login_case = (enum login_case)a->conf.login_case};
 }
 
 static void on_stop(void *arg)
@@ -339,6 +343,7 @@ static void open_all(struct acctd *a)
 	a->store = store_open(a->conf.common.state_dir, &err);
 	if (!a->store)
 		fatal("%s", err);
+	store_accounts_fold(a->store, (enum login_case)a->conf.login_case);
 	a->backoff = backoff_new();
 	a->held = json_object();
 	a->follow = evtimer_new(a->base, on_follow, a);

@@ -34,6 +34,7 @@ struct acctd_conf {
 	struct conf_items classes; /* struct acctd_class */
 	char *metrics;
 	char *hostname; /* msa.hostname, to know our own Received headers */
+	int login_case; /* msa.login_case */
 	struct radius_rules radius;
 	struct alerts_conf alerts;
 	struct reflex_rules reflex;

@@ -21,6 +21,7 @@
 #include "lib/clock.h"
 #include "lib/ipc.h"
 #include "lib/log.h"
+#include "lib/login.h"
 #include "lib/metrics.h"
 #include "lib/proc.h"
 #include "accounting/control.h"
@@ -254,6 +255,23 @@ static bool known_members(const json_t *msg)
 	return true;
 }
 
+/* Who names an account means the one that logins lead to, whatever the request. */
+static void fold_names(json_t *args, enum login_case rule)
+{
+	static const char *const names[] = {"account", "login"};
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		json_t *v = json_object_get(args, names[i]);
+		if (!json_is_string(v))
+			continue;
+		char *text = strdup(json_string_value(v));
+		if (!text)
+			fatal("out of memory");
+		login_fold(text, rule);
+		(void)json_string_set_nocheck(v, text);
+		free(text);
+	}
+}
+
 static void run(struct call *k)
 {
 	char err[256];
@@ -268,6 +286,7 @@ static void run(struct call *k)
 		json_object_set_new(k->msg, "args", json_object());
 		args = json_object_get(k->msg, "args");
 	}
+	fold_names(args, k->cs->rules->login_case);
 	k->c.args = args;
 	k->op = find_op(name);
 	const char *denied = identify(k);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "lib/conf.h"
+#include "lib/login.h"
 #include "accounting/ops.h"
 
 struct control_server;
@@ -16,6 +17,7 @@ struct control_server;
 struct control_rules {
 	const struct conf_list *admins; /* users that act as themselves, besides root */
 	int64_t session_idle_ms, session_lifetime_ms;
+	enum login_case login_case; /* of the accounts that requests name */
 };
 
 /* rules is borrowed and may change. NULL with *err (malloc'd). */

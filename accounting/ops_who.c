@@ -55,9 +55,6 @@ static bool canonical(const char *login, char *out, size_t n)
 	    strpbrk(login, " \t"))
 		return false;
 	memcpy(out, login, len + 1);
-	for (char *p = out + (at - login); *p; p++)
-		if (*p >= 'A' && *p <= 'Z')
-			*p = (char)(*p + 32);
 	return true;
 }
 

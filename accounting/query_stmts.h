@@ -169,7 +169,7 @@
 	  "WHERE l.subscriber_id = (SELECT subscriber_id FROM incident WHERE id = ?1) "                                                                                                                                                                                           \
 	  "ORDER BY l.from_ms DESC LIMIT 50")                                                                                                                                                                                                                                     \
 	X(Q_REPORTS, REPORT_COLUMNS("") "WHERE CASE ifnull(?1, '') WHEN 'matched' THEN NOT (" UNMATCHED ") WHEN 'unmatched' THEN " UNMATCHED \
-	  " ELSE 1 END AND (?2 IS NULL OR a.login = ?2 OR s.ref = ?2 OR r.source_ip = ?2 OR instr(lower(r.reporter), lower(?2))) " \
+	  " ELSE 1 END AND (?2 IS NULL OR a.login IN (?2, lower(?2)) OR s.ref = ?2 OR r.source_ip = ?2 OR instr(lower(r.reporter), lower(?2))) " \
 	  "AND (?3 = 0 OR r.id < ?3) ORDER BY r.id DESC LIMIT ?4") \
 	X(Q_REPORT,                                                                                                                                                                                                                                                               \
 	  REPORT_COLUMNS(", r.fields AS \"=fields\", r.original_headers") "WHERE r.id = ?1")                                                                                                                                                                                      \
@@ -188,8 +188,8 @@
 	X(Q_SUBSCRIBERS_NAMED, "SELECT s.id, s.ref, s.name, s.contact, " LOGINS_OF_S \
 	  "FROM subscriber s WHERE s.ref = ?1 OR instr(lower(s.name), lower(?1)) ORDER BY s.ref = ?1 DESC, s.id DESC LIMIT ?2") \
 	X(Q_SUBSCRIBER, "SELECT s.id, s.ref, s.name, s.contact, " LOGINS_OF_S "FROM subscriber s WHERE s.ref = ?1") \
-	X(Q_ACCOUNT, "SELECT a.login, s.ref AS subscriber, s.name AS subscriber_name FROM account a LEFT JOIN subscriber s ON " \
-		     "s.id = a.subscriber_id WHERE a.login = ?1") \
+	X(Q_ACCOUNT, "SELECT a.login AS login, s.ref AS subscriber, s.name AS subscriber_name FROM account a LEFT JOIN subscriber s ON " \
+		     "s.id = a.subscriber_id WHERE a.login IN (?1, lower(?1)) ORDER BY a.login = ?1 DESC LIMIT 1") \
 	X(Q_SUBSCRIBER_LINES, LEASE_COLUMNS "WHERE s.ref = ?1 ORDER BY l.from_ms DESC LIMIT 50") \
 	X(Q_LEASES_WITHIN, LEASE_COLUMNS \
 	  "WHERE l.first BETWEEN ?1 AND ?2 AND l.last <= ?2 AND l.from_ms <= ?3 AND (l.to_ms IS NULL OR l.to_ms > ?3) " \
@@ -202,10 +202,10 @@
 	  "instr(actor, ?2) OR instr(action, ?2) OR instr(object, ?2)) AND (?3 = 0 OR seq < ?3) ORDER BY seq DESC LIMIT ?4") \
 	X(Q_LOGINS, "SELECT prefix_text(addr_mask(src, len), len) AS network, sum(n * ok) AS ok, sum(n * (1 - ok)) AS failed, " \
 		    "count(DISTINCT src) AS addresses, min(t_ms) AS first_ms, max(last_ms) AS last_ms, mech, max(tls) AS tls FROM (SELECT *, CASE WHEN " \
-		    "substr(src, 1, 12) = x'00000000000000000000FFFF' THEN 24 ELSE 48 END AS len FROM ev_login WHERE login = ?1 AND " \
+		    "substr(src, 1, 12) = x'00000000000000000000FFFF' THEN 24 ELSE 48 END AS len FROM ev_login WHERE login IN (?1, lower(?1)) AND " \
 		    "t_ms >= ?2) GROUP BY network ORDER BY sum(n * ok) > 0 DESC, max(last_ms) DESC LIMIT ?3") \
-	X(Q_MESSAGES, MESSAGE_COLUMNS "WHERE account_id = (SELECT id FROM account WHERE login = "                                                                                                                                                                                 \
-				      "?1) ORDER BY t_ms DESC LIMIT ?2") \
+	X(Q_MESSAGES, MESSAGE_COLUMNS "WHERE account_id = ifnull((SELECT id FROM account WHERE login = ?1), " \
+	  "(SELECT id FROM account WHERE login = lower(?1))) ORDER BY t_ms DESC LIMIT ?2") \
 	X(Q_MESSAGE, "SELECT m.t_ms, m.queue_id, a.login AS account, m.session, m.token, addr_text(m.src) AS src, m.src_port, " \
 		     "m.mail_from, m.rcpts, m.rcpt_domains, m.size, m.held AS \"?held\", m.message_id FROM ev_message m LEFT JOIN " \
 		     "account a ON a.id = m.account_id WHERE m.queue_id = ?1 ORDER BY m.t_ms LIMIT 1") \

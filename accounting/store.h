@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "lib/addr.h"
+#include "lib/login.h"
 #include "accounting/event.h"
 #include "accounting/exempt_state.h"
 #include "accounting/feed.h"
@@ -78,6 +79,9 @@ int64_t store_account(struct store *s, const char *login);			/* id, 0: none */
 int64_t store_account_seen(struct store *s, const char *login, int64_t now_ms); /* made when new */
 int64_t store_account_put(struct store *s, const char *login, int64_t subscriber, int64_t now_ms);
 int64_t store_account_subscriber(struct store *s, int64_t account); /* 0: not known */
+/* Accounts that were registered by another spelling than the rule has: renamed; where the one name
+ * is there already, it gets their subscriber, if it has none. At start. */
+void store_accounts_fold(struct store *s, enum login_case rule);
 
 struct store_lease {
 	struct prefix prefix;

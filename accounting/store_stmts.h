@@ -126,6 +126,9 @@
 	X(ST_ACCOUNT, "SELECT id FROM account WHERE login = ?1")                                   \
 	X(ST_ACCOUNT_ADD,                                                                          \
 	  "INSERT INTO account(login, subscriber_id, created_ms) VALUES (?1,?2,?3)")               \
+	X(ST_ACCOUNT_SPELLED, "SELECT id, login, subscriber_id FROM account WHERE id > ?1 AND "    \
+			      "login GLOB '*[A-Z]*' ORDER BY id LIMIT 1")                          \
+	X(ST_ACCOUNT_NAME, "UPDATE account SET login = ?2 WHERE id = ?1")                          \
 	X(ST_ACCOUNT_MOVE, "UPDATE account SET subscriber_id = ?2 WHERE id = ?1")                  \
 	X(ST_ACCOUNT_MOVE_INCIDENTS,                                                               \
 	  "UPDATE incident SET subscriber_id = ?2 WHERE account_id = ?1 AND state <> 'resolved'")  \

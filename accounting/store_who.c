@@ -5,9 +5,11 @@
  * A lease is half-open, [from, to). An address is looked up by every prefix length in use, so that
  * the cost does not grow with the number of leases; the narrowest lease that holds it counts.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/log.h"
+#include "lib/login.h"
 #include "accounting/store_int.h"
 
 int64_t store_subscriber(struct store *s, const char *ref)
@@ -47,6 +49,47 @@ int64_t store_account_put(struct store *s, const char *login, int64_t subscriber
 	sql_run(DB, ST_ACCOUNT_MOVE, QI(id), QZ(subscriber));
 	sql_run(DB, ST_ACCOUNT_MOVE_INCIDENTS, QI(id), QZ(subscriber));
 	return id;
+}
+
+/* One that is stored with capitals gets its one name; where that is taken, its customer, if the
+ * other has none. */
+static void fold_account(struct store *s, int64_t id, const char *login, int64_t subscriber,
+			 enum login_case rule)
+{
+	char name[EVENT_ACCOUNT_MAX + 1];
+	snprintf(name, sizeof name, "%s", login);
+	login_fold(name, rule);
+	int64_t other = store_account(s, name);
+	if (strcmp(name, login) == 0)
+		return;
+	if (!other) {
+		sql_run(DB, ST_ACCOUNT_NAME, QI(id), QS(name));
+		return;
+	}
+	int64_t theirs = store_account_subscriber(s, other);
+	if (subscriber && !theirs)
+		(void)store_account_put(s, name, subscriber, 0);
+	else if (subscriber && theirs != subscriber)
+		log_event(LOG_WARNING, "-", "accounting", "two-spellings", LS("account", login),
+			  LS("same_as", name),
+			  LS("hint",
+			     "they belong to two subscribers, and logins lead to the second: "
+			     "say whose it is by sekishoctl account add"));
+}
+
+void store_accounts_fold(struct store *s, enum login_case rule)
+{
+	char login[EVENT_ACCOUNT_MAX + 1];
+	int64_t id = 0;
+	store_begin(s);
+	while (sql_first(DB, ST_ACCOUNT_SPELLED, QI(id))) {
+		id = sql_int(DB, ST_ACCOUNT_SPELLED, 0);
+		snprintf(login, sizeof login, "%s", sql_text(DB, ST_ACCOUNT_SPELLED, 1));
+		int64_t subscriber = sql_int(DB, ST_ACCOUNT_SPELLED, 2);
+		sql_end(DB, ST_ACCOUNT_SPELLED);
+		fold_account(s, id, login, subscriber, rule);
+	}
+	(void)store_commit(s, NULL, NULL);
 }
 
 int64_t store_account_subscriber(struct store *s, int64_t account)

@@ -64,7 +64,7 @@ const struct conf_key msa_keys[] = {
      false},
     {"msa", "auth_workers", CONF_INT, O(auth_workers), "2", 1, 64, NULL, false,
      "processes that check passwords", false},
-    {"msa", "login_case", CONF_ENUM, O(login_case), "lower", 0, 0, "lower|keep", false,
+    {"msa", "login_case", CONF_ENUM, O(login_case), LOGIN_CASE_DEFAULT, 0, 0, LOGIN_CASE_CHOICES, false,
      "what is before the @ of a login", false},
     {"msa", "sasl_realm", CONF_STRING, O(sasl_realm), "", 0, 0, NULL, false,
      "completes a bare login, and is the mail domain; empty: hostname", false},

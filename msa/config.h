@@ -9,6 +9,7 @@
 
 #include "lib/addr.h"
 #include "lib/conf.h"
+#include "lib/login.h"
 #include "msa/auth/auth.h"
 #include "msa/auth/guard.h"
 #include "msa/mail/dkim.h"
@@ -35,7 +36,6 @@ struct msa_realm {
 	int64_t auth_workers;
 };
 
-enum login_case { LOGIN_LOWER, LOGIN_KEEP };
 
 struct msa_config {
 	struct conf_common common;

@@ -10,6 +10,7 @@
 
 #include <talloc.h>
 
+#include "lib/login.h"
 #include "lib/proc.h"
 
 #define AT(member) offsetof(struct ratelimit_conf, member)
@@ -70,6 +71,8 @@ const struct conf_key ratelimit_keys[] = {
 	"where Postfix and Exim may ask: unix:/PATH or inet:ADDRESS:PORT"),
     ROW("policy_realm", CONF_STRING, AT(policy_realm), "", 0, 0, NULL, true,
 	"the realm of logins without one"),
+    {"msa", "login_case", CONF_ENUM, AT(login_case), LOGIN_CASE_DEFAULT, 0, 0, LOGIN_CASE_CHOICES,
+     false, "what is before the @ of a login", true},
     ROW("policy_action", CONF_ENUM, AT(policy_action), "452", 0, 0, "452|defer", true,
 	"what a mail server is told over a limit: 452 at once, or DEFER_IF_PERMIT"),
     ROW("metrics", CONF_STRING, AT(metrics), "127.0.0.1:9427", 0, 0, NULL, false,
@@ -158,7 +161,7 @@ static bool add_members(struct ratelimit_conf *c, char err[static 256])
 	size_t n = 0;
 	for (size_t i = 0; i < c->classes.n; i++)
 		for (size_t k = 0; k < class[i].members.n; k++) {
-			const char *name = class[i].members.items[k], *at = strrchr(name, '@');
+			char *name = class[i].members.items[k], *at = strrchr(name, '@');
 			if (!at || !at[1] || strlen(name) > RL_ACCOUNT_MAX) {
 				snprintf(err, 256,
 					 "account-class %s: %.80s is neither an account "
@@ -166,6 +169,7 @@ static bool add_members(struct ratelimit_conf *c, char err[static 256])
 					 class[i].name, name);
 				return false;
 			}
+			login_fold(name, (enum login_case)c->login_case);
 			all = talloc_realloc(c, all, struct class_member, (unsigned)n + 1);
 			all[n++] = (struct class_member){name, class[i].name};
 		}

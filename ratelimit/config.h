@@ -18,6 +18,7 @@ struct ratelimit_conf {
 	int64_t snapshot_interval_ms;
 	struct conf_list policy_listen;
 	char *policy_realm;
+	int login_case; /* msa.login_case */
 	int policy_action; /* enum policy_action */
 	/* The six limits every account has, by unit and window. */
 	int64_t simple[2][3];

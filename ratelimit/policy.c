@@ -60,14 +60,6 @@ static enum policy_stage stage_of(const char *state)
 	return POLICY_OTHER;
 }
 
-/* A server says the name as it was typed; one account has one set of limits. */
-static void lower(char *name)
-{
-	for (; *name; name++)
-		if (*name >= 'A' && *name <= 'Z')
-			*name = (char)(*name - 'A' + 'a');
-}
-
 static const char *take_request(struct policy_request *r)
 {
 	const char *why;
@@ -80,7 +72,6 @@ static const char *take_request(struct policy_request *r)
 		return "recipient_count is not a number";
 	r->recipients = (uint32_t)n;
 	r->stage = stage_of(r->state);
-	lower(r->account);
 	if (!addr_parse(r->client, &r->address, &why))
 		memset(&r->address, 0, sizeof r->address); /* "unknown" */
 	return NULL;

@@ -24,7 +24,7 @@ enum policy_stage { POLICY_RCPT, POLICY_DATA, POLICY_END, POLICY_OTHER };
 
 struct policy_request {
 	char request[24], state[20];
-	char account[RL_ACCOUNT_MAX + 1]; /* sasl_username in lower case; "": none */
+	char account[RL_ACCOUNT_MAX + 1]; /* sasl_username as it was typed; "": none */
 	char sender[RL_ACCOUNT_MAX + 1], recipient[RL_ACCOUNT_MAX + 1];
 	char instance[POLICY_INSTANCE + 1]; /* "": not given */
 	char client[ADDR_STRLEN], size_text[24], count_text[16];

@@ -57,6 +57,7 @@ struct policy_front {
 	struct listening *at; /* n of them */
 	size_t n, n_conns;
 	char *realm;
+	enum login_case login_case;
 	bool defer;
 	TAILQ_HEAD(, conn) conns;
 };
@@ -71,18 +72,11 @@ static void conn_free(struct conn *c)
 
 /* --- a question ------------------------------------------------------------------------------- */
 
-static void lower(char *s)
-{
-	for (; s && *s; s++)
-		if (*s >= 'A' && *s <= 'Z')
-			*s += 'a' - 'A';
-}
-
 /* The domain in lower case, as our own server has it; NULL: no @. */
 static char *domain_of(char *address)
 {
 	char *at = strrchr(address, '@');
-	lower(at);
+	login_fold(address, LOGIN_KEEP);
 	return at ? at + 1 : NULL;
 }
 
@@ -113,8 +107,8 @@ static void decide(struct conn *c, struct policy_request *r, struct rl_verdict *
 {
 	struct policy_front *f = c->f;
 	int64_t now = clock_mono_ms() + 1; /* 0 is never */
-	(void)domain_of(r->account);
 	add_realm(f, r->account);
+	login_fold(r->account, f->login_case);
 	const char *sender_domain = domain_of(r->sender), *rcpt_domain = domain_of(r->recipient);
 	const struct policy_rcpt named = {rl_hash(r->recipient),
 					  rl_hash(rcpt_domain ? rcpt_domain : "")};
@@ -308,6 +302,7 @@ void policy_front_configure(struct policy_front *f, const struct policy_front_co
 		fatal("out of memory");
 	free(f->realm);
 	f->realm = realm;
+	f->login_case = c->login_case;
 	f->defer = c->defer;
 }
 

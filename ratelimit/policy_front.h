@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "lib/conf.h"
+#include "lib/login.h"
 #include "ratelimit/rl.h"
 
 struct policy_front;
@@ -16,6 +17,7 @@ struct policy_front;
 struct policy_front_conf {
 	const struct conf_list *listen; /* "unix:/PATH", "inet:ADDRESS:PORT" */
 	const char *realm;		/* of logins without one; "": none */
+	enum login_case login_case;	/* a server says names as they were typed */
 	bool defer;			/* DEFER_IF_PERMIT in place of 452 */
 };
 

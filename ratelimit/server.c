@@ -599,6 +599,7 @@ static struct policy_front_conf front_conf(const struct ratelimit_conf *conf)
 {
 	return (struct policy_front_conf){.listen = &conf->policy_listen,
 					  .realm = conf->policy_realm,
+					  .login_case = (enum login_case)conf->login_case,
 					  .defer = conf->policy_action == POLICY_DEFER};
 }
 

@@ -20,6 +20,7 @@
 #include <sasl/saslutil.h>
 
 #include "lib/log.h"
+#include "lib/login.h"
 #include "lib/proc.h"
 
 #include "msa/auth/auth.h"
@@ -98,9 +99,8 @@ static int log_cb(void *ctx, int level, const char *message)
 }
 
 /*
- * user@realm in lower case, so that one account has one name even where the back end does not look
- * at case: else each spelling would have limits and holds of its own. False for what can be no
- * mailbox.
+ * user@realm, one name for one account even where the back end does not look at case: else each
+ * spelling would have limits and holds of its own. False for what can be no mailbox.
  */
 static bool canonical(const char *in, unsigned len, const char *realm, struct path *p)
 {
@@ -116,9 +116,7 @@ static bool canonical(const char *in, unsigned len, const char *realm, struct pa
 		n = snprintf(text, sizeof(text), "%.*s@%s", (int)len, in, realm);
 	if (n < 0 || (size_t)n >= sizeof(text) || !path_parse_mailbox(text, (size_t)n, p, &err))
 		return false;
-	for (char *c = p->text; *c && !config.keep_case; c++)
-		if (*c >= 'A' && *c <= 'Z')
-			*c = (char)(*c - 'A' + 'a');
+	login_fold(p->text, config.keep_case ? LOGIN_KEEP : LOGIN_LOWER);
 	return true;
 }
 

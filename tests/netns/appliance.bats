@@ -30,6 +30,23 @@ raw_session() {
 	[ "$status" = 0 ]
 }
 
+@test "an account has one name, however its owner and the operator spell it" {
+	ctl account add User02@ISP.Example --subscriber F-0001
+	run swaks_submit --port 587 --tls --auth PLAIN --auth-user USER02 --auth-password "$(password_of user02)" \
+		--from "$(address_of user02)" --to "$LAB_RCPT" --h-Subject spelled
+	[ "$status" = 0 ]
+	id=$(sed -n 's/.*queued as //p' <<< "$output")
+	soon 20 eval "ctl message show $id --json | jq -e '.account == \"user02@isp.example\"'"
+	ctl subscriber list --json | jq -e '.[] | select(.ref == "F-0001") | .accounts == ["user02@isp.example"]'
+	ctl limit show User02@ISP.Example --json | jq -e '.limits[] | select(.unit == "messages" and .window == "1m") | .used == 1'
+	ctl incident hold USER02@isp.example --reason "spelled so"
+	run swaks_submit --port 587 --tls --auth PLAIN --auth-user uSer02 --auth-password "$(password_of user02)" \
+		--from "$(address_of user02)" --to "$LAB_RCPT"
+	[ "$status" = 0 ]
+	[ "$(ctl queue list --account UseR02@isp.example --state held --json | jq .total)" = 1 ]
+	ctl incident release usEr02@isp.example --reason "spelled otherwise"
+}
+
 @test "the limit is exact: twelve messages a minute pass, the thirteenth is deferred with when to come back" {
 	for i in $(seq 12); do
 		submit user04 "friend@example.net" "limit-$i" || { echo "message $i was refused"; return 1; }

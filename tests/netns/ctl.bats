@@ -175,12 +175,12 @@ bats_require_minimum_version 1.5.0
 	is 0 ctl subscriber add L-2
 	is 0 ctl account add U0@L.Example --subscriber L-1
 	is 0 ctl account add u1@l.example --subscriber L-2
-	is 1 ctl account logins u1@l.example --since 2026-01-01 # nobody has
+	is 1 ctl account logins U1@l.example --since 2026-01-01 # nobody has
 	is 0 ctl lease add 198.51.100.0/25 --subscriber L-1 --from 2026-01-01 --to 2026-02-01
 	is 0 ctl lease add 198.51.100.0/25 --subscriber L-2 --from 2026-02-01
 	is 0 ctl who 198.51.100.7 2026-01-15
 	[ "$(cut -f1 <<< "$output")" = L-1 ]
-	[[ "$output" == *U0@l.example* ]]
+	[[ "$output" == *u0@l.example* ]]
 	is 0 ctl who 198.51.100.7 443 2026-03-01T00:00:00+09:00 --json
 	[ "$(jq -r '.[0].subscriber' <<< "$output")" = L-2 ]
 	is 1 ctl who 198.51.100.200 now
@@ -197,7 +197,7 @@ bats_require_minimum_version 1.5.0
 	is 65 ctl lease import leases.csv
 	[[ "$stderr" == *"leases.csv:2: "* ]]
 	is 0 ctl subscriber list --json
-	jq -e '.[] | select(.ref == "L-1") | .accounts == ["U0@l.example"]' <<< "$output"
+	jq -e '.[] | select(.ref == "L-1") | .accounts == ["u0@l.example"]' <<< "$output"
 }
 
 @test "operator: the password comes from standard input or a silent prompt, and is nowhere to be seen" {

@@ -30,7 +30,7 @@ setup_file() {
 	  policy_listen = {"unix:$DIR/policy", "inet:127.0.0.1:10040"}
 	}
 	limit bytes { unit = bytes  window = 1h  max = 100k }
-	account-class few-people { members = {"user10@isp.example", "user20@isp.example", "user24@isp.example"} }
+	account-class few-people { members = {"user10@isp.example", "User20@ISP.example", "user24@isp.example"} }
 	limit few-people { unit = distinct-recipients  window = 1h  max = 2  class = few-people }
 	account-class few-domains { members = {"user11@isp.example", "user21@isp.example"} }
 	limit few-domains { unit = distinct-domains  window = 1h  max = 2  class = few-domains }

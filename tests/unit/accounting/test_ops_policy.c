@@ -18,14 +18,18 @@ static void test_subscribers(void **state)
 	    1);
 	FAILS("subscriber.add", "{'ref':''}", "invalid", "1 to 128");
 	OK("account.add", "{'login':'Alice@ISP.example','subscriber':'C-1'}");
+	assert_int_equal(kit_sql("SELECT count(*) FROM account WHERE login = '" ALICE "'"), 1);
+	a.rules.login_case = LOGIN_KEEP;
+	OK("account.add", "{'login':'Alice@ISP.example','subscriber':'C-1'}");
 	assert_int_equal(kit_sql("SELECT count(*) FROM account WHERE login = 'Alice@isp.example'"),
 			 1);
+	a.rules.login_case = LOGIN_LOWER;
 	FAILS("account.add", "{'login':'alice','subscriber':'C-1'}", "invalid", "user@realm");
 	FAILS("account.add", "{'login':'a@b.example','subscriber':'C-9'}", "notfound",
 	      "no subscriber C-9");
-	assert_int_equal(kit_sql("SELECT count(*) FROM account"), 1); /* rolled back */
+	assert_int_equal(kit_sql("SELECT count(*) FROM account"), 2); /* rolled back */
 	assert_int_equal(audits("subscriber.add"), 2);
-	assert_int_equal(audits("account.add"), 1);
+	assert_int_equal(audits("account.add"), 2);
 }
 
 static void test_leases(void **state)

@@ -500,7 +500,7 @@ static void test_about(void **state)
 	assert_keys(o, "id uuid rule kind made_ms title body sends");
 	assert_string_equal(t_of(json_object_get(o, "body"), "severity"), "high");
 	assert_keys(json_array_get(json_object_get(o, "sends"), 0),
-		    "to state attempts next_ms done_ms answer");
+		    "id to state attempts next_ms done_ms answer");
 	json_decref(o);
 	assert_null(query_alert(q, alert + 1, &err));
 }
@@ -529,6 +529,9 @@ static void test_find(void **state)
 	json_decref(rows);
 	json_t *o = ASK(query_account(q, ALICE, &err));
 	assert_string_equal(t_of(o, "subscriber"), "C-1");
+	json_decref(o);
+	o = ASK(query_account(q, "Alice@ISP.example", &err)); /* however it is typed */
+	assert_string_equal(t_of(o, "login"), ALICE);
 	json_decref(o);
 	assert_null(query_account(q, "nobody@x", &err));
 	o = ASK(query_subscriber(q, "C-1", &err));

@@ -627,6 +627,42 @@ static void test_prune(void **state)
 	assert_int_equal(kit_sql("SELECT count(*) FROM lease"), 1);
 }
 
+/* --- names --- */
+
+static int64_t whose(const char *login)
+{
+	int64_t id = store_account(s, login);
+	return id ? store_account_subscriber(s, id) : -1;
+}
+
+/* Accounts of other days by spelling: the only one is renamed; a second gives its customer to who
+ * has none; two customers stay. */
+static void test_accounts_fold(void **state)
+{
+	(void)state;
+	int64_t one = kit_subscriber(s, "C-1"), two = kit_subscriber(s, "C-2");
+	store_begin(s);
+	store_account_put(s, "Only@A.example", one, T0);
+	store_account_put(s, "Twice@a.example", one, T0);
+	store_account_put(s, "twice@a.example", 0, T0);
+	store_account_put(s, "BOTH@a.example", one, T0);
+	store_account_put(s, "both@a.example", two, T0);
+	store_account_put(s, "small@a.example", two, T0);
+	kit_commit(s);
+	store_accounts_fold(s, LOGIN_KEEP); /* the realm alone */
+	assert_int_equal(whose("Only@a.example"), one);
+	assert_int_equal(whose("Twice@a.example"), one);
+	for (int again = 0; again < 2; again++) {
+		store_accounts_fold(s, LOGIN_LOWER);
+		assert_int_equal(whose("only@a.example"), one);
+		assert_int_equal(whose("Only@a.example"), -1);
+		assert_int_equal(whose("twice@a.example"), one);
+		assert_int_equal(whose("both@a.example"), two);
+		assert_int_equal(whose("BOTH@a.example"), one);
+		assert_int_equal(whose("small@a.example"), two);
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -642,6 +678,7 @@ int main(void)
 	    T(test_full),
 	    T(test_busy),
 	    T(test_rows),
+	    T(test_accounts_fold),
 	    T(test_lease_half_open),
 	    T(test_lease_moves_on),
 	    T(test_lease_told_late),

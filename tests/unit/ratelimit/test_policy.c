@@ -81,7 +81,7 @@ static void requests_are_read(void **state)
 	for (size_t step = 1; step < 1000; step *= 3) {
 		assert_int_equal(feed(&p, plain, sizeof plain - 1, step), POLICY_REQUEST);
 		assert_int_equal(p.r.stage, POLICY_RCPT);
-		assert_string_equal(p.r.account, "a@isp.example");
+		assert_string_equal(p.r.account, "A@isp.Example");
 		assert_string_equal(p.r.sender, "a@Isp.example");
 		assert_string_equal(p.r.recipient, "b@x.example");
 		assert_string_equal(p.r.instance, "1a.2b.3");
