@@ -32,6 +32,9 @@ setup() {
 	PATH=$PATH:/usr/sbin:/sbin
 }
 
+# What a test that failed left behind must not fail the next ones.
+teardown() { rm -f "$DIR/held" "$DIR/streaming"; }
+
 stream_start() { # RATE
 	in_net nft reset counters table inet streams > /dev/null
 	: > "$DIR/streaming"
@@ -49,7 +52,13 @@ streamed() { in_net nft -j list counter inet streams "$1" | jq '.nftables[] | se
 all_there() { [ "$(streamed exempt)" = "$SENT" ]; }
 streaming() { [ "$(streamed exempt)" -gt $((${1:-0} + 50)) ]; }
 drops() { ctl status --json | jq '[.nfqd.queues[] | .dropped + .user_dropped] | add'; }
-believed() { in_gw nft get element "$1" sekisho alive '{ tcp }' > /dev/null; }
+# A look that a change of the rules came between says so, and nothing of the element.
+believed() {
+	local said
+	until said=$(in_gw nft get element "$1" sekisho alive '{ tcp }' 2>&1); do
+		[[ $said == *"Interrupted system call"* ]] || return 1
+	done
+}
 threads() { grep -l "^$2" /proc/"$1"/task/*/comm | cut -d/ -f5; } # PID NAME
 hold() { # TID, until $DIR/held is gone
 	: > "$DIR/held"

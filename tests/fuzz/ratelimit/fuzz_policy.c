@@ -24,8 +24,13 @@ static unsigned run(struct policy_charges *t, const char *data, size_t size, siz
 		n++;
 		struct rl_ask ask = {0};
 		struct policy_client *c = policy_note(t, &server, &p.r, n);
-		if (policy_amounts(t, c, &p.r, n, &ask) && ask.charge)
-			policy_counted(t, c, &p.r, n, &ask);
+		struct policy_rcpt named = {rl_hash(p.r.recipient), 0}, *rcpt = p.r.recipient[0] ? &named : NULL;
+		if (policy_amounts(t, c, &p.r, rcpt, n, &ask)) {
+			if (ask.n_hash > 0 && p.r.stage == POLICY_RCPT && ask.rcpt_hash[ask.n_hash - 1] != named.name)
+				abort();
+			if (p.r.size % 2)
+				policy_passed(t, c, &p.r, rcpt, n, &ask);
+		}
 		struct rl_verdict v = {.answer = (enum rl_answer)(p.r.size % (RL_DOWN + 1))};
 		memcpy(v.why, p.r.sender, sizeof p.r.sender);
 		if (policy_answer(&v, false, text, sizeof text) != strlen(text) || strcmp(text + strlen(text) - 2, "\n\n") != 0)
