@@ -18,6 +18,7 @@
 #include "lib/proc.h"
 
 #include "msa/queue/queue_ask.h"
+#include "msa/route/route.h"
 
 #define LIST_DEFAULT 100
 #define LIST_MAX     1000
@@ -107,7 +108,17 @@ static bool take_after(struct ask *a, const json_t *v)
 	return !a->err;
 }
 
-/* A word for the routes of the configuration; "" takes it back. */
+static const char *no_such_route(const struct ask *a)
+{
+	const char *name;
+	char *known = talloc_strdup(a, "");
+	for (size_t i = 0; (name = route_name(a->q->routes, i)); i++)
+		known = talloc_asprintf_append(known, "%s %s", i ? "," : ":", name);
+	return talloc_asprintf(a, "there is no route %s; routes of the configuration%s", a->route,
+			       known[0] ? known : ": none");
+}
+
+/* The name of a route of the configuration; "" takes it back. */
 static bool take_route(struct ask *a, const json_t *v)
 {
 	a->route = json_string_value(v);
@@ -116,6 +127,8 @@ static bool take_route(struct ask *a, const json_t *v)
 			    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 			    "._:[]-")])
 		a->err = "route must be the name of a route: letters, digits, . _ : - [ ]";
+	else if (a->route[0] && !route_find(a->q->routes, a->route))
+		a->err = no_such_route(a);
 	return !a->err;
 }
 

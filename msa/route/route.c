@@ -231,6 +231,11 @@ const struct route *route_find(const struct route_table *t, const char *name)
 	return NULL;
 }
 
+const char *route_name(const struct route_table *t, size_t i)
+{
+	return i + 1 < t->n ? t->routes[i + 1].name : NULL;
+}
+
 bool route_set_fallback(struct route_table *t, const char *name, uint32_t after)
 {
 	t->fallback = name[0] ? route_find(t, name) : NULL;

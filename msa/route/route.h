@@ -91,6 +91,8 @@ struct route_table *route_table_new(void *ctx, const struct route *dflt, const s
 				    size_t n);
 /* NULL: none of that name. */
 const struct route *route_find(const struct route_table *t, const char *name);
+/* The i-th name, in the order of the configuration; NULL after the last. */
+const char *route_name(const struct route_table *t, size_t i);
 /* Names of routes, "" none. False: no such route. */
 bool route_set_fallback(struct route_table *t, const char *name, uint32_t after);
 bool route_set_suspect(struct route_table *t, const char *name);

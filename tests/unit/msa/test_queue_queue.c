@@ -7,8 +7,11 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 
+#include <talloc.h>
+
 #include "lib/log.h"
 #include "msa/queue/queue_int.h"
+#include "msa/route/route.h"
 #include "tests/unit/msa/kit.h"
 
 static struct kit k;
@@ -459,10 +462,27 @@ static void choosing(void **state)
 	assert_int_equal(walk("queue.list", "'reason':'spam'", "messages", &n), 0);
 	queue_hold_account(k.q, "a@isp.example", "too much spam");
 	assert_int_equal(walk("queue.list", "'reason':'Spam'", "messages", &n), 1);
+	char fast[] = "fast", slow[] = "slow", no[] = "";
+#define NAMED(n)                                                                                   \
+	{                                                                                          \
+		.name = (n), .auth_user = no, .tls_name = no, .tls_ca = no,                        \
+		.auth_password_file = no                                                           \
+	}
+	const struct route dflt = NAMED(no), routes[] = {NAMED(fast), NAMED(slow)};
+	struct route_table *table = route_table_new(NULL, &dflt, routes, 2);
+	queue_set_routes(k.q, table);
+	bool known = true;
+	json_t *r =
+	    kit_ask(&k, "queue.move", "{'account':'b@isp.example','route':'slower'}", &known);
+	assert_false(known);
+	assert_string_equal(json_string_value(r),
+			    "there is no route slower; routes of the configuration: fast, slow");
+	json_decref(r);
 	assert_int_equal(
 	    walk("queue.move", "'account':'b@isp.example','route':'slow'", "changed", &n), 1);
 	reopen();
-	json_t *r = kit_ask(&k, "queue.list", "{'account':'b@isp.example'}", NULL);
+	talloc_free(table);
+	r = kit_ask(&k, "queue.list", "{'account':'b@isp.example'}", NULL);
 	const json_t *row = json_array_get(json_object_get(r, "messages"), 0);
 	assert_string_equal(json_string_value(json_object_get(row, "route")), "slow");
 	json_decref(r);
