@@ -31,6 +31,8 @@ O      ?= build
 V      ?= 0
 PREFIX ?= /usr/local
 SECONDS ?= 60
+# One folder has one name: what was built as build/x must be known to who says /here/build/x, or a changed header would not rebuild it.
+override O := $(abspath $(O))
 D      := $(O)/$(MODE)
 SYSCONFDIR ?= /etc
 VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
@@ -135,9 +137,9 @@ endif
 .DEFAULT_GOAL := all
 .PHONY: all help deps deb run demo check unit netns web lint soak bench-msa bench-sessions bench-nfq bench-ratelimit oracle eval-detector format fuzz fuzz-run clean install FORCE
 
-# A change of flags or compiler rebuilds everything.
+# A change of flags, compiler or place rebuilds everything.
 stamp := $(D)/.flags
-flags_now := $(CC) $(CPPFLAGS) $(CFLAGS) $(BASE) $(LDFLAGS)
+flags_now := $(D) $(CC) $(CPPFLAGS) $(CFLAGS) $(BASE) $(LDFLAGS)
 $(stamp): FORCE
 	@mkdir -p $(D)
 	@printf '%s\n' '$(subst ','\'',$(flags_now))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(flags_now))' > $@
