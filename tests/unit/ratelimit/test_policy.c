@@ -258,6 +258,8 @@ static void checks_know_the_recipients_before(void **state)
 	assert_int_equal(ask.n_hash, 5);
 	assert_int_equal(ask.rcpt_hash[0], 1);
 	assert_int_equal(ask.rcpt_hash[4], 5);
+	assert_true(asks(t, POLICY_END, "b", 3, 10, 0, SEC, &ask)); /* two were refused by others */
+	assert_int_equal(ask.rcpts, 3);
 	policy_charges_free(t);
 }
 
