@@ -257,6 +257,7 @@ _Noreturn static void child_main(const struct disk *d, struct limiter *l, const 
 	if (getppid() != parent || (end != keep && dup2(end, keep) < 0))
 		_exit(EIO);
 	(void)close_range((unsigned)keep + 1, ~0U, 0);
+	proc_stand_back(); /* who asks does not wait for what nobody reads before the next start */
 	if (!write_file(d, l, SNAPSHOT_COUNTERS, now) || (d->child_detector && !write_detector(d)))
 		_exit(errno ? errno : EIO);
 	_exit(0);
