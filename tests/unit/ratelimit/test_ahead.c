@@ -58,7 +58,7 @@ static void test_wanted_is_touched(void **state)
 		skip();
 	char *p = big_new(8 * MB);
 	assert_non_null(p);
-	strcpy(p + 5 * MB, "kept");
+	memcpy(p + 5 * MB, "kept", sizeof "kept");
 	ahead_want(p, 3 * MB); /* before the thread is there */
 	assert_int_equal(present(p, 2 * MB), 0);
 	assert_true(ahead_start());
