@@ -5,10 +5,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -109,6 +111,9 @@ static void held_goes_when_pushed(void **state)
 	if (clock_mono_ms() - from < 100) /* the system pushes after 200 */
 		assert_int_equal(n, -1);
 	tls_socket_push(p->ssl);
+	int unsent = -1;
+	assert_int_equal(ioctl(p->fd, SIOCOUTQNSD, &unsent), 0);
+	assert_int_equal(unsent, 0); /* now, not when the system thinks of it */
 	expect(p, "ab");
 	tls_socket_push(p->ssl); /* nothing waits */
 	say(p, "c");
